@@ -1,0 +1,50 @@
+"""Every error capfilt raises on purpose.
+
+    CapfiltError
+    +-- UserError          a person can mend it: shown as one line, exit code 2, raised before work starts
+    |   +-- ConfigError    a recipe, --set value or column name; the message names the setting
+    |   +-- InputError     an input that cannot be read, is empty or is of no known kind
+    |   +-- ChangedError   the run at OUT was planned from another input or recipe
+    |   +-- BusyError      another live process writes this OUT
+    |   +-- ModelError     a checkpoint that is missing, broken or in the wrong role
+    +-- Unbalanced         a broken promise of ours: rows in are not images + failures
+    +-- RunFailed          chunks failed after all retries; the run can be resumed
+
+A bad row is none of these: it is data, a row of `failures` with a `schema.Reason`.
+"""
+
+
+class CapfiltError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class UserError(CapfiltError):
+    """A mistake a person can mend; the message is one line and names the setting or file."""
+
+
+class ConfigError(UserError):
+    """A recipe, an override or a column name is wrong."""
+
+
+class InputError(UserError):
+    """An input cannot be read, is empty or is of no known kind."""
+
+
+class ChangedError(UserError):
+    """The run at OUT was planned from another input or recipe."""
+
+
+class BusyError(UserError):
+    """Another live process writes this OUT."""
+
+
+class ModelError(UserError):
+    """A checkpoint is missing, broken or used in the wrong role."""
+
+
+class Unbalanced(CapfiltError):
+    """Rows in are not images + failures: a stage lost, doubled or reordered a row."""
+
+
+class RunFailed(CapfiltError):
+    """Some chunks failed after all retries; everything else is committed and the run can be resumed."""

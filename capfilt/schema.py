@@ -1,0 +1,167 @@
+"""The tables: what a row is called, typed and worth, in every stage and every file.
+
+Two kinds of schema stand here. `ROWS` is the table of one chunk while it travels through the stages: one row an input
+row, from the reader to the commit, never dropped, added or reordered; stages only add columns. The others are the
+tables of a finished run, one Parquet file a chunk.
+"""
+
+import hashlib
+from enum import StrEnum
+from typing import Final
+
+import pyarrow as pa
+
+
+class Reason(StrEnum):
+    """Why an input row did not become an image. The value stands in `failures.reason`."""
+
+    # read: the row itself
+    BAD_ROW = "bad_row"  # a line that cannot be parsed
+    BAD_CONTAINER = "bad_container"  # a shard that breaks off or cannot be opened
+    NO_IMAGE = "no_image"  # neither a URL nor image bytes in the row
+    MISSING_FILE = "missing_file"  # the row names a file or a member that is not there
+    # fetch: the network
+    BAD_URL = "bad_url"  # not an absolute http(s) URL, or one with credentials
+    FORBIDDEN_ADDRESS = "forbidden_address"  # resolves to a private or otherwise refused address
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    HTTP_403 = "http_403"
+    HTTP_404 = "http_404"
+    HTTP_4XX = "http_4xx"
+    HTTP_429 = "http_429"
+    HTTP_5XX = "http_5xx"
+    PROTOCOL = "protocol"  # broken HTTP, a body cut short, too many redirects
+    OPT_OUT = "opt_out"  # the owner says no (X-Robots-Tag)
+    TOO_LARGE = "too_large"  # over the byte cap
+    # decode: the bytes
+    EMPTY = "empty"  # zero bytes
+    NOT_AN_IMAGE = "not_an_image"  # no known image signature (an HTML page, say)
+    TRUNCATED = "truncated"  # an image that breaks off
+    CORRUPT = "corrupt"  # an image that cannot be decoded
+    TOO_MANY_PIXELS = "too_many_pixels"  # over the pixel cap, read from the header
+    TOO_SMALL = "too_small"  # under the smallest side
+
+
+HEALABLE: Final = frozenset(
+    {Reason.DNS, Reason.CONNECT, Reason.TIMEOUT, Reason.HTTP_429, Reason.HTTP_5XX, Reason.PROTOCOL}
+)
+"""Reasons that another try later may heal; they set `failures.retryable`."""
+
+TEXT: Final = pa.struct([("text", pa.string()), ("source", pa.string())])
+"""A text that came with the image; source is `web` or `human`."""
+
+RAW: Final = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),  # unique within its file: a row number, a tar key, a path
+        ("url", pa.string()),
+        pa.field("texts", pa.list_(TEXT), nullable=False),
+        ("image", pa.large_binary()),  # the original bytes, untouched
+        ("reason", pa.string()),  # a Reason, when the row is already lost
+        ("detail", pa.string()),
+    ]
+)
+"""What a reader gives: rows in input order."""
+
+ROWS: Final = pa.schema(
+    [
+        pa.field("uid", pa.string(), nullable=False),  # 32 hex digits
+        pa.field("source", pa.string(), nullable=False),  # identity of the file + "#" + key
+        ("url", pa.string()),
+        pa.field("texts", pa.list_(TEXT), nullable=False),
+        ("image", pa.large_binary()),
+        ("stage", pa.string()),  # where the row failed: read, fetch, decode, ...
+        ("reason", pa.string()),  # null while the row is alive
+        ("detail", pa.string()),
+    ]
+)
+"""A chunk between stages. A row is alive while `reason` is null; stages leave dead rows as they are."""
+
+IMAGE_FACTS: Final = pa.schema(
+    [
+        ("sha256", pa.string()),  # of the original bytes, hex
+        ("width", pa.int32()),  # after EXIF orientation, in pixels
+        ("height", pa.int32()),
+        ("format", pa.string()),  # Pillow's name, lower case: jpeg, png, webp, ...
+        ("phash", pa.uint64()),  # 64-bit DCT perceptual hash
+    ]
+)
+"""What decode adds to `ROWS` (null in dead rows), beside one `pixels:<PixelSpec.name>` column a pixel size."""
+
+IMAGE: Final = pa.struct([("bytes", pa.large_binary()), ("path", pa.string())])
+"""The Hugging Face image struct; `path` is a file name made of uid and format."""
+
+IMAGES: Final = pa.schema(
+    [
+        pa.field("uid", pa.string(), nullable=False),
+        ("url", pa.string()),
+        pa.field("source", pa.string(), nullable=False),
+        *IMAGE_FACTS,
+        ("image", IMAGE),
+    ]
+)
+
+FAILURES: Final = pa.schema(
+    [
+        pa.field("uid", pa.string(), nullable=False),
+        ("url", pa.string()),
+        pa.field("source", pa.string(), nullable=False),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("retryable", pa.bool_()),
+    ]
+)
+
+CANDIDATE: Final = (
+    pa.field("candidate", pa.int32(), nullable=False),  # 0.. the texts that came along; synthetic ones from max(k, 1)
+    pa.field("source", pa.string(), nullable=False),  # web, human or synthetic
+    pa.field("text", pa.string(), nullable=False),
+    pa.field("captioner", pa.string()),  # name@digest, null for texts that came along
+    pa.field("round", pa.int32(), nullable=False),
+    pa.field("seed", pa.uint64()),  # of the caption's own random stream
+    pa.field("logprob", pa.float32()),  # natural log, summed over the caption's tokens
+    pa.field("flags", pa.list_(pa.string()), nullable=False),
+)
+"""The fixed fields of a candidate text. Every judge adds float32 columns of its own (`itm`, `itc`, `clip`, ...)."""
+
+
+def candidate_type(judge_columns: tuple[str, ...]) -> pa.DataType:
+    """The struct of one candidate: `CANDIDATE` + one nullable float32 a judge column."""
+    return pa.struct([*CANDIDATE, *(pa.field(name, pa.float32()) for name in judge_columns)])
+
+
+def captions_schema(judge_columns: tuple[str, ...]) -> pa.Schema:
+    """The `captions/` table: `uid`, then the fields of a candidate."""
+    return pa.schema([pa.field("uid", pa.string(), nullable=False), *candidate_type(judge_columns)])
+
+
+DECISIONS: Final = pa.schema(
+    [
+        pa.field("uid", pa.string(), nullable=False),
+        pa.field("candidate", pa.int32(), nullable=False),
+        pa.field("keep", pa.bool_(), nullable=False),
+        ("rank", pa.int32()),  # 1 = the best kept text of its image, null when dropped
+        pa.field("reason", pa.string(), nullable=False),  # why kept or dropped, in the policy's words
+    ]
+)
+
+COMMITS: Final = pa.schema(
+    [
+        pa.field("chunk", pa.string(), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),  # rows in = images + failures
+        pa.field("images", pa.int64(), nullable=False),
+        pa.field("failures", pa.int64(), nullable=False),
+        pa.field("captions", pa.int64(), nullable=False),
+        pa.field("reasons", pa.map_(pa.string(), pa.int64())),  # failures by reason
+        pa.field("files", pa.map_(pa.string(), pa.string())),  # file name -> sha256 of its bytes
+        pa.field("spec", pa.string(), nullable=False),  # sha256 of the chunk's spec and the run's recipe
+    ]
+)
+
+
+def make_uid(identity: str, key: str, url: str | None) -> str:
+    """First 128 bits of sha256 over (input identity, key, url), as 32 hex digits; never a counter of the run."""
+    message = "\x00".join((identity, key, url or "")).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(message).hexdigest()[:32]

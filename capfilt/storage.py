@@ -1,0 +1,97 @@
+"""Files, wherever they are: one `Folder` for a local path or a bucket URL, on top of `pyarrow.fs`.
+
+Writing is all or nothing under a final name: locally a temporary file, fsync and rename; on an object store one PUT.
+Nothing is ever renamed or appended to on an object store.
+"""
+
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import pyarrow as pa
+from pyarrow import fs as pafs
+
+from capfilt.errors import InputError
+
+TMP_PREFIX = ".tmp-"
+
+
+def split_url(location: str) -> tuple[pafs.FileSystem, str]:
+    """The file system of a path or URL, and the path on it (absolute when local).
+
+    Raises:
+        InputError: a scheme that pyarrow does not know, or a bucket that cannot be reached.
+    """
+    if "://" not in location:
+        return pafs.LocalFileSystem(), str(Path(location).expanduser().resolve())
+    try:
+        filesystem, path = pafs.FileSystem.from_uri(location)
+    except (pa.ArrowInvalid, OSError, ValueError) as error:
+        raise InputError(f"{location}: {error}") from error
+    return filesystem, path
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A directory to read and write whole files in, by names relative to it ("commits/000012.parquet")."""
+
+    filesystem: pafs.FileSystem
+    path: str
+    location: str
+
+    @classmethod
+    def at(cls, location: str | Path) -> Self:
+        """The folder at a local path or bucket URL; it need not exist yet."""
+        filesystem, path = split_url(str(location))
+        return cls(filesystem, path.rstrip("/"), str(location))
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    def full(self, name: str) -> str:
+        """The path of `name` on the folder's file system."""
+        return f"{self.path}/{name}" if name else self.path
+
+    def exists(self, name: str = "") -> bool:
+        return bool(self.filesystem.get_file_info(self.full(name)).type != pafs.FileType.NotFound)
+
+    def names(self, prefix: str, suffix: str = "") -> list[str]:
+        """Sorted names of the files under the directory `prefix` (not recursive), unfinished ones left out."""
+        selector = pafs.FileSelector(self.full(prefix), allow_not_found=True)
+        found = (info for info in self.filesystem.get_file_info(selector) if info.type == pafs.FileType.File)
+        keep = (i.base_name for i in found if i.base_name.endswith(suffix) and not i.base_name.startswith(TMP_PREFIX))
+        return sorted(f"{prefix}/{base}" for base in keep)
+
+    def read(self, name: str) -> bytes:
+        """All bytes of a file; `FileNotFoundError` if it is not there."""
+        with self.filesystem.open_input_stream(self.full(name)) as stream:
+            return bytes(stream.read())
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file so that it is there whole or not at all, replacing an older one."""
+        if self.is_local:
+            self._write_local(Path(self.full(name)), data)
+            return
+        with self.filesystem.open_output_stream(self.full(name)) as stream:
+            stream.write(data)
+
+    def delete(self, name: str) -> None:
+        """Remove a file; one that is not there is no error."""
+        if self.exists(name):
+            self.filesystem.delete_file(self.full(name))
+
+    @staticmethod
+    def _write_local(target: Path, data: bytes) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.parent / f"{TMP_PREFIX}{uuid.uuid4().hex}-{target.name}"
+        try:
+            with draft.open("xb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
