@@ -1,9 +1,9 @@
 """The little language of the world: how its pictures are told, and the rule for when a text is right.
 
-A text is RIGHT for a picture if and only if it is one complete phrase of the grammar below, and every statement it makes
-(size, colour, shape, relation, background) is true of the picture, each mentioned thing being another thing of it. Case,
-punctuation and the opening ("a photo of", "there is") state nothing and do not matter. A text may leave things out, but
-the picture's first thing or its second must be in it.
+A text is RIGHT for a picture if and only if it is one complete phrase of the grammar below and every statement it makes
+(size, colour, shape, relation, background) is true of the picture, where two mentioned things are two things of it. So
+a right text names a thing at least and may leave all else out. Case, punctuation, articles and the opening ("a photo
+of", "there is") state nothing. All other text is wrong: half sentences, chains of relations, words not listed here.
 
     caption    = [ ground ] [ opening ] things | [ opening ] things [ ground ] ;
     opening    = article ( "photo" | "picture" | "image" | "drawing" ) ( "of" | "with" | "showing" )
@@ -21,7 +21,7 @@ the picture's first thing or its second must be in it.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Final
@@ -126,7 +126,7 @@ def wrong_detail(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def other_caption(scene: Scene, rng: np.random.Generator) -> str:
-    """The caption of another picture, for which this one's would be no mistake."""
+    """The caption of another picture that does not happen to be right for this one."""
     truth = describe(scene)
     while True:
         other = random_scene(rng)
@@ -136,7 +136,7 @@ def other_caption(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def wrong_texts(scene: Scene, rng: np.random.Generator, k: int) -> list[str]:
-    """`k` texts that are not right: half of them by one detail, the others broken off, another picture's, or boilerplate."""
+    """`k` texts that are not right: about half by one detail, others broken off, another picture's, or boilerplate."""
     makers = (wrong_detail, half_sentence, other_caption, lambda _, rng: boilerplate(rng))
     return [makers[int(n)](scene, rng) for n in rng.choice(4, size=k, p=(0.5, 0.2, 0.15, 0.15))]
 
@@ -259,16 +259,16 @@ def _mention(said: dict[str, str | None], n: int) -> Mention:
     return Mention(_meaning(_SIZE_WORDS, said[f"size{n}"]), said[f"color{n}"], said[f"shape{n}"] or "")
 
 
-def _meaning(words: dict[str, tuple[str, ...]], word: str | None) -> str | None:
+def _meaning(words: Mapping[str, tuple[str, ...]], word: str | None) -> str | None:
     """The name that a synonym stands for."""
     return next((name for name, synonyms in words.items() if word in synonyms), None)
 
 
 def _any(words: Iterable[str]) -> str:
-    return "(?:" + "|".join(sorted(set(words), key=len, reverse=True)) + ")"
+    return "(?:" + "|".join(sorted(set(words))) + ")"
 
 
-def _every(words: dict[str, tuple[str, ...]]) -> str:
+def _every(words: Mapping[str, tuple[str, ...]]) -> str:
     return _any(word for synonyms in words.values() for word in synonyms)
 
 
@@ -286,8 +286,8 @@ def _ground_pattern(n: int) -> str:
 def _caption_pattern() -> str:
     opening = f"(?:{_any(_ARTICLES)} {_any(_PICTURES)} (?:of|with|showing)|there (?:is|are)|this is)"
     link = f"(?:(?:is )?(?P<relation>{_every(_RELATION_WORDS)})|and)"
-    before = f"(?:{_ground_pattern(0)} )?(?:{opening} )?"
-    after = f"(?: {_ground_pattern(2)})?"
+    before = f"(?P<first>{_ground_pattern(0)} )?(?:{opening} )?"
+    after = f"(?(first)|(?: {_ground_pattern(2)})?)"
     return f"{before}{_thing_pattern(0)}(?: {link} {_thing_pattern(1)})?{after}"
 
 

@@ -1,8 +1,8 @@
 """Scenes of the little world and their pictures.
 
-A scene says which things a picture shows, how they lie to each other and on what ground. `render` turns it into pixels:
-where exactly the things lie, their exact tint, tilt and texture come from the scene's own seed, so that one scene is one
-picture and two scenes with the same words are two different pictures.
+A scene says which things a picture shows, how they lie to each other and on what ground. `render` turns it into
+pixels: where exactly the things lie, their tint, their tilt and the texture come from the scene's own seed, so that
+one scene is one picture and two scenes told in the same words are two different pictures.
 
 Lengths are fractions of the picture's side; y grows downwards, as in pixels.
 """
