@@ -1,0 +1,60 @@
+"""Judges: an image and its texts in, a score a text out."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from capfilt.models.med.model import MED
+from capfilt.models.pixels import PixelSpec
+from capfilt.models.preprocess import normalise
+from capfilt.models.tokenizer import CLS, ENC, Tokenizer
+
+MAX_TOKENS = 35
+"""Tokens of a text that ITM and ITC look at (BLIP's retrieval code)."""
+
+
+class MedJudge:
+    """The two encoders of a MED: `itm` = softmax of the matching head, `itc` = cosine of the two features.
+
+    `first` is the first token of the ITM reading: [ENC] as in the paper, or [CLS], which some published code uses by
+    oversight and whose scores differ.
+    """
+
+    columns: tuple[str, ...] = ("itm", "itc")
+
+    def __init__(self, name: str, digest: str, model: MED, tokenizer: Tokenizer, first: Literal["enc", "cls"]) -> None:
+        self.name = name
+        self.digest = digest
+        self.pixels = PixelSpec(model.config.image_size, "squash")
+        self.model = model
+        self.tokenizer = tokenizer
+        self.first = {"enc": ENC, "cls": CLS}[first]
+
+    @torch.inference_mode()
+    def score(self, images: Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:
+        """Scores of every text of every image: {"itm": probabilities in 0..1, "itc": cosines in -1..1}."""
+        weight = self.model.itm_head.weight
+        most = max((len(row) for row in texts), default=0)
+        if most == 0:
+            return {name: [[] for _ in texts] for name in self.columns}
+        states = self.model.see(normalise(images.to(weight.device), weight.dtype))
+        flat = [text for row in texts for text in (*row, *[""] * (most - len(row)))]
+        itm, itc = self._match(states, flat), self._cosine(states, flat, most)
+        return {"itm": _ragged(itm, texts, most), "itc": _ragged(itc, texts, most)}
+
+    def _match(self, states: Tensor, flat: list[str]) -> Tensor:
+        ids, mask = self.tokenizer.encode(flat, self.first, MAX_TOKENS)
+        logits = self.model.match(ids.to(states.device), mask.to(states.device), self.model.text.look(states))
+        return logits.float().softmax(-1)[:, 1]
+
+    def _cosine(self, states: Tensor, flat: list[str], most: int) -> Tensor:
+        ids, mask = self.tokenizer.encode(flat, CLS, MAX_TOKENS)
+        texts = self.model.text_feature(ids.to(states.device), mask.to(states.device))
+        images = self.model.image_feature(states).repeat_interleave(most, 0)
+        return (texts * images).float().sum(-1)
+
+
+def _ragged(scores: Tensor, texts: list[list[str]], most: int) -> list[list[float]]:
+    """[B * most] -> one list an image, as long as its texts."""
+    return [row[: len(own)] for row, own in zip(scores.view(-1, most).tolist(), texts, strict=True)]

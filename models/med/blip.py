@@ -1,0 +1,124 @@
+"""Published BLIP checkpoints and ours: the names of one tensor on either side.
+
+Two layouts are published (`transformers` names). A captioning checkpoint holds the decoder alone
+(`BlipForConditionalGeneration`), a retrieval checkpoint the encoder, the ITC projections and the ITM head
+(`BlipForImageTextRetrieval`). Either fills the part of a MED that its role needs; the rest stays untrained.
+"""
+
+import re
+from typing import Final, Literal
+
+from torch import Tensor
+
+from capfilt.models.med.config import MEDConfig
+
+Layout = Literal["captioning", "retrieval"]
+
+_VISION: Final = {
+    "vision_model.embeddings.class_embedding": "vision.cls",
+    "vision_model.embeddings.position_embedding": "vision.position",
+    "vision_model.embeddings.patch_embedding": "vision.patch",
+    "vision_model.post_layernorm": "vision.norm",
+    "vision_model.encoder.layers.#.self_attn.qkv": "vision.layers.#.qkv",
+    "vision_model.encoder.layers.#.self_attn.projection": "vision.layers.#.out",
+    "vision_model.encoder.layers.#.layer_norm1": "vision.layers.#.norm1",
+    "vision_model.encoder.layers.#.layer_norm2": "vision.layers.#.norm2",
+    "vision_model.encoder.layers.#.mlp.fc1": "vision.layers.#.fc1",
+    "vision_model.encoder.layers.#.mlp.fc2": "vision.layers.#.fc2",
+}
+_HEADS: Final = {
+    "captioning": {
+        "text_decoder.cls.predictions.transform.dense": "lm_head.dense",
+        "text_decoder.cls.predictions.transform.LayerNorm": "lm_head.norm",
+        "text_decoder.cls.predictions.bias": "lm_head.bias",
+    },
+    "retrieval": {"vision_proj": "vision_proj", "text_proj": "text_proj", "itm_head": "itm_head"},
+}
+_TIED: Final = ("text_decoder.cls.predictions.decoder.weight", "text_decoder.cls.predictions.decoder.bias")
+"""The output layer of the decoder: the word embeddings and the bias once more."""
+
+
+def _text_names(layout: Layout) -> dict[str, str]:
+    bert = {"captioning": "text_decoder.bert", "retrieval": "text_encoder"}[layout]
+    own = {"captioning": "decoder", "retrieval": "encoder"}[layout]
+    names = {
+        f"{bert}.embeddings.word_embeddings": "text.word",
+        f"{bert}.embeddings.position_embeddings": "text.position",
+        f"{bert}.embeddings.LayerNorm": "text.norm",
+        f"{bert}.encoder.layer.#.intermediate.dense": "text.layers.#.fc1",
+        f"{bert}.encoder.layer.#.output.dense": "text.layers.#.fc2",
+        f"{bert}.encoder.layer.#.output.LayerNorm": "text.layers.#.norm",
+    }
+    for theirs, ours in (("attention", own), ("crossattention", "cross")):
+        for part in ("query", "key", "value"):
+            names[f"{bert}.encoder.layer.#.{theirs}.self.{part}"] = f"text.layers.#.{ours}.{part}"
+        names[f"{bert}.encoder.layer.#.{theirs}.output.dense"] = f"text.layers.#.{ours}.out"
+        names[f"{bert}.encoder.layer.#.{theirs}.output.LayerNorm"] = f"text.layers.#.{ours}.norm"
+    return names
+
+
+def from_blip(weights: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+    """A published state dict under our names.
+
+    Raises:
+        KeyError: a tensor that neither layout knows; nothing is left out in silence.
+    """
+    names = _VISION | _text_names(layout) | _HEADS[layout]
+    kept = {name: tensor for name, tensor in weights.items() if name not in _TIED and "position_ids" not in name}
+    return {_rename(name, names): tensor for name, tensor in kept.items()}
+
+
+def to_blip(weights: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+    """The part of a MED that a layout holds, under the published names, tied tensors included."""
+    names = {ours: theirs for theirs, ours in (_VISION | _text_names(layout) | _HEADS[layout]).items()}
+    found = {_rename(name, names): tensor for name, tensor in weights.items() if _knows(name, names)}
+    if layout == "captioning":
+        found |= dict(zip(_TIED, (weights["text.word.weight"], weights["lm_head.bias"]), strict=True))
+    return found
+
+
+def config_of(weights: dict[str, Tensor], layout: Layout, vision_heads: int, text_heads: int) -> MEDConfig:
+    """The shape of a published checkpoint, read off its tensors; the numbers of heads cannot be."""
+    ours = from_blip(weights, layout)
+    width, _, patch, _ = ours["vision.patch.weight"].shape
+    vocab, text_width = ours["text.word.weight"].shape
+    side = round((ours["vision.position"].shape[1] - 1) ** 0.5)
+    return MEDConfig(
+        name="blip",
+        image_size=side * patch,
+        patch_size=patch,
+        vision_width=width,
+        vision_layers=_layers(ours, "vision"),
+        vision_heads=vision_heads,
+        text_width=text_width,
+        text_layers=_layers(ours, "text"),
+        text_heads=text_heads,
+        text_ffn=ours["text.layers.0.fc1.weight"].shape[0],
+        vocab_size=vocab,
+        max_positions=ours["text.position.weight"].shape[0],
+        projection=ours["text_proj.weight"].shape[0] if layout == "retrieval" else 256,
+    )
+
+
+def _layers(weights: dict[str, Tensor], tower: str) -> int:
+    numbers = (re.match(rf"{tower}\.layers\.(\d+)\.", name) for name in weights)
+    return 1 + max(int(found[1]) for found in numbers if found)
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    """A tensor's name with # for its layer, the layer, and .weight or .bias or nothing."""
+    stem, dot, last = name.rpartition(".")
+    stem, tail = (stem, f".{last}") if dot and last in ("weight", "bias") else (name, "")
+    layer = re.search(r"\.(\d+)\.", stem)
+    return (re.sub(r"\.\d+\.", ".#.", stem), layer[1] if layer else "", tail)
+
+
+def _knows(name: str, names: dict[str, str]) -> bool:
+    return name in names or _split(name)[0] in names
+
+
+def _rename(name: str, names: dict[str, str]) -> str:
+    if name in names:
+        return names[name]
+    stem, layer, tail = _split(name)
+    return names[stem].replace("#", layer) + tail

@@ -1,0 +1,68 @@
+"""How large a MED is. Sizes are data: `SIZES` names the ones of the paper and the one that ships."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MEDConfig:
+    """Shape of a MED; `config.json` of a checkpoint holds exactly these fields.
+
+    The vision tower is a pre-norm ViT, the text side a post-norm BERT (BLIP, section 3.1).
+    """
+
+    image_size: int = 384
+    patch_size: int = 16
+    stem: Literal["patch", "conv"] = "patch"  # conv: small ViTs learn shapes from far fewer pictures with it
+    vision_width: int = 768
+    vision_layers: int = 12
+    vision_heads: int = 12
+    text_width: int = 768
+    text_layers: int = 12
+    text_heads: int = 12
+    text_ffn: int = 3072
+    vocab_size: int = 30524  # BERT's 30522 + [DEC] + [ENC]
+    max_positions: int = 512
+    projection: int = 256  # width of the ITC features
+    name: str = "med-base"
+
+    def __post_init__(self) -> None:
+        for what, width, heads in (
+            ("vision", self.vision_width, self.vision_heads),
+            ("text", self.text_width, self.text_heads),
+        ):
+            if width % heads:
+                raise ValueError(f"{what}_width {width} is not a multiple of {what}_heads {heads}")
+        if self.image_size % self.patch_size:
+            raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
+
+    @property
+    def patches(self) -> int:
+        """Patches of an image; the image has one token more, [CLS]."""
+        return (self.image_size // self.patch_size) ** 2
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `config.json` holds."""
+        return asdict(self)
+
+
+SIZES: Final[dict[str, MEDConfig]] = {
+    "med-tiny": MEDConfig(
+        name="med-tiny",
+        image_size=48,
+        patch_size=8,
+        stem="conv",
+        vision_width=128,
+        vision_layers=4,
+        vision_heads=4,
+        text_width=128,
+        text_layers=3,
+        text_heads=4,
+        text_ffn=512,
+        vocab_size=0,  # set by the tokenizer it is trained with
+        max_positions=64,
+        projection=64,
+    ),
+    "med-base": MEDConfig(name="med-base"),
+    "med-large": MEDConfig(name="med-large", vision_width=1024, vision_layers=24, vision_heads=16),
+}

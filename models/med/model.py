@@ -1,0 +1,80 @@
+"""MED: the image tower, the text transformer and the heads of its three objectives.
+
+Dimensions: B images, n texts an image, T tokens, N image tokens, D text width, V vocabulary, E projection width.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from capfilt.models.med.config import MEDConfig
+from capfilt.models.med.text import KeysValues, TextTransformer
+from capfilt.models.med.vision import VisionTransformer
+
+INIT_STD = 0.02
+"""BERT's standard deviation for new weights, meant for a width of 768; narrower models get 1 / sqrt(width) of it."""
+
+
+class LMHead(nn.Module):
+    """BERT's prediction head: dense, gelu, norm, then the word embeddings read backwards, plus a bias."""
+
+    def __init__(self, width: int, vocab_size: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+
+    def forward(self, states: Tensor, words: Tensor) -> Tensor:
+        """[..., D] -> logits [..., V]."""
+        return F.linear(self.norm(F.gelu(self.dense(states))), words, self.bias)
+
+
+class MED(nn.Module):
+    """BLIP's mixture of encoder-decoder. Everything but self-attention is shared between encoder and decoder."""
+
+    def __init__(self, config: MEDConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vision = VisionTransformer(config)
+        self.text = TextTransformer(config)
+        self.vision_proj = nn.Linear(config.vision_width, config.projection)
+        self.text_proj = nn.Linear(config.text_width, config.projection)
+        self.itm_head = nn.Linear(config.text_width, 2)  # class 1 = match
+        self.lm_head = LMHead(config.text_width, config.vocab_size)
+        self.temperature = nn.Parameter(torch.tensor(0.07))
+        std = INIT_STD * (768 / config.text_width) ** 0.5
+        self.apply(lambda module: _initialise(module, std))
+
+    def see(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [B, 3, S, S] -> image states [B, N, vision width]."""
+        states: Tensor = self.vision(pixels)
+        return states
+
+    def image_feature(self, image_states: Tensor) -> Tensor:
+        """The ITC feature of the image: [CLS], projected, of length 1: [B, E]."""
+        return F.normalize(self.vision_proj(image_states[:, 0]), dim=-1)
+
+    def text_feature(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The ITC feature of texts [M, T] that start with [CLS]: [M, E], of length 1."""
+        return F.normalize(self.text_proj(self.text.encode(ids, mask)[:, 0]), dim=-1)
+
+    def match(self, ids: Tensor, mask: Tensor, image: list[KeysValues]) -> Tensor:
+        """ITM logits [B * n, 2] of texts [B * n, T] that start with [ENC]; class 1 = match."""
+        logits: Tensor = self.itm_head(self.text.encode(ids, mask, image)[:, 0])
+        return logits
+
+    def predict(self, ids: Tensor, image: list[KeysValues]) -> Tensor:
+        """LM logits [B * n, T, V] of texts [B * n, T] that start with [DEC]."""
+        return self.words(self.text.decode(ids, image))
+
+    def words(self, states: Tensor) -> Tensor:
+        """Decoder states [..., D] -> logits [..., V]."""
+        logits: Tensor = self.lm_head(states, self.text.word.weight)
+        return logits
+
+
+def _initialise(module: nn.Module, std: float) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding | nn.Conv2d):
+        nn.init.normal_(module.weight, std=std)
+    if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,162 @@
+"""The text side: one BERT-shaped transformer read three ways.
+
+| reading | self-attention | cross-attention | first token |
+|---|---|---|---|
+| text encoder | `encoder`, bidirectional | none | [CLS] |
+| image-grounded encoder | `encoder`, bidirectional | to the image | [ENC] |
+| image-grounded decoder | `decoder`, causal | to the image | [DEC] |
+
+Only self-attention (its layer norm included) exists twice; embeddings, cross-attention and FFN are shared (BLIP,
+section 3.1 and Table 3).
+
+Dimensions: B images, n texts an image, T tokens, D width, H heads, d = D / H, N image tokens, V vocabulary.
+
+The n texts of one image lie side by side on the query axis of that image's cross-attention: its keys and values are
+projected once an image, and neither copied nor read again n times.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from capfilt.models.med.config import MEDConfig
+
+Reading = Literal["encoder", "decoder"]
+
+
+class KeysValues(NamedTuple):
+    """Keys and values of one attention, each [B, H, length, d]."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class SelfCache:
+    """Keys and values of the tokens decoded so far, allocated once: a pair [rows, H, T_max, d] a layer."""
+
+    def __init__(self, layers: int, rows: int, heads: int, length: int, head_width: int, like: Tensor) -> None:
+        shape = (layers, rows, heads, length, head_width)
+        self.keys = like.new_empty(shape)
+        self.values = like.new_empty(shape)
+        self.length = 0
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> KeysValues:
+        """Store the new tokens of one layer and give all of them; `advance` once all layers did."""
+        end = self.length + keys.shape[2]
+        self.keys[layer, :, :, self.length : end] = keys
+        self.values[layer, :, :, self.length : end] = values
+        return KeysValues(self.keys[layer, :, :, :end], self.values[layer, :, :, :end])
+
+    def advance(self, tokens: int) -> None:
+        self.length += tokens
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop all rows but these (int64 indices)."""
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+
+
+class Attention(nn.Module):
+    """Attention with its output projection and post-norm residual."""
+
+    def __init__(self, width: int, heads: int, source_width: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(source_width, width)
+        self.value = nn.Linear(source_width, width)
+        self.out = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+
+    def split(self, x: Tensor) -> Tensor:
+        """[rows, length, D] -> [rows, H, length, d]."""
+        return x.view(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
+
+    def project(self, source: Tensor) -> KeysValues:
+        """Keys and values of a source [rows, length, source width]."""
+        return KeysValues(self.split(self.key(source)), self.split(self.value(source)))
+
+    def forward(self, x: Tensor, kv: KeysValues, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        """Attend from x [rows, length, D]; rows of x and of kv are the same."""
+        seen = F.scaled_dot_product_attention(self.split(self.query(x)), *kv, attn_mask=mask, is_causal=causal)
+        out: Tensor = self.norm(self.out(seen.transpose(1, 2).reshape(x.shape)) + x)
+        return out
+
+
+class TextLayer(nn.Module):
+    """Self-attention (one of two), cross-attention when there is an image, FFN."""
+
+    def __init__(self, config: MEDConfig) -> None:
+        super().__init__()
+        width, heads = config.text_width, config.text_heads
+        self.encoder = Attention(width, heads, width)
+        self.decoder = Attention(width, heads, width)
+        self.cross = Attention(width, heads, config.vision_width)
+        self.fc1 = nn.Linear(width, config.text_ffn)
+        self.fc2 = nn.Linear(config.text_ffn, width)
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+
+    def see_image(self, x: Tensor, image: KeysValues) -> Tensor:
+        """x [B * n, T, D] looks at B images: the n texts of an image share its keys and values."""
+        images = image.keys.shape[0]
+        out: Tensor = self.cross(x.reshape(images, -1, x.shape[-1]), image).view(x.shape)
+        return out
+
+    def feed(self, x: Tensor) -> Tensor:
+        out: Tensor = self.norm(self.fc2(F.gelu(self.fc1(x))) + x)
+        return out
+
+
+class TextTransformer(nn.Module):
+    """Token ids to states, in the reading that is asked for."""
+
+    def __init__(self, config: MEDConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.word = nn.Embedding(config.vocab_size, config.text_width, padding_idx=0)
+        self.position = nn.Embedding(config.max_positions, config.text_width)
+        self.norm = nn.LayerNorm(config.text_width, eps=1e-12)
+        self.layers = nn.ModuleList(TextLayer(config) for _ in range(config.text_layers))
+
+    def look(self, image_states: Tensor) -> list[KeysValues]:
+        """Cross-attention keys and values of B images [B, N, vision width], once, for every later text and step."""
+        return [layer.cross.project(image_states) for layer in self._layers()]
+
+    def encode(self, ids: Tensor, mask: Tensor, image: list[KeysValues] | None = None) -> Tensor:
+        """Bidirectional reading of ids [B * n, T] (mask: True where a token is) -> states [B * n, T, D]."""
+        x = self.embed(ids)
+        seen = mask[:, None, None, :]
+        for index, layer in enumerate(self._layers()):
+            x = layer.encoder(x, layer.encoder.project(x), seen)
+            x = layer.feed(layer.see_image(x, image[index]) if image else x)
+        return x
+
+    def decode(self, ids: Tensor, image: list[KeysValues], cache: SelfCache | None = None) -> Tensor:
+        """Causal reading of ids [B * n, T], after the tokens in `cache` if there is one -> states [B * n, T, D].
+
+        Padding stands on the right, where no earlier token can see it, so no mask is needed.
+        """
+        x = self.embed(ids, cache.length if cache else 0)
+        for index, layer in enumerate(self._layers()):
+            kv = layer.decoder.project(x)
+            kv = cache.extend(index, *kv) if cache else kv
+            x = layer.decoder(x, kv, causal=ids.shape[1] > 1)
+            x = layer.feed(layer.see_image(x, image[index]))
+        if cache:
+            cache.advance(ids.shape[1])
+        return x
+
+    def embed(self, ids: Tensor, start: int = 0) -> Tensor:
+        positions = torch.arange(start, start + ids.shape[1], device=ids.device)
+        out: Tensor = self.norm(self.word(ids) + self.position(positions))
+        return out
+
+    def new_cache(self, rows: int, length: int) -> SelfCache:
+        """Room for `length` tokens of `rows` captions."""
+        config = self.config
+        width = config.text_width // config.text_heads
+        return SelfCache(config.text_layers, rows, config.text_heads, length, width, self.word.weight)
+
+    def _layers(self) -> list[TextLayer]:
+        return [layer for layer in self.layers if isinstance(layer, TextLayer)]

@@ -1,0 +1,98 @@
+"""The image tower: a plain pre-norm ViT.
+
+Dimensions: B images, N tokens ([CLS] + patches), D width, H heads, P patch side, S image side.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from capfilt.models.med.config import MEDConfig
+
+
+class VisionLayer(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width, eps=1e-5)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width, eps=1e-5)
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, N, D] -> [B, N, D]."""
+        x = x + self.attention(self.norm1(x))
+        hidden: Tensor = self.fc2(F.gelu(self.fc1(self.norm2(x))))
+        return x + hidden
+
+    def attention(self, x: Tensor) -> Tensor:
+        """Every token sees every token."""
+        b, n, d = x.shape
+        q, k, v = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(q, k, v)
+        out: Tensor = self.out(seen.transpose(1, 2).reshape(b, n, d))
+        return out
+
+
+class ConvStem(nn.Sequential):
+    """Patches by 3 x 3 convolutions of stride 2 instead of one large one (Xiao et al. 2021, arXiv 2106.14881)."""
+
+    def __init__(self, width: int, patch: int) -> None:
+        halvings = patch.bit_length() - 1
+        widths = [3, *(max(16, width >> (halvings - step - 1)) for step in range(halvings))]
+        layers: list[nn.Module] = []
+        for narrow, wide in pairwise(widths):
+            layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), nn.GroupNorm(1, wide), nn.GELU()]
+        super().__init__(*layers, nn.Conv2d(width, width, 1))
+
+
+class VisionTransformer(nn.Module):
+    """Pixels to one state a token; the first one is the global feature."""
+
+    def __init__(self, config: MEDConfig) -> None:
+        super().__init__()
+        width, patch = config.vision_width, config.patch_size
+        self.patch = nn.Conv2d(3, width, patch, patch) if config.stem == "patch" else ConvStem(width, patch)
+        self.cls = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.position = nn.Parameter(sines(config.image_size // patch, width))
+        self.layers = nn.ModuleList(VisionLayer(width, config.vision_heads) for _ in range(config.vision_layers))
+        self.norm = nn.LayerNorm(width, eps=1e-5)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [B, 3, S, S] -> states [B, N, D]."""
+        patches = self.patch(pixels)
+        tokens = patches.flatten(2).transpose(1, 2)
+        x = torch.cat((self.cls.to(tokens.dtype).expand(len(tokens), -1, -1), tokens), dim=1)
+        x = x + self.positions(patches.shape[-2], patches.shape[-1]).to(x.dtype)
+        for layer in self.layers:
+            x = layer(x)
+        states: Tensor = self.norm(x)
+        return states
+
+    def positions(self, rows: int, columns: int) -> Tensor:
+        """Position embeddings for a grid, interpolated (bicubic) when it is not the trained one."""
+        side = round((self.position.shape[1] - 1) ** 0.5)
+        if (rows, columns) == (side, side):
+            return self.position
+        grid = self.position[:, 1:].view(1, side, side, -1).permute(0, 3, 1, 2).float()
+        grid = F.interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False)
+        return torch.cat((self.position[:, :1], grid.flatten(2).transpose(1, 2).to(self.position.dtype)), dim=1)
+
+
+def sines(side: int, width: int) -> Tensor:
+    """Where learned position embeddings start: [1, 1 + side * side, width], 2-D sines and cosines, zero for [CLS].
+
+    From small random numbers a narrow tower takes thousands of steps to tell left from right; from these it does not.
+    """
+    rates = 1.0 / 10_000 ** (torch.arange(width // 4) / (width // 4))
+    angles = torch.arange(side)[:, None] * rates
+    wave = torch.cat((angles.sin(), angles.cos()), dim=1)
+    rows, columns = wave[:, None].expand(-1, side, -1), wave[None].expand(side, -1, -1)
+    grid = torch.cat((rows, columns), dim=2).reshape(side * side, -1)
+    return torch.cat((torch.zeros(1, width), torch.nn.functional.pad(grid, (0, width - grid.shape[1]))))[None]

@@ -1,0 +1,17 @@
+"""Pixels as a tower wants them: bytes to normalised floats, on the device."""
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)
+"""Mean and standard deviation of RGB in 0..1, shared by CLIP and BLIP."""
+
+
+def normalise(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """uint8 [B, S, S, 3] -> dtype [B, 3, S, S], by CLIP's mean and standard deviation."""
+    mean = torch.tensor(CLIP_MEAN, device=images.device).mul(255)
+    std = torch.tensor(CLIP_STD, device=images.device).mul(255)
+    return images.float().sub(mean).div(std).permute(0, 3, 1, 2).to(dtype).contiguous()

@@ -1,0 +1,46 @@
+"""The two seams of capfilt: whoever can caption is a captioner, whoever can score texts is a judge.
+
+Images come as uint8 tensors [B, S, S, 3], made as the model's own `pixels` asks. A newcomer writes one class and one
+line in `registry`.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from capfilt.models.pixels import PixelSpec
+from capfilt.models.sampling import Decoding
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """One caption, and its log-probability under the captioner (natural log, summed over its tokens)."""
+
+    text: str
+    logprob: float
+
+
+class Captioner(Protocol):
+    """Writes captions."""
+
+    name: str
+    digest: str  # which weights: 12 hex digits
+    pixels: PixelSpec
+
+    def caption(self, images: Tensor, seeds: list[list[int]], prompt: str, decoding: Decoding) -> list[list[Caption]]:
+        """As many captions of each image as it has seeds; the same seed gives the same caption in any company."""
+        ...
+
+
+class Judge(Protocol):
+    """Scores texts against images; higher means a better match."""
+
+    name: str
+    digest: str
+    pixels: PixelSpec
+    columns: tuple[str, ...]  # the scores it gives, e.g. ("itm", "itc")
+
+    def score(self, images: Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:
+        """One score a column, image and text; an image may have any number of texts, none included."""
+        ...

@@ -1,0 +1,96 @@
+"""Text to token ids and back: WordPiece as in BERT, with BLIP's two extra first tokens [DEC] and [ENC]."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, normalizers, pre_tokenizers
+from tokenizers.models import WordPiece
+from torch import Tensor
+
+PAD, UNK, CLS, SEP, MASK, DEC, ENC = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")
+CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789.,'-"
+MAX_WORDS: Final = 30
+
+_STRIPPED: Final = re.compile(r"[.!\"()*#:;~]")
+_SPACES: Final = re.compile(r"\s+")
+
+
+def clean_text(text: str, max_words: int = MAX_WORDS) -> str:
+    """The paper's clean-up of a caption: lower case, `. ! " ( ) * # : ; ~` out, at most 30 words.
+
+    Source: BLIP's caption preprocessing; the hyphen becomes a space there only in answers, so it stays here.
+    """
+    words = _SPACES.sub(" ", _STRIPPED.sub(" ", text.lower())).strip().split(" ")
+    return " ".join(words[:max_words])
+
+
+class Tokenizer:
+    """Ids and masks for a MED. Padding stands on the right and has id 0."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.ids = {token: self._id(token) for token in (PAD, UNK, CLS, SEP, DEC, ENC)}
+        if self.ids[PAD] != 0:
+            raise ValueError("the tokenizer's [PAD] must have id 0")
+
+    @classmethod
+    def load(cls, path: Path) -> "Tokenizer":
+        """Read a `tokenizer.json`."""
+        return cls(Backend.from_file(str(path)))
+
+    @classmethod
+    def from_words(cls, texts: Iterable[str], least: int = 2) -> "Tokenizer":
+        """A small tokenizer of the words that stand at least `least` times in texts, and of single characters."""
+        counts = Counter(word for text in texts for word in clean_text(text).split(" ") if word)
+        words = sorted(word for word, count in counts.items() if count >= least and len(word) > 1)
+        pieces = [*CHARACTERS, *(f"##{c}" for c in CHARACTERS), *words]
+        return cls.from_vocabulary([*SPECIALS, *dict.fromkeys(pieces)])
+
+    @classmethod
+    def from_vocabulary(cls, vocabulary: Sequence[str]) -> "Tokenizer":
+        """A WordPiece tokenizer of a vocabulary such as BERT's `vocab.txt`; [DEC] and [ENC] are added at its end."""
+        tokens = list(dict.fromkeys([*vocabulary, DEC, ENC]))
+        backend = Backend(WordPiece({token: index for index, token in enumerate(tokens)}, unk_token=UNK))
+        backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+        backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        backend.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+        backend.add_special_tokens(list(SPECIALS))
+        return cls(backend)
+
+    def __len__(self) -> int:
+        return int(self.backend.get_vocab_size())
+
+    def save(self, path: Path) -> None:
+        """Write a `tokenizer.json`."""
+        self.backend.save(str(path))
+
+    def encode(self, texts: Sequence[str], first: str, max_tokens: int) -> tuple[Tensor, Tensor]:
+        """Texts -> ids int64 [M, T] and mask bool [M, T]: `first`, at most max_tokens - 2 pieces, [SEP], padding.
+
+        A text is cleaned first (`clean_text`). T is the longest of the texts, not max_tokens.
+        """
+        pieces = self.backend.encode_batch([clean_text(text) for text in texts], add_special_tokens=False)
+        start, stop = self.ids[first], self.ids[SEP]
+        rows = [[start, *piece.ids[: max_tokens - 2], stop] for piece in pieces]
+        length = max((len(row) for row in rows), default=2)
+        ids = torch.tensor([row + [0] * (length - len(row)) for row in rows], dtype=torch.int64).view(-1, length)
+        return ids, ids != 0
+
+    def prompt(self, text: str) -> list[int]:
+        """Ids of a prompt: [DEC] and its pieces, no [SEP] (what a decoder goes on from)."""
+        return [self.ids[DEC], *self.backend.encode(clean_text(text), add_special_tokens=False).ids]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Ids -> text without special tokens."""
+        return str(self.backend.decode(list(ids), skip_special_tokens=True)).strip()
+
+    def _id(self, token: str) -> int:
+        found = self.backend.token_to_id(token)
+        if found is None:
+            raise ValueError(f"the tokenizer has no token {token}")
+        return int(found)

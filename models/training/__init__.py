@@ -1,0 +1,1 @@
+"""Objectives (what is learned), tasks (a model with its objectives) and the loop (how)."""

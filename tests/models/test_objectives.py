@@ -1,0 +1,79 @@
+"""Each loss against a slow, plain one."""
+
+import math
+
+import torch
+
+from capfilt.models.med.model import MED
+from capfilt.models.tokenizer import Tokenizer
+from capfilt.models.training.loop import Schedule, train
+from capfilt.models.training.med_task import Batch, MEDTask, Weights
+from capfilt.models.training.objectives import contrastive, hard_negatives, language, matching
+
+
+def unit(rows: int, width: int, seed: int) -> torch.Tensor:
+    return torch.nn.functional.normalize(torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def test_contrastive() -> None:
+    image, text, temperature = unit(5, 8, 0), unit(5, 8, 1), torch.tensor(0.07)
+    same = torch.eye(5, dtype=torch.bool)
+    same[1, 3] = same[3, 1] = True  # pictures 1 and 3 have the same text
+    loss, similarity = contrastive(image, text, temperature, same)
+    slow = 0.0
+    for scores in (similarity, similarity.T):
+        for row in range(5):
+            total = sum(math.exp(float(s)) for s in scores[row])
+            matches = [column for column in range(5) if same[row, column]]
+            slow -= sum(math.log(math.exp(float(scores[row, c])) / total) for c in matches) / len(matches)
+    assert abs(float(loss) - slow / 10) < 1e-4
+
+
+def test_language_leaves_out_padding_and_smooths() -> None:
+    logits = torch.randn(2, 4, 7, generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([[1, 2, 3, 4], [1, 5, 0, 0]])
+    terms = []
+    for row, step in ((0, 0), (0, 1), (0, 2), (1, 0)):
+        log = logits[row, step].log_softmax(-1)
+        terms.append(-0.9 * float(log[ids[row, step + 1]]) - 0.1 * float(log.mean()))
+    assert abs(float(language(logits, ids)) - sum(terms) / len(terms)) < 1e-5
+
+
+def test_matching() -> None:
+    logits, match = torch.tensor([[0.0, 2.0], [1.0, -1.0]]), torch.tensor([True, False])
+    slow = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(-2))) / 2
+    assert abs(float(matching(logits, match)) - slow) < 1e-6
+
+
+def test_hard_negatives_are_never_matches_and_follow_the_similarity() -> None:
+    same = torch.eye(4, dtype=torch.bool)
+    similarity = torch.zeros(4, 4)
+    similarity[0, 2] = 20.0
+    drawn = [hard_negatives(similarity, same, torch.Generator().manual_seed(seed)) for seed in range(50)]
+    texts = torch.stack([texts for texts, _ in drawn])
+    images = torch.stack([images for _, images in drawn])
+    assert not (texts == torch.arange(4)).any()
+    assert not (images == torch.arange(4)).any()
+    assert (texts[:, 0] == 2).float().mean() > 0.95
+    assert (images[:, 2] == 0).float().mean() > 0.95
+
+
+def test_hard_negatives_survive_underflow_and_a_batch_without_any() -> None:
+    """Without its epsilon the draw fails where softmax underflows (ALBEF issue 93)."""
+    similarity = torch.full((3, 3), -1e4).fill_diagonal_(1e4)
+    hard_negatives(similarity, torch.eye(3, dtype=torch.bool), torch.Generator())
+    texts, _ = hard_negatives(similarity, torch.ones(3, 3, dtype=torch.bool), torch.Generator())
+    assert texts.tolist() == [0, 1, 2]
+
+
+def test_a_few_steps_learn_a_handful_of_pairs(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
+    import copy
+
+    model = copy.deepcopy(med)
+    texts = ["a red circle", "two blue squares", "the cat sat", "one green star"]
+    batch = Batch(images[:4], texts, [["on a mat"]] * 4)
+    logs = []
+    task = MEDTask(model, tokenizer, Weights())
+    train(task, iter([batch] * 60), Schedule(steps=60, rate=1e-3, log_every=20), logs.append, lambda _: None)
+    assert [p.step for p in logs] == [20, 40, 60]
+    assert all(logs[-1].losses[name] < logs[0].losses[name] for name in ("itc", "itm", "lm"))

@@ -1,0 +1,80 @@
+"""Nucleus sampling: the distribution, and one stream a caption."""
+
+import pytest
+import torch
+
+from capfilt.models.captioners import MedCaptioner
+from capfilt.models.med.model import MED
+from capfilt.models.sampling import Decoding, nucleus, uniforms
+from capfilt.models.tokenizer import Tokenizer
+
+DECODING = Decoding(max_tokens=12, min_tokens=3)
+
+
+def test_nucleus_draws_only_from_the_smallest_set_and_in_proportion() -> None:
+    mass = torch.tensor([0.05, 0.5, 0.15, 0.3])  # 0.5 + 0.3 + 0.15 is the first sum to reach 0.9
+    draws = uniforms([7], 20_000)[0]
+    tokens = nucleus(mass.log().expand(len(draws), -1), draws, top_p=0.9)
+    share = torch.bincount(tokens, minlength=4) / len(draws)
+    assert share[0] == 0
+    assert (share[1:] - mass[1:] / 0.95).abs().max() < 0.01
+
+
+def test_nucleus_of_almost_no_mass_is_greedy() -> None:
+    logits = torch.randn(50, 30, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(nucleus(logits, uniforms([1], 50)[0], 1e-6), logits.argmax(-1))
+
+
+def test_nucleus_of_all_mass_never_leaves_the_vocabulary() -> None:
+    draws = torch.tensor([0.0, 0.5, 1 - 2**-24])
+    tokens = nucleus(torch.zeros(3, 5), draws, 1.0)
+    assert tokens.min() >= 0
+    assert tokens.max() < 5
+
+
+def test_a_stream_is_its_seed_s_alone() -> None:
+    together = uniforms([11, 12, 13], 6)
+    assert torch.equal(together[1], uniforms([12], 6)[0])
+    assert not torch.equal(together[0], together[1])
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_same_caption_in_any_company(med: MED, tokenizer: Tokenizer, images: torch.Tensor, n: int) -> None:
+    captioner = MedCaptioner("test", "0", med, tokenizer)
+    seeds = [[1000 * image + k for k in range(n)] for image in range(len(images))]
+    whole = captioner.caption(images, seeds, "", DECODING)
+    for size in (1, 3):
+        parts = [
+            caption
+            for start in range(0, len(images), size)
+            for caption in captioner.caption(images[start : start + size], seeds[start : start + size], "", DECODING)
+        ]
+        assert [[c.text for c in row] for row in parts] == [[c.text for c in row] for row in whole]
+    turned = captioner.caption(images.flip(0), seeds[::-1], "", DECODING)[::-1]
+    assert [[c.text for c in row] for row in turned] == [[c.text for c in row] for row in whole]
+    assert len({c.text for row in whole for c in row}) > len(images) // 2  # or the test would prove nothing
+
+
+def test_log_probability_is_the_model_s_own(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
+    captioner = MedCaptioner("test", "0", med, tokenizer)
+    (caption,) = captioner.caption(images[:1], [[3]], "", DECODING)[0]
+    from capfilt.models.preprocess import normalise
+    from capfilt.models.sampling import sample
+    from capfilt.models.tokenizer import SEP
+
+    with torch.no_grad():
+        image = med.text.look(med.see(normalise(images[:1], torch.float32)))
+        start, stop = tokenizer.prompt(""), tokenizer.ids[SEP]
+        ids, logprob = sample(med, image, start, stop, uniforms([3], 12), DECODING)
+        written = ids[0][ids[0] != 0]
+        logits = med.predict(torch.cat((torch.tensor(start), written))[None], image)
+    slow = logits[0, :-1].log_softmax(-1).gather(-1, written[:, None]).sum()
+    assert abs(float(logprob[0]) - float(slow)) < 1e-3
+    assert caption.logprob == pytest.approx(float(logprob[0]))
+
+
+def test_lengths_are_kept(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
+    captioner = MedCaptioner("test", "0", med, tokenizer)
+    captions = captioner.caption(images, [[i] for i in range(len(images))], "two blue", Decoding(max_tokens=6))
+    assert all(not row[0].text.startswith("two blue") for row in captions)
+    assert captioner.caption(images[:2], [[], []], "", DECODING) == [[], []]
