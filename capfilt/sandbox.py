@@ -1,0 +1,35 @@
+"""DuckDB over given tables and nothing else: SQL of a policy or of a person can read them, and touch no file."""
+
+import tempfile
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+
+def connect(tables: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
+    """An in-memory database that sees `tables` (pyarrow datasets, tables, readers) under their names.
+
+    pyarrow reads the files, so DuckDB needs no access to the file system at all and gets none: no COPY, ATTACH,
+    read_csv('/etc/passwd'), extension or Python variable, and the lock cannot be undone. (To allow DuckDB the paths
+    of our files instead would allow it to write them too: `COPY ... TO 'images/000000.parquet' (USE_TMP_FILE false)`.)
+    """
+    spill = Path(tempfile.gettempdir()) / f"capfilt-duckdb-{uuid.uuid4().hex}"  # made when memory ends, then removed
+    connection = duckdb.connect(":memory:", config={"temp_directory": str(spill)})
+    for name, table in tables.items():
+        connection.register(name, table)
+    for setting in (
+        "python_enable_replacements = false",
+        "enable_external_access = false",
+        "lock_configuration = true",
+    ):
+        connection.execute(f"SET {setting}")
+    return connection
+
+
+def one_line(error: duckdb.Error) -> str:
+    """DuckDB's message without its picture of the place, in one line."""
+    lines = [line.strip() for line in str(error).split("\nLINE ")[0].splitlines()]
+    return " ".join(line for line in lines if line)

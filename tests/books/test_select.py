@@ -1,0 +1,299 @@
+"""select: policies, decisions/ and corpus/."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from capfilt import sandbox, schema
+from capfilt.config import Select
+from capfilt.errors import ConfigError, Unbalanced
+from capfilt.ledger import Chunk, Ledger, Part
+from capfilt.pipelines.commit import commit
+from capfilt.pipelines.policy import policy_names, read_policy
+from capfilt.pipelines.select import Selection, corpus_schema, select
+
+CAPTIONS = schema.captions_schema(("itm", "itc"))
+
+scores = st.none() | st.sampled_from([0.0, 0.5, 0.7, 1.0, math.nan, math.inf]) | st.floats(0, 1, width=32)
+texts = st.sampled_from(["a red cube", "", " ", "\t\n", "x"]) | st.text(max_size=3)
+captions = st.lists(
+    st.tuples(st.integers(0, 3), scores, texts, st.sampled_from([[], ["empty"], ["repetition"], ["a", "empty"]])),
+    max_size=12,
+)
+
+
+def table_of(rows: list[tuple[int, float | None, str, list[str]]]) -> pa.Table:
+    """Candidates numbered within their image, in the order of `rows`."""
+    seen: dict[int, int] = {}
+    found = []
+    for image, itm, text, flags in rows:
+        number = seen[image] = seen.get(image, -1) + 1
+        fixed = {"uid": f"{image:032x}", "candidate": number, "source": "web", "round": 0}
+        found.append({**fixed, "text": text, "itm": itm, "flags": flags})
+    return pa.Table.from_pylist(found, schema=CAPTIONS)
+
+
+def oracle(table: pa.Table, threshold: float) -> dict[tuple[str, int], tuple[bool, int | None, str]]:
+    """blip.sql in plain Python."""
+    answer: dict[tuple[str, int], tuple[bool, int | None, str]] = {}
+    kept: dict[str, list[tuple[float, int]]] = {}
+    for row in table.to_pylist():
+        uid, number, itm = row["uid"], row["candidate"], row["itm"]
+        if not row["text"].strip(" \t\n\f\r") or "empty" in row["flags"]:
+            answer[uid, number] = (False, None, "flag: empty")
+        elif itm is None or math.isnan(itm):
+            answer[uid, number] = (False, None, "no itm")
+        elif itm < threshold:
+            answer[uid, number] = (False, None, f"itm < {threshold}")
+        else:
+            kept.setdefault(uid, []).append((-itm, number))
+    for uid, ranked in kept.items():
+        for rank, (_, number) in enumerate(sorted(ranked), 1):
+            answer[uid, number] = (True, rank, f"itm >= {threshold}")
+    return answer
+
+
+@settings(deadline=None, max_examples=40)
+@given(captions, st.sampled_from([0.0, 0.5, 0.7, 1.0, -0.25]))
+def test_blip_is_what_plain_python_says(rows: list[tuple[int, float | None, str, list[str]]], threshold: float) -> None:
+    table = table_of(rows)
+    with sandbox.connect({"captions": table}) as connection:
+        answer = connection.execute(read_policy("blip").sql, {"threshold": threshold}).fetchall()
+    assert {(uid, number): tuple(rest) for uid, number, *rest in answer} == oracle(table, threshold)
+
+
+def test_every_policy_that_ships_is_found_by_name() -> None:
+    assert "blip" in policy_names()
+    assert all(read_policy(name).sql for name in policy_names())
+
+
+def read(books: Any, table: str) -> pa.Table:
+    return pq.read_table(books.ledger.folder.full(table))
+
+
+def files(books: Any, *tables: str) -> dict[str, bytes]:
+    root = Path(books.ledger.folder.path)
+    found = (path for name in tables for path in (root / name).iterdir() if path.is_file())
+    return {str(path.relative_to(root)): path.read_bytes() for path in found}
+
+
+def test_decisions_are_in_the_order_of_captions(full_books: Any) -> None:
+    select(full_books.ledger.folder, Select())
+    for chunk in ("000000", "000001", "000002"):
+        captions, decisions = (
+            read(full_books, f"captions/{chunk}.parquet"),
+            read(full_books, f"decisions/{chunk}.parquet"),
+        )
+        assert decisions.schema.equals(schema.DECISIONS)
+        assert decisions.select(["uid", "candidate"]).equals(captions.select(["uid", "candidate"]))
+        wanted = oracle(captions, 0.5)
+        found = {(d["uid"], d["candidate"]): (d["keep"], d["rank"], d["reason"]) for d in decisions.to_pylist()}
+        assert found == wanted
+
+
+def test_corpus_holds_the_kept_texts_best_first(full_books: Any) -> None:
+    result = select(full_books.ledger.folder, Select(threshold=0.25))
+    captions, images, corpus = read(full_books, "captions"), read(full_books, "images"), read(full_books, "corpus")
+    by_uid: dict[str, list[dict[str, Any]]] = {}
+    for row in captions.to_pylist():
+        if row["itm"] >= 0.25:
+            by_uid.setdefault(row["uid"], []).append(row)
+    assert any(len(kept) == 2 for kept in by_uid.values())
+    assert corpus["uid"].to_pylist() == [uid for uid in images["uid"].to_pylist() if uid in by_uid]
+    facts = {row["uid"]: row for row in images.to_pylist()}
+    for row in corpus.to_pylist():
+        kept = sorted(by_uid[row["uid"]], key=lambda item: (-item["itm"], item["candidate"]))
+        names = ("text", "source", "candidate", "itm", "itc")
+        assert row["captions"] == [{name: item[name] for name in names} for item in kept]
+        assert row["text"] == kept[0]["text"]
+        assert [row[name] for name in ("image", "width", "height")] == [
+            facts[row["uid"]][name] for name in ("image", "width", "height")
+        ]
+    kept_texts = sum(map(len, by_uid.values()))
+    assert result.images == len(corpus)
+    assert sum(result.kept.values()) == kept_texts
+    assert sum(result.dropped.values()) == len(captions) - kept_texts
+    assert set(result.kept) <= {"web", "synthetic"}
+
+
+def test_a_chunk_with_nothing_kept_has_an_empty_corpus_file(full_books: Any) -> None:
+    assert select(full_books.ledger.folder, Select(threshold=2.0)).images == 0
+    wanted = corpus_schema(full_books.ledger.captions_schema())
+    for chunk in ("000000", "000001", "000002"):
+        corpus = read(full_books, f"corpus/{chunk}.parquet")
+        assert corpus.num_rows == 0
+        assert corpus.schema.names == wanted.names
+
+
+def test_a_run_without_any_image(tmp_path: Path, make_rows: Any) -> None:
+    chunk = Chunk("000000", (Part("csv", "/data/list.csv", "list.csv", 2, 1, {}),))
+    ledger = Ledger.at(tmp_path / "dead")
+    commit(make_rows(chunk).drop_columns("candidates"), chunk, ledger.folder, "5" * 64)
+    assert select(ledger.folder, Select()) == Selection({}, {}, 0)
+    assert pq.read_table(ledger.folder.full("corpus/000000.parquet")).num_rows == 0
+
+
+def test_references_leave_the_bytes_out(full_books: Any) -> None:
+    whole = select(full_books.ledger.folder, Select())
+    wanted = read(full_books, "corpus").drop_columns("image").to_pylist()
+    assert select(full_books.ledger.folder, Select(), "reference") == whole
+    corpus = read(full_books, "corpus")
+    assert corpus.drop_columns("image").to_pylist() == wanted
+    paths = {row["image"]["path"] for row in read(full_books, "images").to_pylist()}
+    assert all(row["image"]["bytes"] is None and row["image"]["path"] in paths for row in corpus.to_pylist())
+
+
+def test_again_does_nothing_and_another_threshold_decides_again(full_books: Any) -> None:
+    folder = full_books.ledger.folder
+    first = select(folder, Select())
+    stamps = {name: os.stat(folder.full(name)).st_mtime_ns for name in files(full_books, "corpus", "decisions")}
+    before = files(full_books, "corpus", "decisions", ".")
+    assert select(folder, Select()) == first
+    assert {name: os.stat(folder.full(name)).st_mtime_ns for name in stamps} == stamps
+    other = select(folder, Select(threshold=0.2))
+    assert sum(other.kept.values()) > sum(first.kept.values())
+    assert select(folder, Select()) == first
+    assert files(full_books, "corpus", "decisions", ".") == before
+
+
+def test_a_lost_file_is_made_again(full_books: Any) -> None:
+    folder = full_books.ledger.folder
+    select(folder, Select())
+    before = files(full_books, "corpus", "decisions")
+    folder.delete("corpus/000001.parquet")
+    select(folder, Select())
+    assert files(full_books, "corpus", "decisions") == before
+
+
+def test_selection_toml_tells_what_was_decided(full_books: Any) -> None:
+    result = select(full_books.ledger.folder, Select(threshold=0.2))
+    told = tomllib.loads(full_books.ledger.folder.read("selection.toml").decode())
+    assert (told["policy"], told["parameters"], told["images"]) == ("blip", {"threshold": 0.2}, "bytes")
+    assert told["sha256"] == read_policy("blip").digest
+    assert told["commits"] == full_books.ledger.fingerprint()
+    assert Selection(**told["result"]) == result
+
+
+GOOD = "SELECT uid, candidate, true AS keep, candidate + 1 AS rank, 'all' AS reason FROM captions"
+
+
+def policy(tmp_path: Path, sql: str) -> Select:
+    path = tmp_path / "mine.sql"
+    path.write_text(sql)
+    return Select(policy=str(path))
+
+
+def test_a_policy_of_ones_own(tmp_path: Path, full_books: Any) -> None:
+    result = select(full_books.ledger.folder, policy(tmp_path, f"-- all of them;\n{GOOD} -- and so on;\n;\n"))
+    assert result == Selection({"synthetic": 13, "web": 13}, {}, 13)
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        (f"{GOOD} WHERE candidate = 0", "leaves candidates out, such as candidate 1 of image"),
+        (f"{GOOD} UNION ALL {GOOD}", "decides candidates more than once"),
+        (f"{GOOD} UNION ALL SELECT 'x', 0, true, 1, 'y'", "makes candidates up, such as candidate 0 of image x"),
+        (GOOD.replace("true", "NULL"), "leaves keep or reason empty"),
+        (GOOD.replace("true", "false"), "must rank kept candidates, and only them"),
+        (GOOD.replace("candidate + 1", "NULL"), "must rank kept candidates, and only them"),
+        (GOOD.replace("candidate + 1", "candidate"), "must rank the kept candidates of an image 1, 2, 3"),
+        (GOOD.replace("candidate + 1", "1"), "must rank the kept candidates of an image 1, 2, 3"),
+        (GOOD.replace(" AS reason", " AS why"), "gives the columns uid, candidate, keep, rank, why; wanted are uid"),
+        (GOOD.replace("'all' AS", "'all' AS extra, 'x' AS"), "gives the columns"),
+        (GOOD.replace("true", "'maybe'"), "Could not convert string 'maybe' to BOOL"),
+        (GOOD.replace("candidate + 1", "clip"), '"clip" not found'),
+        (f"{GOOD} WHERE itm > $treshold", r"parameter \$treshold is not a setting of \[select\]"),
+        (f"{GOOD}; {GOOD}", "must be one SELECT"),
+        ("DELETE FROM captions", "must be one SELECT"),
+        ("SELEC", "syntax error"),
+        ("", "must be one SELECT"),
+        (GOOD.replace("captions", "read_parquet('/etc/passwd')"), "file system operations are disabled"),
+    ],
+)
+def test_a_policy_that_does_not_decide_everything_once(tmp_path: Path, full_books: Any, sql: str, message: str) -> None:
+    select(full_books.ledger.folder, Select())
+    before = files(full_books, "corpus", "decisions", ".")
+    with pytest.raises(ConfigError, match=message) as caught:
+        select(full_books.ledger.folder, policy(tmp_path, sql))
+    assert "mine.sql" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert files(full_books, "corpus", "decisions", ".") == before
+
+
+@pytest.mark.parametrize("name", ["nosuch", "nosuch.sql", "/etc/passwd", ""])
+def test_an_unknown_policy(full_books: Any, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"select\.policy = .* is neither a \.sql file nor one of: blip"):
+        select(full_books.ledger.folder, Select(policy=name))
+
+
+def test_an_image_in_two_chunks_raises(tmp_path: Path, make_chunk: Any, make_rows: Any) -> None:
+    one = make_chunk(0)
+    two = Chunk("000001", one.parts)
+    folder = Ledger.at(tmp_path).folder
+    for chunk in (one, two):
+        commit(make_rows(chunk), chunk, folder, "5" * 64)
+    with pytest.raises(Unbalanced, match="is committed by two chunks"):
+        select(folder, Select())
+
+
+def test_datasets_opens_the_corpus(full_books: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import datasets
+
+    select(full_books.ledger.folder, Select())
+    path = full_books.ledger.folder.full("corpus/*.parquet")
+    loaded = datasets.load_dataset("parquet", data_files=path, split="train", cache_dir=str(tmp_path / "cache"))
+    assert isinstance(loaded.features["image"], datasets.Image)
+    row = loaded[0]
+    assert isinstance(row["image"], Image.Image)
+    assert row["captions"][0]["text"] == row["text"]
+
+
+SELECT_FOREVER = """
+import sys
+from capfilt.config import Select
+from capfilt.pipelines.select import select
+from capfilt.storage import Folder
+folder = Folder.at(sys.argv[1])
+print("go", flush=True)
+while True:
+    for threshold in (0.2, 0.6):
+        select(folder, Select(threshold=threshold))
+"""
+
+
+def test_a_killed_selection_is_not_taken_for_a_whole_one(full_books: Any) -> None:
+    """Whenever the kill comes: selection.toml is there = every file belongs to it; and the next run ends the same."""
+    folder = full_books.ledger.folder
+    wanted = {}
+    for threshold in (0.2, 0.6):
+        select(folder, Select(threshold=threshold))
+        wanted[threshold] = files(full_books, "corpus", "decisions")
+    for round_ in range(2):
+        command = [sys.executable, "-c", SELECT_FOREVER, folder.path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            time.sleep(0.1 + 0.057 * round_)
+            other.send_signal(signal.SIGKILL)
+        told = full_books.ledger.selection()
+        whole = {name: data for name, data in files(full_books, "corpus", "decisions").items() if ".tmp-" not in name}
+        if told:
+            assert whole == wanted[told["parameters"]["threshold"]]
+    select(folder, Select(threshold=0.2))
+    whole = {name: data for name, data in files(full_books, "corpus", "decisions").items() if ".tmp-" not in name}
+    assert whole == wanted[0.2]
