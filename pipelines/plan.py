@@ -1,0 +1,190 @@
+"""Plan: sorted input files, cut into chunks before any work starts."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import pyarrow as pa
+
+from capfilt import config
+from capfilt.errors import ConfigError, InputError
+from capfilt.ledger import Chunk, Part
+from capfilt.pipelines.readers import READERS, InputFile
+from capfilt.pipelines.readers.base import BrokenReader, broken_part
+from capfilt.pipelines.readers.files import Neighbours
+from capfilt.pipelines.readers.find import find
+from capfilt.storage import split_url
+
+WHOLE: Final = 64_000_000
+"""Bytes up to which a file's digest covers all of it; beyond, only its size and three blocks."""
+
+_BLOCK: Final = 1 << 20
+_THREADS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class InputDigest:
+    """What an input file was when the plan was made."""
+
+    identity: str
+    size: int  # bytes
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All chunks of a run. Equal inputs and settings give an equal plan, wherever the input lies."""
+
+    chunks: tuple[Chunk, ...]
+    inputs: tuple[InputDigest, ...]
+    notes: tuple[str, ...]  # what was left out of directories, and why; a line each
+
+    @property
+    def rows(self) -> int:
+        return sum(chunk.rows for chunk in self.chunks)
+
+
+def find_inputs(inputs: Sequence[str], settings: config.Input | None = None) -> list[InputFile]:
+    """The input files that files, directories and globs come to, sorted by identity; see `readers.find`."""
+    return list(find(inputs, settings or config.Input()).files)
+
+
+def make_plan(inputs: Sequence[str], settings: config.Input, limit: int | None = None) -> Plan:
+    """Cut the first `limit` rows of the inputs (all by default) into chunks.
+
+    Raises:
+        InputError: an input is missing, of no known kind, unreadable or empty.
+        ConfigError: a column is not there, or cannot be guessed; the message names the setting.
+    """
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit = {limit}: at least one row is needed")
+    found = find(inputs, settings)
+    tally = _Tally(found.files)
+    parts = list(_first(tally.parts(settings), limit))
+    tally.check(complete=limit is None or sum(part.rows for part in parts) < limit)
+    used = {part.file for part in parts}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        digests = pool.map(digest, (file for file in found.files if file.location in used))
+        flat = tuple(one for several in digests for one in several)
+    return Plan(tuple(_packed(parts, settings)), flat, found.notes)
+
+
+def digest(file: InputFile) -> list[InputDigest]:
+    """What `file` is now, and its sidecar, if it has one; of a folder of pictures all of them together."""
+    if file.pictures:
+        return [_folder_digest(file)]
+    digests = [_file_digest(file.location, file.identity)]
+    if file.sidecar:
+        suffix = file.sidecar.partition("?")[0].rpartition(".")[2]
+        digests.append(_file_digest(file.sidecar, f"{file.identity.removesuffix('.tar')}.{suffix}"))
+    return digests
+
+
+class _Tally:
+    """Counts what each file gives, to tell a mistake of the user from bad data."""
+
+    def __init__(self, files: Sequence[InputFile]) -> None:
+        self.files = files
+        self.good: dict[str, int] = {}  # rows that can be read, by location
+        self.damage: dict[str, str] = {}
+
+    def parts(self, settings: config.Input) -> Iterator[Part]:
+        """The parts of all files in order.
+
+        Raises:
+            InputError: a file that was given by name cannot be read, or holds nothing.
+        """
+        for file in self.files:
+            self.good[file.location] = 0
+            for part in self._of(file, settings):
+                if part.reader != BrokenReader.name:
+                    self.good[file.location] += part.rows
+                yield part
+            if file.named and not self.good[file.location]:
+                raise InputError(f"{file.location}: it has no rows")
+
+    def check(self, complete: bool) -> None:
+        """Refuse arguments that give no row at all.
+
+        Raises:
+            InputError: names the first such argument.
+        """
+        if any(self.good.values()) and not complete:
+            return
+        for file in self.files:
+            if not any(self.good.get(other.location, 0) for other in self.files if other.origin == file.origin):
+                raise InputError(f"{file.origin}: {self.damage.get(file.location, 'it has no rows')}")
+
+    def _of(self, file: InputFile, settings: config.Input) -> Iterator[Part]:
+        try:
+            yield from READERS[file.reader].parts(file, settings)
+        except InputError as error:
+            if file.named:
+                raise
+            detail = str(error).removeprefix(f"{file.location}: ")
+            self.damage[file.location] = detail
+            yield broken_part(file, 0, detail)
+
+
+def _first(parts: Iterator[Part], limit: int | None) -> Iterator[Part]:
+    left = limit
+    for part in parts:
+        if left is not None:
+            part = replace(part, rows=min(part.rows, left))
+            left -= part.rows
+        yield part
+        if left == 0:
+            return
+
+
+def _packed(parts: Sequence[Part], settings: config.Input) -> Iterator[Chunk]:
+    """Whole parts, put together as long as they stay within chunk_rows and chunk_bytes."""
+    waiting: list[Part] = []
+    number = rows = size = 0
+    for part in parts:
+        part_size = _bytes(part)
+        if waiting and (rows + part.rows > settings.chunk_rows or size + part_size > settings.chunk_bytes):
+            yield Chunk(f"{number:06d}", tuple(waiting))
+            number, waiting, rows, size = number + 1, [], 0, 0
+        waiting.append(part)
+        rows, size = rows + part.rows, size + part_size
+    if waiting:
+        yield Chunk(f"{number:06d}", tuple(waiting))
+
+
+def _bytes(part: Part) -> int:
+    size: Any = part.where.get("bytes", 0)
+    return int(size)
+
+
+def _file_digest(location: str, identity: str) -> InputDigest:
+    filesystem, path = split_url(location)
+    try:
+        with filesystem.open_input_file(path) as stream:
+            size = int(stream.size())
+            return InputDigest(identity, size, _content_digest(stream, size))
+    except FileNotFoundError:  # a dangling link in a directory; the row that stands for it says so
+        return InputDigest(identity, 0, "missing")
+
+
+def _content_digest(stream: pa.NativeFile, size: int) -> str:
+    sha = hashlib.sha256(str(size).encode() if size > WHOLE else b"")
+    for begin in range(0, size, _BLOCK) if size <= WHOLE else (0, size // 2, max(size - _BLOCK, 0)):
+        stream.seek(begin)
+        sha.update(stream.read(_BLOCK))
+    return sha.hexdigest()
+
+
+def _folder_digest(file: InputFile) -> InputDigest:
+    """Names and sizes, and the bytes too where they are few."""
+    folder = Neighbours(file.location)
+    size = sum(picture.size for picture in file.pictures)
+    sha = hashlib.sha256()
+    for picture in file.pictures:
+        sha.update(f"{picture.name}\0{picture.size}\0{' '.join(picture.texts)}\0".encode())
+        names = (picture.name, *picture.texts) if size <= WHOLE else ()
+        for content in folder.read_all(names):
+            sha.update(content if isinstance(content, bytes) else b"")
+    return InputDigest(file.identity, size, sha.hexdigest())

@@ -1,0 +1,140 @@
+"""What a reader is: it cuts one input file into parts at plan time, and gives the rows of a part later."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+import pyarrow as pa
+
+from capfilt import config
+from capfilt.ledger import Json, Part
+from capfilt.pipelines.readers.text import clean_line, clean_texts
+from capfilt.schema import RAW, Reason
+
+MAX_IMAGE_BYTES: Final = 256_000_000
+"""A larger file is no picture anybody wants in memory; its row fails as too_large."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One file of an image folder; names are relative to the folder."""
+
+    name: str
+    size: int  # bytes
+    texts: tuple[str, ...] = ()  # .txt and .json files of the same stem
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One file that gives rows (or one folder of pictures)."""
+
+    reader: str
+    location: str  # absolute path or URL
+    identity: str  # stable name, part of every uid
+    origin: str  # the INPUT argument it came from
+    named: bool = False  # given by its own name, so that a broken one is the user's mistake and not data
+    sidecar: str | None = None  # location of a CSV with the texts of a shard
+    pictures: tuple[Picture, ...] = ()  # of a folder
+
+
+class Reader(Protocol):
+    """An input format. Register it in `readers/__init__.py`."""
+
+    name: str
+
+    def parts(self, file: InputFile, settings: config.Input) -> Iterator[Part]:
+        """Cut `file` into parts of at most chunk_rows rows and about chunk_bytes, without decoding any image.
+
+        `Part.where` belongs to the reader, but for "bytes": the image bytes of the part, about.
+
+        Raises:
+            ConfigError: a column that is not there or cannot be guessed.
+            InputError: nothing of the file can be read. Later damage is a row: see `broken_part`.
+        """
+        ...
+
+    def read(self, part: Part) -> pa.Table:
+        """The rows of `part` as `schema.RAW`, in order; another number of rows means that the file has changed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of `schema.RAW` before its texts are cleaned."""
+
+    key: str
+    url: str | None = None
+    texts: Sequence[str] = ()
+    image: bytes | None = None
+    reason: Reason | None = None
+    detail: str | None = None
+
+
+class Lost(Exception):
+    """A row that failed while it was read; becomes `reason` and `detail` of the row."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+class Broken(Exception):
+    """A container that breaks off here: what came before is good, what follows is lost."""
+
+
+def raw_table(rows: Iterable[Row]) -> pa.Table:
+    """`schema.RAW` of the rows. A row with neither image nor URL nor reason gets no_image."""
+    return pa.Table.from_pylist([_record(row) for row in rows], schema=RAW)
+
+
+def _record(row: Row) -> dict[str, object]:
+    url = clean_line(row.url) or None if row.url is not None else None
+    reason, detail = row.reason, row.detail
+    if reason is None and row.image is None and url is None:
+        reason, detail = Reason.NO_IMAGE, detail or "neither a URL nor image bytes"
+    return {
+        "key": row.key,
+        "url": url,
+        "texts": [{"text": text, "source": "web"} for text in clean_texts(row.texts)],
+        "image": row.image,
+        "reason": reason.value if reason else None,
+        "detail": clean_line(detail)[:500] if detail else None,
+    }
+
+
+def batches(items: Iterable[tuple[Item, int]], settings: config.Input) -> Iterator[tuple[list[Item], int]]:
+    """Group (item, bytes) pairs into lists of at most chunk_rows items and, if more than one, chunk_bytes bytes."""
+    batch: list[Item] = []
+    total = 0
+    for item, size in items:
+        if batch and (len(batch) == settings.chunk_rows or total + size > settings.chunk_bytes):
+            yield batch, total
+            batch, total = [], 0
+        batch.append(item)
+        total += size
+    if batch:
+        yield batch, total
+
+
+def make_part(file: InputFile, start: int, rows: int, **where: Json) -> Part:
+    """Rows [start, start + rows) of `file`, for its own reader."""
+    return Part(file.reader, file.location, file.identity, start, rows, where)
+
+
+def broken_part(file: InputFile, start: int, detail: str) -> Part:
+    """The one row that stands for everything lost behind the point where `file` breaks."""
+    return Part(BrokenReader.name, file.location, file.identity, start, 1, {"detail": detail})
+
+
+class BrokenReader:
+    """Reads the parts made by `broken_part`."""
+
+    name = "broken"
+
+    def parts(self, file: InputFile, settings: config.Input) -> Iterator[Part]:
+        yield broken_part(file, 0, "cannot be opened")
+
+    def read(self, part: Part) -> pa.Table:
+        return raw_table([Row("broken", reason=Reason.BAD_CONTAINER, detail=str(part.where["detail"]))])

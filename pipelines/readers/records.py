@@ -1,0 +1,137 @@
+"""Cutting text files into records, so that a record can be found again by its byte offset.
+
+A splitter turns a stream into pieces whose concatenation is the stream; a piece holds one record, or none (white
+space, a bracket). The formats build on that: offsets are sums of lengths, and a slice splits like the whole file.
+"""
+
+import csv
+import io
+import json
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, Final, Literal
+
+from capfilt.pipelines.readers.base import Broken
+from capfilt.pipelines.readers.text import decode
+
+MAX_LINE: Final = 16_000_000
+"""Bytes; a longer line is cut, so that a file without line ends does not fill the memory."""
+
+_MAX_QUOTED_LINES: Final = 100
+"""A quote that is still open after so many lines was never meant to be one."""
+
+Splitter = Callable[[io.BufferedIOBase], Iterator[bytes]]
+
+
+def lines(stream: io.BufferedIOBase) -> Iterator[bytes]:
+    """One line a piece."""
+    return iter(lambda: stream.readline(MAX_LINE), b"")
+
+
+def csv_lines(delimiter: str) -> Splitter:
+    """One CSV record a piece: a quoted field may span lines; a quote that never closes spoils only its own line."""
+
+    mark = re.escape(delimiter.encode())
+    field = rb'(?:"(?:[^"]++|"")*+"|[^"' + mark + rb"]*+)"
+    closed = re.compile(field + rb"(?:" + mark + field + rb")*+").fullmatch
+
+    def split(stream: io.BufferedIOBase) -> Iterator[bytes]:
+        ahead: deque[bytes] = deque()
+        source = lines(stream)
+        while line := ahead.popleft() if ahead else next(source, b""):
+            extra = 0 if closed(line.rstrip(b"\r\n")) else _quoted_lines(line, ahead, source, delimiter)
+            yield line + b"".join([ahead.popleft() for _ in range(extra)]) if extra else line
+
+    return split
+
+
+def _quoted_lines(line: bytes, ahead: deque[bytes], source: Iterator[bytes], delimiter: str) -> int:
+    """How many of the lines after `line` belong to its record; lines looked at are left in `ahead`."""
+    record, extra = line, 0
+    state = _quoting(record, delimiter)
+    if state != "open":
+        return 0
+    while state == "open" and extra < _MAX_QUOTED_LINES:
+        if extra == len(ahead):
+            ahead.extend(islice(source, 1))
+        if extra == len(ahead):
+            return 0
+        record += ahead[extra]
+        if b'"' in ahead[extra]:
+            state = _quoting(record, delimiter)
+        extra += 1
+    return extra if state == "closed" else 0
+
+
+def _quoting(record: bytes, delimiter: str) -> Literal["open", "closed", "wrong"]:
+    """Whether the quoted fields of `record` are all closed."""
+    try:
+        for _ in csv.reader((record.decode("latin-1"),), delimiter=delimiter, strict=True):  # any byte decodes, fast
+            pass
+    except csv.Error as error:
+        return "open" if "unexpected end of data" in str(error) else "wrong"
+    return "closed"
+
+
+def array_elements(stream: io.BufferedIOBase) -> Iterator[bytes]:
+    """One element of a JSON array a piece, with what stands before it; works from the middle of the array, too.
+
+    Raises:
+        Broken: what stands here is not JSON.
+    """
+    text = stream.read().decode("utf-8", "surrogateescape")  # gives the bytes back exactly, broken or not
+    decoder = json.JSONDecoder()
+    end = 0
+    while True:
+        begin = end
+        while begin < len(text) and text[begin] in " \t\r\n[,\ufeff":
+            begin += 1
+        if begin == len(text) or text[begin] == "]":
+            yield text[end:].encode("utf-8", "surrogateescape")
+            return
+        try:
+            _, stop = decoder.raw_decode(text, begin)
+        except (ValueError, RecursionError) as error:
+            raise Broken(f"not JSON: {error}"[:200]) from error
+        yield text[end:stop].encode("utf-8", "surrogateescape")
+        end = stop
+
+
+def csv_fields(piece: bytes, delimiter: str, strict: bool = False) -> list[str]:
+    """The fields of one CSV record.
+
+    Raises:
+        ValueError: it cannot be parsed.
+    """
+    try:
+        return next(csv.reader([decode(piece)], delimiter=delimiter, strict=strict), [])
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+
+
+def tsv_fields(piece: bytes) -> list[str]:
+    """The fields of one TSV line. Most TSV files do not quote, so a quote counts only where all is well quoted."""
+    line = decode(piece).rstrip("\r\n")
+    if '"' in line:
+        try:
+            return csv_fields(piece, "\t", strict=True)
+        except ValueError:
+            pass
+    return line.split("\t")
+
+
+def json_object(piece: bytes) -> dict[str, Any]:
+    """The object of one JSON line or array element.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    try:
+        value = json.loads(decode(piece).lstrip(" \t\r\n[,"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    return value
