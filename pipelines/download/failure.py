@@ -1,0 +1,30 @@
+"""Why a URL gave no bytes, in the words of the `failures` table."""
+
+from capfilt.schema import Reason
+
+DETAIL_LENGTH = 200
+
+
+class Failure(Exception):
+    """A URL that ended without bytes.
+
+    Args:
+        reason: the enum value of the row.
+        detail: one short plain line. Callers compose it of their own words, host names and addresses; a URL never
+            stands in it, because user info and query strings can hold credentials.
+        retry: whether another try in the same call may heal it.
+        after: seconds the server asks to wait before that try (`Retry-After`).
+    """
+
+    def __init__(self, reason: Reason, detail: str, *, retry: bool = False, after: float = 0.0) -> None:
+        self.reason = reason
+        self.detail = plain(detail)
+        self.retry = retry
+        self.after = after
+        super().__init__(f"{reason}: {self.detail}")
+
+
+def plain(text: str) -> str:
+    """One printable line of at most `DETAIL_LENGTH` characters: parts of it may come from a hostile server."""
+    line = " ".join(text[: 4 * DETAIL_LENGTH].split())
+    return "".join(char if char.isprintable() else "?" for char in line)[:DETAIL_LENGTH]

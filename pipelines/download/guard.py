@@ -1,0 +1,95 @@
+"""What may be asked, and where: http(s) URLs without credentials, addresses that are public or allowed by name.
+
+A URL list is written by strangers, and the machine that reads it stands inside somebody's network. So every address
+is checked where the connection is made: after the lookup, for every redirect, for IP literals as well.
+"""
+
+import socket
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any, Final
+
+from yarl import URL
+
+from capfilt.pipelines.download.failure import Failure
+from capfilt.schema import Reason
+
+GLOBAL_UNICAST: Final = ip_network("2000::/3")  # all that is handed out of IPv6 (RFC 4291 section 2.4)
+NAT64: Final = ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are the IPv4 address that is reached
+
+Address = IPv4Address | IPv6Address
+
+
+class ForbiddenAddress(OSError):
+    """An OSError, so that it passes through the connector like any other failed connection."""
+
+
+class Guard:
+    """Decides which addresses may be connected to.
+
+    Args:
+        allow: networks that are admitted although they are not public, as in `fetch.allow_private`.
+    """
+
+    def __init__(self, allow: Sequence[str] = ()) -> None:
+        self._allowed = tuple(ip_network(text) for text in allow)
+
+    def admits(self, host: str) -> bool:
+        """Whether the address `host` (a literal, never a name) is public or allowed."""
+        address = _reached(ip_address(host))
+        return _is_public(address) or any(address in network for network in self._allowed)
+
+    def open_socket(self, info: tuple[Any, ...]) -> socket.socket:
+        """The connector's socket factory: `info` is one entry of `getaddrinfo`.
+
+        Raises:
+            ForbiddenAddress: the address is neither public nor allowed.
+        """
+        family, kind, protocol, _, sockaddr = info
+        if not self.admits(sockaddr[0]):
+            raise ForbiddenAddress(f"the address {sockaddr[0]} is not public")
+        return socket.socket(family, kind, protocol)
+
+
+def _reached(address: Address) -> Address:
+    """The IPv4 address behind an IPv6 one that only wraps it."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _is_public(address: Address) -> bool:
+    if isinstance(address, IPv6Address):
+        return address in GLOBAL_UNICAST and address.is_global
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def check_url(text: str, base: URL | None = None) -> URL:
+    """The URL to ask for; `base` is the address that redirected to it.
+
+    Raises:
+        Failure: `bad_url`, for anything but an absolute http(s) URL with a host and without user info.
+    """
+    try:
+        url = _parse(text, base)
+    except ValueError as error:  # yarl's messages repeat the URL, and with it any password
+        raise Failure(Reason.BAD_URL, "not a valid URL") from error
+    if url.scheme not in ("http", "https"):
+        raise Failure(Reason.BAD_URL, "not an absolute http(s) URL" if base is None else "redirected off http(s)")
+    if not url.raw_host:
+        raise Failure(Reason.BAD_URL, "no host in the URL")
+    if url.raw_user is not None or url.raw_password is not None:
+        raise Failure(Reason.BAD_URL, "user name or password in the URL")
+    return url.with_fragment(None)
+
+
+def _parse(text: str, base: URL | None) -> URL:
+    stripped = text.strip()
+    if any(ord(char) < 32 or ord(char) == 127 for char in stripped):
+        raise ValueError("control character")
+    url = URL(stripped) if base is None else base.join(URL(stripped))
+    (url.raw_host or "").encode("idna")  # empty and overlong labels would only fail inside the lookup
+    _ = url.port  # raises beyond 65535
+    return url

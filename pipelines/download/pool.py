@@ -1,0 +1,64 @@
+"""Many URLs at once: one event loop, one session, one memory of hosts and names a call."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+import aiohttp
+
+from capfilt.config import Fetch
+from capfilt.pipelines.download.client import Client
+from capfilt.pipelines.download.failure import Failure
+from capfilt.pipelines.download.guard import Guard, check_url
+from capfilt.pipelines.download.hosts import Hosts
+from capfilt.pipelines.download.resolver import Resolver
+
+CONNECT_SHARE: Final = 0.25  # of the deadline, for one connection and its TLS handshake: leaves time for a retry
+LOOKUP_SHARE: Final = 0.33  # of the deadline, for one name
+READ_BUFFER: Final = 2**18  # bytes; most pictures arrive in one piece
+
+
+def download(urls: Iterable[str], settings: Fetch) -> dict[str, bytes | Failure]:
+    """Fetch every distinct URL once; each ends as bytes or as a Failure.
+
+    Runs an event loop of its own, so it may be called from any thread that has none running.
+    """
+    return asyncio.run(_download(list(dict.fromkeys(urls)), settings))
+
+
+async def _download(urls: list[str], settings: Fetch) -> dict[str, bytes | Failure]:
+    hosts = Hosts(at_once=settings.per_host, patience=settings.retries + 3)  # more than one URL can use up
+    slots = asyncio.Semaphore(settings.concurrency)
+    guard = Guard(settings.allow_private)
+    resolver = Resolver(settings.timeout * LOOKUP_SHARE)
+    async with resolver, _session(settings, guard, resolver) as session:
+        client = Client(session, hosts, settings)
+
+        async def one(text: str) -> bytes | Failure:
+            try:
+                url = check_url(text)
+                # The host's gate first: URLs that queue for a busy host must not hold slots that others could use.
+                async with hosts.gate(url), slots:
+                    return await client.get(url)
+            except Failure as failure:
+                return failure
+
+        return dict(zip(urls, await asyncio.gather(*map(one, urls)), strict=True))
+
+
+def _session(settings: Fetch, guard: Guard, resolver: Resolver) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(
+        limit=settings.concurrency,
+        limit_per_host=settings.per_host,  # redirects reach hosts that hold no gate
+        resolver=resolver,
+        use_dns_cache=False,  # the resolver remembers
+        socket_factory=guard.open_socket,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,  # no proxy and no .netrc password of whoever runs this
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.timeout * CONNECT_SHARE),
+        headers={"User-Agent": settings.user_agent, "Accept-Encoding": "identity"},  # pictures are compressed already
+        read_bufsize=READ_BUFFER,
+    )

@@ -1,0 +1,78 @@
+"""Status codes and the HTTP library's exceptions, told as reasons; and which of them another try may heal."""
+
+import errno
+import os
+import ssl
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import aiohttp
+
+from capfilt.pipelines.download.failure import Failure
+from capfilt.pipelines.download.guard import ForbiddenAddress
+from capfilt.schema import Reason
+
+OWN_REASON: Final = {403: Reason.HTTP_403, 404: Reason.HTTP_404, 429: Reason.HTTP_429}
+PASSING: Final = frozenset({errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT})
+
+
+def check_status(response: aiohttp.ClientResponse) -> None:
+    """Raise Failure unless the status is 2xx. 429 and 5xx may heal, after `Retry-After` if the server says so."""
+    status = response.status
+    if 200 <= status < 300:
+        return
+    group = {4: Reason.HTTP_4XX, 5: Reason.HTTP_5XX}.get(status // 100, Reason.PROTOCOL)
+    reason = OWN_REASON.get(status, group)
+    retry = reason in (Reason.HTTP_429, Reason.HTTP_5XX)
+    raise Failure(reason, f"HTTP {status}", retry=retry, after=retry_after(response.headers.get("Retry-After", "")))
+
+
+def retry_after(text: str) -> float:
+    """Seconds from now, out of a `Retry-After` header in either of its forms; 0 when it makes no sense."""
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def failure_of(error: Exception) -> Failure:
+    """The reason behind an exception of the HTTP client, raised before the body."""
+    match error:
+        case aiohttp.ClientConnectorError():
+            return _not_connected(error)
+        case aiohttp.ServerTimeoutError():
+            return Failure(Reason.TIMEOUT, "no connection in time", retry=True)
+        case aiohttp.InvalidURL():
+            return Failure(Reason.BAD_URL, "not a valid URL")
+        case aiohttp.ClientConnectionError() | OSError():
+            return Failure(Reason.CONNECT, "the server closed the connection without an answer", retry=True)
+        case aiohttp.ClientResponseError():
+            return Failure(Reason.PROTOCOL, "the answer is not HTTP")
+        case _:
+            return Failure(Reason.PROTOCOL, f"no usable answer: {type(error).__name__}")
+
+
+def _not_connected(error: aiohttp.ClientConnectorError) -> Failure:
+    cause = error.os_error
+    if isinstance(cause, ForbiddenAddress):
+        return Failure(Reason.FORBIDDEN_ADDRESS, str(cause))
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return Failure(Reason.DNS, cause.strerror or str(cause))
+    if isinstance(error, aiohttp.ClientSSLError):
+        return Failure(Reason.TLS, _tls_detail(cause))
+    code = cause.errno or 0
+    detail = os.strerror(code) if code in errno.errorcode else "no connection"
+    return Failure(Reason.CONNECT, detail, retry=code in PASSING)
+
+
+def _tls_detail(cause: OSError) -> str:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"certificate refused: {cause.verify_message}"
+    reason = cause.reason if isinstance(cause, ssl.SSLError) else None
+    return f"no TLS connection: {(reason or 'handshake failed').replace('_', ' ').lower()}"

@@ -1,0 +1,115 @@
+"""Name lookups: unknown names are quick, and a resolver that does not answer costs one wait, not one a host."""
+
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Get = Callable[..., list[dict[str, Any]]]
+Install = Callable[..., "SystemResolver"]
+
+
+class SystemResolver:
+    """Stands in for the operating system's lookup: answers after `seconds`."""
+
+    def __init__(self, answer: Callable[[str], Exception | list[str]], seconds: float = 0.0) -> None:
+        self.answer, self.seconds = answer, seconds
+        self.asked: Counter[str] = Counter()
+
+    def __call__(self, host: str, *args: object, **options: object) -> list[Any]:
+        self.asked[host] += 1
+        time.sleep(self.seconds)
+        answer = self.answer(host)
+        if isinstance(answer, Exception):
+            raise answer
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in answer]
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Install:
+    def install(answer: Callable[[str], Exception | list[str]], seconds: float = 0.0) -> SystemResolver:
+        resolver = SystemResolver(answer, seconds)
+        monkeypatch.setattr(socket, "getaddrinfo", resolver)
+        return resolver
+
+    return install
+
+
+def unknown(host: str) -> Exception:
+    return socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+def later(host: str) -> Exception:
+    return socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+
+def test_an_unknown_name(get: Get) -> None:
+    [row] = get("http://no-such-host.invalid/a.jpg")
+    assert row["reason"] == "dns"
+    assert row["detail"]
+
+
+def test_an_unknown_name_is_looked_up_once(get: Get, install: Install) -> None:
+    resolver = install(unknown)
+    rows = get(*(f"http://dead.example/{n}" for n in range(100)), "https://dead.example:444/")
+    assert {(row["reason"], row["detail"]) for row in rows} == {("dns", "Name or service not known")}
+    assert resolver.asked == {"dead.example": 1}
+
+
+def test_many_unknown_names_are_all_looked_up(get: Get, install: Install) -> None:
+    resolver = install(unknown)
+    rows = get(*(f"http://dead{n}.example/" for n in range(100)))
+    assert {row["reason"] for row in rows} == {"dns"}
+    assert len(resolver.asked) == 100
+
+
+def test_a_lookup_that_failed_for_now_is_tried_twice(get: Get, install: Install) -> None:
+    resolver = install(later)
+    assert get("http://flaky.example/")[0]["reason"] == "dns"
+    assert resolver.asked == {"flaky.example": 2}
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [pytest.param(later, 0.1, id="it says try again"), pytest.param(unknown, 4.0, id="it says nothing in time")],
+)
+def test_a_dead_resolver_is_noticed(
+    get: Get, install: Install, answer: Callable[[str], Exception], seconds: float
+) -> None:
+    resolver = install(answer, seconds)
+    began = time.monotonic()
+    rows = get(*(f"http://host{n}.example/" for n in range(1500)), timeout=6.0)
+    assert {row["reason"] for row in rows} == {"dns"}
+    assert time.monotonic() - began < 12  # two waits at most, of a third of the deadline
+    assert len(resolver.asked) <= 64
+    assert rows[-1]["detail"] == "name lookups do not work"
+
+
+def test_a_resolver_that_answers_now_and_then_is_not_dead(site: str, get: Get, install: Install) -> None:
+    resolver = install(lambda host: ["127.0.0.1"] if host.startswith("fine") else later(host))
+    hosts = [f"{name}{n}.example" for n in range(4) for name in ("fine", *"abcdefg")]
+    rows = get(*(site.replace("127.0.0.1", host) + "/body/picture" for host in hosts), concurrency=1)
+    assert [row["image"] is not None for row in rows] == ([True] + 7 * [False]) * 4
+    assert set(resolver.asked) == set(hosts)
+
+
+def test_a_lost_question_is_asked_again(site: str, get: Get, install: Install) -> None:
+    def answer(host: str) -> list[str]:
+        if resolver.asked[host] == 1:
+            time.sleep(4)  # as long as the system waits for the lost packet
+        return ["127.0.0.1"]
+
+    resolver = install(answer)
+    began = time.monotonic()
+    assert get(site.replace("127.0.0.1", "lossy.example") + "/body/picture", timeout=8.0)[0]["image"] == b"picture"
+    assert time.monotonic() - began < 3.5
+
+
+def test_every_address_of_a_name_is_checked(site: str, get: Get, install: Install) -> None:
+    install(lambda host: ["10.0.0.1", "192.168.0.1"] if host == "inside.example" else ["10.0.0.1", "127.0.0.1"])
+    inside, mixed = (site.replace("127.0.0.1", f"{name}.example") + "/body/picture" for name in ("inside", "mixed"))
+    rows = get(inside, mixed)
+    assert [row["reason"] for row in rows] == ["forbidden_address", None]
