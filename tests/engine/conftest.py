@@ -1,0 +1,65 @@
+"""A small input, a tiny random model, and one unbroken run over them that several tests look at."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from capfilt.config import Recipe, load_recipe
+from capfilt.models.med.config import SIZES
+from capfilt.models.med.model import MED
+from capfilt.models.tokenizer import Tokenizer
+from capfilt.models.weights import save_med
+from capfilt.run import Outcome, run
+from capfilt.world import jpeg, web_rows
+
+ROWS = 60
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "random"
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.from_words(row.text for _, row in web_rows(300, seed=0))
+    model = MED(replace(SIZES["med-tiny"], vocab_size=len(tokenizer)))
+    save_med(folder, model, tokenizer, ("captioner", "filter"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Parquet file of 60 rows: pictures with web text, every tenth one no picture at all."""
+    path = tmp_path_factory.mktemp("input") / "pictures.parquet"
+    rows = [
+        {"image": b"<html>gone</html>" if number % 10 == 3 else jpeg(scene, 64), "text": row.text}
+        for number, (scene, row) in enumerate(web_rows(ROWS, seed=5))
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def settings(checkpoint: Path) -> tuple[str, ...]:
+    """--set values: the random model, and chunks small enough that a run has many."""
+    return (
+        f"caption.captioner='{checkpoint}'",
+        f"score.judges=['{checkpoint}']",
+        "caption.n=2",
+        "input.chunk_rows=5",
+        "engine.cpus=3",
+    )
+
+
+@pytest.fixture(scope="session")
+def recipe(settings: tuple[str, ...]) -> Recipe:
+    return load_recipe("blip", settings)
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, pictures: Path, recipe: Recipe) -> tuple[Path, Outcome]:
+    """One whole run, never disturbed."""
+    out = tmp_path_factory.mktemp("runs") / "unbroken"
+    return out, run([str(pictures)], str(out), recipe)

@@ -1,0 +1,111 @@
+"""The two model stages on plain tables, without Ray."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from capfilt.config import Caption, Decode
+from capfilt.models import registry
+from capfilt.pipelines.caption import caption, flags, seed_of
+from capfilt.pipelines.decode import decode
+from capfilt.pipelines.score import score
+from capfilt.schema import ROWS, candidate_type, make_uid
+from capfilt.world import jpeg, web_rows
+
+TEXTS = (["a red circle"], [], ["two stars", "two stars and a heart"], ["gone"], [" "], ["a ring"], ["x" * 9000])
+
+
+@pytest.fixture(scope="module")
+def rows(checkpoint: Path) -> pa.Table:
+    """Seven rows, decoded; the fourth is no image."""
+    scenes = [scene for scene, _ in web_rows(len(TEXTS), seed=3)]
+    values = [
+        {
+            "uid": make_uid("list.csv", str(n), None),
+            "source": f"list.csv#{n}",
+            "texts": [{"text": text, "source": "web"} for text in texts],
+            "image": b"no image" if n == 3 else jpeg(scene, 64),
+        }
+        for n, (scene, texts) in enumerate(zip(scenes, TEXTS, strict=True))
+    ]
+    return decode(pa.Table.from_pylist(values, ROWS), Decode(), [registry.pixels(str(checkpoint))])
+
+
+@pytest.fixture(scope="module")
+def captioned(rows: pa.Table, checkpoint: Path) -> pa.Table:
+    return caption(rows, registry.load_captioner(str(checkpoint)), Caption(n=3), batch=4)
+
+
+def test_rows_stay_and_the_dead_get_no_candidates(rows: pa.Table, captioned: pa.Table) -> None:
+    assert captioned.drop_columns(["candidates"]).equals(rows)
+    assert captioned["candidates"].type == pa.list_(candidate_type(()))
+    assert [len(row) for row in captioned["candidates"].to_pylist()] == [4, 3, 5, 0, 4, 4, 4]
+
+
+def test_number_0_is_never_synthetic(captioned: pa.Table) -> None:
+    numbered = [[(c["candidate"], c["source"]) for c in row] for row in captioned["candidates"].to_pylist()]
+    assert numbered[0] == [(0, "web"), (1, "synthetic"), (2, "synthetic"), (3, "synthetic")]
+    assert numbered[1] == [(1, "synthetic"), (2, "synthetic"), (3, "synthetic")]
+    assert [n for n, _ in numbered[2]] == [0, 1, 2, 3, 4]
+
+
+def test_every_caption_says_who_wrote_it_and_from_which_stream(
+    rows: pa.Table, captioned: pa.Table, checkpoint: Path
+) -> None:
+    author = f"random@{registry.check(str(checkpoint), 'captioner')}"
+    uid, own = rows["uid"][1].as_py(), captioned["candidates"].to_pylist()[1]
+    assert {c["captioner"] for c in own} == {author}
+    assert [c["seed"] for c in own] == [seed_of(uid, author, Caption(n=3), k) for k in range(3)]
+    assert all(c["logprob"] < 0 for c in own)
+
+
+def test_the_size_of_a_batch_changes_no_caption(rows: pa.Table, captioned: pa.Table, checkpoint: Path) -> None:
+    captioner = registry.load_captioner(str(checkpoint))
+    for batch in (1, 16):
+        again = caption(rows, captioner, Caption(n=3), batch)["candidates"].to_pylist()
+        texts = [[c["text"] for c in row] for row in again]
+        assert texts == [[c["text"] for c in row] for row in captioned["candidates"].to_pylist()]
+
+
+def test_another_round_is_another_stream(rows: pa.Table, captioned: pa.Table, checkpoint: Path) -> None:
+    other = caption(rows, registry.load_captioner(str(checkpoint)), Caption(n=3, round=1), 4)["candidates"].to_pylist()
+    synthetic = [[c["text"] for c in row if c["source"] == "synthetic"] for row in other]
+    before = [[c["text"] for c in row if c["source"] == "synthetic"] for row in captioned["candidates"].to_pylist()]
+    assert synthetic != before
+
+
+def test_judges_score_every_candidate_and_change_nothing_else(captioned: pa.Table, checkpoint: Path) -> None:
+    scored = score(captioned, [registry.load_judge(str(checkpoint))], batch=3)
+    assert scored["candidates"].type == pa.list_(candidate_type(("itm", "itc")))
+    for before, after in zip(captioned["candidates"].to_pylist(), scored["candidates"].to_pylist(), strict=True):
+        assert before == [{k: v for k, v in c.items() if k not in ("itm", "itc")} for c in after]
+        assert all(0 <= c["itm"] <= 1 and -1.001 <= c["itc"] <= 1.001 for c in after)
+
+
+def test_without_a_captioner_the_texts_that_came_are_judged(rows: pa.Table, checkpoint: Path) -> None:
+    scored = score(caption(rows, None, Caption(n=0), 4), [registry.load_judge(str(checkpoint))], 4)
+    assert [len(row) for row in scored["candidates"].to_pylist()] == [
+        len(t) if n != 3 else 0 for n, t in enumerate(TEXTS)
+    ]
+
+
+def test_two_judges_may_not_write_the_same_column(captioned: pa.Table, checkpoint: Path) -> None:
+    judge = registry.load_judge(str(checkpoint))
+    with pytest.raises(ValueError, match="same column"):
+        score(captioned, [judge, judge], 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["empty"]),
+        ("a dog on a hill", []),
+        ("dai dai dai", ["repetition"]),
+        ("ray ban ray ban ray ban", ["repetition"]),
+        ("a hat on top of a hat", []),
+        ("so so good", []),
+    ],
+)
+def test_flags(text: str, expected: list[str]) -> None:
+    assert flags(text) == expected

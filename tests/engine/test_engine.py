@@ -1,0 +1,122 @@
+"""Whole runs on Ray: what they leave, what a second one does, what a kill costs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from capfilt.config import Recipe
+from capfilt.errors import ChangedError, RunFailed
+from capfilt.ledger import Ledger
+from capfilt.query import run_query
+from capfilt.run import Outcome, run
+from capfilt.status import status
+from capfilt.storage import Folder
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+
+TABLES = ("images", "captions", "failures", "commits", "decisions", "corpus")
+
+
+def tables(out: Path) -> dict[str, bytes]:
+    """Every byte of every table, and of the plan."""
+    files = [path for table in TABLES for path in sorted((out / table).glob("*.parquet"))]
+    return {str(path.relative_to(out)): path.read_bytes() for path in [out / "plan.parquet", *files]}
+
+
+def test_every_row_is_an_image_or_a_failure(unbroken: tuple[Path, Outcome]) -> None:
+    out, outcome = unbroken
+    state = status(Folder.at(out))
+    assert (outcome.chunks, outcome.chunks_now, outcome.rows) == (12, 12, 60)
+    assert state.complete
+    assert state.balanced
+    assert state.selected
+    assert (state.images, state.failures) == (54, {"not_an_image": 6})
+    assert state.captions == {"synthetic": 108, "web": 54}
+    Ledger.at(out).verify(deep=True)
+
+
+def test_every_candidate_is_scored_and_decided(unbroken: tuple[Path, Outcome]) -> None:
+    folder = Folder.at(unbroken[0])
+    count = "SELECT count(*) AS n FROM captions c {} decisions d USING (uid, candidate) WHERE {}"
+    assert run_query(folder, count.format("JOIN", "itm BETWEEN 0 AND 1 AND itc BETWEEN -1 AND 1")).to_pylist() == [
+        {"n": 162}
+    ]
+    assert run_query(folder, count.format("JOIN", "d.keep <> (c.itm >= 0.5 AND c.text <> '')")).to_pylist() == [
+        {"n": 0}
+    ]
+    first = run_query(folder, "SELECT candidate, source FROM captions ORDER BY uid, candidate LIMIT 3").to_pylist()
+    assert [tuple(row.values()) for row in first] == [(0, "web"), (1, "synthetic"), (2, "synthetic")]
+
+
+def test_a_second_run_does_nothing(unbroken: tuple[Path, Outcome], pictures: Path, recipe: Recipe) -> None:
+    out, _ = unbroken
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
+    outcome = run([str(pictures)], str(out), recipe)
+    assert outcome.chunks_now == 0
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")} == before
+
+
+def test_another_recipe_is_refused(unbroken: tuple[Path, Outcome], pictures: Path, recipe: Recipe) -> None:
+    other = recipe.model_copy(update={"caption": recipe.caption.model_copy(update={"top_p": 0.8})})
+    with pytest.raises(ChangedError, match=r"caption\.top_p"):
+        run([str(pictures)], str(unbroken[0]), other)
+
+
+@contextmanager
+def driver(pictures: Path, out: Path, settings: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """`capfilt run` as a process of its own; whatever happens, it is killed in the end."""
+    sets = [word for value in settings for word in ("--set", value)]
+    command = [sys.executable, "-m", "capfilt", "run", str(pictures), "--out", str(out), *sets]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def commits(out: Path) -> int:
+    return len(list((out / "commits").glob("*.parquet")))
+
+
+def test_killed_and_run_again_ends_with_the_same_bytes(
+    unbroken: tuple[Path, Outcome], pictures: Path, settings: tuple[str, ...], recipe: Recipe, tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    deadline = time.monotonic() + 240
+    with driver(pictures, out, settings) as process:
+        while commits(out) < 2:
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+    done = commits(out)
+    assert 2 <= done < 12, "the kill came too late to prove anything"
+    outcome = run([str(pictures)], str(out), recipe)
+    assert 0 < outcome.chunks_now <= 12 - 2
+    assert tables(out) == tables(unbroken[0])
+
+
+def test_a_chunk_that_fails_fails_alone(pictures: Path, recipe: Recipe, tmp_path: Path) -> None:
+    """The input changes under a running job: its chunk fails, loudly; the rest lands; put right, the run goes on."""
+    shorter, whole, out = tmp_path / "pictures.parquet", pictures.read_bytes(), tmp_path / "out"
+    shorter.write_bytes(whole)
+    few = recipe.model_copy(update={"input": recipe.input.model_copy(update={"chunk_rows": 20})})
+
+    def cut_after_planning(progress: object) -> None:
+        if getattr(progress, "phase", "") == "start":
+            pq.write_table(pq.read_table(pictures).slice(0, 45), shorter)
+
+    with pytest.raises(RunFailed, match="1 of 3 chunks failed; chunk 000002"):
+        run([str(shorter)], str(out), few, listener=cut_after_planning)
+    assert status(Folder.at(out)).chunks_done == 2
+    shorter.write_bytes(whole)
+    assert run([str(shorter)], str(out), few).chunks_now == 1
+    assert status(Folder.at(out)).images == 54
