@@ -1,0 +1,51 @@
+"""The command line. A command is a function with its help, in a file of this folder, and one line below.
+
+Exit codes: 0 done; 1 the run failed, does not balance or is not complete; 2 a mistake a person can mend, told in one
+line; 130 interrupted. Commands import what they need when they are called: `capfilt --help` loads no torch and no ray.
+"""
+
+from typing import Annotated
+
+import typer
+
+from capfilt import __version__
+from capfilt.cli import demo, look, query, run, train
+from capfilt.cli.group import Commands
+
+app = typer.Typer(
+    name="capfilt",
+    cls=Commands,
+    rich_markup_mode=None,  # plain help: it fits 80 columns, and brackets in it are brackets
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"capfilt {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def capfilt(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Turn noisy image-text pairs into a clean corpus: caption, score, select.
+
+    Start with `capfilt demo`.
+    """
+
+
+app.command()(demo.demo)
+app.command()(run.run)
+app.command()(look.status)
+app.command()(query.query)
+app.command()(look.recipes)
+app.command()(look.models)
+app.command()(train.train)
+app.command()(train.world)

@@ -1,0 +1,72 @@
+"""Commands that only look: `capfilt status`, `capfilt recipes`, `capfilt models`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from capfilt.status import Status
+
+Row = tuple[str, int]
+
+
+def status(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or bucket URL of a run.", show_default=False)],
+) -> None:
+    """Show where a run stands, and whether it is whole.
+
+    Exit code 0 only if the run is complete and balanced, else 1.
+    """
+    from capfilt import screen
+    from capfilt.status import status as read_status
+    from capfilt.storage import Folder
+
+    stand = read_status(Folder.at(out))
+    screen.table(("", "rows"), [*count_rows(stand), *failure_rows(stand)])
+    if stand.captions:
+        screen.table(("texts", "all"), list(stand.captions.items()))
+    screen.say()
+    for line in _lines(stand):
+        screen.say(line)
+    if not (stand.complete and stand.balanced):
+        raise typer.Exit(1)
+
+
+def recipes() -> None:
+    """List the recipes that ship."""
+    from capfilt import screen
+    from capfilt.config import load_recipe, recipe_names
+
+    screen.table(("recipe", "about"), [(name, load_recipe(name).about) for name in recipe_names()])
+
+
+def models() -> None:
+    """List the captioners and filters that are known by name."""
+    from capfilt import screen
+    from capfilt.models.registry import CARDS
+
+    rows = [(card.name, card.role, card.parameters, card.about) for card in CARDS.values()]
+    screen.table(("model", "role", "size", "about"), rows)
+
+
+def count_rows(stand: "Status") -> list[Row]:
+    """Rows of a table: what went in, what came out."""
+    return [("rows in", stand.rows_done), ("images", stand.images), ("failures", sum(stand.failures.values()))]
+
+
+def failure_rows(stand: "Status") -> list[Row]:
+    """Rows of a table: failures by reason."""
+    return [(f"  {reason}", count) for reason, count in stand.failures.items()]
+
+
+def _lines(stand: "Status") -> list[str]:
+    from capfilt.screen import speed
+
+    chunks = stand.chunks_done + stand.chunks_left
+    rate = f", {speed(stand.rate)} in the latest session" if stand.rate else ""
+    return [
+        f"chunks:   {stand.chunks_done} of {chunks} done, {stand.rows_done} of {stand.rows_planned} rows{rate}",
+        f"complete: {'yes' if stand.complete else f'no, {stand.chunks_left} chunks left: run the same command again'}",
+        f"balanced: {'yes, rows in = images + failures' if stand.balanced else f'NO: {stand.problem}'}",
+        f"selected: {'yes' if stand.selected else 'no, not from exactly these chunks'}",
+    ]

@@ -1,0 +1,110 @@
+"""`capfilt run`: the main job on a person's own data."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from capfilt.cli.group import resumable
+
+if TYPE_CHECKING:
+    from capfilt.config import Recipe
+    from capfilt.run import Outcome
+
+
+def run(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT",
+            help="URL lists, .tar shards, Parquet with images, image folders: paths, globs, folders, bucket URLs.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[str, typer.Option(metavar="DIR", help="Folder or bucket URL of the run.", show_default=False)],
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE.toml", help="A name of `capfilt recipes`, or a TOML file.")
+    ] = "blip",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a setting of the recipe, e.g. caption.n=10; may be given again. Default: none.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="ROWS", help="Only the first ROWS rows. Default: all.", show_default=False),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Refuse a DIR that holds a run. Default: go on with it.", show_default=False)
+    ] = False,
+) -> None:
+    """Turn the image-text pairs of INPUT into a corpus in DIR.
+
+    The same command again goes on where the last one stopped, and does nothing where it was done.
+    """
+    from capfilt.config import load_recipe
+
+    chosen = load_recipe(recipe, tuple(settings or ()))
+    _warn_of_demo_models(chosen)
+    with resumable():
+        from capfilt import screen
+        from capfilt.run import run as run_all
+
+        with screen.progress() as listener:
+            outcome = run_all(inputs, out, chosen, limit=limit, fresh=fresh, listener=listener)
+    _report(out, outcome)
+
+
+def say_what_was_done(outcome: "Outcome") -> None:
+    """How much work there was, in a line."""
+    from capfilt import screen
+
+    if outcome.chunks_now:
+        screen.say(f"{outcome.chunks_now} of {outcome.chunks} chunks done in {screen.seconds(outcome.seconds)}")
+    else:
+        screen.say(f"nothing to do: all {outcome.chunks} chunks ({outcome.rows} rows) were done already")
+
+
+def say_where(out: str, images: int, sql: str) -> None:
+    """Where the corpus is, and a query to try."""
+    from capfilt import screen
+
+    corpus = f"{out.rstrip('/')}/corpus" if "://" in out else str(Path(out) / "corpus")
+    screen.say(f"corpus: {corpus}/*.parquet ({images} images)")
+    screen.say(f'try:    capfilt query {out} "{sql}"')
+
+
+def _warn_of_demo_models(recipe: "Recipe") -> None:
+    from capfilt.screen import complain
+
+    named = {recipe.caption.captioner if recipe.caption.n else "", *recipe.score.judges}
+    if demo := sorted(named & {"demo-captioner", "demo-filter"}):
+        complain(
+            "warning",
+            f"{' and '.join(demo)}: trained on rendered shapes, words on photographs will be nonsense; "
+            "set caption.captioner and score.judges",
+        )
+
+
+def _report(out: str, outcome: "Outcome") -> None:
+    from capfilt import screen
+    from capfilt.cli.look import count_rows, failure_rows
+    from capfilt.status import status
+    from capfilt.storage import Folder
+
+    selection, stand = outcome.selection, status(Folder.at(out))
+    sources = sorted(selection.kept.keys() | selection.dropped.keys(), key=("web", "human", "synthetic").index)
+    for note in outcome.notes:
+        screen.say(f"left out: {note}")
+    say_what_was_done(outcome)
+    screen.table(("", "rows"), [*count_rows(stand), *failure_rows(stand)])
+    screen.table(
+        ("texts", "kept", "dropped"),
+        [(source, selection.kept.get(source, 0), selection.dropped.get(source, 0)) for source in sources],
+    )
+    screen.say()
+    say_where(out, selection.images, "SELECT text, width, height FROM corpus LIMIT 9")
