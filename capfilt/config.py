@@ -55,6 +55,13 @@ class Fetch(Section):
             ip_network(text)
         return value
 
+    @field_validator("user_agent")
+    @classmethod
+    def _is_a_header(cls, value: str) -> str:
+        if not (value.isascii() and value.isprintable() and value.strip()):
+            raise ValueError("must be printable ASCII, not empty")
+        return value
+
 
 class Decode(Section):
     """What counts as an image."""

@@ -1,0 +1,109 @@
+"""The layers are law: who may import what, and what a wheel holds."""
+
+import ast
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CONTRACTS = ("schema", "config", "storage", "ledger", "errors", "stable", "changes", "status", "sandbox")
+ENGINES = ("engine.py", "pretrain.py")
+
+FORBIDDEN = {
+    "models": {"ray", "pyarrow", "duckdb", "typer", "rich"},
+    "pipelines": {"typer", "rich"},
+    "contracts": {"torch", "ray", "typer", "rich", "transformers"},
+}
+
+
+def python_files(folder: str) -> list[Path]:
+    return sorted(path for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def imports(path: Path, top_level_only: bool = False) -> Iterator[str]:
+    """Dotted names a file imports; with `top_level_only` what importing the file costs, not what its functions do."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+
+
+def roots(names: Iterator[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("path", python_files("models"), ids=str)
+def test_models_know_tensors_only(path: Path) -> None:
+    names = list(imports(path))
+    assert not roots(iter(names)) & FORBIDDEN["models"]
+    upward = [n for n in names if n.startswith("capfilt.") and not n.startswith(("capfilt.models", "capfilt.errors"))]
+    assert not upward
+
+
+@pytest.mark.parametrize("path", python_files("pipelines"), ids=str)
+def test_pipelines_know_rows_and_only_the_engine_knows_ray(path: Path) -> None:
+    forbidden = FORBIDDEN["pipelines"] | (set() if path.name in ENGINES else {"ray"})
+    assert not roots(imports(path)) & forbidden
+    assert not roots(imports(path, top_level_only=True)) & {"torch", "transformers", "open_clip", "img2dataset"}
+    allowed = ("capfilt.pipelines", "capfilt.models", *(f"capfilt.{name}" for name in CONTRACTS))
+    assert not [n for n in imports(path) if n.startswith("capfilt.") and not n.startswith(allowed)]
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_contracts_stand_below_everything(name: str) -> None:
+    path = ROOT / "capfilt" / f"{name}.py"
+    assert not roots(imports(path)) & FORBIDDEN["contracts"]
+    assert not [n for n in imports(path) if n.startswith(("capfilt.pipelines", "capfilt.models", "capfilt.cli"))]
+
+
+@pytest.mark.parametrize("path", [*python_files("models"), *python_files("pipelines"), *python_files("tests")], ids=str)
+def test_the_two_folders_are_imported_by_their_full_names(path: Path) -> None:
+    assert not roots(imports(path)) & {"models", "pipelines"}
+
+
+@pytest.mark.parametrize("name", ["models", "pipelines"])
+def test_links_are_links(name: str) -> None:
+    link = ROOT / "capfilt" / name
+    assert link.is_symlink()
+    assert os.readlink(link) == f"../{name}"
+
+
+def test_wheel_holds_only_the_package(tmp_path: Path) -> None:
+    """Built from a copy, so that no build folder is left in the checkout."""
+    copy = tmp_path / "checkout"
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    for name in filter(None, files):
+        target = copy / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_symlink():
+            target.symlink_to(os.readlink(ROOT / name))
+        elif (ROOT / name).exists():
+            target.write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.partition("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"capfilt"}
+    for must in ("capfilt/models/med/model.py", "capfilt/pipelines/recipes/blip.toml", "capfilt/pipelines/engine.py"):
+        assert must in names
+
+
+def test_torch_and_torchvision_are_a_pair_that_works() -> None:
+    """An older CPU torch beside a newer torchvision imports, and then its operators are missing."""
+    script = (
+        "import torch, torchvision, open_clip\n"
+        "boxes = torch.tensor([[0., 0., 1., 1.], [0., 0., 1., 1.]])\n"
+        "assert torchvision.ops.nms(boxes, torch.tensor([.9, .8]), .5).tolist() == [0]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
