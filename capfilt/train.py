@@ -79,12 +79,12 @@ def train(data: str, out: Path, task: Task, settings: Settings, on_log: "Callabl
 
 
 def _image_size(settings: Settings) -> int:
-    from capfilt.models.checkpoint import read_config
+    from capfilt.models.checkpoint import describe
     from capfilt.models.med.config import SIZES
     from capfilt.models.registry import locate
 
     if settings.start:
-        return read_config(locate(settings.start))[0].image_size
+        return describe(locate(settings.start)).config.image_size
     if settings.size not in SIZES:
         raise ConfigError(f"--size {settings.size!r} is not known; there are: {', '.join(SIZES)}")
     return SIZES[settings.size].image_size

@@ -24,7 +24,7 @@ class MedCaptioner:
     @torch.inference_mode()
     def caption(self, images: Tensor, seeds: list[list[int]], prompt: str, decoding: Decoding) -> list[list[Caption]]:
         """As many captions of each image as it has seeds (the same number for all)."""
-        weight = self.model.itm_head.weight
+        weight = self.model.vision.norm.weight
         n = len(seeds[0]) if seeds else 0
         if n == 0:
             return [[] for _ in seeds]

@@ -34,7 +34,7 @@ class MedJudge:
     @torch.inference_mode()
     def score(self, images: Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:
         """Scores of every text of every image: {"itm": probabilities in 0..1, "itc": cosines in -1..1}."""
-        weight = self.model.itm_head.weight
+        weight = self.model.vision.norm.weight
         most = max((len(row) for row in texts), default=0)
         if most == 0:
             return {name: [[] for _ in texts] for name in self.columns}

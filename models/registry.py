@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from capfilt.errors import ModelError
-from capfilt.models.checkpoint import CONFIG, digest, read_config
+from capfilt.models.checkpoint import CONFIG, describe, digest
 from capfilt.models.pixels import PixelSpec
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def check(name_or_dir: str, role: Role) -> str:
         ModelError: one line that names the checkpoint and what is wrong.
     """
     folder = locate(name_or_dir)
-    _, roles = read_config(folder)
+    roles = describe(folder).roles
     if role not in roles:
         raise ModelError(f"model {name_or_dir!r} was trained as {' and '.join(roles) or 'nothing'}, not as {role}")
     return digest(folder)
@@ -107,7 +107,7 @@ def check(name_or_dir: str, role: Role) -> str:
 
 def pixels(name_or_dir: str) -> PixelSpec:
     """What pixels a model wants, without loading it."""
-    return PixelSpec(read_config(locate(name_or_dir))[0].image_size, "squash")
+    return PixelSpec(describe(locate(name_or_dir)).config.image_size, "squash")
 
 
 def load_captioner(name_or_dir: str, placement: Placement | None = None) -> "Captioner":

@@ -40,8 +40,17 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
-        """Read a `tokenizer.json`."""
-        return cls(Backend.from_file(str(path)))
+        """Read a `tokenizer.json`, or the `vocab.txt` of BERT.
+
+        Published BLIP weights come with BERT's tokenizer, which lacks [DEC] and [ENC]; they follow as its next ids.
+        """
+        if path.suffix == ".txt":
+            return cls.from_vocabulary(path.read_text(encoding="utf-8").split("\n")[:-1])
+        backend = Backend.from_file(str(path))
+        if backend.token_to_id(DEC) is None:
+            words = backend.get_vocab()
+            return cls.from_vocabulary(sorted(words, key=words.__getitem__))
+        return cls(backend)
 
     @classmethod
     def from_words(cls, texts: Iterable[str], least: int = 2) -> "Tokenizer":

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from capfilt.errors import ModelError
-from capfilt.models.checkpoint import CONFIG, FORMAT, TOKENIZER, WEIGHTS, read_config
+from capfilt.models.checkpoint import CONFIG, FORMAT, TOKENIZER, WEIGHTS, describe, vocabulary
+from capfilt.models.med.blip import from_blip
 from capfilt.models.med.model import MED
 from capfilt.models.tokenizer import Tokenizer
 
@@ -30,21 +31,27 @@ def save_med(
 
 
 def load_med(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> tuple[MED, Tokenizer]:
-    """Read a checkpoint into an evaluating MED of the dtype asked for.
+    """Read a checkpoint, ours or a published one, into an evaluating MED of the dtype asked for.
+
+    A published checkpoint holds only what its role needs; the other parts of the MED stay without storage (on the
+    `meta` device), so that using them by mistake is an error and not a wrong number.
 
     Raises:
         ModelError: a missing or unreadable file, or weights that are not those of the configuration.
     """
-    config, _ = read_config(folder)
+    described = describe(folder)
     try:
-        tokenizer = Tokenizer.load(folder / TOKENIZER)
+        tokenizer = Tokenizer.load(vocabulary(folder))
         weights = load_file(folder / WEIGHTS, device=device)
+        named = from_blip(weights, described.layout) if described.layout else weights
     except Exception as error:  # tokenizers and safetensors raise bare Exceptions
-        raise ModelError(f"{folder}: {error}") from error
+        raise ModelError(f"{folder}: {type(error).__name__}: {error}") from error
     with torch.device("meta"):
-        model = MED(config)
+        model = MED(described.config)
     try:
-        model.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, assign=True)
+        typed = {name: tensor.to(dtype) for name, tensor in named.items()}
+        model.load_state_dict(typed, assign=True, strict=described.layout is None)
     except RuntimeError as error:
-        raise ModelError(f"{folder / WEIGHTS}: not the weights of {CONFIG}: {str(error).splitlines()[0]}") from error
+        first = str(error).splitlines()[0]
+        raise ModelError(f"{folder / WEIGHTS}: not the weights of {CONFIG}: {first}") from error
     return model.eval(), tokenizer

@@ -6,13 +6,11 @@ Two layouts are published (`transformers` names). A captioning checkpoint holds 
 """
 
 import re
-from typing import Final, Literal
+from typing import Final
 
 from torch import Tensor
 
-from capfilt.models.med.config import MEDConfig
-
-Layout = Literal["captioning", "retrieval"]
+from capfilt.models.checkpoint import Layout
 
 _VISION: Final = {
     "vision_model.embeddings.class_embedding": "vision.cls",
@@ -75,34 +73,6 @@ def to_blip(weights: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
     if layout == "captioning":
         found |= dict(zip(_TIED, (weights["text.word.weight"], weights["lm_head.bias"]), strict=True))
     return found
-
-
-def config_of(weights: dict[str, Tensor], layout: Layout, vision_heads: int, text_heads: int) -> MEDConfig:
-    """The shape of a published checkpoint, read off its tensors; the numbers of heads cannot be."""
-    ours = from_blip(weights, layout)
-    width, _, patch, _ = ours["vision.patch.weight"].shape
-    vocab, text_width = ours["text.word.weight"].shape
-    side = round((ours["vision.position"].shape[1] - 1) ** 0.5)
-    return MEDConfig(
-        name="blip",
-        image_size=side * patch,
-        patch_size=patch,
-        vision_width=width,
-        vision_layers=_layers(ours, "vision"),
-        vision_heads=vision_heads,
-        text_width=text_width,
-        text_layers=_layers(ours, "text"),
-        text_heads=text_heads,
-        text_ffn=ours["text.layers.0.fc1.weight"].shape[0],
-        vocab_size=vocab,
-        max_positions=ours["text.position.weight"].shape[0],
-        projection=ours["text_proj.weight"].shape[0] if layout == "retrieval" else 256,
-    )
-
-
-def _layers(weights: dict[str, Tensor], tower: str) -> int:
-    numbers = (re.match(rf"{tower}\.layers\.(\d+)\.", name) for name in weights)
-    return 1 + max(int(found[1]) for found in numbers if found)
 
 
 def _split(name: str) -> tuple[str, str, str]:

@@ -1,12 +1,18 @@
 """Our MED against the real `transformers` BLIP classes, with the same random weights."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from capfilt.models.med.blip import config_of, from_blip, to_blip
+from capfilt.errors import ModelError
+from capfilt.models import registry
+from capfilt.models.med.blip import from_blip, to_blip
+from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
+from capfilt.models.preprocess import normalise
+from capfilt.models.sampling import Decoding
 
 VISION = {
     "hidden_size": 32,
@@ -30,6 +36,20 @@ TEXT = {
     "pad_token_id": 0,
     "initializer_range": 0.2,
 }
+SHAPE = MEDConfig(
+    image_size=32,
+    patch_size=8,
+    vision_width=32,
+    vision_layers=2,
+    vision_heads=4,
+    text_width=48,
+    text_layers=3,
+    text_heads=4,
+    text_ffn=96,
+    vocab_size=120,
+    max_positions=40,
+    projection=24,
+)
 
 
 def make(kind: str) -> Any:
@@ -42,7 +62,7 @@ def make(kind: str) -> Any:
 
 def ours(theirs: Any, layout: Any) -> MED:
     weights = theirs.state_dict()
-    model = MED(config_of(weights, layout, 4, 4)).eval()
+    model = MED(SHAPE).eval()
     missing, unexpected = model.load_state_dict(from_blip(weights, layout), strict=False)
     assert not unexpected
     other = {"captioning": ("encoder", "proj", "itm"), "retrieval": ("decoder", "lm_head")}[layout]
@@ -124,3 +144,54 @@ def test_positions_are_interpolated_for_other_sizes() -> None:
     with torch.no_grad():
         states = theirs.vision_model(larger, interpolate_pos_encoding=True).last_hidden_state
         assert (model.see(larger) - states).abs().max() < 1e-4
+
+
+def saved(kind: str, folder: Path) -> Any:
+    """A checkpoint directory as `transformers` writes it, with a vocabulary of BERT's form."""
+    theirs = make(kind)
+    theirs.save_pretrained(folder)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"word{n}" for n in range(113))]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    return theirs
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(6))
+
+
+def test_a_published_captioner_writes_what_it_writes_in_transformers(tmp_path: Path, images: torch.Tensor) -> None:
+    theirs = saved("BlipForConditionalGeneration", tmp_path)
+    captioner = registry.load_captioner(str(tmp_path))
+    greedy = Decoding(top_p=1e-6, max_tokens=12, min_tokens=0)
+    ours = [row[0].text for row in captioner.caption(images, [[1], [2], [3]], "", greedy)]
+    start = torch.tensor([[118, 3]]).expand(3, -1)  # [DEC], and the last token that `generate` takes off again
+    theirs.config.text_config.bos_token_id = 118
+    with torch.no_grad():
+        pixels = normalise(images, torch.float32)
+        ids = theirs.generate(pixels, input_ids=start, do_sample=False, num_beams=1, max_new_tokens=12)
+    words = [[f"word{token - 5}" for token in row if 5 <= token < 118] for row in ids.tolist()]
+    assert ours == [" ".join(row) for row in words]
+    assert len(set(ours)) > 1
+
+
+def test_a_published_filter_scores_as_in_transformers_but_from_enc(tmp_path: Path, images: torch.Tensor) -> None:
+    theirs = saved("BlipForImageTextRetrieval", tmp_path)
+    text = "word1 word7 word99"
+    for first, token in (("enc", 119), ("cls", 2)):
+        judge = registry.load_judge(str(tmp_path), registry.Placement(token=first))  # type: ignore[arg-type]
+        scores = judge.score(images, [[text]] * 3)
+        ids = torch.tensor([[token, 6, 12, 104, 3]]).expand(3, -1)
+        with torch.no_grad():
+            pixels = normalise(images, torch.float32)
+            itm = theirs(input_ids=ids, pixel_values=pixels, use_itm_head=True)[0].softmax(-1)[:, 1]
+            plain = torch.tensor([[2, 6, 12, 104, 3]]).expand(3, -1)
+            itc = theirs(input_ids=plain, pixel_values=pixels, use_itm_head=False)[0].diagonal()
+        assert [row[0] for row in scores["itm"]] == pytest.approx(itm.tolist(), abs=1e-4)
+        assert [row[0] for row in scores["itc"]] == pytest.approx(itc.tolist(), abs=1e-4)
+
+
+def test_a_published_checkpoint_in_the_wrong_role_is_named(tmp_path: Path) -> None:
+    saved("BlipForImageTextRetrieval", tmp_path / "itm")
+    with pytest.raises(ModelError, match="trained as filter, not as captioner"):
+        registry.check(str(tmp_path / "itm"), "captioner")
