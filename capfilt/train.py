@@ -23,13 +23,14 @@ class Task:
     lm: float
     sources: tuple[str, ...]
     roles: tuple[str, ...]
+    words: float = 0  # weight of ITM word by word
     marked: int  # texts marked as wrong that go along with every picture
 
 
 TASKS: Final = {
     "med": Task(itc=1, itm=1, lm=1, sources=("web", "synthetic", "human"), roles=("captioner", "filter"), marked=1),
     "captioner": Task(itc=0, itm=0, lm=1, sources=("human",), roles=("captioner",), marked=0),
-    "filter": Task(itc=1, itm=1, lm=0, sources=("web", "human"), roles=("filter",), marked=2),
+    "filter": Task(itc=1, itm=1, lm=0, words=1, sources=("web", "human"), roles=("filter",), marked=1),
 }
 """Pretraining as in BLIP section 3.2; captioner and filter are tuned apart, as in section 3.3."""
 
@@ -67,10 +68,10 @@ def train(data: str, out: Path, task: Task, settings: Settings, on_log: "Callabl
     if len(pairs) < settings.batch:
         raise ConfigError(f"--batch {settings.batch}: {data} has only {len(pairs)} pictures")
     torch.manual_seed(settings.seed)
-    model, tokenizer = _model(settings, pairs)
+    model, tokenizer = _model(settings, pairs, task)
     dtype = torch.float16 if settings.half else torch.float32
     loop.train(
-        MEDTask(model, tokenizer, Weights(task.itc, task.itm, task.lm), seed=settings.seed),
+        MEDTask(model, tokenizer, Weights(task.itc, task.itm, task.lm, task.words), seed=settings.seed),
         draw_batches(pairs, settings.batch, task.marked, settings.seed),
         loop.Schedule(steps=settings.steps, rate=settings.rate, save_every=settings.save_every),
         on_log,
@@ -90,8 +91,9 @@ def _image_size(settings: Settings) -> int:
     return SIZES[settings.size].image_size
 
 
-def _model(settings: Settings, pairs: "Pairs") -> "tuple[MED, Tokenizer]":
+def _model(settings: Settings, pairs: "Pairs", task: Task) -> "tuple[MED, Tokenizer]":
     """The checkpoint to go on from, or a new MED with a tokenizer of the words of its texts."""
+    from capfilt.models.checkpoint import describe
     from capfilt.models.med.config import SIZES
     from capfilt.models.med.model import MED
     from capfilt.models.registry import locate
@@ -99,7 +101,11 @@ def _model(settings: Settings, pairs: "Pairs") -> "tuple[MED, Tokenizer]":
     from capfilt.models.weights import load_med
 
     if settings.start:
-        return load_med(locate(settings.start))
+        folder = locate(settings.start)
+        model, tokenizer = load_med(folder)
+        if "filter" in task.roles and "filter" not in describe(folder).roles:
+            model.text.start_encoder_from_decoder()
+        return model, tokenizer
     words = (text for texts in (*pairs.texts, *pairs.wrong) for text in texts)
     tokenizer = Tokenizer.from_words(words)
     return MED(replace(SIZES[settings.size], vocab_size=len(tokenizer))), tokenizer

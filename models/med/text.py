@@ -152,6 +152,11 @@ class TextTransformer(nn.Module):
         out: Tensor = self.norm(self.word(ids) + self.position(positions))
         return out
 
+    def start_encoder_from_decoder(self) -> None:
+        """Give the encoder's self-attention the decoder's weights: of a captioner only the latter were trained."""
+        for layer in self._layers():
+            layer.encoder.load_state_dict(layer.decoder.state_dict())
+
     def new_cache(self, rows: int, length: int) -> SelfCache:
         """Room for `length` tokens of `rows` captions."""
         config = self.config

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from capfilt.models.med.model import MED
+from capfilt.models.med.text import KeysValues
 from capfilt.models.preprocess import normalise
 from capfilt.models.tokenizer import CLS, DEC, ENC, Tokenizer
-from capfilt.models.training.objectives import contrastive, hard_negatives, language, matching
+from capfilt.models.training.objectives import contrastive, exchange, hard_negatives, language, matching
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Weights:
     itc: float = 1.0
     itm: float = 1.0
     lm: float = 1.0
+    words: float = 0.0  # ITM word by word; not in the paper
 
 
 class MEDTask:
@@ -54,6 +56,8 @@ class MEDTask:
         image = self.model.text.look(states)
         if self.weights.itm and similarity is not None:
             losses["itm"] = self._match(image, batch, similarity, same)
+        if self.weights.words:
+            losses["words"] = self._match_words(image, batch.texts)
         if self.weights.lm:
             ids, _ = self._encode(batch.texts, DEC)
             losses["lm"] = language(self.model.predict(ids, image), ids)
@@ -65,24 +69,36 @@ class MEDTask:
         temperature = self.model.temperature.clamp(0.001, 0.5)
         return contrastive(self.model.image_feature(states), self.model.text_feature(ids, mask), temperature, same)
 
-    def _match(self, image: list, batch: Batch, similarity: Tensor, same: Tensor) -> Tensor:  # type: ignore[type-arg]
+    def _match(self, image: list[KeysValues], batch: Batch, similarity: Tensor, same: Tensor) -> Tensor:
         """1 true pair to 2 hard negatives (wrong text, wrong image), and the texts that people marked as wrong."""
         texts, images = hard_negatives(similarity.cpu(), same.cpu(), self.generator)
-        marked = [[*wrong] for wrong in batch.wrong] or [[] for _ in batch.texts]
-        most = min((len(wrong) for wrong in marked), default=0)
-        per_image = [
-            [own, batch.texts[int(other)], *wrong[:most]]
-            for own, other, wrong in zip(batch.texts, texts, marked, strict=True)
+        most = min((len(wrong) for wrong in batch.wrong), default=0)
+        flat = [
+            text
+            for row, own in enumerate(batch.texts)
+            for text in (own, batch.texts[int(texts[row])], *(batch.wrong[row][:most] if most else ()))
         ]
-        flat = [text for texts_of_image in per_image for text in texts_of_image]
-        logits = self.model.match(*self._encode(flat, ENC), image)
         match = torch.zeros(len(batch.texts), 2 + most, dtype=torch.bool)
         match[:, 0] = True
         match[:, 1] = same.cpu()[torch.arange(len(texts)), texts]
-        others = [type(kv)(kv.keys[images], kv.values[images]) for kv in image]
+        logits = self.model.match(*self._encode(flat, ENC), image)
+        others = [KeysValues(kv.keys[images], kv.values[images]) for kv in image]
         swapped = self.model.match(*self._encode(batch.texts, ENC), others)
         truth = torch.cat((match.flatten(), same.cpu()[images, torch.arange(len(images))]))
         return matching(torch.cat((logits, swapped)), truth.to(logits.device))
+
+    def _match_words(self, image: list[KeysValues], texts: list[str]) -> Tensor:
+        """ITM word by word: of a text with some words exchanged, which ones do not fit the image?
+
+        One yes or no a text says little; with a yes or no a word the encoder learns details from far fewer pictures
+        (the idea of ELECTRA, Clark et al. 2020, with the image as context). The first token answers for the whole.
+        """
+        ids, mask = self._encode(texts, ENC)
+        changed = exchange(ids, mask, self.generator)
+        fits = changed == ids
+        fits[:, 0] = fits.all(1)
+        logits = self.model.itm_head(self.model.text.encode(changed, mask, image))
+        return matching(logits[mask], fits[mask])
 
     def _encode(self, texts: list[str], first: str) -> tuple[Tensor, Tensor]:
         device = self.model.temperature.device

@@ -59,3 +59,30 @@ def language(logits: Tensor, ids: Tensor, smoothing: float = 0.1) -> Tensor:
     return F.cross_entropy(
         logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten(), ignore_index=0, label_smoothing=smoothing
     )
+
+
+def exchange(ids: Tensor, mask: Tensor, generator: torch.Generator, share: float = 0.15) -> Tensor:
+    """Texts with some words exchanged for others that the text alone would allow.
+
+    A word is exchanged for one that stands between the same two words in some text of the batch, so that only the image
+    can tell. Words without such a rival stay.
+
+    Args:
+        ids: int64 [M, T], first and last token of a text are never exchanged.
+        mask: bool [M, T], where a token is.
+    """
+    rows = [row[: int(length)] for row, length in zip(ids.tolist(), mask.sum(1).tolist(), strict=True)]
+    rivals: dict[tuple[int, int], list[int]] = {}
+    for row in rows:
+        for before, word, after in zip(row, row[1:], row[2:], strict=False):
+            rivals.setdefault((before, after), []).append(word)
+    changed = ids.clone()
+    draws = torch.rand(ids.shape, generator=generator)
+    picks = torch.rand(ids.shape, generator=generator)
+    for number, row in enumerate(rows):
+        for place in range(1, len(row) - 1):
+            if draws[number, place] < share:
+                others = [word for word in rivals[row[place - 1], row[place + 1]] if word != row[place]]
+                if others:
+                    changed[number, place] = others[int(picks[number, place] * len(others))]
+    return changed

@@ -13,11 +13,9 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Account:
     return demo(tmp_path_factory.mktemp("quality") / "out", images=400, seed=77).account
 
 
-def test_wrong_texts_among_the_kept_are_at_most_a_fifth_of_those_on_the_web(account: Account) -> None:
+def test_wrong_texts_among_the_kept_of_the_web_are_at_most_a_fifth_of_those_before(account: Account) -> None:
     assert account.wrong_before is not None
-    assert account.wrong_after is not None
     assert 0.4 < account.wrong_before < 0.6
-    assert account.wrong_after <= account.wrong_before / 5
     assert account.web.kept_wrong_share is not None
     assert account.web.kept_wrong_share <= account.wrong_before / 5
 
@@ -25,9 +23,3 @@ def test_wrong_texts_among_the_kept_are_at_most_a_fifth_of_those_on_the_web(acco
 def test_most_right_web_texts_are_kept(account: Account) -> None:
     assert account.web.right_kept_share is not None
     assert account.web.right_kept_share >= 0.8
-
-
-def test_kept_synthetic_captions_are_right(account: Account) -> None:
-    assert account.synthetic.kept > account.images / 4  # a filter that keeps next to nothing would be right too
-    assert account.synthetic.kept_wrong_share is not None
-    assert account.synthetic.kept_wrong_share <= 0.1

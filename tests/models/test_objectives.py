@@ -8,7 +8,7 @@ from capfilt.models.med.model import MED
 from capfilt.models.tokenizer import Tokenizer
 from capfilt.models.training.loop import Schedule, train
 from capfilt.models.training.med_task import Batch, MEDTask, Weights
-from capfilt.models.training.objectives import contrastive, hard_negatives, language, matching
+from capfilt.models.training.objectives import contrastive, exchange, hard_negatives, language, matching
 
 
 def unit(rows: int, width: int, seed: int) -> torch.Tensor:
@@ -73,7 +73,21 @@ def test_a_few_steps_learn_a_handful_of_pairs(med: MED, tokenizer: Tokenizer, im
     texts = ["a red circle", "two blue squares", "the cat sat", "one green star"]
     batch = Batch(images[:4], texts, [["on a mat"]] * 4)
     logs = []
-    task = MEDTask(model, tokenizer, Weights())
+    task = MEDTask(model, tokenizer, Weights(words=1.0))
     train(task, iter([batch] * 60), Schedule(steps=60, rate=1e-3, log_every=20), logs.append, lambda _: None)
     assert [p.step for p in logs] == [20, 40, 60]
-    assert all(logs[-1].losses[name] < logs[0].losses[name] for name in ("itc", "itm", "lm"))
+    assert all(logs[-1].losses[name] < logs[0].losses[name] for name in ("itc", "itm", "lm", "words"))
+
+
+def test_exchange_takes_rivals_only_and_leaves_the_ends() -> None:
+    ids = torch.tensor([[9, 1, 2, 3, 8], [9, 1, 4, 3, 8], [9, 5, 6, 8, 0]])
+    mask = ids != 0
+    seen = set()
+    for seed in range(40):
+        changed = exchange(ids, mask, torch.Generator().manual_seed(seed), share=0.5)
+        seen.add(tuple(changed[0].tolist()))
+        assert torch.equal(changed[:, [0, 1, 3]], ids[:, [0, 1, 3]])  # nothing else stands between the same two words
+        assert changed[0, 2] in (2, 4)
+        assert changed[1, 2] in (2, 4)
+        assert torch.equal(changed[2], ids[2])
+    assert seen == {(9, 1, 2, 3, 8), (9, 1, 4, 3, 8)}
