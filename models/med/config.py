@@ -14,6 +14,7 @@ class MEDConfig:
     image_size: int = 384
     patch_size: int = 16
     stem: Literal["patch", "conv"] = "patch"  # conv: small ViTs learn shapes from far fewer pictures with it
+    place: float = 0.0  # over 0: image states get positions once more, at first this strong, where texts look at them
     vision_width: int = 768
     vision_layers: int = 12
     vision_heads: int = 12
@@ -52,6 +53,7 @@ SIZES: Final[dict[str, MEDConfig]] = {
         image_size=48,
         patch_size=8,
         stem="conv",
+        place=2.0,
         vision_width=128,
         vision_layers=4,
         vision_heads=4,

@@ -34,7 +34,7 @@ class VisionLayer(nn.Module):
     def attention(self, x: Tensor) -> Tensor:
         """Every token sees every token."""
         b, n, d = x.shape
-        q, k, v = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).contiguous()
         seen = F.scaled_dot_product_attention(q, k, v)
         out: Tensor = self.out(seen.transpose(1, 2).reshape(b, n, d))
         return out
@@ -63,26 +63,30 @@ class VisionTransformer(nn.Module):
         self.position = nn.Parameter(sines(config.image_size // patch, width))
         self.layers = nn.ModuleList(VisionLayer(width, config.vision_heads) for _ in range(config.vision_layers))
         self.norm = nn.LayerNorm(width, eps=1e-5)
+        # In a narrow tower little of a place is left at the end, and texts learn "left" and "right" late or never.
+        self.place = nn.Parameter(config.place * sines(config.image_size // patch, width)) if config.place else None
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels [B, 3, S, S] -> states [B, N, D]."""
         patches = self.patch(pixels)
+        rows, columns = patches.shape[-2:]
         tokens = patches.flatten(2).transpose(1, 2)
         x = torch.cat((self.cls.to(tokens.dtype).expand(len(tokens), -1, -1), tokens), dim=1)
-        x = x + self.positions(patches.shape[-2], patches.shape[-1]).to(x.dtype)
+        x = x + fitted(self.position, rows, columns).to(x.dtype)
         for layer in self.layers:
             x = layer(x)
         states: Tensor = self.norm(x)
-        return states
+        return states if self.place is None else states + fitted(self.place, rows, columns).to(x.dtype)
 
-    def positions(self, rows: int, columns: int) -> Tensor:
-        """Position embeddings for a grid, interpolated (bicubic) when it is not the trained one."""
-        side = round((self.position.shape[1] - 1) ** 0.5)
-        if (rows, columns) == (side, side):
-            return self.position
-        grid = self.position[:, 1:].view(1, side, side, -1).permute(0, 3, 1, 2).float()
-        grid = F.interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False)
-        return torch.cat((self.position[:, :1], grid.flatten(2).transpose(1, 2).to(self.position.dtype)), dim=1)
+
+def fitted(positions: Tensor, rows: int, columns: int) -> Tensor:
+    """Position embeddings [1, 1 + side * side, D] for a grid, interpolated (bicubic) when it is not the trained one."""
+    side = round((positions.shape[1] - 1) ** 0.5)
+    if (rows, columns) == (side, side):
+        return positions
+    grid = positions[:, 1:].view(1, side, side, -1).permute(0, 3, 1, 2).float()
+    grid = F.interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False)
+    return torch.cat((positions[:, :1], grid.flatten(2).transpose(1, 2).to(positions.dtype)), dim=1)
 
 
 def sines(side: int, width: int) -> Tensor:

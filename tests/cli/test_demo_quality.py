@@ -23,3 +23,15 @@ def test_wrong_texts_among_the_kept_of_the_web_are_at_most_a_fifth_of_those_befo
 def test_most_right_web_texts_are_kept(account: Account) -> None:
     assert account.web.right_kept_share is not None
     assert account.web.right_kept_share >= 0.8
+
+
+def test_kept_synthetic_captions_are_right(account: Account) -> None:
+    assert account.synthetic.kept > 400 / 4
+    assert account.synthetic.kept_wrong_share is not None
+    assert account.synthetic.kept_wrong_share <= 0.1
+
+
+def test_wrong_texts_among_all_kept_are_at_most_a_fifth_of_those_before(account: Account) -> None:
+    assert account.wrong_before is not None
+    assert account.wrong_after is not None
+    assert account.wrong_after <= account.wrong_before / 5
