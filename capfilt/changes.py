@@ -6,8 +6,9 @@ from typing import Any, Final
 from capfilt.stable import encodable, stable_json
 
 FREE: Final = frozenset(
-    {"engine.workers", "engine.cpus", "engine.gpus", "engine.stall_minutes"}
-    | {"fetch.concurrency", "fetch.per_host", "fetch.backoff"}
+    {"engine.address", "engine.workers", "engine.cpus", "engine.gpus", "engine.stall_minutes"}
+    | {"endpoint.key_env", "endpoint.concurrency", "endpoint.retries", "endpoint.backoff", "endpoint.timeout"}
+    | {"fetch.concurrency", "fetch.per_host", "fetch.per_host_rate", "fetch.backoff"}
 )
 """Settings that say how fast, not what: they may change between a run and its resume.
 

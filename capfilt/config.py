@@ -8,21 +8,27 @@ number and `--set fetch.allow_private='["127.0.0.0/8"]'` a list; a bare word is 
 import tomllib
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from capfilt.errors import ConfigError
 
 RECIPES: Final = Path(__file__).parent / "pipelines" / "recipes"
 
 Settings = dict[str, Any]
+Kind = TypeVar("Kind", bound=BaseModel)
+
+Script = Literal[
+    "Arabic", "Cyrillic", "Devanagari", "Greek", "Han", "Hangul", "Hebrew", "Hiragana", "Katakana", "Latin", "Thai"
+]
+"""Writing systems that texts can be asked to be in, by their Unicode names."""
 
 
 class Section(BaseModel):
     """A part of a recipe: frozen, unknown keys refused, defaults stated."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Input(Section):
@@ -39,14 +45,23 @@ class Fetch(Section):
 
     concurrency: int = Field(32, ge=1, le=1024, description="connections at once, a worker")
     per_host: int = Field(8, ge=1, description="connections at once to one host, a worker")
+    per_host_rate: float = Field(20.0, ge=0, description="requests a second to one host, a worker; 0 = no limit")
+    give_up: int = Field(8, ge=0, description="tries in a row that must fail before a server is left alone; 0 = never")
     timeout: float = Field(20.0, gt=0, description="seconds for one URL in all, retries and redirects included")
     retries: int = Field(2, ge=0, le=10, description="further tries of what can heal: timeouts, 429, 5xx")
     backoff: float = Field(0.5, ge=0, description="seconds before the first retry; doubles, with jitter")
     max_bytes: int = Field(32_000_000, ge=1, description="bytes one image may have")
+    min_rate: int = Field(1000, ge=0, description="bytes a second a body must bring, over 5 s; 0 = no limit")
     max_redirects: int = Field(5, ge=0, le=20, description="redirects followed, each checked like the first address")
     allow_private: tuple[str, ...] = Field((), description="networks to allow that are not public: 127.0.0.0/8, ...")
-    opt_out: bool = Field(True, description="honour X-Robots-Tag: noai, noimageai, noindex, noimageindex")
+    ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
+        (80, 443, 8080, 8443), description="ports that may be asked; [] = any"
+    )
+    opt_out: tuple[Literal["robots.txt", "x-robots-tag", "noml", "tdmrep"], ...] = Field(
+        ("robots.txt", "x-robots-tag", "noml", "tdmrep"), description="ways to say no that are honoured; [] = none"
+    )
     user_agent: str = Field("capfilt/0.1 (image-text curation)", description="sent with every request")
+    contact: str = Field("", description="a URL or e-mail address of yours, put behind the User-Agent")
 
     @field_validator("allow_private")
     @classmethod
@@ -55,12 +70,17 @@ class Fetch(Section):
             ip_network(text)
         return value
 
-    @field_validator("user_agent")
+    @field_validator("user_agent", "contact")
     @classmethod
-    def _is_a_header(cls, value: str) -> str:
-        if not (value.isascii() and value.isprintable() and value.strip()):
+    def _is_a_header(cls, value: str, info: ValidationInfo) -> str:
+        if not (value.isascii() and value.isprintable() and (value.strip() or info.field_name == "contact")):
             raise ValueError("must be printable ASCII, not empty")
         return value
+
+    @property
+    def agent(self) -> str:
+        """The User-Agent header."""
+        return f"{self.user_agent} (+{self.contact})" if self.contact else self.user_agent
 
 
 class Decode(Section):
@@ -68,34 +88,104 @@ class Decode(Section):
 
     max_pixels: int = Field(100_000_000, ge=1, description="width x height, read from the header before decoding")
     min_side: int = Field(1, ge=1, description="pixels the shorter side must have")
+    max_metadata: int = Field(16_000_000, ge=1, description="bytes of ICC, EXIF, XMP, comments, ... a file may declare")
+    max_frames: int = Field(10_000, ge=1, description="frames or pages a file may declare; the first one counts")
+    timeout: float = Field(60.0, gt=0, description="seconds one image may take")
+    isolate: bool = Field(True, description="decode in a process of its own, which may crash or hang")
+    exclude_eval: tuple[str, ...] = Field((), description="evaluation sets whose pictures are left out; any INPUT")
+    eval_radius: int = Field(4, ge=0, le=16, description="bits of 64 a phash may differ from an excluded picture's")
 
 
 class Caption(Section):
     """Who writes captions, and how."""
 
-    captioner: str = Field("demo-captioner", description="a name of `capfilt models` or a checkpoint directory")
+    captioner: str = Field(
+        "demo-captioner", description="a name of `capfilt models`, a directory, or the URL of a server"
+    )
     n: int = Field(1, ge=0, le=100, description="captions an image")
     top_p: float = Field(0.9, gt=0, le=1, description="nucleus: sample among the likeliest tokens of this total mass")
     temperature: float = Field(1.0, gt=0, description="divides the logits; below 1 is more careful")
     max_tokens: int = Field(30, ge=1, le=512, description="tokens a caption has at most")
     min_tokens: int = Field(5, ge=0, description="tokens a caption has at least")
-    prompt: str = Field("", description="words every caption starts from; removed from the result")
+    prompt: str = Field("", description="words every caption starts from; removed from the result; a chat's question")
+    template: str = Field("", description="chat template (Jinja) of a VLM; empty = its own, none = the bare prompt")
+    max_side: int = Field(768, ge=32, le=4096, description="pixels of the longer side that a VLM or server is shown")
     round: int = Field(0, ge=0, description="round of bootstrapping, part of every caption's random stream")
     seed: int = Field(0, ge=0, description="seed of the run, part of every caption's random stream")
+
+
+class Endpoint(Section):
+    """How a captioner is asked that is a server (OpenAI's protocol: vLLM, SGLang, ...)."""
+
+    model: str = Field("", description="its name for the model; empty = the only one it serves")
+    key_env: str = Field("", description="environment variable with the API key; empty = none is sent")
+    concurrency: int = Field(16, ge=1, le=1024, description="questions at once; more than engine.batch * n are never")
+    retries: int = Field(4, ge=0, le=20, description="further tries of what can heal: no answer, 408, 429, 5xx")
+    backoff: float = Field(1.0, ge=0, description="seconds before the first retry; doubles, with jitter")
+    timeout: float = Field(120.0, gt=0, description="seconds for one try")
+    logprobs: bool = Field(True, description="ask for log-probabilities; some servers refuse that")
 
 
 class Score(Section):
     """Who judges."""
 
-    judges: tuple[str, ...] = Field(("demo-filter",), description="names of `capfilt models` or checkpoint directories")
+    judges: tuple[str, ...] = Field(
+        ("demo-filter",), description="names of `capfilt models` or directories; TAG=NAME tells columns apart"
+    )
     token: Literal["enc", "cls"] = Field("enc", description="first token of ITM: [ENC] as in the paper, or [CLS]")
 
 
 class Select(Section):
-    """What is kept, decided over stored scores."""
+    """What is kept, decided over stored scores. A policy takes of these what it needs; in its SQL they are $name.
+
+    `judge`, `first`, `second` and `judges` name columns of captions/ that judges wrote: itm, itc, clip, ...
+    """
 
     policy: str = Field("blip", description="a file of pipelines/policies/ by name, or a path to a .sql file")
-    threshold: float = Field(0.5, description="the policy's threshold (blip: least softmax-ITM)")
+    judge: str = Field("itm", description="score that decides (blip, quantile)")
+    threshold: float = Field(0.5, description="least score of a kept text (blip, ensemble)")
+    first: str = Field("clip", description="score that ranks (blip2), or makes the short list (laion-coco)")
+    second: str = Field("clip_2", description="score that ranks the short list (laion-coco)")
+    shortlist: int = Field(5, ge=1, description="texts of an image on the short list (laion-coco)")
+    top: int = Field(0, ge=0, description="texts an image keeps; 0 = as published: blip2 two, laion-coco one")
+    fraction: float = Field(0.3, gt=0, le=1, description="share of all texts to keep, best first (quantile)")
+    per_source: bool = Field(False, description="that share of web and of synthetic texts each (quantile)")
+    judges: tuple[str, ...] = Field(("itm", "clip"), min_length=1, description="scores that decide together (ensemble)")
+    combine: Literal["vote", "mean", "min"] = Field("vote", description="how they do it (ensemble)")
+    thresholds: tuple[float, ...] = Field((), description="least score for each one's vote; [] = threshold for all")
+    votes: int = Field(0, ge=0, description="votes a kept text has at least; 0 = more than half (ensemble)")
+    calibrated: bool = Field(False, description="probabilities instead of scores, as `capfilt calibrate` found them")
+    flags: tuple[str, ...] = Field(("empty",), description="flags in captions/ that rule a text out before the policy")
+    min_words: int = Field(0, ge=0, description="words a text has at least")
+    max_words: int = Field(0, ge=0, description="words a text has at most; 0 = any")
+    max_repetition: float = Field(1.0, ge=0, le=1, description="share of its word pairs that stand earlier in the text")
+    max_images: int = Field(0, ge=0, description="images that may come with one same text; 0 = any")
+    boilerplate: bool = Field(False, description="rule out file names, shop and page phrases (pipelines/flags.py)")
+    scripts: tuple[Script, ...] = Field((), description="writing systems most letters are of: Latin, ...; [] = any")
+    banned: tuple[str, ...] = Field((), description="regular expressions (RE2, any case) that rule a text out")
+    synthetic_share: float = Field(-1, ge=-1, le=1, description="of kept web and synthetic texts; -1 = as it comes")
+
+    @field_validator("thresholds")
+    @classmethod
+    def _fit_the_judges(cls, value: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        judges = info.data.get("judges", ())
+        if value and judges and len(value) != len(judges):
+            raise ValueError(f"must be one for each of the {len(judges)} judges {', '.join(judges)}, or []")
+        return value
+
+    @field_validator("votes")
+    @classmethod
+    def _can_be_reached(cls, value: int, info: ValidationInfo) -> int:
+        if value > len(info.data.get("judges", ())):
+            raise ValueError("is more than there are judges")
+        return value
+
+    @field_validator("synthetic_share")
+    @classmethod
+    def _is_a_share(cls, value: float) -> float:
+        if value < 0 and value != -1:
+            raise ValueError("must be in 0..1, or -1")
+        return value
 
 
 class Output(Section):
@@ -107,6 +197,7 @@ class Output(Section):
 class Engine(Section):
     """Where it runs."""
 
+    address: str = Field("local", description="Ray: local = started for the run; auto, HOST:PORT or ray://... = joined")
     workers: int = Field(1, ge=1, description="model actors")
     cpus: int = Field(0, ge=0, description="logical CPUs given to Ray; 0 = cores + 2")
     gpus: float = Field(-1, ge=-1, description="GPUs a model actor takes; -1 = one if the machine has any")
@@ -125,15 +216,16 @@ class Recipe(Section):
     fetch: Fetch = Fetch()
     decode: Decode = Decode()
     caption: Caption = Caption()
+    endpoint: Endpoint = Endpoint()
     score: Score = Score()
     select: Select = Select()
     output: Output = Output()
     engine: Engine = Engine()
 
 
-def recipe_names() -> list[str]:
+def recipe_names(folder: Path = RECIPES) -> list[str]:
     """Names of the recipes that ship."""
-    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+    return sorted(path.stem for path in folder.glob("*.toml"))
 
 
 def load_recipe(name_or_path: str = "blip", overrides: tuple[str, ...] = ()) -> Recipe:
@@ -142,42 +234,64 @@ def load_recipe(name_or_path: str = "blip", overrides: tuple[str, ...] = ()) -> 
     Raises:
         ConfigError: an unknown recipe, key or impossible value; one line that names the setting.
     """
-    settings = _read(name_or_path)
-    for override in overrides:
-        _override(settings, override)
-    return _validate(settings, name_or_path)
+    return make_recipe(read_settings(name_or_path), overrides, name_or_path)
 
 
-def _read(name_or_path: str) -> Settings:
-    path = RECIPES / f"{name_or_path}.toml"
+def make_recipe(settings: Settings, overrides: tuple[str, ...] = (), origin: str = "") -> Recipe:
+    """A recipe of settings by section, with `section.key=value` overrides.
+
+    Args:
+        origin: where the settings are from, for messages.
+
+    Raises:
+        ConfigError: as `load_recipe`.
+    """
+    for change in overrides:
+        override(settings, change)
+    return validate(Recipe, settings, origin)
+
+
+def read_settings(name_or_path: str, folder: Path = RECIPES) -> Settings:
+    """The settings of a recipe of `folder`, or of a TOML file, those of its base among them.
+
+    Raises:
+        ConfigError: an unknown recipe, or a file that is no TOML.
+    """
+    path = folder / f"{name_or_path}.toml"
     if not path.is_file():
         path = Path(name_or_path)
         if path.suffix != ".toml" or not path.is_file():
-            raise ConfigError(f"recipe {name_or_path!r} is not known; there are: {', '.join(recipe_names())}")
+            raise ConfigError(f"recipe {name_or_path!r} is not known; there are: {', '.join(recipe_names(folder))}")
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"recipe {path}: {error}") from error
     base = settings.pop("base", None)
-    return _merge(_read(base), settings) if base else settings
+    return merge(read_settings(base, folder), settings) if base else settings
 
 
-def _merge(base: Settings, change: Settings) -> Settings:
+def merge(base: Settings, change: Settings) -> Settings:
+    """`base` with the settings of `change` put over it, section by section."""
     merged = dict(base)
     for key, value in change.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+        merged[key] = merge(merged[key], value) if both else value
     return merged
 
 
-def _override(settings: Settings, override: str) -> None:
-    key, sign, text = override.partition("=")
+def override(settings: Settings, change: str) -> None:
+    """Put `section.key=value` into settings.
+
+    Raises:
+        ConfigError: it is not of that form.
+    """
+    key, sign, text = change.partition("=")
     parts = key.strip().split(".")
     if not sign or len(parts) != 2:
-        raise ConfigError(f"--set {override!r}: expected section.key=value, e.g. caption.n=10")
+        raise ConfigError(f"--set {change!r}: expected section.key=value, e.g. caption.n=10")
     section = settings.setdefault(parts[0], {})
     if not isinstance(section, dict):
-        raise ConfigError(f"--set {override!r}: {parts[0]} is not a section")
+        raise ConfigError(f"--set {change!r}: {parts[0]} is not a section")
     section[parts[1]] = _toml_value(text.strip())
 
 
@@ -188,19 +302,24 @@ def _toml_value(text: str) -> Any:
         return text  # a bare word
 
 
-def _validate(settings: Settings, origin: str) -> Recipe:
+def validate(kind: type[Kind], settings: Settings, origin: str) -> Kind:
+    """Settings as a recipe of some kind.
+
+    Raises:
+        ConfigError: an unknown key or impossible value; one line that names the setting.
+    """
     try:
-        return Recipe.model_validate(settings)
+        return kind.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            known = _known_keys(first["loc"])
+            known = _known_keys(kind, first["loc"])
             raise ConfigError(f"recipe {origin}: unknown setting {where}; known: {', '.join(known)}") from error
         raise ConfigError(f"recipe {origin}: {where} = {first['input']!r}: {first['msg']}") from error
 
 
-def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
-    section = Recipe.model_fields.get(str(loc[0])) if len(loc) > 1 else None
-    model = section.annotation if section is not None else Recipe
+def _known_keys(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    section = kind.model_fields.get(str(loc[0])) if len(loc) > 1 else None
+    model = section.annotation if section is not None else kind
     return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

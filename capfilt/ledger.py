@@ -27,6 +27,8 @@ from capfilt import schema
 from capfilt.changes import changed_inputs, changed_limit, changed_models, changed_recipe, settings_that_matter
 from capfilt.config import Recipe
 from capfilt.errors import BusyError, ChangedError, InputError, Unbalanced
+from capfilt.lease import lease
+from capfilt.redo import settle
 from capfilt.stable import parquet_bytes, stable_json, to_toml
 from capfilt.storage import Folder
 
@@ -265,6 +267,8 @@ class Ledger:
         Raises:
             Unbalanced: the first thing that does not fit.
         """
+        if self.forgetting:
+            raise Unbalanced(f"{self.folder.location}: a forget was interrupted: `capfilt forget` alone finishes it")
         chunks = {chunk.name: chunk for chunk in self.read_plan()}
         records = self.records() if records is None else records
         # Listed after the records are read: a run that works just now commits files first, records last.
@@ -288,6 +292,11 @@ class Ledger:
             return "was made from another spec than the plan's"
         missing = {f"{table}/{chunk.name}.parquet" for table in CHUNK_TABLES} - (present & set(dict(record["files"])))
         return f"{min(missing)} is missing" if missing else ""
+
+    @property
+    def forgetting(self) -> bool:
+        """Whether a `capfilt forget` was interrupted, so that files may not be what the commits say."""
+        return self.folder.exists("forgotten.json") and bool(json.loads(self.folder.read("forgotten.json"))["before"])
 
     def verify(self, deep: bool = True) -> None:
         """`balance`, then the files themselves: rows by their footers and, if deep, sha256 of every byte.
@@ -314,16 +323,18 @@ class Ledger:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the only live driver of this folder while the context lasts.
+        """Be the only live driver of this folder while the context lasts; what a killed one left half done is settled.
 
-        Local folders: `flock` on .lock, which the kernel gives back when its owner dies, however it dies. On a bucket
-        nothing is locked: two drivers there would do the same work twice and write the same files.
+        Local folders: `flock` on .lock, which the kernel gives back when its owner dies, however it dies. On a bucket:
+        a `lease`, which ends by itself.
 
         Raises:
             BusyError: another live process holds it; one line with its process id and host.
         """
         if not self.folder.is_local:
-            yield
+            with lease(self.folder):
+                settle(self.folder)
+                yield
             return
         path = Path(self.folder.full(".lock"))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -332,6 +343,7 @@ class Ledger:
             stream.truncate(0)
             stream.write(f"process {os.getpid()} on {socket.gethostname()}")
             stream.flush()
+            settle(self.folder)
             yield
 
     def save_session(self, session: Session, number: int | None = None) -> int:
@@ -345,11 +357,37 @@ class Ledger:
         """All sessions, oldest first."""
         return [Session(**json.loads(self.folder.read(name))) for name in self.folder.names("sessions", ".json")]
 
-    def selection(self) -> dict[str, Any]:
-        """selection.toml: the policy, its parameters and what it was made from; empty while nothing is selected."""
-        if not self.folder.exists("selection.toml"):
-            return {}
-        return tomllib.loads(self.folder.read("selection.toml").decode())
+    def selection(self, name: str = "") -> dict[str, Any]:
+        """selection.toml: the policy, its parameters and what it was made from; empty while nothing is selected.
+
+        Args:
+            name: of a named selection instead of the current one.
+        """
+        file = f"selections/{name}.toml" if name else "selection.toml"
+        return tomllib.loads(self.folder.read(file).decode()) if self.folder.exists(file) else {}
+
+    def selections(self) -> list[str]:
+        """Names of the selections that were given one."""
+        return [Path(file).stem for file in self.folder.names("selections", ".toml")]
+
+    def named_decisions(self, columns: pa.Schema) -> "ds.Dataset":
+        """The decisions of all `selections`.
+
+        Args:
+            columns: `name`, then `schema.DECISIONS`.
+        """
+        import pyarrow.dataset as ds
+
+        files = {
+            name: self.dataset(f"selections/{name}/decisions", schema.DECISIONS).files for name in self.selections()
+        }
+        return ds.FileSystemDataset.from_paths(
+            [file for some in files.values() for file in some],
+            schema=columns,
+            format=ds.ParquetFileFormat(),
+            filesystem=self.folder.filesystem,
+            partitions=[ds.field("name") == name for name, some in files.items() for _ in some],
+        )
 
 
 def _plan_table(chunks: Sequence[Chunk]) -> pa.Table:

@@ -14,7 +14,11 @@ from capfilt.config import Recipe
 from capfilt.errors import ChangedError, RunFailed
 from capfilt.ledger import Chunk, Ledger, Session
 from capfilt.models import registry
+from capfilt.pipelines.annotators import check_models
+from capfilt.pipelines.evaluation import EvaluationSets
+from capfilt.pipelines.forget import finish_forgetting
 from capfilt.pipelines.plan import Plan, make_plan
+from capfilt.pipelines.policy import check_policy
 from capfilt.pipelines.select import Selection, select
 
 VERSIONED = ("torch", "transformers", "ray", "pyarrow", "duckdb", "Pillow", "aiohttp", "open_clip_torch", "img2dataset")
@@ -69,13 +73,16 @@ def run(
     """
     began = time.perf_counter()
     models = check_models(recipe)
+    check_policy(recipe.select, [column for judge in recipe.score.judges for column in registry.columns(judge)])
     ledger = Ledger.at(out)
     if fresh and any(ledger.folder.exists(name) for name in ("run.toml", "commits", "images")):
         raise ChangedError(f"--fresh: {out} is not empty; remove it or use another --out")
     listener(Progress("plan"))
     plan = make_plan(inputs, recipe.input, limit)
+    evaluation = EvaluationSets.find(recipe.decode)
     with ledger.lock():
-        _write_or_check(ledger, plan, recipe, models, limit)
+        finish_forgetting(ledger)
+        notes = (*plan.notes, *_write_or_check(ledger, plan, evaluation, recipe, models, limit))
         todo = ledger.todo()
         if todo:
             _work(ledger, todo, recipe, listener)
@@ -85,19 +92,7 @@ def run(
     chunks = ledger.read_plan()
     listener(Progress("done"))
     rows = sum(chunk.rows for chunk in chunks)
-    return Outcome(len(chunks), len(todo), rows, time.perf_counter() - began, selection, plan.notes)
-
-
-def check_models(recipe: Recipe) -> dict[str, str]:
-    """Digest of every checkpoint a recipe names, by role and name.
-
-    Raises:
-        ModelError: one that is missing, broken or of the wrong role.
-    """
-    digests = {f"filter {name}": registry.check(name, "filter") for name in recipe.score.judges}
-    if recipe.caption.n:
-        digests[f"captioner {recipe.caption.captioner}"] = registry.check(recipe.caption.captioner, "captioner")
-    return digests
+    return Outcome(len(chunks), len(todo), rows, time.perf_counter() - began, selection, notes)
 
 
 def versions() -> dict[str, str]:
@@ -106,12 +101,16 @@ def versions() -> dict[str, str]:
     return found | {name: importlib.metadata.version(name) for name in VERSIONED}
 
 
-def _write_or_check(ledger: Ledger, plan: Plan, recipe: Recipe, models: dict[str, str], limit: int | None) -> None:
-    inputs = [(file.identity, file.size, file.sha256) for file in plan.inputs]
+def _write_or_check(
+    ledger: Ledger, plan: Plan, evaluation: EvaluationSets, recipe: Recipe, models: dict[str, str], limit: int | None
+) -> list[str]:
+    inputs = [*((file.identity, file.size, file.sha256) for file in plan.inputs), *evaluation.inputs()]
     if ledger.planned:
         ledger.check_unchanged(inputs, recipe, models, limit)
-    else:
+    notes = evaluation.write(ledger, recipe.decode)
+    if not ledger.planned:
         ledger.write_plan(plan.chunks, inputs, recipe, versions(), models, limit)
+    return notes
 
 
 def _work(ledger: Ledger, todo: list[Chunk], recipe: Recipe, listener: Listener) -> None:

@@ -33,7 +33,8 @@ class Reason(StrEnum):
     HTTP_429 = "http_429"
     HTTP_5XX = "http_5xx"
     PROTOCOL = "protocol"  # broken HTTP, a body cut short, too many redirects
-    OPT_OUT = "opt_out"  # the owner says no (X-Robots-Tag)
+    HOST_DOWN = "host_down"  # not asked: too many tries in a row had failed there
+    OPT_OUT = "opt_out"  # the owner says no: robots.txt, X-Robots-Tag, noml, TDMRep
     TOO_LARGE = "too_large"  # over the byte cap
     # decode: the bytes
     EMPTY = "empty"  # zero bytes
@@ -42,10 +43,19 @@ class Reason(StrEnum):
     CORRUPT = "corrupt"  # an image that cannot be decoded
     TOO_MANY_PIXELS = "too_many_pixels"  # over the pixel cap, read from the header
     TOO_SMALL = "too_small"  # under the smallest side
+    TOO_MUCH_METADATA = "too_much_metadata"  # over the cap, read from the file's own structure
+    TOO_MANY_FRAMES = "too_many_frames"
+    TOO_SLOW = "too_slow"  # decoding did not end in time
+    CODEC_CRASH = "codec_crash"  # decoding killed its process
+    EVAL_LEAK = "eval_leak"  # a picture of an evaluation set, or one that looks like it
+    # caption, score: the models
+    POISON = "poison"  # a model raises on this row alone, or its process dies with it
+    # any time
+    FORGOTTEN = "forgotten"  # `capfilt forget`: nothing of the row is left but a keyed hash in place of its uid
 
 
 HEALABLE: Final = frozenset(
-    {Reason.DNS, Reason.CONNECT, Reason.TIMEOUT, Reason.HTTP_429, Reason.HTTP_5XX, Reason.PROTOCOL}
+    {Reason.DNS, Reason.CONNECT, Reason.TIMEOUT, Reason.HTTP_429, Reason.HTTP_5XX, Reason.PROTOCOL, Reason.HOST_DOWN}
 )
 """Reasons that another try later may heal; they set `failures.retryable`."""
 
@@ -146,6 +156,29 @@ DECISIONS: Final = pa.schema(
         pa.field("reason", pa.string(), nullable=False),  # why kept or dropped, in the policy's words
     ]
 )
+
+DUPLICATE_IMAGES: Final = pa.schema(
+    [
+        pa.field("uid", pa.string(), nullable=False),
+        pa.field("group", pa.int64(), nullable=False),
+        pa.field("distance", pa.int32(), nullable=False),  # bits of 64 in which its phash is not the representative's
+        pa.field("representative", pa.string(), nullable=False),  # uid; its own, where it is the representative
+        pa.field("run", pa.string(), nullable=False),  # where the representative is: another OUT, or "" for this one
+    ]
+)
+"""The table duplicates/images.parquet: every image that looks like another, and the one that stands for its group."""
+
+DUPLICATE_CAPTIONS: Final = pa.schema(
+    [
+        pa.field("uid", pa.string(), nullable=False),
+        pa.field("candidate", pa.int32(), nullable=False),
+        pa.field("group", pa.int64(), nullable=False),
+        pa.field("distance", pa.float32(), nullable=False),  # 1 - Jaccard similarity to the representative's text
+        pa.field("representative", pa.string(), nullable=False),  # uid and candidate of the text of the group
+        pa.field("representative_candidate", pa.int32(), nullable=False),
+    ]
+)
+"""The table duplicates/captions.parquet: every text that says about what another says."""
 
 COMMITS: Final = pa.schema(
     [

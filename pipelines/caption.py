@@ -8,18 +8,23 @@ import numpy as np
 import pyarrow as pa
 
 from capfilt.config import Caption as Settings
+from capfilt.pipelines.hygiene import flags, says, tidy
+from capfilt.pipelines.micro import MicroBatches
+from capfilt.pipelines.poison import bury
 from capfilt.schema import candidate_type
 
 if TYPE_CHECKING:
     import torch
 
     from capfilt.models.pixels import PixelSpec
-    from capfilt.models.protocols import Captioner
+    from capfilt.models.protocols import Caption, Captioner, Pictures
 
 CANDIDATES = "candidates"
 
 
-def caption(rows: pa.Table, captioner: "Captioner | None", settings: Settings, batch: int) -> pa.Table:
+def caption(
+    rows: pa.Table, captioner: "Captioner | None", settings: Settings, batches: MicroBatches | None = None
+) -> pa.Table:
     """Add the column `candidates`: a list of `schema.candidate_type(())` a row, empty in dead rows.
 
     The texts that came along are candidates 0..k-1; synthetic ones start at max(k, 1), so that 0 is never synthetic.
@@ -27,13 +32,16 @@ def caption(rows: pa.Table, captioner: "Captioner | None", settings: Settings, b
     Args:
         rows: `schema.ROWS` with the captioner's `pixels:` column.
         captioner: None writes nothing; the texts that came along are then the only candidates.
-        batch: images a micro-batch.
+        batches: of images; a row that is poison becomes a failure.
     """
     texts = rows["texts"].to_pylist()
-    living = alive(rows)
-    written = _write(rows, living, captioner, settings, batch) if captioner else {}
+    if captioner:
+        written, poison = _write(rows, captioner, settings, batches or MicroBatches(32))
+        rows = bury(rows, "caption", poison)
+    else:
+        written = {}
     column: list[list[dict[str, Any]]] = [[] for _ in texts]
-    for row in living:
+    for row in alive(rows):
         first = max(len(texts[row]), 1)
         own = [c | {"candidate": first + k} for k, c in enumerate(written.get(row, []))]
         column[row] = _mark_duplicates([*_given(texts[row], settings.round), *own])
@@ -41,30 +49,28 @@ def caption(rows: pa.Table, captioner: "Captioner | None", settings: Settings, b
 
 
 def _write(
-    rows: pa.Table, living: Sequence[int], captioner: "Captioner", settings: Settings, batch: int
-) -> dict[int, list[dict[str, Any]]]:
-    """Synthetic captions by row position."""
+    rows: pa.Table, captioner: "Captioner", settings: Settings, batches: MicroBatches
+) -> tuple[dict[int, list[dict[str, Any]]], dict[int, str]]:
+    """Synthetic captions and poison, by row position."""
     author = f"{captioner.name}@{captioner.digest}"
     uids = rows["uid"].to_pylist()
-    written: dict[int, list[dict[str, Any]]] = {}
-    for part in batches(living, batch):
-        images = pixel_tensor(rows, captioner.pixels, part)
+
+    def work(part: Sequence[int]) -> list[list[dict[str, Any]]]:
         seeds = [[seed_of(uids[row], author, settings, k) for k in range(settings.n)] for row in part]
+        images = pictures(rows, captioner.pixels, part)
         captions = captioner.caption(images, seeds, settings.prompt, decoding(settings))
-        for row, own_seeds, own in zip(part, seeds, captions, strict=True):
-            written[row] = [
-                {
-                    "source": "synthetic",
-                    "text": c.text,
-                    "captioner": author,
-                    "round": settings.round,
-                    "seed": seed,
-                    "logprob": c.logprob,
-                    "flags": flags(c.text),
-                }
-                for seed, c in zip(own_seeds, own, strict=True)
-            ]
-    return written
+        fixed = {"source": "synthetic", "captioner": author, "round": settings.round}
+        return [
+            [{**fixed, "seed": seed, **_tidied(c, settings.prompt)} for seed, c in zip(own_seeds, own, strict=True)]
+            for own_seeds, own in zip(seeds, captions, strict=True)
+        ]
+
+    return batches.run(alive(rows), work)
+
+
+def _tidied(caption: "Caption", prompt: str) -> dict[str, Any]:
+    text = tidy(caption.text, prompt)
+    return {"text": text, "logprob": caption.logprob, "flags": [*flags(text), *caption.flags]}
 
 
 def alive(rows: pa.Table) -> list[int]:
@@ -72,9 +78,18 @@ def alive(rows: pa.Table) -> list[int]:
     return [row for row, reason in enumerate(rows["reason"].to_pylist()) if reason is None]
 
 
-def batches(positions: Sequence[int], size: int) -> list[Sequence[int]]:
-    """Positions in micro-batches, in order; they depend on the chunk alone, so a resumed run cuts the same ones."""
-    return [positions[start : start + size] for start in range(0, len(positions), size)]
+def pictures(rows: pa.Table, pixels: "PixelSpec", positions: Sequence[int]) -> "Pictures":
+    """What decode made for this spec: `pixel_tensor`, or of `fit` one uint8 tensor [height, width, 3] a picture."""
+    if pixels.mode != "fit":
+        return pixel_tensor(rows, pixels, positions)
+    import torch
+
+    part = rows.select([f"pixels:{pixels.name}", "width", "height"]).take(pa.array(positions))
+    found = []
+    for data, width, height in zip(*(column.to_pylist() for column in part.columns), strict=True):
+        wide, high = pixels.shape(width, height)
+        found.append(torch.from_numpy(np.frombuffer(bytearray(data), np.uint8).reshape(high, wide, 3)))
+    return found
 
 
 def pixel_tensor(rows: pa.Table, pixels: "PixelSpec", positions: Sequence[int]) -> "torch.Tensor":
@@ -101,19 +116,6 @@ def decoding(settings: Settings) -> Any:
     return Decoding(**{name: getattr(settings, name) for name in names})
 
 
-def flags(text: str) -> list[str]:
-    """What is plainly wrong with a caption: `empty`, or `repetition` (a word or pair of words three times in a row)."""
-    words = text.split()
-    if not words:
-        return ["empty"]
-    repeated = any(
-        words[i : i + width] == words[i + width : i + 2 * width] == words[i + 2 * width : i + 3 * width]
-        for width in (1, 2)
-        for i in range(len(words) - 3 * width + 1)
-    )
-    return ["repetition"] if repeated else []
-
-
 def _given(texts: list[dict[str, str]], round_: int) -> list[dict[str, Any]]:
     """The texts that came along, as candidates; fields left out are null."""
     return [
@@ -126,7 +128,8 @@ def _mark_duplicates(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Flag a synthetic text that an earlier candidate of the image already says."""
     said: set[str] = set()
     for candidate in candidates:
-        if candidate["source"] == "synthetic" and candidate["text"] in said:
+        words = says(candidate["text"])
+        if candidate["source"] == "synthetic" and words in said:
             candidate["flags"].append("duplicate")
-        said.add(candidate["text"])
+        said.add(words)
     return candidates

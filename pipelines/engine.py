@@ -9,9 +9,13 @@ chunk's error, so that one poisoned chunk costs nobody else anything.
 import json
 import logging
 import os
+import re
+import signal
 import sys
+import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,15 +26,20 @@ import pyarrow as pa
 from capfilt.config import Decode as DecodeSettings
 from capfilt.config import Fetch as FetchSettings
 from capfilt.config import Recipe
-from capfilt.errors import RunFailed, Unbalanced
+from capfilt.errors import ConfigError, ModelError, RunFailed, Unbalanced
 from capfilt.ledger import Chunk
 from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines import annotators
 from capfilt.pipelines.caption import caption
 from capfilt.pipelines.commit import commit
 from capfilt.pipelines.decode import decode
+from capfilt.pipelines.evaluation import without_leaks
 from capfilt.pipelines.fetch import fetch
+from capfilt.pipelines.micro import MicroBatches, Part
 from capfilt.pipelines.read import read
+from capfilt.pipelines.retry import recommit, reopen
 from capfilt.pipelines.score import score
+from capfilt.pipelines.tombstones import Tombstones
 from capfilt.storage import Folder
 
 TRAVEL = pa.schema(
@@ -48,6 +57,12 @@ TRAVEL = pa.schema(
 IN_FLIGHT = 4
 """Chunks handed to a model actor at once: with 4 it is never idle between two chunks."""
 
+MOST_DEATHS = 40
+"""Deaths of the process on one stage of one chunk after which the chunk fails: several rows are poison, or all."""
+
+UNFIT = re.compile(r"(caption|score): ModelError: (?P<why>.*)")
+"""The error of a chunk that is every chunk's."""
+
 Stage = Callable[[pa.Table, Chunk], pa.Table]
 
 
@@ -62,12 +77,19 @@ class Done:
     error: str
 
 
-def work(chunks: Sequence[Chunk], out: str, recipe: Recipe, digests: dict[str, str]) -> Iterator[Done]:
+def work(
+    chunks: Sequence[Chunk], out: str, recipe: Recipe, digests: dict[str, str], retry: frozenset[str] = frozenset()
+) -> Iterator[Done]:
     """Take every chunk through fetch, decode, caption, score and commit; yields each as it is committed.
 
     Args:
         out: the run's folder.
         digests: `Ledger.spec_digest` of every chunk.
+        retry: the chunks are committed ones; only their rows that failed for one of these reasons are taken through,
+            and a redo is left for the caller to `settle`.
+
+    Raises:
+        ModelError: a model cannot be loaded or does not do its work; there is no use in going on.
     """
     with _runtime(recipe) as ray:
         rows = [_departure(chunk, digests[chunk.name]) for chunk in chunks]
@@ -77,61 +99,147 @@ def work(chunks: Sequence[Chunk], out: str, recipe: Recipe, digests: dict[str, s
         )
         one_chunk = {"batch_size": 1, "batch_format": "pyarrow"}
         # Different num_cpus keep Ray from fusing neighbours: fetching waits, decoding computes.
-        data = data.map_batches(_fetch, fn_kwargs={"settings": recipe.fetch}, num_cpus=0.25, **one_chunk)
+        fetching = {"settings": recipe.fetch, "out": out, "retry": retry}
+        data = data.map_batches(_fetch, fn_kwargs=fetching, num_cpus=0.25, **one_chunk)
         data = data.map_batches(
-            _decode, fn_kwargs={"settings": recipe.decode, "pixels": _pixels(recipe)}, num_cpus=1, **one_chunk
+            _decode,
+            fn_kwargs={"settings": recipe.decode, "pixels": annotators.pixels(recipe), "out": out},
+            num_cpus=1,
+            **one_chunk,
         )
+        # On a node that goes away it starts anew and has forgotten; then a poison row takes a few deaths more.
+        deaths = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Deaths).remote()
         data = data.map_batches(
             Annotate,
-            fn_constructor_kwargs={"recipe": recipe},
+            fn_constructor_kwargs={"recipe": recipe, "deaths": deaths},
             compute=actors,
             num_cpus=0.5,
             num_gpus=_gpus(recipe, ray),
             **one_chunk,
         )
-        data = data.map_batches(_commit, fn_kwargs={"out": out}, num_cpus=0.25, **one_chunk)
+        data = data.map_batches(_commit, fn_kwargs={"out": out, "retry": retry}, num_cpus=0.25, **one_chunk)
         for batch in data.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
-            yield _arrival(batch)
+            done = _arrival(batch)
+            if unfit := UNFIT.match(done.error):
+                raise ModelError(unfit["why"])
+            yield done
 
 
-def _fetch(batch: pa.Table, settings: FetchSettings) -> pa.Table:
-    return lift("fetch", lambda _, chunk: fetch(read(chunk), settings), batch)
+def _fetch(batch: pa.Table, settings: FetchSettings, out: str, retry: frozenset[str]) -> pa.Table:
+    folder = Folder.at(out)
+
+    def stage(_: pa.Table, chunk: Chunk) -> pa.Table:
+        rows = reopen(chunk, folder, retry) if retry else Tombstones.of(folder).honour(read(chunk))
+        return fetch(rows, settings)
+
+    return lift("fetch", stage, batch)
 
 
-def _decode(batch: pa.Table, settings: DecodeSettings, pixels: list[PixelSpec]) -> pa.Table:
-    return lift("decode", lambda rows, _: decode(rows, settings, pixels), batch)
+def _decode(batch: pa.Table, settings: DecodeSettings, pixels: list[PixelSpec], out: str) -> pa.Table:
+    return lift(
+        "decode", lambda rows, _: without_leaks(decode(rows, settings, pixels), Folder.at(out), settings), batch
+    )
 
 
-def _commit(batch: pa.Table, out: str) -> pa.Table:
+def _commit(batch: pa.Table, out: str, retry: frozenset[str]) -> pa.Table:
     digest = batch["digest"][0].as_py()
-    return lift("commit", lambda rows, chunk: commit(rows, chunk, Folder.at(out), digest), batch)
+    write = recommit if retry else commit
+    return lift("commit", lambda rows, chunk: write(rows, chunk, Folder.at(out), digest), batch)
 
 
 class Annotate:
     """The actor that holds the models: captioner and judges side by side, so that a chunk visits one GPU once."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, deaths: Any) -> None:
         import torch
 
-        from capfilt.models import registry
-
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // recipe.engine.workers))
-        place = registry.Placement(device=recipe.engine.device, dtype=recipe.engine.dtype, token=recipe.score.token)
         self.recipe = recipe
-        wanted = recipe.caption.n > 0
-        self.captioner = registry.load_captioner(recipe.caption.captioner, place) if wanted else None
-        self.judges = [registry.load_judge(name, place) for name in recipe.score.judges]
+        self.unfit = ""
+        try:
+            self.captioner, self.judges = annotators.load_captioner(recipe), annotators.load_judges(recipe)
+        except ModelError as error:  # told by the first chunk: raised here, Ray would wrap it in pages of its own
+            self.captioner, self.judges, self.unfit = None, [], str(error)
+        stages = ["caption", *(f"score {judge.name}" for judge in self.judges)]
+        self.journals = [DeathJournal(deaths, stage) for stage in stages]
+        self.batches = [MicroBatches(recipe.engine.batch, journal) for journal in self.journals]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
+        for journal in self.journals:
+            journal.chunk = batch["chunk"][0].as_py()
         batch = lift("caption", lambda rows, _: self._caption(rows), batch)
         return lift("score", lambda rows, _: self._score(rows), batch)
 
     def _caption(self, rows: pa.Table) -> pa.Table:
-        return caption(rows, self.captioner, self.recipe.caption, self.recipe.engine.batch)
+        if self.unfit:
+            raise ModelError(self.unfit)
+        return caption(rows, self.captioner, self.recipe.caption, self.batches[0])
 
     def _score(self, rows: pa.Table) -> pa.Table:
-        scored = score(rows, self.judges, self.recipe.engine.batch)
+        scored = score(rows, self.judges, self.batches[1:])
         return scored.drop_columns([name for name in scored.column_names if name.startswith("pixels:")])
+
+
+Place = tuple[str, str]
+"""A chunk and a stage."""
+
+
+class Deaths:
+    """An actor of its own that outlives the model actors: what each was at when it died."""
+
+    def __init__(self) -> None:
+        self.at_work: dict[Place, Part] = {}
+        self.died: dict[Place, Counter[Part]] = {}
+
+    def begin(self, place: Place) -> Counter[Part]:
+        """A stage takes a chunk up; if it was at it already, the process died meanwhile."""
+        died = self.died.setdefault(place, Counter())
+        if place in self.at_work:
+            died[self.at_work[place]] += 1
+        self.at_work[place] = ()
+        return died
+
+    def enter(self, place: Place, part: Part) -> None:
+        """These rows are at work now; none of them = no single ones."""
+        self.at_work[place] = part
+
+    def end(self, place: Place) -> None:
+        """The stage is done with the chunk."""
+        self.at_work.pop(place, None)
+        self.died.pop(place, None)
+
+
+class DeathJournal:
+    """`micro.Journal` of one stage; notes single batches only once the process died on the chunk, for it costs time."""
+
+    def __init__(self, deaths: Any, stage: str) -> None:
+        self.deaths = deaths
+        self.stage = stage
+        self.chunk = ""
+        self.careful = False
+
+    def begin(self) -> Counter[Part]:
+        died: Counter[Part] = self._ask(self.deaths.begin)
+        if died.total() > MOST_DEATHS:
+            self.end()
+            raise RuntimeError(f"the process died {died.total()} times")
+        self.careful = bool(died)
+        return died
+
+    def enter(self, part: Part) -> None:
+        if self.careful:
+            self._ask(self.deaths.enter, part)
+
+    def leave(self) -> None:
+        self.enter(())
+
+    def end(self) -> None:
+        self._ask(self.deaths.end)
+
+    def _ask(self, method: Any, *values: Any) -> Any:
+        import ray
+
+        return ray.get(method.remote((self.chunk, self.stage), *values))
 
 
 def lift(name: str, stage: Stage, batch: pa.Table) -> pa.Table:
@@ -180,14 +288,6 @@ def _unpack(payload: bytes) -> pa.Table:
     return pa.ipc.open_stream(payload).read_all()
 
 
-def _pixels(recipe: Recipe) -> list[PixelSpec]:
-    """The pixel sizes the recipe's models want, each once."""
-    from capfilt.models import registry  # here: it takes torch, which the stages before the actor are spared
-
-    names = [*([recipe.caption.captioner] if recipe.caption.n else []), *recipe.score.judges]
-    return list(dict.fromkeys(registry.pixels(name) for name in names))
-
-
 def _gpus(recipe: Recipe, ray: Any) -> float:
     if recipe.engine.gpus >= 0:
         return recipe.engine.gpus
@@ -196,14 +296,14 @@ def _gpus(recipe: Recipe, ray: Any) -> float:
 
 @contextmanager
 def _runtime(recipe: Recipe) -> Iterator[Any]:
-    """A local Ray for the time of a run, quiet, with the settings that were found to work."""
+    """Ray for the time of a run, started or joined, quiet, with the settings that were found to work."""
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # or `uv run` makes every worker build an environment
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or every actor pool prints a line about restarts
     import ray
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    _start(ray, recipe.engine.cpus or (os.cpu_count() or 1) + 2)
+    _start(ray, recipe.engine.address, recipe.engine.cpus or (os.cpu_count() or 1) + 2)
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -215,23 +315,45 @@ def _runtime(recipe: Recipe) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _start(ray: Any, cpus: int) -> None:
-    """Start Ray on this machine, and once more if it was too slow: it gives its own parts 30 s, fixed.
+def _start(ray: Any, address: str, cpus: int) -> None:
+    """Join a cluster, or start Ray on this machine; once more if it was too slow: it gives its own parts 30 s, fixed.
 
     Raises:
+        ConfigError: no cluster at the address; one line.
         RunFailed: it did not come up twice; one line.
     """
-    settings = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": False}
+    settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address != "local":
+        try:
+            with _hushed(), _own_sigterm():
+                ray.init(address=address, **settings)
+        except Exception as error:  # Ray raises bare Exceptions here
+            raise ConfigError(f"engine.address = {address!r}: {str(error).splitlines()[0]}") from error
+        return
+    settings |= {"include_dashboard": False, "num_cpus": cpus}
     for last in (False, True):
         try:
-            with _hushed():
-                ray.init(address="local", num_cpus=cpus, **settings)
+            with _hushed(), _own_sigterm():
+                ray.init(address="local", **settings)
             return
         except Exception as error:  # Ray raises bare Exceptions here
             ray.shutdown()
             if last:
                 first = str(error).splitlines()[0]
                 raise RunFailed(f"Ray did not start on this machine, is it overloaded? {first}") from error
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep the handler of SIGTERM that the caller chose: Ray puts its own there, which ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -13,6 +13,12 @@ from typer.core import TyperGroup
 from capfilt.errors import CapfiltError, UserError
 
 INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
+"""Exit codes of a run that was asked to stop, by Ctrl-C or by a notice that its machine goes away."""
+
+
+class Terminated(BaseException):
+    """SIGTERM came."""
 
 
 class Commands(TyperGroup):
@@ -36,12 +42,20 @@ class Commands(TyperGroup):
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Around work on a run: tells whoever interrupts it that nothing committed is lost."""
+    """Around work on a run: SIGTERM and Ctrl-C drop the chunks in flight, and say that nothing committed is lost."""
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
-    except KeyboardInterrupt:
-        code = _end("interrupted", "what is committed stays; the same command goes on from there", INTERRUPTED)
+    except (KeyboardInterrupt, Terminated) as stop:
+        code = TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+        _end("interrupted", "what is committed stays; the same command goes on from there", code)
         raise typer.Exit(code) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 def _end(kind: str, text: str, code: int) -> int:

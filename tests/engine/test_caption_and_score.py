@@ -7,8 +7,9 @@ import pytest
 
 from capfilt.config import Caption, Decode
 from capfilt.models import registry
-from capfilt.pipelines.caption import caption, flags, seed_of
+from capfilt.pipelines.caption import caption, seed_of
 from capfilt.pipelines.decode import decode
+from capfilt.pipelines.micro import MicroBatches
 from capfilt.pipelines.score import score
 from capfilt.schema import ROWS, candidate_type, make_uid
 from capfilt.world import jpeg, web_rows
@@ -34,7 +35,7 @@ def rows(checkpoint: Path) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def captioned(rows: pa.Table, checkpoint: Path) -> pa.Table:
-    return caption(rows, registry.load_captioner(str(checkpoint)), Caption(n=3), batch=4)
+    return caption(rows, registry.load_captioner(str(checkpoint)), Caption(n=3), MicroBatches(4))
 
 
 def test_rows_stay_and_the_dead_get_no_candidates(rows: pa.Table, captioned: pa.Table) -> None:
@@ -63,20 +64,22 @@ def test_every_caption_says_who_wrote_it_and_from_which_stream(
 def test_the_size_of_a_batch_changes_no_caption(rows: pa.Table, captioned: pa.Table, checkpoint: Path) -> None:
     captioner = registry.load_captioner(str(checkpoint))
     for batch in (1, 16):
-        again = caption(rows, captioner, Caption(n=3), batch)["candidates"].to_pylist()
+        again = caption(rows, captioner, Caption(n=3), MicroBatches(batch))["candidates"].to_pylist()
         texts = [[c["text"] for c in row] for row in again]
         assert texts == [[c["text"] for c in row] for row in captioned["candidates"].to_pylist()]
 
 
 def test_another_round_is_another_stream(rows: pa.Table, captioned: pa.Table, checkpoint: Path) -> None:
-    other = caption(rows, registry.load_captioner(str(checkpoint)), Caption(n=3, round=1), 4)["candidates"].to_pylist()
+    other = caption(rows, registry.load_captioner(str(checkpoint)), Caption(n=3, round=1), MicroBatches(4))[
+        "candidates"
+    ].to_pylist()
     synthetic = [[c["text"] for c in row if c["source"] == "synthetic"] for row in other]
     before = [[c["text"] for c in row if c["source"] == "synthetic"] for row in captioned["candidates"].to_pylist()]
     assert synthetic != before
 
 
 def test_judges_score_every_candidate_and_change_nothing_else(captioned: pa.Table, checkpoint: Path) -> None:
-    scored = score(captioned, [registry.load_judge(str(checkpoint))], batch=3)
+    scored = score(captioned, [registry.load_judge(str(checkpoint))], [MicroBatches(3)])
     assert scored["candidates"].type == pa.list_(candidate_type(("itm", "itc")))
     for before, after in zip(captioned["candidates"].to_pylist(), scored["candidates"].to_pylist(), strict=True):
         assert before == [{k: v for k, v in c.items() if k not in ("itm", "itc")} for c in after]
@@ -84,7 +87,7 @@ def test_judges_score_every_candidate_and_change_nothing_else(captioned: pa.Tabl
 
 
 def test_without_a_captioner_the_texts_that_came_are_judged(rows: pa.Table, checkpoint: Path) -> None:
-    scored = score(caption(rows, None, Caption(n=0), 4), [registry.load_judge(str(checkpoint))], 4)
+    scored = score(caption(rows, None, Caption(n=0)), [registry.load_judge(str(checkpoint))])
     assert [len(row) for row in scored["candidates"].to_pylist()] == [
         len(t) if n != 3 else 0 for n, t in enumerate(TEXTS)
     ]
@@ -93,19 +96,4 @@ def test_without_a_captioner_the_texts_that_came_are_judged(rows: pa.Table, chec
 def test_two_judges_may_not_write_the_same_column(captioned: pa.Table, checkpoint: Path) -> None:
     judge = registry.load_judge(str(checkpoint))
     with pytest.raises(ValueError, match="same column"):
-        score(captioned, [judge, judge], 4)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", ["empty"]),
-        ("a dog on a hill", []),
-        ("dai dai dai", ["repetition"]),
-        ("ray ban ray ban ray ban", ["repetition"]),
-        ("a hat on top of a hat", []),
-        ("so so good", []),
-    ],
-)
-def test_flags(text: str, expected: list[str]) -> None:
-    assert flags(text) == expected
+        score(captioned, [judge, judge])

@@ -1,0 +1,133 @@
+"""Micro-batches of the model stages: what one bad row, a full device or a dying process may cost.
+
+A batch that raises is tried once more, for most errors heal and the same batch gives the same bits; then it is halved
+until one row is left that raises alone: that row is poison, the others land. A device that runs out of memory twice
+halves the batch for good. A process that dies takes its batch with it: its `Journal` outlives it and knows which rows
+were at work, so the next process halves just those. Each costs at most log2(batch) halvings.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, TypeVar
+
+T = TypeVar("T")
+Part = tuple[int, ...]
+
+MOST_POISON: Final = 0.1
+"""Share of a chunk's rows above which it is not the rows that are bad: the chunk fails, nothing is called poison."""
+CERTAIN: Final = 2
+"""Deaths alone with the process that make a row poison; one may have been a kill from outside."""
+
+
+class Journal(Protocol):
+    """What outlives a process: which rows were at work when it died."""
+
+    def begin(self) -> Counter[Part]:
+        """Rows that were at work when a process died on this stage of this chunk, and how often."""
+        ...
+
+    def enter(self, part: Part) -> None:
+        """Note, before work starts, which rows are at work."""
+        ...
+
+    def leave(self) -> None:
+        """They came through."""
+        ...
+
+    def end(self) -> None:
+        """The stage is done with the chunk."""
+        ...
+
+
+class NoJournal:
+    """For a process whose death nobody would outlive."""
+
+    def begin(self) -> Counter[Part]:
+        return Counter()
+
+    def enter(self, part: Part) -> None:
+        pass
+
+    def leave(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
+class MicroBatches:
+    """Runs work over the rows of a chunk in batches of at most `size`, which it remembers from chunk to chunk."""
+
+    def __init__(self, size: int, journal: Journal | None = None) -> None:
+        self.size = size
+        self.journal: Journal = journal or NoJournal()
+
+    def run(self, positions: Sequence[int], work: Callable[[Part], Sequence[T]]) -> tuple[dict[int, T], dict[int, str]]:
+        """Results and poison, by position.
+
+        Args:
+            work: gives one result a position.
+
+        Raises:
+            Exception: what `work` raised, if more than `MOST_POISON` of the rows (and more than one) raise alone.
+        """
+        deaths = self.journal.begin()
+        try:
+            done = self._run(positions, work, deaths)
+        except Exception:
+            self.journal.end()
+            raise
+        self.journal.end()  # not reached by what ends the process
+        return done
+
+    def _run(
+        self, positions: Sequence[int], work: Callable[[Part], Sequence[T]], deaths: Counter[Part]
+    ) -> tuple[dict[int, T], dict[int, str]]:
+        results: dict[int, T] = {}
+        poison: dict[int, str] = {}
+        most = max(1, round(len(positions) * MOST_POISON))
+        todo = deque(self._cut(positions))
+        while todo:
+            part = todo.popleft()
+            if deaths[part] and len(part) > 1:
+                todo.extendleft(reversed(halves(part)))
+            elif deaths[part] >= CERTAIN:
+                poison[part[0]] = "the process died with this row, twice"
+            elif self._try(part, work, results) and (error := self._try(part, work, results)):
+                if is_out_of_memory(error) and len(part) > 1:
+                    self.size = max(1, len(part) // 2)
+                    todo = deque(self._cut([*part, *(row for later in todo for row in later)]))
+                elif len(part) > 1:
+                    todo.extendleft(reversed(halves(part)))
+                else:
+                    poison[part[0]] = f"{type(error).__name__}: {error}".splitlines()[0]
+                if len(poison) > most:
+                    raise error
+        return results, poison
+
+    def _cut(self, positions: Sequence[int]) -> list[Part]:
+        return [tuple(positions[start : start + self.size]) for start in range(0, len(positions), self.size)]
+
+    def _try(self, part: Part, work: Callable[[Part], Sequence[T]], results: dict[int, T]) -> Exception | None:
+        self.journal.enter(part)
+        failed: Exception | None = None
+        try:
+            results |= dict(zip(part, work(part), strict=True))
+        except Exception as error:  # whatever it was, it is judged by what smaller batches do
+            failed = error
+        self.journal.leave()
+        return failed
+
+
+def halves(part: Part) -> tuple[Part, Part]:
+    """The two halves of a batch of more than one row."""
+    middle = (len(part) + 1) // 2
+    return part[:middle], part[middle:]
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, on the device or on the host.
+
+    By name and words, for there is no torch here: `torch.OutOfMemoryError`, and a RuntimeError from other backends.
+    """
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error)

@@ -1,0 +1,40 @@
+"""`capfilt browse` over a run in a bucket."""
+
+import importlib.util
+import io
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from capfilt.browse.desk import Desk
+from capfilt.browse.filters import Filter
+from capfilt.pipelines.marks import read_labels
+
+
+@pytest.fixture
+def make_run() -> Any:
+    """`make_run` of tests/browse."""
+    spec = importlib.util.spec_from_file_location(
+        "browse_conftest", Path(__file__).parent.parent / "browse/conftest.py"
+    )
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.make_run
+
+
+def test_look_mark_and_select_in_a_bucket(bucket: str, make_run: Any) -> None:
+    run = make_run(f"{bucket}/out")
+    with closing(Desk(run)) as desk:
+        page = desk.index.page(Filter(q="number 15"), 0)
+        assert [image["uid"] for image in page["images"]] == [desk.index.spot(14).uid]
+        with Image.open(io.BytesIO(desk.picture(14, 320))) as drawn:
+            assert drawn.size == (320, 192)
+        desk.mark(page["images"][0]["uid"], 0, False)
+        made = desk.select("strict", "itm", 0.8)
+    assert read_labels(run.folder)["label"].to_pylist() == [False]
+    assert run.selection("strict")["result"]["kept"] == made["kept"]

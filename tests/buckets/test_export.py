@@ -1,0 +1,63 @@
+"""dedup, export and forget on a run in a bucket, into a bucket."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from capfilt import schema
+from capfilt.config import load_recipe
+from capfilt.ledger import Ledger
+from capfilt.pipelines.commit import commit
+from capfilt.pipelines.decode import decode
+from capfilt.pipelines.dedup.find import find_duplicates
+from capfilt.pipelines.export.export import FORMATS, MANIFEST, export
+from capfilt.pipelines.forget import forget
+from capfilt.pipelines.plan import make_plan
+from capfilt.pipelines.read import read
+from capfilt.pipelines.select import select
+from capfilt.status import status
+from capfilt.storage import Folder
+
+
+def finished(out: str, source: Path) -> Ledger:
+    """A run over four pictures, two of them alike, whose every text scores high."""
+    source.mkdir()
+    for number in range(4):
+        sink = io.BytesIO()
+        grid = np.random.default_rng(number % 3).integers(0, 256, (6, 6, 3), np.uint8)
+        Image.fromarray(grid).resize((48 + number, 48), Image.Resampling.BICUBIC).save(sink, "JPEG")
+        (source / f"{number}.jpg").write_bytes(sink.getvalue())
+        (source / f"{number}.txt").write_text(f"picture {number}")
+    recipe, ledger = load_recipe("blip", ("decode.isolate=false",)), Ledger.at(out)
+    plan = make_plan([str(source)], recipe.input)
+    ledger.write_plan(plan.chunks, [(file.identity, file.size, file.sha256) for file in plan.inputs], recipe, {}, {})
+    for chunk in plan.chunks:
+        rows = decode(read(chunk), recipe.decode)
+        fixed = {"candidate": 0, "round": 0, "flags": [], "itm": 0.9}
+        texts = [[text | fixed for text in row] for row in rows["texts"].to_pylist()]
+        column = pa.array(texts, pa.list_(schema.candidate_type(("itm",))))
+        commit(rows.append_column("candidates", column), chunk, ledger.folder, ledger.spec_digest(chunk))
+    select(ledger.folder, recipe.select)
+    return ledger
+
+
+def test_a_bucket_does_as_a_folder_does(bucket: str, tmp_path: Path) -> None:
+    ledger = finished(f"{bucket}/out", tmp_path / "in")
+    assert find_duplicates(ledger.folder, radius=4, similarity=0.8).images.spare == 1
+    for kind in ("parquet", "hf", "open_clip"):
+        done = export(ledger.folder, f"{bucket}/{kind}", kind, FORMATS[kind]())
+        assert (done.images, done.fresh) == (4, True)
+        assert not export(ledger.folder, f"{bucket}/{kind}", kind, FORMATS[kind]()).fresh
+        assert json.loads(Folder.at(f"{bucket}/{kind}").read(MANIFEST))["whole"]
+    uid = ledger.dataset("images", schema.IMAGES).to_table(["uid"])["uid"][0].as_py()
+    found = forget(ledger.folder, [("uid", uid)])
+    assert {use.name for use in found.used_by[1:]} == {
+        f"export {bucket}/{kind} ({kind})" for kind in ("hf", "open_clip", "parquet")
+    }
+    stand = status(ledger.folder)
+    assert (stand.balanced, stand.selected, stand.images, stand.failures) == (True, True, 3, {"forgotten": 1})
+    Ledger(ledger.folder).verify()

@@ -1,0 +1,60 @@
+"""A lease on a bucket: one driver at a time, and no dead one for ever."""
+
+import json
+import time
+
+import pytest
+
+from capfilt.errors import BusyError
+from capfilt.lease import NAME, lease
+from capfilt.ledger import Ledger
+from capfilt.storage import Folder
+
+
+def hold_for(folder: Folder, seconds: float) -> None:
+    """A lease whose owner died: nobody renews it."""
+    held = {"owner": "someone", "who": "process 7 on elsewhere", "until": time.time() + seconds}
+    folder.write(NAME, json.dumps(held).encode())
+
+
+def test_the_second_is_refused_and_told_who_the_first_is(bucket: str) -> None:
+    second = lease(Folder.at(f"{bucket}/out"), settle=0.1)
+    with Ledger.at(f"{bucket}/out").lock(), pytest.raises(BusyError, match=r"is being written by process \d+ on "):
+        second.__enter__()
+
+
+def test_it_is_given_back(bucket: str) -> None:
+    folder = Folder.at(f"{bucket}/out")
+    for _ in range(2):
+        with lease(folder, settle=0.1):
+            assert folder.exists(NAME)
+    assert not folder.exists(NAME)
+
+
+def test_it_is_renewed_while_its_owner_lives(bucket: str) -> None:
+    folder = Folder.at(f"{bucket}/out")
+    with lease(folder, term=1.0, renewal=0.2, settle=0.1):
+        time.sleep(2)
+        with pytest.raises(BusyError), lease(folder, settle=0.1):
+            pass
+
+
+def test_a_dead_owner_holds_it_no_longer_than_its_term(bucket: str) -> None:
+    folder = Folder.at(f"{bucket}/out")
+    hold_for(folder, 1.0)
+    with pytest.raises(BusyError, match="process 7 on elsewhere; if that is dead, wait 1 s"), lease(folder):
+        pass
+    time.sleep(1.1)
+    with lease(folder, settle=0.1):
+        pass
+
+
+def test_who_lost_it_says_so(bucket: str) -> None:
+    folder = Folder.at(f"{bucket}/out")
+    held = lease(folder, renewal=0.1, settle=0.1)
+    held.__enter__()
+    hold_for(folder, 60)
+    time.sleep(0.5)
+    with pytest.raises(BusyError, match="taken over"):
+        held.__exit__(None, None, None)
+    assert json.loads(folder.read(NAME))["owner"] == "someone"

@@ -1,0 +1,59 @@
+"""The main job from a bucket to a bucket, and what reads it there."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from capfilt.config import load_recipe
+from capfilt.ledger import Ledger
+from capfilt.models.med.config import SIZES
+from capfilt.models.med.model import MED
+from capfilt.models.tokenizer import Tokenizer
+from capfilt.models.weights import save_med
+from capfilt.query import run_query
+from capfilt.run import run
+from capfilt.status import status
+from capfilt.storage import Folder
+from capfilt.world import jpeg, web_rows
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.from_words(row.text for _, row in web_rows(300, seed=0))
+    save_med(
+        tmp_path / "random",
+        MED(replace(SIZES["med-tiny"], vocab_size=len(tokenizer))),
+        tokenizer,
+        ("captioner", "filter"),
+    )
+    return tmp_path / "random"
+
+
+def test_from_a_bucket_to_a_bucket(bucket: str, checkpoint: Path) -> None:
+    rows = [
+        {"image": b"<html>gone</html>" if number == 3 else jpeg(scene, 64), "text": row.text}
+        for number, (scene, row) in enumerate(web_rows(30, seed=5))
+    ]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    Folder.at(f"{bucket}/in").write("pictures.parquet", sink.getvalue().to_pybytes())
+    sets = (f"caption.captioner='{checkpoint}'", f"score.judges=['{checkpoint}']", "input.chunk_rows=10")
+    recipe, out = load_recipe("blip", (*sets, "engine.cpus=3")), f"{bucket}/out"
+
+    outcome = run([f"{bucket}/in"], out, recipe)
+
+    assert (outcome.chunks, outcome.chunks_now, outcome.rows) == (3, 3, 30)
+    assert run([f"{bucket}/in"], out, recipe).chunks_now == 0
+    folder = Folder.at(out)
+    state = status(folder)
+    assert (state.complete, state.balanced, state.selected, state.images) == (True, True, True, 29)
+    Ledger.at(out).verify(deep=True)
+    assert run_query(folder, "SELECT count(*) AS n FROM decisions").to_pylist() == [{"n": 58}]
+    assert not folder.exists("lease.json")

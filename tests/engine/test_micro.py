@@ -1,0 +1,141 @@
+"""What one bad row, a full device or a dying process costs a chunk: its own row, and nothing else."""
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capfilt.pipelines.micro import MicroBatches, Part
+
+
+class Died(BaseException):
+    """Stands for the end of the process: nothing in it runs on."""
+
+
+class Paper:
+    """A journal that outlives "processes" in a test."""
+
+    def __init__(self) -> None:
+        self.noted: Counter[Part] = Counter()
+        self.at_work: Part | None = None
+
+    def begin(self) -> Counter[Part]:
+        if self.at_work is not None:
+            self.noted[self.at_work] += 1
+        self.at_work = None
+        return self.noted
+
+    def enter(self, part: Part) -> None:
+        self.at_work = part
+
+    def leave(self) -> None:
+        self.at_work = None
+
+    def end(self) -> None:
+        self.at_work = None
+
+
+def squares(part: Part) -> list[int]:
+    return [row * row for row in part]
+
+
+@given(st.integers(1, 100), st.integers(1, 40))
+def test_every_row_once_and_no_batch_too_large(rows: int, size: int) -> None:
+    seen: list[int] = []
+
+    def work(part: Part) -> list[int]:
+        assert len(part) <= size
+        seen.extend(part)
+        return squares(part)
+
+    results, poison = MicroBatches(size).run(range(rows), work)
+    assert (results, poison) == ({row: row * row for row in range(rows)}, {})
+    assert seen == list(range(rows))
+
+
+@given(st.integers(20, 100), st.integers(1, 40), st.data())
+def test_a_row_that_raises_is_the_only_one_lost(rows: int, size: int, data: st.DataObject) -> None:
+    bad = data.draw(st.integers(0, rows - 1))
+    calls = 0
+
+    def work(part: Part) -> list[int]:
+        nonlocal calls
+        calls += 1
+        if bad in part:
+            raise ValueError("cannot be")
+        return squares(part)
+
+    results, poison = MicroBatches(size).run(range(rows), work)
+    assert poison == {bad: "ValueError: cannot be"}
+    assert set(results) == set(range(rows)) - {bad}
+    assert calls <= math.ceil(rows / size) + 1 + 3 * math.ceil(math.log2(max(size, 2)))
+
+
+def test_an_error_that_heals_changes_no_batch() -> None:
+    parts: list[Part] = []
+
+    def work(part: Part) -> list[int]:
+        parts.append(part)
+        if len(parts) in (1, 4):
+            raise torch.OutOfMemoryError("for a moment")
+        return squares(part)
+
+    batches = MicroBatches(8)
+    batches.run(range(24), work)
+    assert (batches.size, set(map(len, parts))) == (8, {8})
+
+
+def test_an_answer_of_the_wrong_length_is_an_error() -> None:
+    results, poison = MicroBatches(8).run(range(20), lambda part: squares(part)[: 1 if 5 in part else None])
+    assert (sorted(results), poison) == (list(range(20)), {})  # alone, one answer is right
+
+
+def test_when_everything_raises_the_chunk_fails() -> None:
+    def work(part: Part) -> list[int]:
+        raise RuntimeError("the weights are gone")
+
+    with pytest.raises(RuntimeError, match="weights are gone"):
+        MicroBatches(8).run(range(40), work)
+
+
+def test_a_full_device_halves_the_batch_for_good() -> None:
+    sizes: list[int] = []
+
+    def work(part: Part) -> list[int]:
+        sizes.append(len(part))
+        if len(part) > 6:
+            raise torch.OutOfMemoryError("no memory")
+        return squares(part)
+
+    batches = MicroBatches(32)
+    assert batches.run(range(50), work) == ({row: row * row for row in range(50)}, {})
+    assert batches.size == 4
+    assert sizes[:7] == [32, 32, 16, 16, 8, 8, 4]
+    sizes.clear()
+    batches.run(range(8), work)
+    assert sizes == [4, 4]
+
+
+@given(st.integers(1, 64), st.integers(1, 32), st.data())
+def test_a_row_that_kills_the_process_every_time_is_found(rows: int, size: int, data: st.DataObject) -> None:
+    bad = data.draw(st.integers(0, rows - 1))
+    journal = Paper()
+
+    def work(part: Part) -> list[int]:
+        if bad in part:
+            raise Died
+        return squares(part)
+
+    died = 0
+    while True:  # each turn is a new process
+        try:
+            results, poison = MicroBatches(size, journal).run(range(rows), work)
+            break
+        except Died:
+            died += 1
+    assert poison == {bad: "the process died with this row, twice"}
+    assert set(results) == set(range(rows)) - {bad}
+    assert died <= 2 + math.ceil(math.log2(max(size, 2)))
