@@ -1,11 +1,13 @@
-"""A checkpoint is a directory: `config.json`, `model.safetensors` and a vocabulary. Nothing else is ever loaded.
+"""A MED's checkpoint is a directory: `config.json`, `model.safetensors` and a vocabulary. Nothing else is ever loaded.
 
 Two kinds are known: ours, and published BLIP weights as `transformers` saves them (with `tokenizer.json` or
 `vocab.txt`). What can be known of a checkpoint without torch stands here; `capfilt.models.weights` reads the tensors.
+Other families of models are told apart in `capfilt.models.find`.
 """
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -17,6 +19,7 @@ CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
 TOKENIZER: Final = "tokenizer.json"
 VOCABULARY: Final = "vocab.txt"
+INDEX: Final = "model.safetensors.index.json"
 FORMAT: Final = "capfilt-med"
 
 Layout = Literal["captioning", "retrieval"]
@@ -36,20 +39,42 @@ class Description:
     layout: Layout | None  # of published weights; None = our own names
 
 
-def digest(folder: Path) -> str:
-    """First 12 hex digits of the sha256 over a checkpoint's files; stands for "which weights" in every caption.
+def digest(files: Iterable[Path]) -> str:
+    """First 12 hex digits of the sha256 over a model's files; stands for "which weights" in every caption.
 
     Raises:
         ModelError: a file that is not there or cannot be read.
     """
     total = hashlib.sha256()
-    for path in (folder / CONFIG, folder / WEIGHTS, vocabulary(folder)):
+    for path in files:
         try:
             with path.open("rb") as stream:
                 total.update(hashlib.file_digest(stream, "sha256").digest())
         except OSError as error:
-            raise ModelError(f"{folder}: no readable {path.name} ({error.strerror})") from error
+            raise ModelError(f"{path.parent}: no readable {path.name} ({error.strerror})") from error
     return total.hexdigest()[:12]
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors of a directory, all shards; those of open_clip where it holds them for `transformers` too.
+
+    Raises:
+        ModelError: there are none, or only pickled ones, which can run code when they are read.
+    """
+    for name in ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", WEIGHTS):
+        if (folder / name).is_file():
+            return [folder / name]
+    if (folder / INDEX).is_file():
+        shards = sorted({folder / name for name in json.loads((folder / INDEX).read_bytes())["weight_map"].values()})
+        if missing := [path.name for path in shards if not path.is_file()]:
+            raise ModelError(f"{folder}: {len(missing)} of {len(shards)} files of weights are missing: {missing[0]}")
+        return shards
+    pickled = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".h5"))
+    if pickled:
+        raise ModelError(
+            f"{folder}: only {pickled[0]}, and such files can run code; convert it: from_pretrained, save_pretrained"
+        )
+    raise ModelError(f"{folder}: no {WEIGHTS}")
 
 
 def vocabulary(folder: Path) -> Path:
@@ -80,9 +105,10 @@ def describe(folder: Path) -> Description:
 
 def _published(settings: dict[str, Any], folder: Path) -> Description:
     """`transformers` leaves out what equals its defaults, so they stand here; text heads default to 8, not 12."""
-    known = [name for name in settings.get("architectures") or () if name in _PUBLISHED]
+    named = [*(settings.get("architectures") or ()), "BLIP of an unnamed class"]
+    known = [name for name in named if name in _PUBLISHED]
     if not known:
-        raise ModelError(f"{folder / CONFIG}: architectures is none of {', '.join(_PUBLISHED)}")
+        raise ModelError(f"{folder}: a {named[0]} neither captions nor judges; {' captions, '.join(_PUBLISHED)} judges")
     layout, role = _PUBLISHED[known[0]]
     vision, text = settings.get("vision_config") or {}, settings.get("text_config") or {}
     config = MEDConfig(

@@ -1,26 +1,42 @@
 """What pixels a model wants. Free of torch, so that the decode stage can ask for them without loading a model."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+LEAST: Final = 32
+"""Pixels that each side of a `fit` picture has at least; patches of every tower known fit into it."""
+SLIMMEST: Final = 16
+"""Times the longer side of a `fit` picture may be the shorter one; models refuse slimmer ones, so these are widened."""
 
 
 @dataclass(frozen=True, slots=True)
 class PixelSpec:
-    """A square RGB picture of `size` x `size` x 3 bytes.
+    """An RGB picture, 3 bytes a pixel.
 
-    `squash` resizes both sides whatever the aspect (BLIP); `crop` resizes the shorter side and cuts the centre (CLIP).
-    Resampling is bicubic with antialiasing, as Pillow does it.
+    `squash` resizes both sides to `size` whatever the aspect (BLIP); `crop` resizes the shorter side and cuts the
+    centre (CLIP); `fit` keeps the aspect, the longer side has at most `size` pixels (models that take any shape).
+    Resampling is antialiased, as Pillow does it.
     """
 
     size: int
-    mode: Literal["squash", "crop"] = "squash"
+    mode: Literal["squash", "crop", "fit"] = "squash"
+    resample: Literal["bicubic", "bilinear"] = "bicubic"
 
     @property
     def name(self) -> str:
         """What the stage calls the column: `squash-384`."""
-        return f"{self.mode}-{self.size}"
+        return f"{self.mode}-{self.size}" + ("" if self.resample == "bicubic" else f"-{self.resample}")
 
     @property
     def bytes(self) -> int:
-        """Bytes of one picture."""
+        """Bytes of one picture, at most."""
         return self.size * self.size * 3
+
+    def shape(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of what a picture of that size becomes."""
+        if self.mode != "fit":
+            return self.size, self.size
+        scale = min(1.0, self.size / max(width, height))
+        longest = max(LEAST, round(max(width, height) * scale))
+        least = max(LEAST, -(-longest // SLIMMEST))
+        return max(least, round(width * scale)), max(least, round(height * scale))

@@ -1,5 +1,6 @@
 """Pixels as a tower wants them: bytes to normalised floats, on the device."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -10,8 +11,10 @@ CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)
 """Mean and standard deviation of RGB in 0..1, shared by CLIP and BLIP."""
 
 
-def normalise(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """uint8 [B, S, S, 3] -> dtype [B, 3, S, S], by CLIP's mean and standard deviation."""
-    mean = torch.tensor(CLIP_MEAN, device=images.device).mul(255)
-    std = torch.tensor(CLIP_STD, device=images.device).mul(255)
+def normalise(
+    images: Tensor, dtype: torch.dtype, mean_rgb: Sequence[float] = CLIP_MEAN, std_rgb: Sequence[float] = CLIP_STD
+) -> Tensor:
+    """uint8 [B, S, S, 3] -> dtype [B, 3, S, S], by a mean and standard deviation of RGB in 0..1."""
+    mean = torch.tensor(mean_rgb, device=images.device).mul(255)
+    std = torch.tensor(std_rgb, device=images.device).mul(255)
     return images.float().sub(mean).div(std).permute(0, 3, 1, 2).to(dtype).contiguous()

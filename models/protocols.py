@@ -1,7 +1,7 @@
 """The two seams of capfilt: whoever can caption is a captioner, whoever can score texts is a judge.
 
-Images come as uint8 tensors [B, S, S, 3], made as the model's own `pixels` asks. A newcomer writes one class and one
-line in `registry`.
+Images come as uint8 tensors, made as the model's own `pixels` asks. A newcomer writes one class and one line in
+`registry`; a person's own class is named `python:MODULE:CLASS` and needs no line.
 """
 
 from dataclasses import dataclass
@@ -12,13 +12,17 @@ from torch import Tensor
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.sampling import Decoding
 
+Pictures = Tensor | list[Tensor]
+"""[B, S, S, 3]; where `pixels.mode` is `fit`, a list of B tensors [height, width, 3]."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caption:
     """One caption, and its log-probability under the captioner (natural log, summed over its tokens)."""
 
     text: str
-    logprob: float
+    logprob: float | None  # None where a server does not tell
+    flags: tuple[str, ...] = ()  # what only the captioner can know: `cut` (no room left), `refused`
 
 
 class Captioner(Protocol):
@@ -28,7 +32,7 @@ class Captioner(Protocol):
     digest: str  # which weights: 12 hex digits
     pixels: PixelSpec
 
-    def caption(self, images: Tensor, seeds: list[list[int]], prompt: str, decoding: Decoding) -> list[list[Caption]]:
+    def caption(self, images: Pictures, seeds: list[list[int]], prompt: str, decoding: Decoding) -> list[list[Caption]]:
         """As many captions of each image as it has seeds; the same seed gives the same caption in any company."""
         ...
 

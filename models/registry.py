@@ -1,135 +1,202 @@
-"""Who can caption and who can judge: one line each. Free of torch until a model is loaded."""
+"""Who can caption and who can judge: check them, and load them. Free of torch until a model is loaded.
 
-from dataclasses import dataclass
+A captioner is named as `capfilt.models.find` reads names, by the address of a server (`http://HOST:8000/v1`), or as a
+class of a person's own (`python:MODULE:CLASS`). A judge likewise, and with a tag where two would give the same column:
+`TAG=NAME` turns its columns `itm`, `itc`, `clip` into `itm_TAG`, `itc_TAG`, `clip_TAG`.
+"""
+
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, cast
 
-from capfilt.errors import ModelError
-from capfilt.models.checkpoint import CONFIG, describe, digest
+from capfilt.errors import ConfigError, ModelError
+from capfilt.models import plugin
+from capfilt.models.cards import CARDS
+from capfilt.models.checkpoint import digest
+from capfilt.models.find import Family, Found, Role, find, locate
 from capfilt.models.pixels import PixelSpec
+from capfilt.models.placement import Endpoint, Placement
 
 if TYPE_CHECKING:
-    import torch
-
     from capfilt.models.protocols import Captioner, Judge
 
-CHECKPOINTS: Final = Path(__file__).parent / "checkpoints"
+__all__ = [
+    "CARDS",
+    "Endpoint",
+    "Placement",
+    "check",
+    "check_columns",
+    "columns",
+    "load_captioner",
+    "load_judge",
+    "locate",
+    "pixels",
+]
 
-Role = Literal["captioner", "filter"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
-    """Where and how a model runs."""
-
-    device: str = "auto"  # auto = cuda, then mps, then cpu
-    dtype: str = "auto"  # auto = bfloat16 on cuda, float32 elsewhere
-    token: Literal["enc", "cls"] = "enc"  # first token of ITM
-
-    def resolve(self) -> "tuple[str, torch.dtype]":
-        """The torch device and dtype.
-
-        Raises:
-            ModelError: a device this machine does not have.
-        """
-        import torch
-
-        device = self.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ModelError(f"engine.device = {device!r}: this machine has no CUDA device")
-        name = self.dtype if self.dtype != "auto" else "bfloat16" if device.startswith("cuda") else "float32"
-        return device, getattr(torch, name)
+_TAGGED: Final = re.compile(r"(?P<tag>[a-z0-9_]+)=(?P<name>.+)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCard:
-    """What `capfilt models` says of a model."""
-
-    name: str
-    role: Role
-    about: str
-    parameters: str
-    licence: str
-    source: str
-
-
-CARDS: Final = {
-    card.name: card
-    for card in (
-        ModelCard(
-            name="demo-captioner",
-            role="captioner",
-            about="med-tiny for the demo world's pictures; nonsense on photographs",
-            parameters="2.0 M",
-            licence="Apache-2.0",
-            source="ships with capfilt",
-        ),
-        ModelCard(
-            name="demo-filter",
-            role="filter",
-            about="med-tiny for the demo world's pictures; itm and itc",
-            parameters="2.0 M",
-            licence="Apache-2.0",
-            source="ships with capfilt",
-        ),
-    )
-}
-
-
-def locate(name_or_dir: str) -> Path:
-    """The directory of a checkpoint.
+def check(name: str, role: Role, placement: Placement | None = None) -> str:
+    """Make sure, before any work, that a model is whole and of the role asked for; its digest.
 
     Raises:
-        ModelError: neither a known name nor a directory with a `config.json`.
+        ModelError: one line that names the model and what is wrong.
     """
-    if name_or_dir in CARDS:
-        return CHECKPOINTS / name_or_dir
-    folder = Path(name_or_dir).expanduser()
-    if not (folder / CONFIG).is_file():
-        raise ModelError(f"model {name_or_dir!r} is neither one of {', '.join(CARDS)} nor a directory with a {CONFIG}")
-    return folder
+    name = untagged(name)[1] if role == "filter" else name
+    if plugin.is_plugin(name):
+        return str(plugin.load_class(name, role).digest)
+    if is_url(name):
+        return _check_server(name, role, placement or Placement())
+    return digest(_found(name, role).files)
 
 
-def check(name_or_dir: str, role: Role) -> str:
-    """Make sure, before any work, that a checkpoint is whole and of the role asked for; its digest.
-
-    Raises:
-        ModelError: one line that names the checkpoint and what is wrong.
-    """
-    folder = locate(name_or_dir)
-    roles = describe(folder).roles
-    if role not in roles:
-        raise ModelError(f"model {name_or_dir!r} was trained as {' and '.join(roles) or 'nothing'}, not as {role}")
-    return digest(folder)
-
-
-def pixels(name_or_dir: str) -> PixelSpec:
+def pixels(name: str, role: Role = "captioner", placement: Placement | None = None) -> PixelSpec:
     """What pixels a model wants, without loading it."""
-    return PixelSpec(describe(locate(name_or_dir)).config.image_size, "squash")
+    name = untagged(name)[1] if role == "filter" else name
+    max_side = (placement or Placement()).max_side
+    if plugin.is_plugin(name):
+        return cast(PixelSpec, plugin.load_class(name, role).pixels)
+    return PixelSpec(max_side, "fit") if is_url(name) else find(name, max_side).pixels
 
 
-def load_captioner(name_or_dir: str, placement: Placement | None = None) -> "Captioner":
-    """Load a captioner; the expensive part of an actor's start."""
-    from capfilt.models.captioners import MedCaptioner
-    from capfilt.models.weights import load_med
-
-    identity = check(name_or_dir, "captioner")
-    device, dtype = (placement or Placement()).resolve()
-    return MedCaptioner(_short(name_or_dir), identity, *load_med(locate(name_or_dir), dtype, device))
+def columns(name: str) -> tuple[str, ...]:
+    """The scores a judge gives, without loading it."""
+    tag, name = untagged(name)
+    own = plugin.load_class(name, "filter").columns if plugin.is_plugin(name) else _found(name, "filter").columns
+    return with_tag(tuple(own), tag)
 
 
-def load_judge(name_or_dir: str, placement: Placement | None = None) -> "Judge":
-    """Load a judge."""
-    from capfilt.models.judges import MedJudge
-    from capfilt.models.weights import load_med
+def check_columns(judges: Sequence[str]) -> None:
+    """Make sure that no two judges give the same column.
+
+    Raises:
+        ConfigError: two do; names both.
+    """
+    owner: dict[str, str] = {}
+    for judge in judges:
+        for column in columns(judge):
+            if column in owner:
+                raise ConfigError(
+                    f"score.judges: {owner[column]!r} and {judge!r} both give the column {column!r}; "
+                    f"tell one apart by a tag: 'TAG={untagged(judge)[1]}' gives '{column}_TAG'"
+                )
+            owner[column] = judge
+
+
+def load_captioner(name: str, placement: Placement | None = None) -> "Captioner":
+    """Load a captioner; the expensive part of an actor's start.
+
+    Raises:
+        ModelError: a missing, broken or wrong one.
+    """
+    placement = placement or Placement()
+    if plugin.is_plugin(name):
+        return cast("Captioner", plugin.load_class(name, "captioner")(placement))
+    if is_url(name):
+        from capfilt.models.captioners.endpoint import EndpointCaptioner
+
+        return EndpointCaptioner(name, placement)
+    found = _found(name, "captioner", placement)
+    return cast("Captioner", _CAPTIONERS[found.family](found, digest(found.files), placement))
+
+
+def load_judge(name: str, placement: Placement | None = None) -> "Judge":
+    """Load a judge, under the columns that its tag asks for.
+
+    Raises:
+        ModelError: a missing, broken or wrong one.
+    """
+    from capfilt.models.judges.tagged import Tagged
 
     placement = placement or Placement()
-    identity = check(name_or_dir, "filter")
+    tag, name = untagged(name)
+    if plugin.is_plugin(name):
+        judge = cast("Judge", plugin.load_class(name, "filter")(placement))
+    else:
+        found = _found(name, "filter", placement)
+        judge = cast("Judge", _JUDGES[found.family](found, digest(found.files), placement))
+    return Tagged(judge, with_tag(judge.columns, tag)) if tag else judge
+
+
+def untagged(judge: str) -> tuple[str, str]:
+    """The tag ("" without one) and the name of an entry of `score.judges`."""
+    matched = _TAGGED.fullmatch(judge)
+    return (matched["tag"], matched["name"]) if matched else ("", judge)
+
+
+def with_tag(columns: tuple[str, ...], tag: str) -> tuple[str, ...]:
+    """A judge's columns as its tag turns them."""
+    return tuple(f"{column}_{tag}" for column in columns) if tag else columns
+
+
+def is_url(name: str) -> bool:
+    """Whether a captioner is a server."""
+    return name.startswith(("http://", "https://"))
+
+
+def _found(name: str, role: Role, placement: Placement | None = None) -> Found:
+    if is_url(name):
+        raise ModelError(f"judge {name}: a server can caption, but not judge")
+    found = find(name, (placement or Placement()).max_side)
+    if role not in found.roles:
+        raise ModelError(f"model {name!r} was trained as {' and '.join(found.roles) or 'nothing'}, not as {role}")
+    return found
+
+
+def _check_server(url: str, role: Role, placement: Placement) -> str:
+    from capfilt.models.endpoint import Client, digest_of
+
+    if role == "filter":
+        raise ModelError(f"judge {url}: a server can caption, but not judge")
+    return digest_of(Client(url, placement.endpoint).model())
+
+
+def _med_captioner(found: Found, digest: str, placement: Placement) -> object:
+    from capfilt.models.captioners.med import MedCaptioner
+    from capfilt.models.weights import load_med
+
     device, dtype = placement.resolve()
-    return MedJudge(_short(name_or_dir), identity, *load_med(locate(name_or_dir), dtype, device), placement.token)
+    return MedCaptioner(Path(found.name).name, digest, *load_med(found.folder, dtype, device))
 
 
-def _short(name_or_dir: str) -> str:
-    return Path(name_or_dir).name
+def _vlm(found: Found, digest: str, placement: Placement) -> object:
+    from capfilt.models.captioners.vlm import VlmCaptioner
+
+    return VlmCaptioner(found, digest, placement)
+
+
+def _med_judge(found: Found, digest: str, placement: Placement) -> object:
+    from capfilt.models.judges.med import MedJudge
+    from capfilt.models.weights import load_med
+
+    device, dtype = placement.resolve()
+    return MedJudge(Path(found.name).name, digest, *load_med(found.folder, dtype, device), placement.token)
+
+
+def _open_clip(found: Found, digest: str, placement: Placement) -> object:
+    from capfilt.models.judges.open_clip import OpenClipJudge
+
+    return OpenClipJudge(found, digest, placement)
+
+
+def _dual(found: Found, digest: str, placement: Placement) -> object:
+    from capfilt.models.judges.dual import DualJudge
+
+    return DualJudge(found, digest, placement)
+
+
+def _blip2(found: Found, digest: str, placement: Placement) -> object:
+    from capfilt.models.judges.blip2 import Blip2Judge
+
+    return Blip2Judge(found, digest, placement)
+
+
+_Loader = Callable[[Found, str, Placement], object]
+_CAPTIONERS: Final[dict[Family, _Loader]] = {"med": _med_captioner, "vlm": _vlm}
+_JUDGES: Final[dict[Family, _Loader]] = {
+    "med": _med_judge,
+    "open_clip": _open_clip,
+    "dual": _dual,
+    "blip2": _blip2,
+}

@@ -8,13 +8,21 @@ Dimensions: B images, n captions an image, R = B * n rows, T tokens, V vocabular
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from capfilt.models.med.model import MED
-from capfilt.models.med.text import KeysValues
+from capfilt.models.med.text import KeysValues, SelfCache
+
+LIKELIEST: Final = 256
+"""Tokens that are put in order first; a nucleus that needs more of them is rare, and the whole vocabulary is slow."""
+WORTH: Final = 0.75
+"""Rows that are done are left out of the batch once this share of it, or less, would remain."""
+LOOK_EVERY: Final = 4
+"""Steps between two looks at which rows are done, where a look makes a device wait for the host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +51,20 @@ def nucleus(logits: Tensor, draws: Tensor, top_p: float) -> Tensor:
     Returns:
         int64 [R]. The likeliest token is always in the set, so top_p near 0 is greedy decoding.
     """
-    mass, tokens = logits.softmax(-1).sort(-1, descending=True)
+    mass = logits.softmax(-1)
+    if logits.device.type != "cpu" or logits.shape[-1] <= LIKELIEST:
+        return _draw(*mass.sort(-1, descending=True), draws, top_p)
+    likeliest = mass.topk(LIKELIEST)
+    tokens = _draw(*likeliest, draws, top_p)
+    # Where even the last of them belongs to the nucleus there may be more. Elsewhere all sums are those of the whole.
+    wide = (likeliest.values[:, :-1].sum(-1) < top_p).nonzero()[:, 0]
+    if len(wide):
+        tokens[wide] = _draw(*mass[wide].sort(-1, descending=True), draws[wide], top_p)
+    return tokens
+
+
+def _draw(mass: Tensor, tokens: Tensor, draws: Tensor, top_p: float) -> Tensor:
+    """Of tokens [R, k], likeliest first, the one where the draw falls."""
     upto = mass.cumsum(-1)
     inside = mass.masked_fill(upto - mass >= top_p, 0)
     reached = inside.cumsum(-1)
@@ -67,34 +88,57 @@ def sample(
         ids int64 [R, max_tokens], `stop` and 0 after a caption's end; log-probability float32 [R] of each caption
         under the model itself (neither temperature nor nucleus), natural log, summed over its tokens.
     """
+    n = len(draws) // image[0].keys.shape[0]
     rows = torch.arange(len(draws), device=draws.device)
     ids = torch.zeros(len(draws), decoding.max_tokens, dtype=torch.int64, device=draws.device)
     logprob = torch.zeros(len(draws), device=draws.device)
-    per_image = len(draws) // image[0].keys.shape[0]
-    cache = model.text.new_cache(len(draws), len(prompt) + decoding.max_tokens)
-    states = model.text.decode(torch.tensor([prompt], device=draws.device).expand(len(draws), -1), image, cache)
     going = torch.ones_like(rows, dtype=torch.bool)
+    logits, cache = begin(model, image, prompt, n, decoding.max_tokens)
     for step in range(decoding.max_tokens):
-        logits = model.words(states[:, -1]).float()
         choice, gain = _choose(logits, draws[rows, step], stop, decoding, early=step + 1 < decoding.min_tokens)
         ids[rows, step] = torch.where(going, choice, 0)
         logprob[rows] += torch.where(going, gain, 0.0)
         going &= choice != stop
-        keep = going.view(-1, per_image).any(-1).nonzero()[:, 0]
-        if not len(keep) or step + 1 == decoding.max_tokens:
+        if step + 1 == decoding.max_tokens:
             break
-        if len(keep) * 2 <= len(rows) // per_image:  # images whose captions are all done stop costing
-            still = (keep[:, None] * per_image + torch.arange(per_image, device=keep.device)).flatten()
-            rows, choice, going = rows[still], choice[still], going[still]
-            cache.keep(still)
-            image = [KeysValues(kv.keys[keep], kv.values[keep]) for kv in image]
-        states = model.text.decode(choice[:, None], image, cache)
+        if going.device.type == "cpu" or step % LOOK_EVERY == LOOK_EVERY - 1:
+            left = going.view(-1, n).sum(1)
+            most, images = int(left.max()), left.nonzero()[:, 0]
+            if not most:
+                break
+            if len(images) * most <= WORTH * len(going):
+                still = _unfinished(going.view(-1, n), images, most)
+                rows, choice, going, n = rows[still], choice[still], going[still], most
+                cache.take(still)
+                image = [KeysValues(kv.keys[images], kv.values[images]) for kv in image]
+        logits = model.words(model.text.decode(choice[:, None], image, cache)[:, 0]).float()
     return ids, logprob
+
+
+def begin(model: MED, image: list[KeysValues], prompt: Sequence[int], n: int, room: int) -> tuple[Tensor, SelfCache]:
+    """Read the prompt, once an image, for n captions of each.
+
+    Returns:
+        Logits float32 [R, V] of the first token; a cache with room for so many tokens more.
+    """
+    images = image[0].keys.shape[0]
+    cache = model.text.new_cache(images, len(prompt) + room)
+    ids = torch.tensor([prompt], device=image[0].keys.device).expand(images, -1)
+    logits = model.words(model.text.decode(ids, image, cache)[:, -1]).float()
+    if n > 1:
+        cache.take(torch.arange(images, device=ids.device).repeat_interleave(n))
+    return logits.repeat_interleave(n, 0), cache
+
+
+def _unfinished(going: Tensor, images: Tensor, most: int) -> Tensor:
+    """Rows of going [B, n] to go on with: of each of these images the `most` first that are not done, filled up."""
+    order = going[images].sort(dim=1, descending=True, stable=True).indices[:, :most]
+    return (images[:, None] * going.shape[1] + order).flatten()
 
 
 def _choose(logits: Tensor, draws: Tensor, stop: int, decoding: Decoding, early: bool) -> tuple[Tensor, Tensor]:
     log_probabilities = logits.log_softmax(-1)
     if early:
-        logits = logits.index_fill(-1, torch.tensor([stop], device=logits.device), float("-inf"))
+        logits[:, stop] = float("-inf")
     choice = nucleus(logits / decoding.temperature, draws, decoding.top_p)
     return choice, log_probabilities.gather(-1, choice[:, None])[:, 0]

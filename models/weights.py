@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from capfilt.errors import ModelError
 from capfilt.models.checkpoint import CONFIG, FORMAT, TOKENIZER, WEIGHTS, describe, vocabulary
@@ -33,6 +34,9 @@ def save_med(
 def load_med(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> tuple[MED, Tokenizer]:
     """Read a checkpoint, ours or a published one, into an evaluating MED of the dtype asked for.
 
+    On a CPU, tensors that have that dtype already stay mapped from the file: they are not copied, and processes of one
+    machine share them. The others are converted one by one.
+
     A published checkpoint holds only what its role needs; the other parts of the MED stay without storage (on the
     `meta` device), so that using them by mistake is an error and not a wrong number.
 
@@ -42,15 +46,15 @@ def load_med(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cp
     described = describe(folder)
     try:
         tokenizer = Tokenizer.load(vocabulary(folder))
-        weights = load_file(folder / WEIGHTS, device=device)
+        with safe_open(folder / WEIGHTS, framework="pt", device=device) as file:
+            weights = {name: file.get_tensor(name).to(dtype) for name in file.keys()}  # noqa: SIM118
         named = from_blip(weights, described.layout) if described.layout else weights
     except Exception as error:  # tokenizers and safetensors raise bare Exceptions
         raise ModelError(f"{folder}: {type(error).__name__}: {error}") from error
     with torch.device("meta"):
         model = MED(described.config)
     try:
-        typed = {name: tensor.to(dtype) for name, tensor in named.items()}
-        model.load_state_dict(typed, assign=True, strict=described.layout is None)
+        model.load_state_dict(named, assign=True, strict=described.layout is None)
     except RuntimeError as error:
         first = str(error).splitlines()[0]
         raise ModelError(f"{folder / WEIGHTS}: not the weights of {CONFIG}: {first}") from error

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from capfilt.models.med.config import MEDConfig
+from capfilt.models.med.linear import Linear, linear
 from capfilt.models.med.text import KeysValues, TextTransformer
 from capfilt.models.med.vision import VisionTransformer
 
@@ -20,13 +21,13 @@ class LMHead(nn.Module):
 
     def __init__(self, width: int, vocab_size: int) -> None:
         super().__init__()
-        self.dense = nn.Linear(width, width)
+        self.dense = Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
     def forward(self, states: Tensor, words: Tensor) -> Tensor:
         """[..., D] -> logits [..., V]."""
-        return F.linear(self.norm(F.gelu(self.dense(states))), words, self.bias)
+        return linear(self.norm(F.gelu(self.dense(states))), words, self.bias)
 
 
 class MED(nn.Module):
@@ -56,12 +57,17 @@ class MED(nn.Module):
 
     def text_feature(self, ids: Tensor, mask: Tensor) -> Tensor:
         """The ITC feature of texts [M, T] that start with [CLS]: [M, E], of length 1."""
-        return F.normalize(self.text_proj(self.text.encode(ids, mask)[:, 0]), dim=-1)
+        return F.normalize(self.text_proj(self._first(ids, mask)), dim=-1)
 
     def match(self, ids: Tensor, mask: Tensor, image: list[KeysValues]) -> Tensor:
         """ITM logits [B * n, 2] of texts [B * n, T] that start with [ENC]; class 1 = match."""
-        logits: Tensor = self.itm_head(self.text.encode(ids, mask, image)[:, 0])
+        logits: Tensor = self.itm_head(self._first(ids, mask, image))
         return logits
+
+    def _first(self, ids: Tensor, mask: Tensor, image: list[KeysValues] | None = None) -> Tensor:
+        if self.training:
+            return self.text.encode(ids, mask, image)[:, 0]
+        return self.text.summarise(ids, mask, image)
 
     def predict(self, ids: Tensor, image: list[KeysValues]) -> Tensor:
         """LM logits [B * n, T, V] of texts [B * n, T] that start with [DEC]."""

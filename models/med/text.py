@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from capfilt.models.med.config import MEDConfig
+from capfilt.models.med.linear import Linear
+from capfilt.models.med.ragged import Ragged
 
 Reading = Literal["encoder", "decoder"]
 
@@ -52,9 +54,14 @@ class SelfCache:
     def advance(self, tokens: int) -> None:
         self.length += tokens
 
-    def keep(self, rows: Tensor) -> None:
-        """Drop all rows but these (int64 indices)."""
-        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+    def take(self, rows: Tensor) -> None:
+        """Go on with these rows (int64 indices); one may be taken several times, or not at all."""
+        self.keys, self.values = self._taken(self.keys, rows), self._taken(self.values, rows)
+
+    def _taken(self, cache: Tensor, rows: Tensor) -> Tensor:
+        room = cache.new_empty(cache.shape[0], len(rows), *cache.shape[2:])
+        room[:, :, :, : self.length] = cache[:, :, :, : self.length].index_select(1, rows)
+        return room
 
 
 class Attention(nn.Module):
@@ -63,10 +70,10 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, source_width: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(source_width, width)
-        self.value = nn.Linear(source_width, width)
-        self.out = nn.Linear(width, width)
+        self.query = Linear(width, width)
+        self.key = Linear(source_width, width)
+        self.value = Linear(source_width, width)
+        self.out = Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
 
     def split(self, x: Tensor) -> Tensor:
@@ -79,8 +86,16 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, kv: KeysValues, mask: Tensor | None = None, causal: bool = False) -> Tensor:
         """Attend from x [rows, length, D]; rows of x and of kv are the same."""
-        seen = F.scaled_dot_product_attention(self.split(self.query(x)), *kv, attn_mask=mask, is_causal=causal)
-        out: Tensor = self.norm(self.out(seen.transpose(1, 2).reshape(x.shape)) + x)
+        return self.close(self.attend(self.query(x), kv, mask, causal), x)
+
+    def attend(self, query: Tensor, kv: KeysValues, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        """What projected queries [rows, length, D] find in keys and values, the heads side by side."""
+        seen = F.scaled_dot_product_attention(self.split(query), *kv, attn_mask=mask, is_causal=causal)
+        return seen.transpose(1, 2).reshape(query.shape)
+
+    def close(self, seen: Tensor, x: Tensor) -> Tensor:
+        """Output projection, residual and norm."""
+        out: Tensor = self.norm(self.out(seen) + x)
         return out
 
 
@@ -93,8 +108,8 @@ class TextLayer(nn.Module):
         self.encoder = Attention(width, heads, width)
         self.decoder = Attention(width, heads, width)
         self.cross = Attention(width, heads, config.vision_width)
-        self.fc1 = nn.Linear(width, config.text_ffn)
-        self.fc2 = nn.Linear(config.text_ffn, width)
+        self.fc1 = Linear(width, config.text_ffn)
+        self.fc2 = Linear(config.text_ffn, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
 
     def see_image(self, x: Tensor, image: KeysValues) -> Tensor:
@@ -120,8 +135,12 @@ class TextTransformer(nn.Module):
         self.layers = nn.ModuleList(TextLayer(config) for _ in range(config.text_layers))
 
     def look(self, image_states: Tensor) -> list[KeysValues]:
-        """Cross-attention keys and values of B images [B, N, vision width], once, for every later text and step."""
-        return [layer.cross.project(image_states) for layer in self._layers()]
+        """Cross-attention keys and values of B images [B, N, vision width], once, for every later text and step.
+
+        They are laid out head by head, for every one of those reads them from end to end.
+        """
+        found = (layer.cross.project(image_states) for layer in self._layers())
+        return [KeysValues(kv.keys.contiguous(), kv.values.contiguous()) for kv in found]
 
     def encode(self, ids: Tensor, mask: Tensor, image: list[KeysValues] | None = None) -> Tensor:
         """Bidirectional reading of ids [B * n, T] (mask: True where a token is) -> states [B * n, T, D]."""
@@ -130,6 +149,28 @@ class TextTransformer(nn.Module):
         for index, layer in enumerate(self._layers()):
             x = layer.encoder(x, layer.encoder.project(x), seen)
             x = layer.feed(layer.see_image(x, image[index]) if image else x)
+        return x
+
+    def summarise(self, ids: Tensor, mask: Tensor, image: list[KeysValues] | None = None) -> Tensor:
+        """The first state of each text, [B * n, D]: what `encode(...)[:, 0]` is, at less cost.
+
+        Padding (on the right) is not computed with, and in the last layer only the first tokens ask.
+        """
+        texts = asking = Ragged.of(mask)
+        images = Ragged.of(mask.view(image[0].keys.shape[0], -1)) if image else None
+        seen, first = mask[:, None, None, : texts.longest], texts.firsts()
+        x: Tensor = self.norm(self.word(ids[mask]) + self.position(texts.place))
+        for index, layer in enumerate(self._layers()):
+            own = layer.encoder
+            kv = KeysValues(own.split(texts.pad(own.key(x))), own.split(texts.pad(own.value(x))))
+            if index + 1 == len(self.layers):
+                x, asking = x[first], Ragged.of(mask[:, :1])
+                images = Ragged.of(mask[:, :1].reshape(image[0].keys.shape[0], -1)) if image else None
+            x = own.close(asking.flat(own.attend(asking.pad(own.query(x)), kv, seen)), x)
+            if image and images:
+                found = layer.cross.attend(images.pad(layer.cross.query(x)), image[index])
+                x = layer.cross.close(images.flat(found), x)
+            x = layer.feed(x)
         return x
 
     def decode(self, ids: Tensor, image: list[KeysValues], cache: SelfCache | None = None) -> Tensor:

@@ -1,39 +1,50 @@
-"""The loop: AdamW, one-cycle learning rate, gradient clipping, a log line now and then."""
+"""The loop: batches in, steps taken, a log line now and then, and a state from which it goes on to the bit."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor, nn
 
-from capfilt.models.training.med_task import Batch, MEDTask
+from capfilt.models.training.batch import Batch, QuestionBatch
+from capfilt.models.training.group import Group
+from capfilt.models.training.schedule import AdamW, Schedule
+
+Item = tuple[Batch | QuestionBatch, str]
+"""A batch, and where in the data its reader stands after it."""
+
+Forward = Callable[[Any], tuple[Tensor, dict[str, Tensor]]]
+
+
+class Task(Protocol):
+    """A model with its objectives, an `nn.Module`: its state dict is all that training changes but the optimiser."""
+
+    def __call__(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to go back from, and each objective's value, both of this worker's part."""
+        ...
+
+    def after_update(self) -> None:
+        """What follows each update of the weights."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """How long and how fast. `rate` is the peak; it is reached after `warmup` of the steps and falls by a cosine."""
+class Pace:
+    """How steps are taken."""
 
-    steps: int
-    rate: float = 1e-3
-    warmup: float = 0.1
-    weight_decay: float = 0.05
-    clip: float = 1.0
+    accumulate: int = 1  # batches a step; each contrasts its own pairs only
+    clip: float = 1.0  # largest norm of a gradient; 0 = not clipped
+    bf16: bool = False  # forward in bfloat16, weights stay float32
     log_every: int = 50
     save_every: int = 500
-
-    def rate_at(self, step: int) -> float:
-        """Learning rate of a step, 0-based."""
-        rise = max(1, round(self.steps * self.warmup))
-        if step < rise:
-            return self.rate * (step + 1) / rise
-        share = (step - rise) / max(1, self.steps - rise)
-        return self.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One log line: smoothed losses since the last one."""
+    """One log line: the means of the losses since the last one."""
 
     step: int
     steps: int
@@ -43,43 +54,113 @@ class Progress:
     seconds_left: float
 
 
-def train(
-    task: MEDTask,
-    batches: Iterator[Batch],
-    schedule: Schedule,
-    on_log: Callable[[Progress], None],
-    on_save: Callable[[int], None],
-) -> None:
-    """Take `schedule.steps` batches; `on_save` is called every `save_every` steps and after the last one."""
-    model = task.model.train()
-    optimiser = torch.optim.AdamW(_groups(model, schedule.weight_decay), lr=schedule.rate, betas=(0.9, 0.98))
-    sums: dict[str, float] = {}
-    pairs, since = 0, time.perf_counter()
-    for step in range(schedule.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = schedule.rate_at(step)
-        batch = next(batches)
-        loss, values = task.step(batch)
-        optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
-        optimiser.step()
-        pairs += len(batch.texts)
+class Trainer:
+    """A task, its optimiser and how far it is.
+
+    Args:
+        forward: the task as it is called, where that is not the task itself (wrapped for several workers).
+    """
+
+    def __init__(
+        self,
+        task: nn.Module,
+        schedule: Schedule,
+        optimiser: AdamW,
+        pace: Pace,
+        group: Group | None = None,
+        forward: Any = None,
+    ) -> None:
+        self.task: Any = task
+        self.forward: Any = forward or task
+        self.schedule = schedule
+        self.optimiser = optimiser.build(task)
+        self.pace = pace
+        self.group = group or Group()
+        self.device = next(parameter.device for parameter in task.parameters())
+        self.step = 0
+        self.position = ""  # of the data
+        self.sums: dict[str, Tensor] = {}  # of losses since the last log line
+
+    def run(
+        self, items: Iterator[Item], on_log: Callable[[Progress], None], on_save: Callable[["Trainer"], None]
+    ) -> None:
+        """Take the steps that are left; `on_save` is called every `save_every` steps and after the last one."""
+        self.task.train()
+        pairs, since, first = 0, time.perf_counter(), self.step
+        while self.step < self.schedule.steps:
+            pairs += self._take_step(items)
+            self.step += 1
+            if self.step % self.pace.log_every == 0:
+                seconds = time.perf_counter() - since
+                on_log(self._progress(pairs / seconds, seconds / (self.step - first)))
+                self.sums, pairs, since, first = {}, 0, time.perf_counter(), self.step
+            if self.step % self.pace.save_every == 0 or self.step == self.schedule.steps:
+                on_save(self)
+        self.task.eval()
+
+    def _take_step(self, items: Iterator[Item]) -> int:
+        """One update from `accumulate` batches; the number of pairs seen, those of other workers included."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.schedule.rate_at(self.step)
+        self.optimiser.zero_grad(set_to_none=True)
+        pairs = 0
+        for number in range(self.pace.accumulate):
+            batch, self.position = next(items)
+            with self._alone(number):
+                with self._precision():
+                    loss, values = self.forward(batch)
+                torch.autograd.backward(loss / self.pace.accumulate)
+            self._add(values)
+            pairs += len(batch.images) * self.group.size
+        if self.pace.clip:
+            nn.utils.clip_grad_norm_(self.task.parameters(), self.pace.clip)
+        self.optimiser.step()
+        self.task.after_update()
+        return pairs
+
+    def _alone(self, number: int) -> AbstractContextManager[None]:
+        """Gradients travel between workers with the last batch of a step only."""
+        last = number + 1 == self.pace.accumulate
+        wait: AbstractContextManager[None] = nullcontext() if last or self.group.size == 1 else self.forward.no_sync()
+        return wait
+
+    def _precision(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.pace.bf16)
+
+    def _add(self, values: dict[str, Tensor]) -> None:
+        """Sums stay on the device: asking for a number would make it wait."""
         for name, value in values.items():
-            sums[name] = sums.get(name, 0.0) + value
-        if (step + 1) % schedule.log_every == 0:
-            seconds = time.perf_counter() - since
-            means = {name: value / schedule.log_every for name, value in sums.items()}
-            left = (schedule.steps - step - 1) * seconds / schedule.log_every
-            on_log(Progress(step + 1, schedule.steps, means, schedule.rate_at(step), pairs / seconds, left))
-            sums, pairs, since = {}, 0, time.perf_counter()
-        if (step + 1) % schedule.save_every == 0 or step + 1 == schedule.steps:
-            on_save(step + 1)
-    model.eval()
+            self.sums[name] = self.sums.get(name, 0.0) + value.double() / self.pace.accumulate
+
+    def _progress(self, pairs_per_second: float, seconds_per_step: float) -> Progress:
+        losses = {name: float(self.group.mean(total)) / self.pace.log_every for name, total in self.sums.items()}
+        left = (self.schedule.steps - self.step) * seconds_per_step
+        rate = self.schedule.rate_at(self.step - 1)
+        return Progress(self.step, self.schedule.steps, losses, rate, pairs_per_second, left)
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on, of all workers; every worker must ask."""
+        return {
+            "step": self.step,
+            "position": self.position,
+            "task": self.task.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "random": self.group.objects(_random_state()),
+            "sums": self.sums,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state, with as many workers as it was made by."""
+        self.step, self.position, self.sums = state["step"], state["position"], state["sums"]
+        self.task.load_state_dict(state["task"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        _set_random_state(state["random"][self.group.rank])
 
 
-def _groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay; biases, norms, embeddings of position and the temperature do not."""
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    rest = [p for p in model.parameters() if p.ndim < 2]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+def _random_state() -> list[Tensor]:
+    return [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+
+
+def _set_random_state(states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    torch.cuda.set_rng_state_all(states[1:])

@@ -1,91 +1,178 @@
-"""One training step of MED: pixels and texts in, weighted losses out."""
+"""One training step of MED: pixels and texts in, weighted losses out.
 
-from dataclasses import dataclass, field
+Dimensions: B pairs of all workers together, b of this worker, Q pairs in the queue, E feature width, T tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from capfilt.models.med.model import MED
 from capfilt.models.med.text import KeysValues
 from capfilt.models.preprocess import normalise
 from capfilt.models.tokenizer import CLS, DEC, ENC, Tokenizer
-from capfilt.models.training.objectives import contrastive, exchange, hard_negatives, language, matching
+from capfilt.models.training.batch import Batch, pair_codes, same_pairs
+from capfilt.models.training.group import Group
+from capfilt.models.training.momentum import FeatureQueue, MomentumEncoders
+from capfilt.models.training.objectives import (
+    contrastive,
+    distilled,
+    exchange,
+    hard_negatives,
+    language,
+    matching,
+    sharing,
+    soften,
+)
+
+COOLEST, WARMEST = 0.001, 0.5
+"""Bounds of the temperature (BLIP's code)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """B pairs: `images` uint8 [B, S, S, 3], one text each, and texts that people marked as wrong (0 or more each)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objectives:
+    """What is learned, and how much each objective counts; a weight of 0 leaves it out.
 
-    images: Tensor
-    texts: list[str]
-    wrong: list[list[str]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """How much each objective counts; 0 leaves it out. The paper pretrains with 1, 1, 1 (section 3.2).
-
-    A captioner is tuned with LM alone, a filter with ITC and ITM (section 3.3).
+    The paper pretrains with 1, 1, 1 (section 3.2), tunes a captioner with LM alone and a filter with ITC and ITM
+    (section 3.3).
     """
 
     itc: float = 1.0
     itm: float = 1.0
     lm: float = 1.0
     words: float = 0.0  # ITM word by word; not in the paper
+    momentum: float = 0.0  # of the momentum encoders; 0 = there are none
+    queue: int = 0  # pairs whose momentum features are further negatives of ITC
+    alpha: float = 0.0  # share of the ITC target mass that the momentum encoders give away
+    ramp: int = 0  # steps in which alpha rises from 0
+    smoothing: float = 0.1  # of LM
+    negatives: Literal["all", "worker"] = "all"  # whose pictures and texts are drawn as hard negatives
+    prompt: str = ""  # words every text of LM starts from, given and not learned
+    max_tokens: int = 35
 
 
-class MEDTask:
-    """A MED with its objectives; `step` is the whole of what one batch costs."""
+class Similarity(NamedTuple):
+    """How alike the pairs of a batch are, both [B, B]: rows are images and columns texts, and the other way round."""
 
-    def __init__(self, model: MED, tokenizer: Tokenizer, weights: Weights, max_tokens: int = 35, seed: int = 0) -> None:
+    by_image: Tensor
+    by_text: Tensor
+
+
+class MEDTask(nn.Module):
+    """A MED with its objectives; its state dict is all that training changes, random numbers included."""
+
+    def __init__(
+        self, model: MED, tokenizer: Tokenizer, objectives: Objectives, seed: int = 0, group: Group | None = None
+    ) -> None:
+        super().__init__()
         self.model = model
         self.tokenizer = tokenizer
-        self.weights = weights
-        self.max_tokens = max_tokens
+        self.objectives = objectives
+        self.group = group or Group()
+        # One stream for all workers: each draws what all draw and uses its own part.
         self.generator = torch.Generator().manual_seed(seed)
+        self.slow = MomentumEncoders(model, objectives.momentum) if objectives.momentum else None
+        self.alpha = 0.0
+        self.queue = FeatureQueue(objectives.queue, model.config.projection) if objectives.momentum else None
 
-    def step(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """The loss to go back from, and each objective's value."""
-        device = self.model.temperature.device
-        states = self.model.see(normalise(batch.images.to(device), torch.float32))
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to go back from, and each objective's value, both of this worker's part."""
+        wanted, device = self.objectives, self.model.temperature.device
+        self.alpha = self.alpha_at(batch.step)
+        pixels = normalise(batch.images.to(device), torch.float32)
+        states = self.model.see(pixels)
+        codes = pair_codes(batch.keys, batch.texts).to(device)
         losses: dict[str, Tensor] = {}
-        similarity = None
-        same = _same_text(batch.texts).to(device)
-        if self.weights.itc or self.weights.itm:
-            losses["itc"], similarity = self._contrast(states, batch.texts, same)
+        near = None
+        if wanted.itc or wanted.itm:
+            losses["itc"], near = self._contrast(pixels, states, batch.texts, codes)
         image = self.model.text.look(states)
-        if self.weights.itm and similarity is not None:
-            losses["itm"] = self._match(image, batch, similarity, same)
-        if self.weights.words:
+        if wanted.itm and near is not None:
+            losses["itm"] = self._match(states, image, batch, same_pairs(codes, codes).cpu(), near)
+        if wanted.words:
             losses["words"] = self._match_words(image, batch.texts)
-        if self.weights.lm:
-            ids, _ = self._encode(batch.texts, DEC)
-            losses["lm"] = language(self.model.predict(ids, image), ids)
-        total = torch.stack([getattr(self.weights, name) * loss for name, loss in losses.items()]).sum()
-        return total, {name: float(loss.detach()) for name, loss in losses.items()}
+        if wanted.lm:
+            losses["lm"] = self._predict(image, batch.texts)
+        total = torch.stack([getattr(wanted, name) * loss for name, loss in losses.items()]).sum()
+        return total, {name: loss.detach() for name, loss in losses.items()}
 
-    def _contrast(self, states: Tensor, texts: list[str], same: Tensor) -> tuple[Tensor, Tensor]:
-        ids, mask = self._encode(texts, CLS)
-        temperature = self.model.temperature.clamp(0.001, 0.5)
-        return contrastive(self.model.image_feature(states), self.model.text_feature(ids, mask), temperature, same)
+    def after_update(self) -> None:
+        """What follows each update of the weights: the momentum encoders do."""
+        if self.slow is not None:
+            self.slow.follow(self.model)
 
-    def _match(self, image: list[KeysValues], batch: Batch, similarity: Tensor, same: Tensor) -> Tensor:
+    def alpha_at(self, step: int) -> float:
+        """Share of the target mass that the momentum encoders give away at a step, 0-based."""
+        ramp = self.objectives.ramp
+        return self.objectives.alpha * min(1.0, step / ramp if ramp else 1.0)
+
+    def _contrast(self, pixels: Tensor, states: Tensor, texts: list[str], codes: Tensor) -> tuple[Tensor, Similarity]:
+        """ITC, within the batch or with momentum encoders and queue."""
+        ids, mask = self._encode(self._own(texts), CLS)
+        image, text = self.model.image_feature(states), self.model.text_feature(ids, mask)
+        temperature = self.model.temperature.clamp(COOLEST, WARMEST)
+        if self.slow is not None and self.queue is not None:
+            slow_image, slow_text = map(self.group.gather, self.slow.features(pixels, ids, mask))
+            return self._distil(image, text, slow_image, slow_text, codes, temperature)
+        part = self.group.part(len(codes))
+        similarity = self.group.gather(image) @ self.group.gather(text).T / temperature
+        same = same_pairs(codes, codes)[part]
+        loss = contrastive(similarity[part], similarity.T[part], same, same)
+        return loss, Similarity(similarity, similarity.T)
+
+    def _distil(
+        self, image: Tensor, text: Tensor, slow_image: Tensor, slow_text: Tensor, codes: Tensor, temperature: Tensor
+    ) -> tuple[Tensor, Similarity]:
+        """ITC of this worker's features against the momentum features of all workers and of the queue."""
+        assert self.queue is not None
+        part, size = self.group.part(len(codes)), len(codes)
+        images, texts, others = self.queue.ahead(slow_image, slow_text, codes)
+        target = sharing(same_pairs(codes[part], others), image)
+        with torch.no_grad():
+            teach_image, teach_text = slow_image[part] @ texts.T / temperature, slow_text[part] @ images.T / temperature
+            to_text, to_image = (soften(target, teacher, self.alpha) for teacher in (teach_image, teach_text))
+        by_image, by_text = image @ texts.T / temperature, text @ images.T / temperature
+        loss = (distilled(by_image, to_text) + distilled(by_text, to_image)) / 2
+        self.queue.put(slow_image, slow_text, codes)
+        return loss, Similarity(*(self.group.gather(rows[:, :size].detach()) for rows in (by_image, by_text)))
+
+    def _match(self, states: Tensor, image: list[KeysValues], batch: Batch, same: Tensor, near: Similarity) -> Tensor:
         """1 true pair to 2 hard negatives (wrong text, wrong image), and the texts that people marked as wrong."""
-        texts, images = hard_negatives(similarity.cpu(), same.cpu(), self.generator)
+        part = self.group.part(len(same))
+        texts, images = hard_negatives(near.by_image.cpu(), self._excluded(same), self.generator, near.by_text.cpu())
+        texts, images, rows = texts[part], images[part], torch.arange(len(same))[part]
         most = min((len(wrong) for wrong in batch.wrong), default=0)
         flat = [
             text
-            for row, own in enumerate(batch.texts)
-            for text in (own, batch.texts[int(texts[row])], *(batch.wrong[row][:most] if most else ()))
+            for row, other in zip(rows.tolist(), texts.tolist(), strict=True)
+            for text in (batch.texts[row], batch.texts[other], *(batch.wrong[row][:most] if most else ()))
         ]
-        match = torch.zeros(len(batch.texts), 2 + most, dtype=torch.bool)
+        match = torch.zeros(len(rows), 2 + most, dtype=torch.bool)
         match[:, 0] = True
-        match[:, 1] = same.cpu()[torch.arange(len(texts)), texts]
+        match[:, 1] = same[rows, texts]
         logits = self.model.match(*self._encode(flat, ENC), image)
-        others = [KeysValues(kv.keys[images], kv.values[images]) for kv in image]
-        swapped = self.model.match(*self._encode(batch.texts, ENC), others)
-        truth = torch.cat((match.flatten(), same.cpu()[images, torch.arange(len(images))]))
+        swapped = self.model.match(*self._encode(self._own(batch.texts), ENC), self._look(states, image, images))
+        truth = torch.cat((match.flatten(), same[images, rows]))
         return matching(torch.cat((logits, swapped)), truth.to(logits.device))
+
+    def _excluded(self, same: Tensor) -> Tensor:
+        """bool [B, B], what is no negative: true matches, and other workers' pairs if so wanted."""
+        if self.objectives.negatives == "all" or self.group.size == 1:
+            return same
+        worker = torch.arange(len(same)) // (len(same) // self.group.size)
+        return same | (worker[:, None] != worker[None])
+
+    def _look(self, states: Tensor, image: list[KeysValues], rows: Tensor) -> list[KeysValues]:
+        """Keys and values of the images `rows` (numbers in the whole batch), which may be other workers'."""
+        if self.group.size == 1:
+            return [KeysValues(kv.keys[rows], kv.values[rows]) for kv in image]
+        if self.objectives.negatives == "worker":
+            own = rows - self.group.rank * len(states)
+            return [KeysValues(kv.keys[own], kv.values[own]) for kv in image]
+        return self.model.text.look(self.group.gather(states)[rows])
 
     def _match_words(self, image: list[KeysValues], texts: list[str]) -> Tensor:
         """ITM word by word: of a text with some words exchanged, which ones do not fit the image?
@@ -94,20 +181,35 @@ class MEDTask:
         (the idea of ELECTRA, Clark et al. 2020, with the image as context). The first token answers for the whole.
         """
         ids, mask = self._encode(texts, ENC)
+        count = mask.sum() / self.group.size
         changed = exchange(ids, mask, self.generator)
+        part = self.group.part(len(texts))
+        ids, mask, changed = ids[part], mask[part], changed[part]
         fits = changed == ids
         fits[:, 0] = fits.all(1)
         logits = self.model.itm_head(self.model.text.encode(changed, mask, image))
-        return matching(logits[mask], fits[mask])
+        return matching(logits[mask], fits[mask], count)
 
-    def _encode(self, texts: list[str], first: str) -> tuple[Tensor, Tensor]:
+    def _predict(self, image: list[KeysValues], texts: list[str]) -> Tensor:
+        """LM, the mean over the learned tokens of all workers."""
+        prompt = self.objectives.prompt
+        ids, _ = self._encode([f"{prompt} {text}" for text in texts] if prompt else texts, DEC)
+        given = len(self.tokenizer.prompt(prompt))
+        count = None if self.group.size == 1 else ids[:, given:].ne(0).sum() / self.group.size
+        ids = ids[self.group.part(len(texts))]
+        return language(self.model.predict(ids, image), ids, self.objectives.smoothing, given, count)
+
+    def _own(self, texts: list[str]) -> list[str]:
+        return texts[self.group.part(len(texts))]
+
+    def _encode(self, texts: Sequence[str], first: str) -> tuple[Tensor, Tensor]:
         device = self.model.temperature.device
-        ids, mask = self.tokenizer.encode(texts, first, self.max_tokens)
+        ids, mask = self.tokenizer.encode(texts, first, self.objectives.max_tokens)
         return ids.to(device), mask.to(device)
 
+    def get_extra_state(self) -> Tensor:
+        """The state of the random numbers; part of the state dict."""
+        return self.generator.get_state()
 
-def _same_text(texts: list[str]) -> Tensor:
-    """bool [B, B]: True where two texts are equal; pairs of equal texts are not negatives of each other."""
-    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    codes = torch.tensor([numbers[text] for text in texts])
-    return codes[:, None] == codes[None, :]
+    def set_extra_state(self, state: Any) -> None:
+        self.generator.set_state(state)

@@ -1,6 +1,7 @@
-"""The three losses of MED on plain tensors (BLIP, section 3.2).
+"""The losses of MED on plain tensors (BLIP, section 3.2).
 
-Dimensions: B pairs, E feature width, T tokens, V vocabulary.
+Dimensions: B pairs of all workers together, b of one worker, C candidates an ITC row chooses from, E feature width,
+T tokens, V vocabulary.
 """
 
 import torch
@@ -11,34 +12,60 @@ EPSILON = 1e-4
 """Added to the weights of hard negatives, or `multinomial` fails on a row whose softmax underflows (ALBEF issue 93)."""
 
 
-def contrastive(image: Tensor, text: Tensor, temperature: Tensor, same: Tensor) -> tuple[Tensor, Tensor]:
-    """ITC within the batch. `image`, `text` [B, E] of length 1; `same` bool [B, B]: pairs that are true matches.
+def contrastive(
+    by_image: Tensor, by_text: Tensor, same_text: Tensor, same_image: Tensor, smoothing: float = 0.0
+) -> Tensor:
+    """ITC: the mean of both directions.
 
-    Pairs of the same image or the same text share the target mass instead of being negatives of each other.
+    Candidates of the same image or the same text share the target mass instead of being negatives of each other.
 
-    Returns:
-        The mean of both directions, and the similarities [B, B] (image rows, text columns), divided by temperature.
+    Args:
+        by_image: [b, C], similarities of images with texts, divided by temperature.
+        by_text: [b, C], similarities of texts with images, likewise.
+        same_text: bool [b, C]: which texts are true matches of an image.
+        same_image: bool [b, C]: which images are true matches of a text.
+        smoothing: share of the target mass that is spread over all candidates (Q-Former: 0.1).
     """
-    similarity = image @ text.T / temperature
-    target = same.to(similarity.dtype)
-    by_image = F.cross_entropy(similarity, target / target.sum(1, keepdim=True))
-    by_text = F.cross_entropy(similarity.T, target.T / target.T.sum(1, keepdim=True))
-    return (by_image + by_text) / 2, similarity
+    forth, back = sharing(same_text, by_image), sharing(same_image, by_text)
+    return (
+        F.cross_entropy(by_image, forth, label_smoothing=smoothing)
+        + F.cross_entropy(by_text, back, label_smoothing=smoothing)
+    ) / 2
 
 
-def hard_negatives(similarity: Tensor, same: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def sharing(same: Tensor, like: Tensor) -> Tensor:
+    """Hard targets [b, C]: the mass of a row, shared evenly by its true matches."""
+    target = same.to(like.dtype)
+    return target / target.sum(1, keepdim=True)
+
+
+def soften(target: Tensor, teacher: Tensor, alpha: float) -> Tensor:
+    """Soft targets: alpha of the mass goes where the momentum encoders' similarities [b, C] see a match (ALBEF)."""
+    return alpha * teacher.softmax(1) + (1 - alpha) * target
+
+
+def distilled(student: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of similarities [b, C] against soft targets [b, C]."""
+    return -(student.log_softmax(1) * target).sum(1).mean()
+
+
+def hard_negatives(
+    similarity: Tensor, same: Tensor, generator: torch.Generator, by_text: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """For every image a wrong text and for every text a wrong image, drawn in proportion to softmax(similarity).
 
     Args:
         similarity: [B, B], image rows, text columns.
-        same: bool [B, B], true matches, never drawn.
+        same: bool [B, B], image rows; what is never drawn: true matches.
+        by_text: [B, B], text rows, where the other direction has similarities of its own (momentum encoders).
 
     Returns:
         int64 [B] of text indices (one an image) and int64 [B] of image indices (one a text). A row without any
         negative (a batch of one picture) draws itself; callers mask it by `same`.
     """
     weights = (similarity.detach().float().softmax(1) + EPSILON).masked_fill(same, 0)
-    other = (similarity.detach().float().softmax(0) + EPSILON).masked_fill(same, 0).T
+    back = similarity.T if by_text is None else by_text
+    other = (back.detach().float().softmax(1) + EPSILON).masked_fill(same.T, 0)
     return _draw(weights, generator), _draw(other, generator)
 
 
@@ -49,16 +76,29 @@ def _draw(weights: Tensor, generator: torch.Generator) -> Tensor:
     return torch.multinomial(usable, 1, generator=generator)[:, 0]
 
 
-def matching(logits: Tensor, match: Tensor) -> Tensor:
-    """ITM: 2-way cross-entropy of logits [M, 2] against bool [M] (class 1 = match)."""
-    return F.cross_entropy(logits.float(), match.long())
+def matching(logits: Tensor, match: Tensor, count: Tensor | None = None) -> Tensor:
+    """ITM: 2-way cross-entropy of logits [M, 2] against bool [M] (class 1 = match), over `count` rows, default M."""
+    total = F.cross_entropy(logits.float(), match.long(), reduction="sum")
+    return total / (len(match) if count is None else count)
 
 
-def language(logits: Tensor, ids: Tensor, smoothing: float = 0.1) -> Tensor:
-    """LM: predict token t + 1 from tokens up to t. `logits` [M, T, V], `ids` [M, T], padding (id 0) left out."""
-    return F.cross_entropy(
-        logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten(), ignore_index=0, label_smoothing=smoothing
+def language(
+    logits: Tensor, ids: Tensor, smoothing: float = 0.1, prompt: int = 1, count: Tensor | None = None
+) -> Tensor:
+    """LM: predict token t + 1 from tokens up to t. `logits` [M, T, V], `ids` [M, T], padding (id 0) left out.
+
+    Args:
+        prompt: tokens every text starts from, the first one included; they are given, not learned.
+        count: tokens the sum is divided by, default those of `ids` that are learned.
+    """
+    loss = F.cross_entropy(
+        logits[:, prompt - 1 : -1].flatten(0, 1).float(),
+        ids[:, prompt:].flatten(),
+        ignore_index=0,
+        label_smoothing=smoothing,
+        reduction="mean" if count is None else "sum",
     )
+    return loss if count is None else loss / count
 
 
 def exchange(ids: Tensor, mask: Tensor, generator: torch.Generator, share: float = 0.15) -> Tensor:

@@ -8,11 +8,13 @@ import torch
 
 from capfilt.errors import ModelError
 from capfilt.models import registry
+from capfilt.models.beam import Search, beam_search
 from capfilt.models.med.blip import from_blip, to_blip
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
+from capfilt.models.med.text import KeysValues
 from capfilt.models.preprocess import normalise
-from capfilt.models.sampling import Decoding
+from capfilt.models.sampling import Decoding, sample, uniforms
 
 VISION = {
     "hidden_size": 32,
@@ -144,6 +146,71 @@ def test_positions_are_interpolated_for_other_sizes() -> None:
     with torch.no_grad():
         states = theirs.vision_model(larger, interpolate_pos_encoding=True).last_hidden_state
         assert (model.see(larger) - states).abs().max() < 1e-4
+
+
+def talkative(pixels: torch.Tensor) -> tuple[Any, MED, list[Any]]:
+    """A captioner of either kind whose captions end early, late or never, and what ours sees in the pixels."""
+    theirs = make("BlipForConditionalGeneration")
+    theirs.config.text_config.bos_token_id = 118
+    with torch.no_grad():
+        theirs.text_decoder.cls.predictions.bias[3] += 4.0
+    model = ours(theirs, "captioning")
+    with torch.no_grad():
+        return theirs, model, model.text.look(model.see(pixels))
+
+
+SEARCHES = [
+    Search(beams=3, max_tokens=12, min_tokens=1),
+    Search(beams=3, max_tokens=17, min_tokens=4, repetition_penalty=1.1),  # "a picture of" + 5 to 20, as published
+    Search(beams=4, max_tokens=12, min_tokens=3, length_penalty=0.3, early_stopping=True),
+    Search(beams=2, max_tokens=9, min_tokens=9, length_penalty=2.0),
+]
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: f"{search.beams} beams")
+@pytest.mark.parametrize("size", [32, 48])
+def test_beam_search_finds_what_it_finds_in_transformers(search: Search, size: int) -> None:
+    pixels = torch.randn(6, 3, size, size, generator=torch.Generator().manual_seed(8))
+    theirs, model, image = talkative(pixels)
+    prompt = [118, 7, 9, 11]
+    with torch.no_grad():
+        expected = theirs.generate(
+            pixels,
+            input_ids=torch.tensor([[*prompt, 3]]).expand(6, -1),
+            interpolate_pos_encoding=True,
+            num_beams=search.beams,
+            num_return_sequences=search.beams,
+            max_length=len(prompt) + search.max_tokens,
+            min_length=len(prompt) + search.min_tokens - 1,  # it counts without the [SEP] that it puts off
+            length_penalty=search.length_penalty,
+            repetition_penalty=search.repetition_penalty,
+            early_stopping=search.early_stopping,
+        )[:, len(prompt) :].view(6, search.beams, -1)
+        after = ((expected == 3).cumsum(2) > 1) & (expected == 3)  # it fills up with [SEP], as 0 is false
+        expected = expected.masked_fill(after, 0)
+        ids, logprob = beam_search(model, image, prompt, 3, search)
+        assert torch.equal(ids[:, :, : expected.shape[2]], expected)
+        assert not ids[:, :, expected.shape[2] :].any()
+        for row, beam in ((0, 0), (5, search.beams - 1)):
+            text = ids[row, beam][: int((ids[row, beam] != 0).sum())]
+            one = [KeysValues(kv.keys[row : row + 1], kv.values[row : row + 1]) for kv in image]
+            logits = model.predict(torch.cat((torch.tensor(prompt), text))[None], one)[0, len(prompt) - 1 : -1]
+            slow = logits.log_softmax(-1).gather(1, text[:, None]).sum()
+            assert float(logprob[row, beam]) == pytest.approx(float(slow), abs=1e-3)
+    lengths = (ids != 0).sum(2)
+    assert len(lengths.unique()) > 1 or search.min_tokens == search.max_tokens  # or ends would prove nothing
+
+
+def test_greedy_captions_are_those_of_transformers() -> None:
+    pixels = torch.randn(5, 3, 48, 48, generator=torch.Generator().manual_seed(9))
+    theirs, model, image = talkative(pixels)
+    with torch.no_grad():
+        start = torch.tensor([[118, 7, 3]]).expand(5, -1)
+        expected = theirs.generate(pixels, input_ids=start, interpolate_pos_encoding=True, max_new_tokens=14)[:, 2:]
+        decoding = Decoding(top_p=1e-6, max_tokens=14, min_tokens=0)
+        ids, _ = sample(model, image, [118, 7], 3, uniforms(range(5), 14), decoding)
+    assert torch.equal(ids[:, : expected.shape[1]], expected)
+    assert not ids[:, expected.shape[1] :].any()
 
 
 def saved(kind: str, folder: Path) -> Any:

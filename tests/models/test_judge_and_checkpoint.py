@@ -58,7 +58,7 @@ def test_wrong_role_missing_and_broken_checkpoints_are_named(med: MED, tokenizer
     assert registry.check(str(folder), "filter") == registry.load_judge(str(folder)).digest
     with pytest.raises(ModelError, match=r"only-filter.*trained as filter, not as captioner"):
         registry.load_captioner(str(folder))
-    with pytest.raises(ModelError, match="'nobody' is neither one of"):
+    with pytest.raises(ModelError, match="'nobody' is neither a directory"):
         registry.load_judge("nobody")
     (folder / "model.safetensors").write_bytes(b"not tensors at all")
     with pytest.raises(ModelError, match="only-filter"):

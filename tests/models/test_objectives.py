@@ -4,10 +4,6 @@ import math
 
 import torch
 
-from capfilt.models.med.model import MED
-from capfilt.models.tokenizer import Tokenizer
-from capfilt.models.training.loop import Schedule, train
-from capfilt.models.training.med_task import Batch, MEDTask, Weights
 from capfilt.models.training.objectives import contrastive, exchange, hard_negatives, language, matching
 
 
@@ -16,10 +12,10 @@ def unit(rows: int, width: int, seed: int) -> torch.Tensor:
 
 
 def test_contrastive() -> None:
-    image, text, temperature = unit(5, 8, 0), unit(5, 8, 1), torch.tensor(0.07)
+    similarity = unit(5, 8, 0) @ unit(5, 8, 1).T / 0.07
     same = torch.eye(5, dtype=torch.bool)
     same[1, 3] = same[3, 1] = True  # pictures 1 and 3 have the same text
-    loss, similarity = contrastive(image, text, temperature, same)
+    loss = contrastive(similarity, similarity.T, same, same)
     slow = 0.0
     for scores in (similarity, similarity.T):
         for row in range(5):
@@ -66,17 +62,34 @@ def test_hard_negatives_survive_underflow_and_a_batch_without_any() -> None:
     assert texts.tolist() == [0, 1, 2]
 
 
-def test_a_few_steps_learn_a_handful_of_pairs(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
-    import copy
+def test_contrastive_with_smoothing() -> None:
+    by_image, by_text = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)).unbind()
+    same = torch.eye(4, dtype=torch.bool)[1:]
+    slow = 0.0
+    for scores in (by_image, by_text):
+        for row in range(3):
+            log = scores[row].log_softmax(0)
+            slow -= 0.9 * float(log[row + 1]) + 0.1 * float(log.mean())
+    assert abs(float(contrastive(by_image, by_text, same, same, smoothing=0.1)) - slow / 6) < 1e-5
 
-    model = copy.deepcopy(med)
-    texts = ["a red circle", "two blue squares", "the cat sat", "one green star"]
-    batch = Batch(images[:4], texts, [["on a mat"]] * 4)
-    logs = []
-    task = MEDTask(model, tokenizer, Weights(words=1.0))
-    train(task, iter([batch] * 60), Schedule(steps=60, rate=1e-3, log_every=20), logs.append, lambda _: None)
-    assert [p.step for p in logs] == [20, 40, 60]
-    assert all(logs[-1].losses[name] < logs[0].losses[name] for name in ("itc", "itm", "lm", "words"))
+
+def test_language_leaves_out_the_prompt() -> None:
+    logits = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([[1, 2, 3, 4, 5], [1, 2, 3, 6, 0]])
+    terms = []
+    for row, step in ((0, 2), (0, 3), (1, 2)):  # the prompt is [1, 2, 3]
+        log = logits[row, step].log_softmax(-1)
+        terms.append(-0.9 * float(log[ids[row, step + 1]]) - 0.1 * float(log.mean()))
+    assert abs(float(language(logits, ids, prompt=3)) - sum(terms) / 3) < 1e-5
+    assert abs(float(language(logits, ids, prompt=3, count=torch.tensor(6.0))) - sum(terms) / 6) < 1e-5
+
+
+def test_two_sides_of_similarity_draw_from_their_own() -> None:
+    by_text = torch.zeros(4, 4)
+    by_text[1, 3] = 20.0
+    same = torch.eye(4, dtype=torch.bool)
+    drawn = [hard_negatives(torch.zeros(4, 4), same, torch.Generator().manual_seed(k), by_text)[1] for k in range(50)]
+    assert (torch.stack(drawn)[:, 1] == 3).float().mean() > 0.95
 
 
 def test_exchange_takes_rivals_only_and_leaves_the_ends() -> None:

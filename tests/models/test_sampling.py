@@ -25,6 +25,23 @@ def test_nucleus_of_almost_no_mass_is_greedy() -> None:
     assert torch.equal(nucleus(logits, uniforms([1], 50)[0], 1e-6), logits.argmax(-1))
 
 
+@pytest.mark.parametrize("top_p", [1e-6, 0.5, 0.9, 0.999, 1.0])
+def test_the_likeliest_tokens_suffice_or_the_whole_vocabulary_is_read(top_p: float) -> None:
+    """Rows from one sure token to all tokens alike, in one batch: what a sort of everything draws."""
+    rows = torch.randn(40, 3000, generator=torch.Generator().manual_seed(1))
+    logits = rows * torch.logspace(1.5, -3, 40)[:, None]
+    draws = uniforms([3], 40)[0]
+    mass, tokens = logits.softmax(-1).sort(-1, descending=True)
+    slow = []
+    for row in range(40):
+        upto = mass[row].cumsum(0)
+        size = int((upto - mass[row] < top_p).sum())
+        place = torch.searchsorted(upto[:size].contiguous(), draws[row] * upto[size - 1], right=True)
+        slow.append(int(tokens[row, min(int(place), size - 1)]))
+    assert nucleus(logits, draws, top_p).tolist() == slow
+    assert len(set(slow)) > 20
+
+
 def test_nucleus_of_all_mass_never_leaves_the_vocabulary() -> None:
     draws = torch.tensor([0.0, 0.5, 1 - 2**-24])
     tokens = nucleus(torch.zeros(3, 5), draws, 1.0)
@@ -38,7 +55,7 @@ def test_a_stream_is_its_seed_s_alone() -> None:
     assert not torch.equal(together[0], together[1])
 
 
-@pytest.mark.parametrize("n", [1, 4])
+@pytest.mark.parametrize("n", [1, 4, 10])
 def test_same_caption_in_any_company(med: MED, tokenizer: Tokenizer, images: torch.Tensor, n: int) -> None:
     captioner = MedCaptioner("test", "0", med, tokenizer)
     seeds = [[1000 * image + k for k in range(n)] for image in range(len(images))]

@@ -1,4 +1,4 @@
-"""Judges: an image and its texts in, a score a text out."""
+"""The two encoders of BLIP and of our own MED as a judge."""
 
 from typing import Literal
 

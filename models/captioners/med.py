@@ -1,4 +1,4 @@
-"""Captioners: images in, captions out."""
+"""BLIP and our own MED as captioners: the image-grounded decoder."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 from capfilt.models.med.model import MED
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.preprocess import normalise
-from capfilt.models.protocols import Caption
+from capfilt.models.protocols import Caption, Pictures
 from capfilt.models.sampling import Decoding, sample, uniforms
 from capfilt.models.tokenizer import SEP, Tokenizer
 
@@ -22,8 +22,9 @@ class MedCaptioner:
         self.tokenizer = tokenizer
 
     @torch.inference_mode()
-    def caption(self, images: Tensor, seeds: list[list[int]], prompt: str, decoding: Decoding) -> list[list[Caption]]:
+    def caption(self, images: Pictures, seeds: list[list[int]], prompt: str, decoding: Decoding) -> list[list[Caption]]:
         """As many captions of each image as it has seeds (the same number for all)."""
+        assert isinstance(images, Tensor)
         weight = self.model.vision.norm.weight
         n = len(seeds[0]) if seeds else 0
         if n == 0:
@@ -32,6 +33,8 @@ class MedCaptioner:
         draws = uniforms([seed for row in seeds for seed in row], decoding.max_tokens).to(weight.device)
         start, stop = self.tokenizer.prompt(prompt), self.tokenizer.ids[SEP]
         ids, logprob = sample(self.model, self.model.text.look(states), start, stop, draws, decoding)
-        texts = [self.tokenizer.decode(row) for row in ids.tolist()]
-        captions = [Caption(text, value) for text, value in zip(texts, logprob.tolist(), strict=True)]
+        captions = [
+            Caption(self.tokenizer.decode(row), value, () if stop in row else ("cut",))
+            for row, value in zip(ids.tolist(), logprob.tolist(), strict=True)
+        ]
         return [captions[first : first + n] for first in range(0, len(captions), n)]

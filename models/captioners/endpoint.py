@@ -1,0 +1,69 @@
+"""A model behind a server as a captioner.
+
+Every caption is a question of its own, with its own seed, so that a server that honours `seed` gives one caption one
+random stream; none promises the same text in other company, and none is promised here. `min_tokens` is not sent: the
+protocol has no such word.
+"""
+
+import base64
+import io
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from capfilt.models.endpoint import Answer, Client, digest_of
+from capfilt.models.pixels import PixelSpec
+from capfilt.models.placement import Placement
+from capfilt.models.protocols import Caption, Pictures
+from capfilt.models.sampling import Decoding
+
+QUALITY = 90
+"""Of the JPEG that a picture travels as."""
+
+
+class EndpointCaptioner:
+    """Asks an OpenAI-compatible server; pictures are scaled down to `Placement.max_side` before they travel."""
+
+    def __init__(self, url: str, placement: Placement) -> None:
+        self.client = Client(url, placement.endpoint)
+        self.name = self.client.model()
+        self.digest = digest_of(self.name)
+        self.pixels = PixelSpec(placement.max_side, "fit")
+
+    def caption(self, images: Pictures, seeds: list[list[int]], prompt: str, decoding: Decoding) -> list[list[Caption]]:
+        """As many captions of each image as it has seeds; a question that the server refuses gives an empty one.
+
+        Raises:
+            EndpointFailed: no answer to a question after all tries.
+        """
+        bodies = []
+        for image, own in zip(images, seeds, strict=True):
+            content = _content(image, prompt)
+            bodies += [self._body(content, seed, decoding) for seed in own]
+        answers = iter(self.client.ask(bodies))
+        return [[_caption(next(answers)) for _ in own] for own in seeds]
+
+    def _body(self, content: list[dict[str, Any]], seed: int, decoding: Decoding) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self.name,
+            "messages": [{"role": "user", "content": content}],
+            "max_tokens": decoding.max_tokens,
+            "temperature": decoding.temperature,
+            "top_p": decoding.top_p,
+            "seed": seed & 0x7FFFFFFF,  # all that every server takes
+        }
+        return body | ({"logprobs": True} if self.client.settings.logprobs else {})
+
+
+def _content(image: Tensor, prompt: str) -> list[dict[str, Any]]:
+    file = io.BytesIO()
+    Image.fromarray(image.numpy()).save(file, "JPEG", quality=QUALITY)
+    data = base64.b64encode(file.getvalue()).decode()
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}}
+    return [picture, *([{"type": "text", "text": prompt}] if prompt else [])]
+
+
+def _caption(answer: Answer) -> Caption:
+    flags = {"refused": ("refused",), "length": ("cut",)}.get(answer.end, ())
+    return Caption(answer.text.strip(), answer.logprob, flags)

@@ -1,0 +1,130 @@
+"""Any image-to-text model of `transformers` as a captioner: BLIP-2, InstructBLIP, LLaVA, Qwen-VL, ...
+
+The processor saved beside the weights makes their inputs. `generate` runs the model, but it does not draw: tokens come
+from this project's own nucleus, row by row from the row's own random stream, so that one caption has one stream here
+as well. What a model's own generation settings say of penalties and temperatures is set aside; the recipe decides.
+
+Dimensions: B images, n captions an image, R = B * n rows, T tokens, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from PIL import Image
+from torch import Tensor
+
+from capfilt.models.find import Found
+from capfilt.models.placement import Placement
+from capfilt.models.pretrained import read_model, read_words
+from capfilt.models.protocols import Caption, Pictures
+from capfilt.models.sampling import Decoding, nucleus, uniforms
+
+
+class VlmCaptioner:
+    """A model of `transformers` that reads a picture and goes on with text."""
+
+    def __init__(self, found: Found, digest: str, placement: Placement) -> None:
+        self.name = Path(found.name).name
+        self.digest = digest
+        self.pixels = found.pixels
+        self.processor = read_words("AutoProcessor", found.folder)
+        self.processor.tokenizer.padding_side = "left"  # what is written follows the prompt without a gap
+        self.model = read_model("AutoModelForImageTextToText", found.folder, *placement.resolve())
+        own = getattr(self.processor, "chat_template", None) or ""
+        self.template = {"": own, "none": ""}.get(placement.template, placement.template)
+        self.stops = _take_over(self.model, self.processor)
+
+    @torch.inference_mode()
+    def caption(self, images: Pictures, seeds: list[list[int]], prompt: str, decoding: Decoding) -> list[list[Caption]]:
+        """As many captions of each image as it has seeds (the same number for all)."""
+        n = len(seeds[0]) if seeds else 0
+        if n == 0:
+            return [[] for _ in seeds]
+        draws = uniforms([seed for row in seeds for seed in row], decoding.max_tokens).to(self.model.device)
+        streams = Streams(draws, self.stops, decoding)
+        self.model.generate(
+            **self._inputs(images, prompt),
+            do_sample=True,
+            num_return_sequences=n,
+            max_new_tokens=decoding.max_tokens,
+            logits_processor=transformers.LogitsProcessorList([streams]),
+        )
+        captions = [self._caption(ids, logprob) for ids, logprob in streams.drawn()]
+        return [captions[first : first + n] for first in range(0, len(captions), n)]
+
+    def _inputs(self, images: Pictures, prompt: str) -> Any:
+        # As pictures of Pillow: of an array, a processor has to guess which axis is the colour.
+        pictures: list[Any] = [Image.fromarray(image.numpy()) for image in images]
+        text = prompt
+        if self.template:
+            words = [{"type": "text", "text": prompt}] if prompt else []
+            turns = [{"role": "user", "content": [{"type": "image"}, *words]}]
+            text = self.processor.apply_chat_template(turns, chat_template=self.template, add_generation_prompt=True)
+            pictures = [[picture] for picture in pictures]  # the pictures of each conversation
+        inputs = self.processor(images=pictures, text=[text] * len(pictures), return_tensors="pt", padding=True)
+        return inputs.to(self.model.device, dtype=self.model.dtype)
+
+    def _caption(self, ids: list[int], logprob: float) -> Caption:
+        ended = any(token in self.stops for token in ids)
+        words = [token for token in ids if token not in self.stops]
+        text = self.processor.tokenizer.decode(words, skip_special_tokens=True)
+        return Caption(text.strip(), logprob, () if ended else ("cut",))
+
+
+class Streams(transformers.LogitsProcessor):
+    """Draws the next token of every row and leaves `generate` no other choice.
+
+    Args:
+        draws: float [R, T], uniform in [0, 1): a row is the random stream of a caption.
+        stops: ids that end a caption.
+    """
+
+    def __init__(self, draws: Tensor, stops: Sequence[int], decoding: Decoding) -> None:
+        self.draws = draws
+        self.stops = torch.tensor(stops, device=draws.device)
+        self.decoding = decoding
+        self.ids: list[Tensor] = []
+        self.logprob = torch.zeros(len(draws), device=draws.device)
+        self.going = torch.ones(len(draws), dtype=torch.bool, device=draws.device)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """scores: the model's own logits [R, V] -> 0 for the token drawn, -inf for all others."""
+        step, logits = len(self.ids), scores.float()
+        own = logits.log_softmax(-1)
+        if step + 1 < self.decoding.min_tokens:
+            logits = logits.index_fill(-1, self.stops, float("-inf"))
+        choice = nucleus(logits / self.decoding.temperature, self.draws[:, step], self.decoding.top_p)
+        self.logprob += torch.where(self.going, own.gather(-1, choice[:, None])[:, 0], 0.0)
+        self.ids.append(torch.where(self.going, choice, -1))
+        self.going = self.going & ~torch.isin(choice, self.stops)
+        return torch.full_like(scores, float("-inf")).scatter(-1, choice[:, None], 0.0)
+
+    def drawn(self) -> list[tuple[list[int], float]]:
+        """Of every row the ids up to the stop, and the log-probability under the model itself."""
+        rows = torch.stack(self.ids, dim=1).tolist()
+        return [
+            ([token for token in row if token >= 0], logprob)
+            for row, logprob in zip(rows, self.logprob.tolist(), strict=True)
+        ]
+
+
+def _take_over(model: Any, processor: Any) -> list[int]:
+    """Set the model's own settings of generation aside, all but its special tokens; the ids that end a caption."""
+    inner: Any = getattr(model, "language_model", None)  # of BLIP-2 it is this one that generates
+    parts = [part for part in (inner, model) if hasattr(part, "generation_config")]
+
+    def own(name: str) -> list[Any]:
+        return [value for part in parts if (value := getattr(part.generation_config, name, None)) is not None]
+
+    ends = [processor.tokenizer.eos_token_id, *own("eos_token_id")]
+    flat = [token for end in ends for token in (end if isinstance(end, list) else [end])]
+    stops = sorted({int(token) for token in flat if token is not None})
+    ids = {name: next(iter(own(name)), None) for name in ("bos_token_id", "decoder_start_token_id")}
+    pad = next(iter([*own("pad_token_id"), processor.tokenizer.pad_token_id, stops[0]]))
+    library: Any = transformers
+    for part in parts:
+        part.generation_config = library.GenerationConfig(**ids, eos_token_id=stops, pad_token_id=pad)
+    return stops

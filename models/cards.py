@@ -1,0 +1,75 @@
+"""The models that are known by name: what `capfilt models` tells. Any other one works by its directory or address.
+
+Sizes are counted on the classes that load them, but for LLaVA's and Qwen's, which their pages tell. Licences are those
+of the pages; read them before you use a model, for they change, and some forbid uses.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """What `capfilt models` says of a model."""
+
+    name: str
+    role: Literal["captioner", "filter"]
+    parameters: str
+    licence: str
+    prompt: str = ""  # what its captions start from: words, or a question to a chat model
+    columns: tuple[str, ...] = ()  # the scores it gives
+    ships: bool = False  # else it is fetched from the hub
+
+    @property
+    def source(self) -> str:
+        """Where it comes from."""
+        return "here" if self.ships else "hub"
+
+
+def _captioner(name: str, parameters: str, licence: str, prompt: str) -> ModelCard:
+    return ModelCard(name=name, role="captioner", parameters=parameters, licence=licence, prompt=prompt)
+
+
+def _judge(name: str, parameters: str, licence: str, columns: tuple[str, ...]) -> ModelCard:
+    return ModelCard(name=name, role="filter", parameters=parameters, licence=licence, columns=columns)
+
+
+_PICTURE: Final = "a picture of"
+_QUESTION: Final = "(a question)"
+_ITM: Final = ("itm", "itc")
+
+_CARDS: Final = (
+    ModelCard(
+        name="demo-captioner",
+        role="captioner",
+        parameters="2.0M",
+        licence="Apache-2.0",
+        ships=True,
+    ),
+    _captioner("Salesforce/blip-image-captioning-base", "224M", "BSD-3", _PICTURE),
+    _captioner("Salesforce/blip-image-captioning-large", "446M", "BSD-3", _PICTURE),
+    _captioner("Salesforce/blip2-opt-2.7b", "3.7B", "MIT", ""),
+    _captioner("llava-hf/llava-1.5-7b-hf", "7.1B", "Llama 2", _QUESTION),
+    _captioner("Qwen/Qwen2-VL-2B-Instruct", "2.2B", "Apache-2.0", _QUESTION),
+    _captioner("Qwen/Qwen2-VL-7B-Instruct", "8.3B", "Apache-2.0", _QUESTION),
+    ModelCard(
+        name="demo-filter",
+        role="filter",
+        parameters="2.0M",
+        licence="Apache-2.0",
+        columns=_ITM,
+        ships=True,
+    ),
+    _judge("Salesforce/blip-itm-base-coco", "224M", "BSD-3", _ITM),
+    _judge("Salesforce/blip-itm-base-flickr", "224M", "BSD-3", _ITM),
+    _judge("Salesforce/blip-itm-large-coco", "446M", "BSD-3", _ITM),
+    _judge("Salesforce/blip-itm-large-flickr", "446M", "BSD-3", _ITM),
+    _judge("Salesforce/blip2-itm-vit-g", "1.2B", "MIT", _ITM),
+    _judge("open_clip:ViT-B-32:openai", "151M", "MIT", ("clip",)),
+    _judge("open_clip:ViT-L-14:openai", "428M", "MIT", ("clip",)),
+    _judge("open_clip:ViT-L-14:datacomp_xl_s13b_b90k", "428M", "MIT", ("clip",)),
+    _judge("open_clip:RN50x64:openai", "623M", "MIT", ("clip",)),
+    _judge("open_clip:ViT-B-16-SigLIP:webli", "203M", "Apache-2.0", ("clip",)),
+)
+
+CARDS: Final = {card.name: card for card in _CARDS}

@@ -1,0 +1,53 @@
+"""CLIP and SigLIP as `transformers` saves them, as a judge."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from capfilt.models.find import Found
+from capfilt.models.image_processor import read_image_processor
+from capfilt.models.judges.pairs import flatten, fold, owners
+from capfilt.models.placement import Placement
+from capfilt.models.preprocess import normalise
+from capfilt.models.pretrained import read_model, read_words
+
+
+class DualJudge:
+    """`clip` = the cosine of the image's and the text's feature, -1..1."""
+
+    def __init__(self, found: Found, digest: str, placement: Placement) -> None:
+        self.name = Path(found.name).name
+        self.digest = digest
+        self.pixels = found.pixels
+        self.columns: tuple[str, ...] = ("clip",)
+        self.device, self.dtype = placement.resolve()
+        settings = read_image_processor(found.folder)
+        self.mean, self.std = settings["image_mean"], settings["image_std"]
+        self.tokenizer = read_words("AutoTokenizer", found.folder)
+        self.model = read_model("AutoModel", found.folder, self.device, self.dtype)
+
+    @torch.inference_mode()
+    def score(self, images: Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:
+        """Cosines of every text of every image; an image goes through its tower once, and so does a text."""
+        flat, places = flatten(texts)
+        if not flat:
+            return {column: [[] for _ in texts] for column in self.columns}
+        seen = normalise(images.to(self.device), self.dtype, self.mean, self.std)
+        image = F.normalize(self.model.get_image_features(pixel_values=seen).pooler_output.float(), dim=-1)
+        text = F.normalize(self._text(flat).float(), dim=-1)
+        cosines = (image[owners(texts)] * text[places]).sum(-1)
+        return {column: fold(cosines, texts) for column in self.columns}
+
+    def _text(self, texts: list[str]) -> Tensor:
+        """Features [M, E] of texts."""
+        length = self.model.config.text_config.max_position_embeddings
+        # SigLIP was trained on texts padded to its full length, and sees the padding.
+        padding = "max_length" if self.model.config.model_type == "siglip" else True
+        words = self.tokenizer(texts, padding=padding, truncation=True, max_length=length, return_tensors="pt")
+        asked = {name: words[name].to(self.device) for name in ("input_ids", "attention_mask") if name in words}
+        if self.model.config.model_type == "siglip":
+            asked.pop("attention_mask", None)
+        features: Tensor = self.model.get_text_features(**asked).pooler_output
+        return features

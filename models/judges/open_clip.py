@@ -1,0 +1,91 @@
+"""Any model of open_clip as a judge: CLIP from ViT-B/32 to ViT-L/14 and beyond, SigLIP, ...
+
+Dimensions: B images, M texts, T tokens, D width, E width of the features.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from capfilt.errors import ModelError
+from capfilt.models.find import Found
+from capfilt.models.judges.pairs import flatten, fold, owners
+from capfilt.models.open_clip_source import OpenClipSource
+from capfilt.models.placement import Placement
+from capfilt.models.preprocess import normalise
+
+TEXTS_AT_ONCE = 512
+"""Texts that go through the text tower together; more of them only cost memory."""
+
+
+class OpenClipJudge:
+    """`clip` = the cosine of the two features, -1..1: no scale, no sigmoid, so models of one kind can be compared."""
+
+    def __init__(self, found: Found, digest: str, placement: Placement) -> None:
+        assert found.open_clip
+        self.source = found.open_clip
+        self.name = Path(found.name).name
+        self.digest = digest
+        self.pixels = self.source.pixels
+        self.columns: tuple[str, ...] = ("clip",)
+        self.device, self.dtype = placement.resolve()
+        try:
+            self.model = _load(self.source).to(self.device, self.dtype).eval()
+            self.tokenizer = _tokenizer(self.source)
+        except Exception as error:  # torch, timm, transformers and the file system; the message must be one line
+            raise ModelError(f"model {found.name!r}: {type(error).__name__}: {error}".splitlines()[0]) from error
+
+    @torch.inference_mode()
+    def score(self, images: Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:
+        """Cosines of every text of every image; an image goes through its tower once, and so does a text."""
+        flat, places = flatten(texts)
+        if not flat:
+            return {column: [[] for _ in texts] for column in self.columns}
+        seen = normalise(images.to(self.device), self.dtype, self.source.mean, self.source.std)
+        image = F.normalize(self.model.encode_image(seen).float(), dim=-1)
+        parts = [self._text(flat[start : start + TEXTS_AT_ONCE]) for start in range(0, len(flat), TEXTS_AT_ONCE)]
+        text = F.normalize(torch.cat(parts).float(), dim=-1)
+        cosines = (image[owners(texts)] * text[places]).sum(-1)
+        return {column: fold(cosines, texts) for column in self.columns}
+
+    def _text(self, texts: list[str]) -> Tensor:
+        """Features [M, E] of texts."""
+        ids = self.tokenizer(texts).to(self.device)
+        if type(self.model) is open_clip.CLIP and self.model.text_pool_type == "argmax":
+            return self._short_text(ids)
+        features: Tensor = self.model.encode_text(ids)
+        return features
+
+    def _short_text(self, ids: Tensor) -> Tensor:
+        """`encode_text` without the padding: in a causal tower no token sees what follows it, and the last counts."""
+        model, end = self.model, ids.argmax(-1)
+        length = int(end.max()) + 1
+        x = model.token_embedding(ids[:, :length]) + model.positional_embedding[:length]
+        x = model.ln_final(model.transformer(x.to(self.dtype), attn_mask=model.attn_mask[:length, :length]))
+        pooled = x[torch.arange(len(x), device=x.device), end]
+        projection = model.text_projection
+        features: Tensor = projection(pooled) if callable(projection) else pooled @ projection
+        return features
+
+
+def _load(source: OpenClipSource) -> Any:
+    if source.model.startswith("local-dir:"):
+        return open_clip.create_model(source.model)
+    gelu = {"force_quick_gelu": True} if source.quick_gelu else {}
+    return open_clip.create_model(source.model, pretrained=str(source.weights), **gelu)
+
+
+def _tokenizer(source: OpenClipSource) -> Any:
+    if source.tokenizer is None or source.model.startswith("local-dir:"):
+        return open_clip.get_tokenizer(source.model)
+    text = open_clip.get_model_config(source.model)["text_cfg"]
+    return open_clip.tokenizer.HFTokenizer(
+        str(source.tokenizer),
+        context_length=text.get("context_length", 77),
+        tokenizer_mode=text.get("tokenizer_mode"),
+        **text.get("tokenizer_kwargs", {}),
+    )

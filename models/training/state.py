@@ -1,0 +1,33 @@
+"""The state of a training as a file: whole or not there, and safe to open."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from capfilt.errors import ModelError
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a state so that a kill at any moment leaves the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}")
+    with draft.open("wb") as stream:
+        torch.save(state, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(path)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a state, on the CPU. Tensors, numbers and strings only: nothing in the file can run.
+
+    Raises:
+        ModelError: the file is not a state.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds
+        raise ModelError(f"{path}: not a state of a training ({str(error).splitlines()[0]})") from error
+    return state

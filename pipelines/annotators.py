@@ -1,0 +1,75 @@
+"""The models of a recipe: checked before a run, asked for their pixels, loaded."""
+
+from typing import TYPE_CHECKING
+
+from capfilt.config import Recipe
+from capfilt.models import plugin, registry
+from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.caption import decoding
+
+if TYPE_CHECKING:
+    from capfilt.models.protocols import Captioner, Judge
+
+
+def placement(recipe: Recipe) -> registry.Placement:
+    """Where and how the recipe's models run."""
+    return registry.Placement(
+        device=recipe.engine.device,
+        dtype=recipe.engine.dtype,
+        token=recipe.score.token,
+        max_side=recipe.caption.max_side,
+        template=recipe.caption.template,
+        endpoint=registry.Endpoint(**recipe.endpoint.model_dump()),
+    )
+
+
+def check_models(recipe: Recipe) -> dict[str, str]:
+    """Digest of every model a recipe names, by role and name. Loads none; a server is asked what it serves.
+
+    Raises:
+        ModelError: one that is missing, broken or of the wrong role.
+        ConfigError: two judges that would write the same column.
+    """
+    place = placement(recipe)
+    registry.check_columns(recipe.score.judges)
+    digests = {f"filter {name}": registry.check(name, "filter", place) for name in recipe.score.judges}
+    if recipe.caption.n:
+        writer = recipe.caption.captioner
+        digests[f"captioner {writer}"] = registry.check(writer, "captioner", place)
+    return digests
+
+
+def pixels(recipe: Recipe) -> list[PixelSpec]:
+    """The pixels the recipe's models want, each kind once."""
+    place = placement(recipe)
+    writers = [recipe.caption.captioner] if recipe.caption.n else []
+    specs = [registry.pixels(name, "captioner", place) for name in writers]
+    specs += [registry.pixels(name, "filter", place) for name in recipe.score.judges]
+    return list(dict.fromkeys(specs))
+
+
+def load_captioner(recipe: Recipe) -> "Captioner | None":
+    """The recipe's captioner, after it has shown on two plain pictures that it captions; None if it is to write none.
+
+    A class of a person's own is not asked to show it: what else its `caption` does is not known.
+
+    Raises:
+        ModelError: it cannot be loaded, or says one word over and over.
+    """
+    if recipe.caption.n == 0:
+        return None
+    from capfilt.models.probe import probe
+
+    captioner = registry.load_captioner(recipe.caption.captioner, placement(recipe))
+    if not plugin.is_plugin(recipe.caption.captioner):
+        probe(captioner, recipe.caption.prompt, decoding(recipe.caption))
+    return captioner
+
+
+def load_judges(recipe: Recipe) -> "list[Judge]":
+    """The recipe's judges, in its order.
+
+    Raises:
+        ModelError: one that cannot be loaded.
+    """
+    return [registry.load_judge(name, placement(recipe)) for name in recipe.score.judges]

@@ -1,0 +1,78 @@
+"""What is plainly wrong with a caption, by rule, and the little that is tidied. A flag is a fact, like a score.
+
+What flags mean is decided later: `select.flags` names those that rule a text out.
+
+| flag | the caption |
+|---|---|
+| `empty` | has nothing to read |
+| `repetition` | says up to eight words, or one character, several times in a row |
+| `same_word` | is one word, twice or more |
+| `too_short` | has fewer than three words and fewer than ten letters |
+| `no_letters` | has no letter of any writing |
+| `unprintable` | holds control characters, or what a broken encoding leaves |
+| `duplicate` | says what an earlier text of the image says, but for case and punctuation |
+| `cut` | ended for lack of room (`caption.max_tokens`); the captioner tells |
+| `refused` | was refused by the server; the captioner tells |
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Final
+
+_LONGEST_UNIT: Final = 8  # words
+_RUN: Final = re.compile(r"([^\W\d_])\1{5,}|([^\s\w])\2{9,}")
+_JOINERS: Final = "\u200c\u200d"  # parts of words in Persian and Hindi, and of some emoji
+_EDGES: Final = re.compile(r"^[\s:,.;-]+")
+
+
+def tidy(text: str, prompt: str) -> str:
+    """The caption in one line, without the prompt if the model began by repeating it."""
+    line = " ".join(text.split())
+    begun = " ".join(prompt.split())
+    if begun and line.casefold().startswith(begun.casefold()):
+        rest = _EDGES.sub("", line[len(begun) :])
+        # Half a word is not a repeated prompt: "a pictureframe" after "a picture".
+        line = rest if not line[len(begun) : len(begun) + 1].isalnum() else line
+    return line
+
+
+def flags(text: str) -> list[str]:
+    """The flags of a caption that can be seen from its text alone."""
+    words = text.casefold().split()
+    if not any(_is_visible(character) for character in text):
+        return ["empty"]
+    found = {
+        "repetition": _repeats(words) or bool(_RUN.search(text)),
+        "same_word": len(words) > 1 and len(set(words)) == 1,
+        "too_short": sum(map(_is_word, words)) < 3 and sum(map(str.isalpha, text)) < 10,
+        "no_letters": not any(map(str.isalpha, text)),
+        "unprintable": any(map(_is_broken, text)),
+    }
+    return [name for name, applies in found.items() if applies]
+
+
+def says(text: str) -> str:
+    """What two texts have in common that say the same."""
+    return " ".join(re.findall(r"\w+", text.casefold())) or text
+
+
+def _repeats(words: Sequence[str]) -> bool:
+    """Three times in a row the same one to eight words."""
+    return any(
+        words[start : start + width] == words[start + width : start + 2 * width] == words[start + 2 * width : end]
+        for width in range(1, _LONGEST_UNIT + 1)
+        for start, end in zip(range(len(words)), range(3 * width, len(words) + 1), strict=False)
+    )
+
+
+def _is_word(word: str) -> bool:
+    return any(map(str.isalnum, word))
+
+
+def _is_visible(character: str) -> bool:
+    return unicodedata.category(character)[0] not in "CZ"
+
+
+def _is_broken(character: str) -> bool:
+    return character == "\ufffd" or (unicodedata.category(character)[0] == "C" and character not in _JOINERS)

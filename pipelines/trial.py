@@ -1,0 +1,72 @@
+"""Captioner and judges on a few files, through the same stages as in a run, but without Ray and without a folder."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from capfilt.config import Recipe
+from capfilt.errors import InputError
+from capfilt.pipelines import annotators
+from capfilt.pipelines.caption import CANDIDATES, caption
+from capfilt.pipelines.decode import decode
+from capfilt.pipelines.micro import MicroBatches
+from capfilt.pipelines.score import columns_of, score
+from capfilt.schema import ROWS
+
+
+def caption_files(paths: Sequence[Path], recipe: Recipe) -> list[list[dict[str, Any]]]:
+    """The captions of each picture, as candidates (`schema.CANDIDATE`).
+
+    Raises:
+        InputError: a file that is not there or is no picture, or a picture that the captioner cannot take.
+        ModelError: see `annotators.check_models` and `annotators.load_captioner`.
+    """
+    rows = _read(paths, (), recipe)
+    captioner = annotators.load_captioner(recipe)
+    captioned = caption(rows, captioner, recipe.caption, MicroBatches(recipe.engine.batch))
+    _check(captioned)
+    found: list[list[dict[str, Any]]] = captioned[CANDIDATES].to_pylist()
+    return found
+
+
+def score_texts(path: Path, texts: Sequence[str], recipe: Recipe) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
+    """The judges' columns, and the texts as candidates with a score in each.
+
+    Raises:
+        InputError: a file that is not there or is no picture, or a picture that a judge cannot take.
+        ModelError, ConfigError: see `annotators.check_models`.
+    """
+    rows = caption(_read([path], texts, recipe), None, recipe.caption)
+    judges = annotators.load_judges(recipe)
+    scored = score(rows, judges, [MicroBatches(recipe.engine.batch) for _ in judges])
+    _check(scored)
+    return columns_of(judges), scored[CANDIDATES].to_pylist()[0]
+
+
+def _read(paths: Sequence[Path], texts: Sequence[str], recipe: Recipe) -> pa.Table:
+    """Checked first, because it is cheap: the files, then the models."""
+    values = [_row(path, texts) for path in paths]
+    annotators.check_models(recipe)
+    rows = decode(pa.Table.from_pylist(values, ROWS), recipe.decode, annotators.pixels(recipe))
+    _check(rows)
+    return rows
+
+
+def _row(path: Path, texts: Sequence[str]) -> dict[str, Any]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    given = [{"text": text, "source": "human"} for text in texts]
+    return {"uid": hashlib.sha256(data).hexdigest()[:32], "source": str(path), "texts": given, "image": data}
+
+
+def _check(rows: pa.Table) -> None:
+    for source, reason, detail in zip(
+        *(rows[name].to_pylist() for name in ("source", "reason", "detail")), strict=True
+    ):
+        if reason is not None:
+            raise InputError(f"{source}: {reason} ({detail})")

@@ -1,0 +1,81 @@
+"""What is computed in another way for speed, against the plain way."""
+
+import pytest
+import torch
+
+from capfilt.models.med.linear import FEW, Linear
+from capfilt.models.med.model import MED
+from capfilt.models.med.ragged import Ragged
+from capfilt.models.med.text import SelfCache
+
+
+@pytest.mark.parametrize("dtype", FEW, ids=str)
+@pytest.mark.parametrize("rows", [1, 2, 33, 48, 49, 600])
+def test_a_linear_layer_gives_the_same_for_few_rows_and_many(rows: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    layer = Linear(48, 70).to(dtype)
+    x = torch.randn(rows, 3, 48).transpose(0, 1).to(dtype)  # not contiguous
+    with torch.no_grad():
+        fast = layer(x)
+    plain = torch.nn.functional.linear(x.double(), layer.weight.double(), layer.bias.double())
+    assert fast.shape == (3, rows, 70)
+    assert (fast - plain).abs().max() < {torch.float32: 1e-5, torch.bfloat16: 3e-2}[dtype]
+
+
+def test_a_gradient_goes_through_a_linear_layer() -> None:
+    layer = Linear(4, 4)
+    layer(torch.randn(3, 4)).sum().backward()
+    assert layer.weight.grad is not None
+
+
+def test_ragged_texts_come_back_as_they_were() -> None:
+    mask = torch.arange(5) < torch.tensor([[5], [2], [1], [3]])
+    grid = torch.randn(4, 5, 6, generator=torch.Generator().manual_seed(0)) * mask[:, :, None]
+    texts, images = Ragged.of(mask), Ragged.of(mask.view(2, -1))
+    tokens = grid[mask]
+    assert torch.equal(texts.pad(tokens), grid)
+    assert torch.equal(texts.flat(grid), tokens)
+    assert texts.firsts().tolist() == [0, 5, 7, 8]
+    assert images.pad(tokens).shape == (2, 7, 6)  # 5 + 2 tokens side by side, 1 + 3 and padding
+    assert torch.equal(images.pad(tokens)[1, :4], tokens[7:])
+    assert torch.equal(images.flat(images.pad(tokens)), tokens)
+
+
+def test_a_summary_is_the_first_state_of_all(med: MED) -> None:
+    generator = torch.Generator().manual_seed(2)
+    ids = torch.randint(7, med.config.vocab_size, (6, 9), generator=generator)
+    mask = torch.arange(9) < torch.tensor([8, 2, 5, 5, 1, 8])[:, None]  # a column that no text needs
+    ids = ids * mask
+    with torch.no_grad():
+        image = med.text.look(med.see(torch.randn(3, 3, 16, 16, generator=generator)))
+        for seen in (image, None):
+            plain = med.text.encode(ids, mask, seen)[:, 0]
+            assert (med.text.summarise(ids, mask, seen) - plain).abs().max() < 1e-5
+        assert not torch.allclose(med.text.summarise(ids, mask, image), plain)
+
+
+def test_training_reads_whole_texts_with_gradients(med: MED) -> None:
+    ids = torch.randint(7, med.config.vocab_size, (2, 6), generator=torch.Generator().manual_seed(3))
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    image = med.text.look(med.see(torch.zeros(2, 3, 16, 16)))
+    med.train()
+    try:
+        trained = med.match(ids, mask, image)
+    finally:
+        med.eval()
+    assert trained.requires_grad
+    assert (med.match(ids, mask, image) - trained).abs().max() < 1e-5
+
+
+def test_a_cache_goes_on_with_rows_dropped_and_doubled() -> None:
+    cache = SelfCache(layers=2, rows=3, heads=1, length=4, head_width=2, like=torch.zeros(()))
+    for token in range(2):
+        for layer in range(2):
+            keys = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 1, 1, 2) + 10 * token + 100 * layer
+            cache.extend(layer, keys, -keys)
+        cache.advance(1)
+    cache.take(torch.tensor([2, 0, 2, 2]))
+    new = torch.full((4, 1, 1, 2), 7.0)
+    keys, values = cache.extend(1, new, -new)
+    assert keys[:, 0, :, 0].tolist() == [[102, 112, 7], [100, 110, 7], [102, 112, 7], [102, 112, 7]]
+    assert torch.equal(values, -keys)
