@@ -1,55 +1,27 @@
 """Policies: one SQL file each, which decides over all captions at once what is kept.
 
-A policy is one SELECT over the table `captions` (`schema.captions_schema`) that gives for every candidate exactly one
-row `uid, candidate, keep, rank, reason`: `rank` counts the kept texts of an image 1, 2, ... (best first) and is null
-for dropped ones, `reason` says why. Its parameters are the other settings of `config.Select`: `$threshold`.
+A policy is one SELECT over `captions` that gives for every row of it exactly one row `uid, candidate, keep, rank,
+reason`: `rank` counts the kept texts of an image 1, 2, ... (best first) and is null for dropped ones, `reason` says
+why. `captions` is `schema.captions_schema`, with the scores under the names of `scores.NAMED` beside it, and without
+the texts that a flag has ruled out (`capfilt.pipelines.flags`). Parameters are the settings of `config.Select`, such
+as `$threshold`.
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
-import numpy as np
-import pyarrow as pa
 
 from capfilt import sandbox, schema
-from capfilt.errors import ConfigError, Unbalanced
-from capfilt.ledger import Ledger
+from capfilt.config import Select
+from capfilt.errors import ConfigError
+from capfilt.pipelines.flags import flag_parameters
+from capfilt.pipelines.scores import missing_scores, named_scores
 
 POLICIES: Final = Path(__file__).parent / "policies"
-
-CHECKS: Final = (
-    (
-        "leaves candidates out",
-        "SELECT uid, candidate FROM places ANTI JOIN decided USING (uid, candidate)",
-    ),
-    (
-        "makes candidates up",
-        "SELECT uid, candidate FROM decided ANTI JOIN places USING (uid, candidate)",
-    ),
-    (
-        "decides candidates more than once",
-        "SELECT uid, candidate FROM decided GROUP BY ALL HAVING count(*) > 1",
-    ),
-    (
-        "leaves keep or reason empty",
-        "SELECT uid, candidate FROM decided WHERE keep IS NULL OR reason IS NULL",
-    ),
-    (
-        "must rank kept candidates, and only them",
-        "SELECT uid, candidate FROM decided WHERE keep <> (rank IS NOT NULL)",
-    ),
-    (
-        "must rank the kept candidates of an image 1, 2, 3, ...",
-        "SELECT uid, max(candidate) FROM decided WHERE keep GROUP BY uid"
-        " HAVING min(rank) <> 1 OR max(rank) <> count(*) OR count(DISTINCT rank) <> count(*)",
-    ),
-)
-"""What a policy may do wrong, each with the SQL that finds an example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,81 +56,72 @@ def read_policy(name_or_path: str) -> Policy:
     return Policy(name_or_path, path.read_text(encoding="utf-8", errors="replace"))
 
 
-@contextmanager
-def decide(ledger: Ledger, policy: Policy, parameters: dict[str, Any]) -> Iterator[Iterator[tuple[str, pa.Table]]]:
-    """Run and check a policy, then give each chunk's name and `schema.DECISIONS`, in the order of captions/.
+def check_policy(settings: Select, judges: Sequence[str]) -> None:
+    """Make sure that a policy can be used on a run with these judges' columns, without looking at any row.
 
     Raises:
-        ConfigError: the policy does not decide every candidate once; names the policy.
+        ConfigError: no such policy, a score that no judge gives, wrong SQL, or a banned pattern that is none.
     """
-    captions = ledger.dataset("captions", ledger.captions_schema())
-    with sandbox.connect({"captions": captions, "place_reader": _places(captions)}) as connection:
-        connection.execute("CREATE TABLE places AS FROM place_reader")
-        _run_policy(connection, policy, parameters)
-        ordered = connection.sql(
-            "SELECT uid, candidate, keep, rank, reason FROM places JOIN decided USING (uid, candidate) ORDER BY place"
-        )
-        yield _by_chunk(ledger, ordered.to_arrow_reader(100_000))
+    policy, nothing = read_policy(settings.policy), schema.captions_schema(tuple(judges)).empty_table()
+    plain = settings.model_copy(update={"calibrated": False})  # what is calibrated can be known only later
+    flag_parameters(settings)
+    with sandbox.connect({"candidates": nothing}) as connection:
+        show_captions(connection, judges, plain)
+        answer(connection, policy, plain, judges)
 
 
-def _places(captions: Any) -> pa.RecordBatchReader:
-    """uid and candidate with the position in captions/, by which decisions find back to their chunk."""
-    columns = pa.schema([("uid", pa.string()), ("candidate", pa.int32()), ("place", pa.int64())])
+def show_captions(
+    connection: duckdb.DuckDBPyConnection, judges: Sequence[str], settings: Select, rest: str = ""
+) -> None:
+    """Create the view `captions` over `candidates` (captions/ as it is).
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        start = 0
-        for batch in captions.to_batches(columns=["uid", "candidate"]):
-            places = pa.array(np.arange(start, start + batch.num_rows))
-            yield pa.record_batch([batch["uid"], batch["candidate"], places], schema=columns)
-            start += batch.num_rows
-
-    return pa.RecordBatchReader.from_batches(columns, batches())
+    Args:
+        rest: SQL behind `FROM candidates c` that leaves texts out.
+    """
+    columns = ", ".join(["c.*", *named_scores(judges, settings)])
+    connection.execute(f"CREATE VIEW captions AS SELECT {columns} FROM candidates c {rest}")
 
 
-def _run_policy(connection: duckdb.DuckDBPyConnection, policy: Policy, parameters: dict[str, Any]) -> None:
-    twice = connection.execute("SELECT uid FROM places GROUP BY uid, candidate HAVING count(*) > 1 LIMIT 1").fetchone()
-    if twice:
-        raise Unbalanced(f"image {twice[0]} is committed by two chunks")
-    if not connection.execute("FROM places LIMIT 1").fetchone():
-        # No image, so no judge ever spoke: the policy's columns are not there, and not needed.
-        connection.execute(
-            "CREATE VIEW decided AS SELECT uid, candidate, true AS keep, 1 AS rank, '' AS reason FROM places"
-        )
-        return
+def answer(connection: duckdb.DuckDBPyConnection, policy: Policy, settings: Select, judges: Sequence[str]) -> None:
+    """Create the table `answer`: what the policy says of `captions`; uid as 128 bits, which takes half the room.
+
+    Raises:
+        ConfigError: wrong SQL, a score that no judge gives, other columns than those of a policy.
+    """
     try:
-        _create_decided(connection, policy, parameters)
-        for fault, example in CHECKS:
-            if found := connection.execute(f"{example} LIMIT 1").fetchone():
-                raise ConfigError(f"policy {policy.name} {fault}, such as candidate {found[1]} of image {found[0]}")
+        statements = connection.extract_statements(policy.sql)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise ConfigError(f"policy {policy.name}: must be one SELECT")
+        parameters = settings.model_dump(mode="json")
+        if unknown := sorted(statements[0].named_parameters - parameters.keys()):
+            raise ConfigError(f"policy {policy.name}: parameter ${unknown[0]} is not a setting of [select]")
+        body = statements[0].query.strip().rstrip(";")
+        given = [row[0] for row in execute(connection, f"DESCRIBE (\n{body}\n)", parameters).fetchall()]
+        if sorted(given) != sorted(schema.DECISIONS.names):
+            wanted = ", ".join(schema.DECISIONS.names)
+            raise ConfigError(f"policy {policy.name}: gives the columns {', '.join(given)}; wanted are {wanted}")
+        typed = (
+            "uid::UUID AS uid, candidate::INTEGER AS candidate, keep::BOOLEAN AS keep, rank::INTEGER AS rank,"
+            " reason::VARCHAR AS reason"
+        )
+        execute(connection, f"CREATE TABLE answer AS SELECT {typed} FROM (\n{body}\n)", parameters)
     except duckdb.Error as error:
-        raise ConfigError(f"policy {policy.name}: {sandbox.one_line(error)}") from error
+        raise _in_words(error, policy, settings, judges) from error
 
 
-def _create_decided(connection: duckdb.DuckDBPyConnection, policy: Policy, parameters: dict[str, Any]) -> None:
-    statements = connection.extract_statements(policy.sql)
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise ConfigError(f"policy {policy.name}: must be one SELECT")
-    unknown = sorted(statements[0].named_parameters - parameters.keys())
-    if unknown:
-        raise ConfigError(f"policy {policy.name}: parameter ${unknown[0]} is not a setting of [select]")
-    used = {name: parameters[name] for name in statements[0].named_parameters}
-    body = statements[0].query.strip().rstrip(";")
-    connection.execute(f"CREATE TABLE answer AS (\n{body}\n)", used)
-    given = connection.table("answer").columns
-    if sorted(given) != sorted(schema.DECISIONS.names):
-        wanted = ", ".join(schema.DECISIONS.names)
-        raise ConfigError(f"policy {policy.name}: gives the columns {', '.join(given)}; wanted are {wanted}")
-    connection.execute(
-        "CREATE VIEW decided AS SELECT uid::VARCHAR AS uid, candidate::INTEGER AS candidate, keep::BOOLEAN AS keep,"
-        " rank::INTEGER AS rank, reason::VARCHAR AS reason FROM answer"
-    )
+def execute(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> duckdb.DuckDBPyConnection:
+    """Execute one statement with those of the parameters that it uses; DuckDB takes no others."""
+    (statement,) = connection.extract_statements(sql)
+    return connection.execute(statement, {name: parameters[name] for name in statement.named_parameters})
 
 
-def _by_chunk(ledger: Ledger, reader: pa.RecordBatchReader) -> Iterator[tuple[str, pa.Table]]:
-    rest = reader.schema.empty_table()
-    records = ledger.records()
-    for chunk, size in zip(records["chunk"].to_pylist(), records["captions"].to_pylist(), strict=True):
-        while rest.num_rows < size:
-            rest = pa.concat_tables([rest, pa.Table.from_batches([reader.read_next_batch()])])
-        yield chunk, rest.slice(0, size).cast(schema.DECISIONS)
-        rest = rest.slice(size)
+def _in_words(error: duckdb.Error, policy: Policy, settings: Select, judges: Sequence[str]) -> ConfigError:
+    """DuckDB's error in one line; of a score that no judge gives, in words that name the setting."""
+    kind = "calibrated scores" if settings.calibrated else "scores"
+    known = f"{kind} of this run: {', '.join(judges) or 'none'}"
+    if not isinstance(error, duckdb.BinderException):
+        return ConfigError(f"policy {policy.name}: {sandbox.one_line(error)}")
+    for setting, name in missing_scores(judges, settings).items():
+        if f'"{setting}"' in str(error):
+            return ConfigError(f"policy {policy.name}: select.{setting}: there is no {name!r}; {known}")
+    return ConfigError(f"policy {policy.name}: {sandbox.one_line(error)} ({known})")

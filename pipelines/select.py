@@ -1,25 +1,38 @@
-"""select: a policy decides over all captions; decisions/ and corpus/, one file a chunk, are what came of it."""
+"""select: a policy decides over all captions; decisions/ and corpus/, one file a chunk, are what came of it.
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Final, Literal
+selection.toml              how it was made; away while decisions/ and corpus/ are being written
+selections/NAME.toml        the same of a selection that was given a name, and
+selections/NAME/decisions/  its decisions, so that it becomes the current one again without deciding anew
+"""
 
-import numpy as np
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from capfilt import config, schema
-from capfilt.errors import Unbalanced
+from capfilt import __version__, config, schema
+from capfilt.errors import ConfigError, Unbalanced
 from capfilt.ledger import Ledger
 from capfilt.pipelines.commit import table_bytes
-from capfilt.pipelines.policy import decide, read_policy
+from capfilt.pipelines.corpus import Images, corpus_table, read_images
+from capfilt.pipelines.decide import VERDICT, decide
+from capfilt.pipelines.diff import ANY, Diff, compare, moves
+from capfilt.pipelines.policy import read_policy
+from capfilt.pipelines.scores import judge_columns
 from capfilt.stable import parquet_bytes, to_toml
 from capfilt.storage import Folder
 
-TABLES: Final = ("decisions", "corpus")
+WRITERS: Final[dict[Images, int]] = {"reference": 4, "bytes": 2}
+"""Chunks in work at once: much of the time goes into waiting for the disk, but pictures take room."""
+
+Rows = tuple[str, pa.Table, pa.Table]
+"""A chunk's name, its captions, and what was decided of them (`VERDICT`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,125 +42,209 @@ class Selection:
     kept: dict[str, int]  # texts by source
     dropped: dict[str, int]  # texts by source
     images: int  # with at least one kept text: the rows of corpus/
+    expected_wrong: dict[str, float] = field(default_factory=dict)  # by source, see `Diff.expected_wrong`
 
 
-def select(folder: Folder, settings: config.Select, images: Literal["bytes", "reference"] = "bytes") -> Selection:
-    """Decide every candidate of the committed chunks and write decisions/, corpus/ and, last, selection.toml.
+def select(
+    folder: Folder,
+    settings: config.Select,
+    images: Images = "bytes",
+    *,
+    name: str = "",
+    dry_run: bool = False,
+    diff: Diff | None = None,
+) -> Selection:
+    """Decide every candidate of the committed chunks, and make that the current selection.
 
-    Does nothing when just this selection is there already. The same commits and settings give the same bytes.
+    Does nothing when just this selection is there already. The same commits and settings give the same bytes. Files
+    that would not change are not written: a chunk whose kept texts stay the same keeps its file in corpus/.
 
     Args:
         images: `reference` leaves `image.bytes` empty in corpus/; they stand in images/ under the same uid.
+        name: keep the decisions under this name too; if they are there, made of the same, they are not made again.
+        dry_run: write nothing.
+        diff: is told what changes; stays empty where nothing is done.
 
     Raises:
-        ConfigError: no such policy, or one that does not decide every candidate once; names the policy.
+        ConfigError: no such policy or score, a policy that does not decide every candidate once, or an odd name.
         Unbalanced: the committed files do not fit together.
     """
     ledger, policy = Ledger(folder), read_policy(settings.policy)
-    parameters = settings.model_dump(exclude={"policy"})
-    basis = {
+    records = ledger.records()
+    made_of = {
+        "capfilt": __version__,
         "policy": policy.name,
         "sha256": policy.digest,
-        "parameters": parameters,
-        "images": images,
-        "commits": ledger.fingerprint(),
+        "parameters": settings.model_dump(mode="json", exclude={"policy"}),
+        "commits": ledger.fingerprint(records),
     }
-    old = ledger.selection()
-    if basis == {key: old.get(key) for key in basis} and _is_whole(ledger):
+    old, new = ledger.selection(), {**made_of, "images": images, "name": check_name(name)}
+    is_named = bool(name) and _stands(ledger, ledger.selection(name), made_of, f"selections/{name}/decisions")
+    if (is_named or not name) and _stands(ledger, old, new, "decisions", "corpus"):
         return Selection(**old["result"])
-    with decide(ledger, policy, parameters) as decided:
-        folder.delete("selection.toml")  # while it is away, nobody takes a mixture of two selections for one
-        result = _write_tables(ledger, decided, images)
-    folder.write("selection.toml", to_toml({**basis, "result": asdict(result)}).encode())
+    write = _Writer.at(ledger, old, new, "" if is_named else name)
+    total = Diff() if diff is None else diff
+    with _named(ledger, name) if is_named else decide(ledger, policy, settings) as verdicts:
+        if not dry_run:
+            write.begin()
+        work = write.preview if dry_run else write.chunk
+        for part in _ahead(work, _chunks(ledger, records, verdicts), WRITERS[images]):
+            total.add(part)
+    result = _result(total)
+    if not dry_run:
+        write.end(made_of, new, result)
     return result
 
 
-def _is_whole(ledger: Ledger) -> bool:
-    wanted = {f"{table}/{chunk}.parquet" for table in TABLES for chunk in ledger.committed()}
-    return wanted <= {name for table in TABLES for name in ledger.folder.names(table, ".parquet")}
+def check_name(name: str) -> str:
+    """The name itself.
 
-
-def _write_tables(ledger: Ledger, decided: Iterator[tuple[str, pa.Table]], images: str) -> Selection:
-    folder, columns = ledger.folder, ledger.captions_schema()
-    counts: Counter[tuple[str, bool]] = Counter()
-    kept_images = 0
-    for chunk, decisions in decided:
-        captions = _read(folder, f"captions/{chunk}.parquet", columns)
-        if not captions["uid"].equals(decisions["uid"]):
-            raise Unbalanced(f"captions/{chunk}.parquet does not hold the candidates that were decided")
-        corpus = corpus_table(_images(folder, chunk, images), captions, decisions)
-        folder.write(f"decisions/{chunk}.parquet", parquet_bytes(decisions))
-        folder.write(f"corpus/{chunk}.parquet", table_bytes(corpus) if images == "bytes" else parquet_bytes(corpus))
-        counts.update(_count(captions, decisions))
-        kept_images += corpus.num_rows
-    kept, dropped = (
-        {source: n for (source, keep), n in sorted(counts.items()) if keep is side} for side in (True, False)
-    )
-    return Selection(kept, dropped, kept_images)
-
-
-def _read(folder: Folder, name: str, columns: pa.Schema) -> pa.Table:
-    return pq.read_table(pa.BufferReader(folder.read(name)), schema=columns)
-
-
-def _images(folder: Folder, chunk: str, images: str) -> pa.Table:
-    """uid, image, width and height of the chunk's images; by reference, without reading the bytes."""
-    wanted = {name: pc.field(name) for name in ("uid", "image", "width", "height")}
-    if images == "reference":
-        wanted["image"] = pc.field("image", "path")
-    file = ds.dataset(folder.full(f"images/{chunk}.parquet"), schema.IMAGES, "parquet", folder.filesystem)
-    table = file.to_table(columns=wanted)
-    if images == "bytes":
-        return table
-    empty = pa.nulls(table.num_rows, pa.large_binary())
-    image = pa.StructArray.from_arrays([empty, table["image"].combine_chunks()], fields=list(schema.IMAGE))
-    return table.set_column(1, "image", image)
-
-
-def corpus_schema(captions: pa.Schema) -> pa.Schema:
-    """The schema of corpus/ for a schema of captions/: the judges' columns go into the structs of `captions`."""
-    fixed = {"uid", *(field.name for field in schema.CANDIDATE)}
-    judges = [field for field in captions if field.name not in fixed]
-    text = [captions.field(name) for name in ("text", "source", "candidate")]
-    return pa.schema(
-        [
-            pa.field("uid", pa.string(), nullable=False),
-            ("image", schema.IMAGE),
-            ("width", pa.int32()),
-            ("height", pa.int32()),
-            pa.field("captions", pa.list_(pa.struct([*text, *judges])), nullable=False),  # by rank
-            pa.field("text", pa.string(), nullable=False),  # of rank 1
-        ]
-    )
-
-
-def corpus_table(images: pa.Table, captions: pa.Table, decisions: pa.Table) -> pa.Table:
-    """`corpus_schema` of one chunk: its images with at least one kept text, in the order of `images`.
-
-    Args:
-        images: uid, image, width, height.
-        captions: `schema.captions_schema`, rows as in `decisions`.
+    Raises:
+        ConfigError: it cannot be the name of a folder everywhere.
     """
-    columns = corpus_schema(captions.schema)
-    keep = decisions["keep"]
-    ranked = captions.append_column("rank", decisions["rank"]).filter(keep)
-    position = pc.index_in(ranked["uid"], value_set=images["uid"].combine_chunks())
-    if position.null_count:
-        raise Unbalanced(f"a caption of image {ranked.filter(pc.is_null(position))['uid'][0]}, which is not there")
-    ranked = ranked.append_column("position", position).sort_by([("position", "ascending"), ("rank", "ascending")])
-    counts = np.bincount(ranked["position"].to_numpy(), minlength=images.num_rows)
-    offsets = np.concatenate([[0], np.cumsum(counts[counts > 0])]).astype(np.int32)
-    lists = pa.ListArray.from_arrays(offsets, _structs(ranked, columns.field("captions").type.value_type))
-    best = ranked["text"].take(pa.array(offsets[:-1]))
-    table = images.filter(pa.array(counts > 0)).append_column("captions", lists).append_column("text", best)
-    return table.select(columns.names).cast(columns)
+    if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+        raise ConfigError(f"--name {name!r}: letters, digits, - and _ make a name, 64 at most, a letter or digit first")
+    return name
 
 
-def _structs(table: pa.Table, kind: pa.StructType) -> pa.StructArray:
-    return pa.StructArray.from_arrays([table[field.name].combine_chunks() for field in kind], fields=list(kind))
+def settings_for(
+    ledger: Ledger, recipe: str | None = None, overrides: Sequence[str] = (), name: str = ""
+) -> config.Select:
+    """The settings to select with: of the recipe; without one, of the selection of that name, or else of the run.
+
+    Raises:
+        ConfigError: an unknown recipe, setting or impossible value, or a setting that is not of [select].
+        InputError: there is no run here.
+    """
+    run = ledger.run["recipe"]
+    for override in overrides:
+        if not override.strip().startswith("select."):
+            raise ConfigError(f"--set {override!r}: only settings of [select] can change, e.g. select.threshold=0.6")
+    if recipe is not None:
+        return config.load_recipe(recipe, tuple(overrides)).select
+    made = ledger.selection(check_name(name)) if name else {}
+    base = {"policy": made["policy"], **made["parameters"]} if made else run["select"]
+    origin = f"{ledger.folder.location}/{f'selections/{name}' if made else 'run'}.toml"
+    return config.make_recipe({"select": dict(base)}, tuple(overrides), origin).select
 
 
-def _count(captions: pa.Table, decisions: pa.Table) -> dict[tuple[str, bool], int]:
-    pairs = pa.table({"source": captions["source"], "keep": decisions["keep"]}).group_by(["source", "keep"])
-    counted = pairs.aggregate([([], "count_all")]).to_pylist()
-    return {(row["source"], row["keep"]): row["count_all"] for row in counted}
+def _stands(ledger: Ledger, made: dict[str, Any], wanted: dict[str, Any], *tables: str) -> bool:
+    """Whether a selection was made of what is wanted, and no file of these tables is missing."""
+    files = {name for table in tables for name in ledger.folder.names(table, ".parquet")}
+    whole = {f"{table}/{chunk}.parquet" for table in tables for chunk in ledger.committed()} <= files
+    return whole and wanted == {key: made.get(key) for key in wanted}
+
+
+@contextmanager
+def _named(ledger: Ledger, name: str) -> Iterator[Iterable[pa.RecordBatch]]:
+    """What `decide` gave when the selection of that name was made."""
+    decisions = ledger.dataset(f"selections/{name}/decisions", schema.DECISIONS)
+    yield decisions.to_batches(columns=VERDICT.names)
+
+
+def _chunks(ledger: Ledger, records: pa.Table, verdicts: Iterable[pa.RecordBatch]) -> Iterator[Rows]:
+    columns = ledger.captions_schema()
+    names = ["uid", "candidate", "source", "text", *judge_columns(columns)]
+    captions = ledger.dataset("captions", columns).to_batches(columns=names)
+    sizes = records["captions"].to_pylist()
+    read = pa.schema([columns.field(name) for name in names])
+    return zip(records["chunk"].to_pylist(), _cut(captions, read, sizes), _cut(verdicts, VERDICT, sizes), strict=True)
+
+
+def _cut(batches: Iterable[pa.RecordBatch], columns: pa.Schema, sizes: Sequence[int]) -> Iterator[pa.Table]:
+    """Tables of these numbers of rows."""
+    rest, more = columns.empty_table(), iter(batches)
+    for size in sizes:
+        while rest.num_rows < size:
+            batch = next(more, None)
+            if batch is None:
+                raise Unbalanced("captions/ holds fewer candidates than were committed")
+            rest = pa.concat_tables([rest, pa.Table.from_batches([batch]).cast(columns)])
+        yield rest.slice(0, size).combine_chunks()
+        rest = rest.slice(size)
+
+
+def _ahead(work: Callable[[str, pa.Table, pa.Table], Diff], chunks: Iterable[Rows], writers: int) -> Iterator[Diff]:
+    """`work` done on each chunk, in order; a few of them at once, and no more are read than that."""
+    with ThreadPoolExecutor(writers) as pool:
+        waiting: deque[Future[Diff]] = deque()
+        for chunk in chunks:
+            waiting.append(pool.submit(work, *chunk))
+            if len(waiting) > writers:
+                yield waiting.popleft().result()
+        yield from (future.result() for future in waiting)
+
+
+def _result(diff: Diff) -> Selection:
+    texts = {source: moves(diff.texts, source) for source in diff.sources}
+    wrong = {source: diff.expected_wrong(source) for source in diff.sources}
+    return Selection(
+        {source: moved.after for source, moved in texts.items() if moved.after},
+        {source: moved.dropped for source, moved in texts.items() if moved.dropped},
+        moves(diff.images, ANY).after,
+        {source: round(share, 6) for source, share in wrong.items() if share is not None},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Puts a selection in the place of the one before."""
+
+    folder: Folder
+    images: Images
+    name: str  # to keep the decisions under; "" = none, or they are there
+    has_old: bool  # decisions/ and corpus/ are a selection
+    fits: bool  # and of just these chunks and this form of images: what it wrote can stay
+    files: frozenset[str]  # that are there
+
+    @classmethod
+    def at(cls, ledger: Ledger, old: dict[str, Any], new: dict[str, Any], name: str) -> "_Writer":
+        same = {key: old.get(key) == new[key] for key in ("capfilt", "commits", "images")}
+        files = {file for table in ("decisions", "corpus") for file in ledger.folder.names(table, ".parquet")}
+        return cls(ledger.folder, new["images"], name, bool(old), all(same.values()), frozenset(files))
+
+    def begin(self) -> None:
+        """While these are away, nobody takes a mixture of two selections for one."""
+        self.folder.delete("selection.toml")
+        if self.name:
+            self.folder.delete(f"selections/{self.name}.toml")
+
+    def end(self, made_of: dict[str, Any], new: dict[str, Any], result: Selection) -> None:
+        if self.name:
+            self.folder.write(f"selections/{self.name}.toml", to_toml({**made_of, "result": asdict(result)}).encode())
+        self.folder.write("selection.toml", to_toml({**new, "result": asdict(result)}).encode())
+
+    def preview(self, chunk: str, captions: pa.Table, verdict: pa.Table) -> Diff:
+        """What would change in a chunk."""
+        return compare(chunk, captions, self._old(chunk), _decisions(captions, verdict))
+
+    def chunk(self, chunk: str, captions: pa.Table, verdict: pa.Table) -> Diff:
+        """Write the files of a chunk that change."""
+        old, new, file = self._old(chunk), _decisions(captions, verdict), f"{chunk}.parquet"
+        is_same = old is not None and old.equals(new)
+        data = b"" if is_same and not self.name else parquet_bytes(new)
+        if self.name:
+            self.folder.write(f"selections/{self.name}/decisions/{file}", data)
+        if not (self._keeps_corpus(old, new) and f"corpus/{file}" in self.files):
+            corpus = corpus_table(read_images(self.folder, chunk, self.images), captions, new)
+            pictures = self.images == "bytes"
+            self.folder.write(f"corpus/{file}", table_bytes(corpus) if pictures else parquet_bytes(corpus))
+        if not is_same:
+            self.folder.write(f"decisions/{file}", data)
+        return compare(chunk, captions, old, new)
+
+    def _keeps_corpus(self, old: pa.Table | None, new: pa.Table) -> bool:
+        names = ["uid", "candidate", "rank"]
+        return self.fits and old is not None and old.select(names).equals(new.select(names))
+
+    def _old(self, chunk: str) -> pa.Table | None:
+        name = f"decisions/{chunk}.parquet"
+        if not (self.has_old and name in self.files):
+            return None
+        with self.folder.filesystem.open_input_file(self.folder.full(name)) as stream:
+            return pq.ParquetFile(stream).read()
+
+
+def _decisions(captions: pa.Table, verdict: pa.Table) -> pa.Table:
+    columns = [captions["uid"], captions["candidate"], *verdict.columns]
+    return pa.table(columns, names=schema.DECISIONS.names).cast(schema.DECISIONS)

@@ -1,29 +1,18 @@
--- The paper's filter: each text is judged alone, and kept if its softmax-ITM is at least $threshold.
--- Kept texts of an image rank by itm, best first, and by candidate where itm is equal.
-WITH seen AS (
-    SELECT
-        uid,
-        candidate,
-        itm,
-        NOT regexp_matches(text, '\S') OR list_contains(flags, 'empty') AS is_empty,
-        itm IS NULL OR isnan(itm) AS is_unjudged -- to DuckDB, NaN is above every number
+-- The paper's filter: each text is judged alone, and kept if its score (softmax-ITM) is at least $threshold.
+-- Kept texts of an image rank by that score, best first, and by candidate where it is equal.
+WITH judged AS (
+    SELECT uid, candidate, judge, coalesce(judge >= $threshold, false) AS keep
     FROM captions
-),
-
-judged AS (
-    SELECT *, NOT is_empty AND NOT is_unjudged AND itm >= $threshold AS keep
-    FROM seen
 )
 
 SELECT
     uid,
     candidate,
     keep,
-    CASE WHEN keep THEN row_number() OVER (PARTITION BY uid, keep ORDER BY itm DESC, candidate) END AS rank,
+    CASE WHEN keep THEN row_number() OVER (PARTITION BY uid, keep ORDER BY judge DESC, candidate) END AS rank,
     CASE
-        WHEN is_empty THEN 'flag: empty'
-        WHEN is_unjudged THEN 'no itm'
-        WHEN keep THEN 'itm >= ' || $threshold
-        ELSE 'itm < ' || $threshold
+        WHEN judge IS NULL THEN 'no ' || $judge
+        WHEN keep THEN $judge || ' >= ' || $threshold
+        ELSE $judge || ' < ' || $threshold
     END AS reason
 FROM judged

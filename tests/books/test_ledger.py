@@ -152,7 +152,7 @@ def test_spec_digest_follows_what_decides_the_bytes(tmp_path: Path, books: Any) 
 def test_every_section_is_either_free_or_matters(books: Any) -> None:
     """A new section of the recipe must be thought about."""
     assert set(books.recipe.model_dump()) - {"name", "about"} == {
-        *("input", "fetch", "decode", "caption", "score", "engine"),
+        *("input", "fetch", "decode", "caption", "endpoint", "score", "engine"),
         *("select", "output"),
     }
     assert issubclass(config.Engine, config.Section)

@@ -1,6 +1,5 @@
 """select: policies, decisions/ and corpus/."""
 
-import math
 import os
 import signal
 import subprocess
@@ -13,71 +12,27 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from capfilt import sandbox, schema
+from capfilt import schema
 from capfilt.config import Select
 from capfilt.errors import ConfigError, Unbalanced
 from capfilt.ledger import Chunk, Ledger, Part
 from capfilt.pipelines.commit import commit
-from capfilt.pipelines.policy import policy_names, read_policy
-from capfilt.pipelines.select import Selection, corpus_schema, select
-
-CAPTIONS = schema.captions_schema(("itm", "itc"))
-
-scores = st.none() | st.sampled_from([0.0, 0.5, 0.7, 1.0, math.nan, math.inf]) | st.floats(0, 1, width=32)
-texts = st.sampled_from(["a red cube", "", " ", "\t\n", "x"]) | st.text(max_size=3)
-captions = st.lists(
-    st.tuples(st.integers(0, 3), scores, texts, st.sampled_from([[], ["empty"], ["repetition"], ["a", "empty"]])),
-    max_size=12,
-)
+from capfilt.pipelines.corpus import corpus_schema
+from capfilt.pipelines.policy import read_policy
+from capfilt.pipelines.select import Selection, select
 
 
-def table_of(rows: list[tuple[int, float | None, str, list[str]]]) -> pa.Table:
-    """Candidates numbered within their image, in the order of `rows`."""
-    seen: dict[int, int] = {}
-    found = []
-    for image, itm, text, flags in rows:
-        number = seen[image] = seen.get(image, -1) + 1
-        fixed = {"uid": f"{image:032x}", "candidate": number, "source": "web", "round": 0}
-        found.append({**fixed, "text": text, "itm": itm, "flags": flags})
-    return pa.Table.from_pylist(found, schema=CAPTIONS)
-
-
-def oracle(table: pa.Table, threshold: float) -> dict[tuple[str, int], tuple[bool, int | None, str]]:
-    """blip.sql in plain Python."""
-    answer: dict[tuple[str, int], tuple[bool, int | None, str]] = {}
-    kept: dict[str, list[tuple[float, int]]] = {}
-    for row in table.to_pylist():
-        uid, number, itm = row["uid"], row["candidate"], row["itm"]
-        if not row["text"].strip(" \t\n\f\r") or "empty" in row["flags"]:
-            answer[uid, number] = (False, None, "flag: empty")
-        elif itm is None or math.isnan(itm):
-            answer[uid, number] = (False, None, "no itm")
-        elif itm < threshold:
-            answer[uid, number] = (False, None, f"itm < {threshold}")
-        else:
-            kept.setdefault(uid, []).append((-itm, number))
-    for uid, ranked in kept.items():
-        for rank, (_, number) in enumerate(sorted(ranked), 1):
-            answer[uid, number] = (True, rank, f"itm >= {threshold}")
-    return answer
-
-
-@settings(deadline=None, max_examples=40)
-@given(captions, st.sampled_from([0.0, 0.5, 0.7, 1.0, -0.25]))
-def test_blip_is_what_plain_python_says(rows: list[tuple[int, float | None, str, list[str]]], threshold: float) -> None:
-    table = table_of(rows)
-    with sandbox.connect({"captions": table}) as connection:
-        answer = connection.execute(read_policy("blip").sql, {"threshold": threshold}).fetchall()
-    assert {(uid, number): tuple(rest) for uid, number, *rest in answer} == oracle(table, threshold)
-
-
-def test_every_policy_that_ships_is_found_by_name() -> None:
-    assert "blip" in policy_names()
-    assert all(read_policy(name).sql for name in policy_names())
+def fates(captions: pa.Table, threshold: float) -> dict[tuple[str, int], tuple[bool, str]]:
+    """blip in plain Python, for candidates that all have an itm."""
+    return {
+        (row["uid"], row["candidate"]): (
+            row["itm"] >= threshold,
+            f"itm {'>=' if row['itm'] >= threshold else '<'} {threshold}",
+        )
+        for row in captions.to_pylist()
+    }
 
 
 def read(books: Any, table: str) -> pa.Table:
@@ -99,9 +54,8 @@ def test_decisions_are_in_the_order_of_captions(full_books: Any) -> None:
         )
         assert decisions.schema.equals(schema.DECISIONS)
         assert decisions.select(["uid", "candidate"]).equals(captions.select(["uid", "candidate"]))
-        wanted = oracle(captions, 0.5)
-        found = {(d["uid"], d["candidate"]): (d["keep"], d["rank"], d["reason"]) for d in decisions.to_pylist()}
-        assert found == wanted
+        found = {(d["uid"], d["candidate"]): (d["keep"], d["reason"]) for d in decisions.to_pylist()}
+        assert found == fates(captions, 0.5)
 
 
 def test_corpus_holds_the_kept_texts_best_first(full_books: Any) -> None:
@@ -181,7 +135,8 @@ def test_a_lost_file_is_made_again(full_books: Any) -> None:
 def test_selection_toml_tells_what_was_decided(full_books: Any) -> None:
     result = select(full_books.ledger.folder, Select(threshold=0.2))
     told = tomllib.loads(full_books.ledger.folder.read("selection.toml").decode())
-    assert (told["policy"], told["parameters"], told["images"]) == ("blip", {"threshold": 0.2}, "bytes")
+    assert (told["policy"], told["images"], told["name"]) == ("blip", "bytes", "")
+    assert told["parameters"] == Select(threshold=0.2).model_dump(mode="json", exclude={"policy"})
     assert told["sha256"] == read_policy("blip").digest
     assert told["commits"] == full_books.ledger.fingerprint()
     assert Selection(**told["result"]) == result
@@ -198,7 +153,7 @@ def policy(tmp_path: Path, sql: str) -> Select:
 
 def test_a_policy_of_ones_own(tmp_path: Path, full_books: Any) -> None:
     result = select(full_books.ledger.folder, policy(tmp_path, f"-- all of them;\n{GOOD} -- and so on;\n;\n"))
-    assert result == Selection({"synthetic": 13, "web": 13}, {}, 13)
+    assert (result.kept, result.dropped, result.images) == ({"synthetic": 13, "web": 13}, {}, 13)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +161,12 @@ def test_a_policy_of_ones_own(tmp_path: Path, full_books: Any) -> None:
     [
         (f"{GOOD} WHERE candidate = 0", "leaves candidates out, such as candidate 1 of image"),
         (f"{GOOD} UNION ALL {GOOD}", "decides candidates more than once"),
-        (f"{GOOD} UNION ALL SELECT 'x', 0, true, 1, 'y'", "makes candidates up, such as candidate 0 of image x"),
+        (
+            f"{GOOD} UNION ALL SELECT '{'0' * 32}', 5, true, 1, 'y'",
+            "makes candidates up, such as candidate 5 of image 000",
+        ),
+        (f"{GOOD} UNION ALL SELECT 'x', 0, true, 1, 'y'", "Could not convert string 'x' to UUID"),
+        (f"{GOOD} WHERE candidate = 0 UNION ALL SELECT '{'0' * 32}', 0, true, 1, 'y'", "leaves candidates out"),
         (GOOD.replace("true", "NULL"), "leaves keep or reason empty"),
         (GOOD.replace("true", "false"), "must rank kept candidates, and only them"),
         (GOOD.replace("candidate + 1", "NULL"), "must rank kept candidates, and only them"),

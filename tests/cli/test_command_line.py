@@ -25,11 +25,14 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 OPTIONS = {
     "demo": {"--out", "--images", "--seed"},
-    "run": {"--out", "--recipe", "--set", "--limit", "--fresh"},
+    "run": {"--out", "--recipe", "--set", "--limit", "--fresh", "--exclude-eval"},
+    "select": {"--recipe", "--set", "--name", "--dry-run"},
     "status": set(),
     "query": {"--format", "--output"},
     "recipes": set(),
     "models": set(),
+    "caption": {"--captioner", "--n", "--set"},
+    "score": {"--judge", "--set"},
 }
 """Every option of every command a person runs. Adding one is a decision: change it here too."""
 
@@ -109,7 +112,7 @@ def test_help_is_there_at_once(capfilt: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["run", "x", "--out", "o", "--recipe", "nope"], "recipe 'nope' is not known; there are: blip, demo"),
+        (["run", "x", "--out", "o", "--recipe", "nope"], "recipe 'nope' is not known; there are: blip, blip2, demo,"),
         (["run", "x", "--out", "o", "--set", "nope"], "--set 'nope': expected section.key=value"),
         (["run", "x", "--out", "o", "--set", "caption.q=1"], "unknown setting caption.q; known: captioner"),
         (["run", "x", "--out", "o", "--set", "caption.n=x"], "caption.n = 'x'"),
@@ -266,7 +269,7 @@ def test_a_bad_query_is_one_line(finished: Path, arguments: list[str], line: str
 def test_recipes_and_models_are_told() -> None:
     recipes, models = invoke("recipes"), invoke("models")
     assert recipes.exit_code == models.exit_code == 0
-    for name in ("blip", "demo"):
+    for name in ("blip", "blip2", "demo", "laion-coco", "recaption"):
         assert re.search(rf"^{name} ", recipes.stdout, re.MULTILINE)
     for name in ("demo-captioner", "demo-filter"):
         assert re.search(rf"^{name} ", models.stdout, re.MULTILINE)
