@@ -1,0 +1,89 @@
+"""Pictures made small. What reaches the browser is always a JPEG drawn here, never the bytes a stranger's site sent."""
+
+import io
+from contextlib import ExitStack
+from typing import Final
+
+import pyarrow.parquet as pq
+
+from capfilt.browse.index import Missing
+from capfilt.browse.shelf import Shelf
+from capfilt.config import Decode
+from capfilt.ledger import Ledger
+from capfilt.pipelines.imaging.picture import load_picture, read_header
+from capfilt.pipelines.imaging.pillow import pillow_rules
+from capfilt.pipelines.imaging.room import Room
+
+SIZES: Final = (320, 1280)
+"""Longest sides that may be asked for, in pixels: of the grid, and of one picture alone."""
+
+GROUP_BYTES: Final = 128_000_000
+THUMBNAIL_BYTES: Final = 32_000_000
+"""What is remembered: original bytes of the latest row groups, and drawn thumbnails."""
+
+Group = dict[str, bytes]
+"""The original bytes of one row group of images/, by uid."""
+
+
+class Thumbnails:
+    """Draws pictures of a run; safe to call from several threads. Pillow keeps to our rules until `close`."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._folder = ledger.folder
+        self._settings = Decode(max_pixels=ledger.run["recipe"]["decode"]["max_pixels"])
+        self._groups: Shelf[tuple[str, int], Group] = Shelf(GROUP_BYTES, lambda group: sum(map(len, group.values())))
+        self._drawn: Shelf[tuple[str, int], bytes] = Shelf(THUMBNAIL_BYTES, len)
+        self._ends: Shelf[str, list[int]] = Shelf(1_000_000, lambda ends: 8 * len(ends))
+        self._room = Room(self._settings.max_pixels)
+        self._rules = ExitStack()
+        self._rules.enter_context(pillow_rules(self._settings.max_pixels))
+
+    def close(self) -> None:
+        """Give Pillow's switches back."""
+        self._rules.close()
+
+    def draw(self, chunk: str, row: int, uid: str, size: int) -> bytes:
+        """A JPEG whose longest side is `size` pixels, or its own where that is less.
+
+        Args:
+            row: where in the chunk's file the picture stood when the run was read.
+
+        Raises:
+            Missing: it is not there any more.
+            BadImage: it cannot be decoded.
+        """
+        return self._drawn.get((uid, size), lambda: self._draw(self._bytes(chunk, row, uid), size))
+
+    def _bytes(self, chunk: str, row: int, uid: str) -> bytes:
+        name = self._folder.full(f"images/{chunk}.parquet")
+        ends = self._ends.get(chunk, lambda: _group_ends(pq.read_metadata(name, filesystem=self._folder.filesystem)))
+        number = next((group for group, end in enumerate(ends) if row < end), 0)
+        # By uid, not by row: `forget` may have rewritten the file, and a wrong picture would be judged.
+        group = self._groups.get((chunk, number), lambda: self._read(name, number))
+        if uid not in group:
+            raise Missing(f"image {uid}")
+        return group[uid]
+
+    def _read(self, name: str, number: int) -> Group:
+        with pq.ParquetFile(name, filesystem=self._folder.filesystem) as file:
+            if number >= file.num_row_groups:
+                return {}
+            table = file.read_row_group(number, ["uid", "image.bytes"])
+        pictures = table["image"].combine_chunks().field("bytes")
+        return dict(zip(table["uid"].to_pylist(), pictures.to_pylist(), strict=True))
+
+    def _draw(self, data: bytes, size: int) -> bytes:
+        file = read_header(data, self._settings)
+        with self._room.held(file.width * file.height):
+            picture = load_picture(file, data, self._settings, size).image
+        picture.thumbnail((size, size))
+        sink = io.BytesIO()
+        picture.save(sink, "JPEG", quality=85)
+        return sink.getvalue()
+
+
+def _group_ends(metadata: pq.FileMetaData) -> list[int]:
+    ends = [0]
+    for group in range(metadata.num_row_groups):
+        ends.append(ends[-1] + metadata.row_group(group).num_rows)
+    return ends[1:]

@@ -1,0 +1,43 @@
+"""The page: a template, a style sheet and a script become one file that loads nothing and lets nothing in unescaped."""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from capfilt import charts
+from capfilt.charts.scale import number
+from capfilt.screen import clean, percent, seconds, speed
+
+HERE: Final = Path(__file__).parent
+
+
+def render(facts: dict[str, Any]) -> str:
+    """The page. `facts` are the names that report.html speaks of.
+
+    The policy in its head allows pictures that stand in the page itself, and the style sheet and the script whose
+    digests it names: even if a text got through as markup, it could neither run nor load anything.
+    """
+    style = charts.STYLE + (HERE / "report.css").read_text(encoding="utf-8")
+    script = (HERE / "report.js").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "plain": clean, "count": _count, "short": number, "percent": percent, "seconds": seconds, "speed": speed
+    }  # fmt: skip
+    allowed = f"img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'"
+    security = f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
+    template = environment.get_template("report.html")
+    return template.render(**facts, style=Markup(style), script=Markup(script), security=security)
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _count(value: int) -> str:
+    return f"{value:,}"

@@ -1,0 +1,77 @@
+"""Scores for texts that a run did not score: its own judges look again, at its own pictures."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from capfilt.config import Decode, Engine, Score
+from capfilt.errors import ChangedError
+from capfilt.ledger import Ledger
+from capfilt.pipelines.caption import CANDIDATES
+from capfilt.pipelines.decode import decode
+from capfilt.pipelines.score import score
+from capfilt.schema import ROWS, candidate_type
+
+if TYPE_CHECKING:
+    from capfilt.models.protocols import Judge
+
+TOGETHER: Final = 64
+"""Pictures decoded at a time."""
+
+Scores = dict[str, float]
+
+
+def load_judges(ledger: Ledger) -> "list[Judge]":
+    """The judges of the run.
+
+    Raises:
+        ModelError: a checkpoint is not there any more.
+        ChangedError: a judge has other weights than when the run was made.
+    """
+    from capfilt.models import registry
+
+    run = ledger.run
+    settings = Score.model_validate(run["recipe"]["score"])
+    engine = Engine.model_validate(run["recipe"]["engine"])
+    for name in settings.judges:
+        if registry.check(name, "filter") != run["models"].get(f"filter {name}"):
+            raise ChangedError(f"filter {name}: its weights are not those that scored {ledger.folder.location}")
+    place = registry.Placement(device=engine.device, dtype=engine.dtype, token=settings.token)
+    return [registry.load_judge(name, place) for name in settings.judges]
+
+
+def score_texts(
+    pictures: Iterable[tuple[str, bytes]],
+    texts: Mapping[str, Sequence[str]],
+    settings: Decode,
+    judges: "Sequence[Judge]",
+) -> Iterator[tuple[str, list[Scores] | None]]:
+    """The key of every picture, and the scores of its texts by column; None for a picture that cannot be used.
+
+    Args:
+        pictures: key and bytes.
+        texts: of every key.
+    """
+    stream = iter(pictures)
+    while part := list(islice(stream, TOGETHER)):
+        rows = decode(_rows(part), settings, list(dict.fromkeys(judge.pixels for judge in judges)))
+        living = [reason is None for reason in rows["reason"].to_pylist()]
+        said = [_candidates(texts[key]) if alive else [] for (key, _), alive in zip(part, living, strict=True)]
+        rows = rows.append_column(CANDIDATES, pa.array(said, pa.list_(candidate_type(()))))
+        scored = score(rows, judges)
+        columns = [name for judge in judges for name in judge.columns]
+        for row in scored.select(["uid", "reason", CANDIDATES]).to_pylist():
+            scores = [{name: candidate[name] for name in columns} for candidate in row[CANDIDATES] or []]
+            yield row["uid"], scores if row["reason"] is None else None
+
+
+def _rows(pictures: Sequence[tuple[str, bytes]]) -> pa.Table:
+    rows = [{"uid": key, "source": key, "texts": [], "image": data} for key, data in pictures]
+    return pa.Table.from_pylist(rows, schema=ROWS)
+
+
+def _candidates(texts: Sequence[str]) -> list[dict[str, Any]]:
+    fixed = {"source": "other", "round": 0, "flags": []}
+    return [{"candidate": number, "text": text} | fixed for number, text in enumerate(texts)]

@@ -1,0 +1,177 @@
+"""A finished run with hostile texts in it, and `capfilt browse` over it as a process of its own."""
+
+import http.client
+import io
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from capfilt import schema
+from capfilt.config import load_recipe
+from capfilt.ledger import Chunk, Ledger, Part
+from capfilt.pipelines.commit import commit
+from capfilt.pipelines.select import select
+
+JUDGES = ("itm", "itc")
+CHUNKS, ROWS = 3, 40
+HOSTILE = (
+    "<script>document.title = 'broken'</script>",
+    "\"double\" & 'single' <img src=x onerror=\"document.title = 'broken'\">",
+    "abc \u202egnorw si siht\u202c \u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd",
+    "a megabyte of words " * 50_000,
+)
+COLOURS = ("red", "green", "blue")
+
+
+def picture(number: int) -> bytes:
+    """A PNG of its own colour and a size that is no thumbnail's."""
+    sink = io.BytesIO()
+    Image.new("RGB", (400, 240), (number * 37 % 256, number * 101 % 256, number * 7 % 256)).save(sink, "PNG")
+    return sink.getvalue()
+
+
+def _row(number: int, rng: np.random.Generator) -> dict[str, Any]:
+    url = f"javascript:document.title='broken'//{number}" if number == 1 else f"https://example.org/{number}.png"
+    head = {
+        "uid": schema.make_uid("list.tsv", str(number), url),
+        "source": f"list.tsv#{number}",
+        "url": url,
+        "texts": [],
+    }
+    if number % 10 == 9:
+        reason = "http_404" if number % 20 == 9 else "timeout"
+        return head | {"stage": "fetch", "reason": reason, "detail": HOSTILE[0], "candidates": []}
+    facts = {"sha256": "ab" * 32, "width": 400, "height": 240, "format": "png", "phash": number}
+    return head | facts | {"image": picture(number), "candidates": _candidates(number, rng)}
+
+
+def _candidates(number: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    words = f"a {COLOURS[number % 3]} thing, number {number}"
+    web = HOSTILE[number] if number < len(HOSTILE) else " " if number == 11 else words
+    texts = [("web", web), *(("synthetic", f"{words} again {again}") for again in range(number % 3))]
+    fixed: dict[str, Any] = {"captioner": None, "round": 0, "seed": None, "logprob": None}
+    scores: list[float | None] = [float(np.float32(score)) for score in rng.beta(0.5, 0.5, len(texts))]
+    odd = {11: float(np.float32(0.95)), 12: None, 13: float("nan")}  # a blank text that the judge likes, and no scores
+    scores[0] = odd.get(number, scores[0])
+    return [
+        {"candidate": place, "source": source, "text": text, "itm": score, "itc": float(rng.normal()), **fixed}
+        | {"flags": [] if text.strip() else ["empty"]}
+        for place, ((source, text), score) in enumerate(zip(texts, scores, strict=True))
+    ]
+
+
+def make_run(out: str, threshold: float | None = 0.5) -> Ledger:
+    """A complete run of `CHUNKS` chunks of `ROWS` rows; selected at a threshold, or not."""
+    ledger, recipe, rng = Ledger.at(out), load_recipe("blip"), np.random.default_rng(1)
+    part = [Part("lists", "/list.tsv", "list.tsv", n * ROWS, ROWS, {}) for n in range(CHUNKS)]
+    chunks = [Chunk(f"{n:06d}", (part[n],)) for n in range(CHUNKS)]
+    ledger.write_plan(chunks, [("list.tsv", 10, "0" * 64)], recipe, {"capfilt": "0"}, {})
+    kind = pa.list_(schema.candidate_type(JUDGES))
+    columns = pa.schema([*schema.ROWS, *schema.IMAGE_FACTS, ("candidates", kind)])
+    for chunk in chunks:
+        first = chunk.parts[0].start
+        rows = [_row(number, rng) for number in range(first, first + ROWS)]
+        commit(pa.Table.from_pylist(rows, schema=columns), chunk, ledger.folder, ledger.spec_digest(chunk))
+    if threshold is not None:
+        select(ledger.folder, recipe.select.model_copy(update={"threshold": threshold}))
+    return ledger
+
+
+@pytest.fixture(scope="session", name="make_run")
+def make_run_fixture() -> Callable[..., Ledger]:
+    """The function `make_run`."""
+    return make_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Ledger:
+    """A run that a test may change."""
+    return make_run(str(tmp_path / "out"))
+
+
+@pytest.fixture(scope="session")
+def steady_run(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    """A run that no test changes."""
+    return make_run(str(tmp_path_factory.mktemp("steady") / "out"))
+
+
+@dataclass
+class Browse:
+    """A server of `capfilt browse`."""
+
+    process: "subprocess.Popen[str]"
+    address: str
+
+    @property
+    def port(self) -> int:
+        return int(self.address.split(":")[2].partition("/")[0])
+
+    @property
+    def key(self) -> str:
+        return self.address.rstrip("/").rpartition("/")[2]
+
+    def ask(
+        self,
+        path: str,
+        method: str = "GET",
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        key: str | None = None,
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of the answer to one request, made as given and no better."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        key = self.key if key is None else key
+        data = None if body is None else json.dumps(body).encode()
+        given = {"Content-Type": "application/json"} if data else {}
+        connection.request(method, f"/{key}/{path}", data, given | (headers or {}))
+        answer = connection.getresponse()
+        found = answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        connection.close()
+        return found
+
+    def json(self, path: str, body: Any = None) -> Any:
+        """The answer as JSON, which must not be a refusal."""
+        status, _, data = self.ask(path, "GET" if body is None else "POST", body)
+        assert status == 200, data
+        return json.loads(data)
+
+
+@contextmanager
+def start(out: str, *arguments: str) -> Iterator[Browse]:
+    """`capfilt browse OUT` as people start it, stopped by Ctrl-C."""
+    command = [sys.executable, "-m", "capfilt", "browse", out, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            line = process.stdout.readline()
+            found = re.search(r"http://\S+", line)
+            assert found, line + (process.stderr.read() if process.stderr else "")
+            yield Browse(process, found[0])
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+
+
+@pytest.fixture(scope="session", name="start")
+def start_fixture() -> Callable[..., Any]:
+    """The function `start`."""
+    return start
+
+
+@pytest.fixture(scope="session")
+def steady(steady_run: Ledger) -> Iterator[Browse]:
+    """A server over a run that no test changes."""
+    with start(steady_run.folder.location) as server:
+        yield server

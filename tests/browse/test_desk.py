@@ -1,0 +1,93 @@
+"""The desk without a server: several hands at once, runs that are not quite whole, odd scores."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from capfilt.browse.desk import Desk
+from capfilt.browse.filters import Filter
+from capfilt.browse.index import Index
+from capfilt.config import Select
+from capfilt.errors import BusyError, Unbalanced
+from capfilt.ledger import Ledger
+from capfilt.pipelines.marks import read_labels
+from capfilt.pipelines.select import select, settings_for
+from capfilt.stable import parquet_bytes
+
+
+@pytest.fixture
+def desk(run: Ledger) -> Iterator[Desk]:
+    with closing(Desk(run)) as desk:
+        yield desk
+
+
+def test_many_marks_at_once_are_all_kept(desk: Desk, run: Ledger) -> None:
+    wanted = [image["uid"] for image in desk.index.page(Filter(), 0)["images"]]
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda uid: desk.mark(uid, 0, True), wanted))
+    assert set(read_labels(run.folder)["uid"].to_pylist()) == set(wanted)
+    assert len(desk.marks()) == len(wanted)
+
+
+def test_a_run_without_a_selection_can_be_looked_at(tmp_path: Path, make_run: Callable[..., Ledger]) -> None:
+    run = make_run(str(tmp_path / "out"), threshold=None)
+    with closing(Desk(run)) as desk:
+        assert desk.facts()["selection"] is None
+        assert desk.index.page(Filter(), 0)["images"][0]["texts"][0]["keep"] is None
+        desk.select("first", "itc", 0.1)
+        assert desk.facts()["selection"] == {"name": "first", "policy": "blip"}
+    assert run.selection()["parameters"]["judge"] == "itc"
+
+
+def test_flags_of_the_selection_stay_and_its_mix_does_not(run: Ledger) -> None:
+    other = ("select.policy=quantile", "select.min_words=6", "select.synthetic_share=0.2")
+    select(run.folder, settings_for(run, overrides=other))
+    with closing(Desk(run)) as desk:
+        numbers = desk.numbers(Filter(judge="itm", t=0.3))
+        made = desk.select("mine", "itm", 0.3)
+    assert made["kept"] == {source: kept[0] for source, kept in numbers["kept"].items()}
+    chosen = run.selection()
+    assert (chosen["policy"], chosen["parameters"]["min_words"], chosen["parameters"]["synthetic_share"]) == (
+        "blip",
+        6,
+        -1,
+    )
+
+
+def test_a_selection_that_stands_is_shown_under_its_own_policy(run: Ledger) -> None:
+    select(run.folder, settings_for(run, overrides=("select.policy=quantile", "select.fraction=0.5")), name="half")
+    with closing(Desk(run)) as desk:
+        facts = desk.facts()
+        kept = sum(text["shown"] for image in desk.index.page(Filter(), 0)["images"] for text in image["texts"])
+    assert facts["selection"] == {"name": "half", "policy": "quantile"}
+    assert facts["kept"] == run.selection()["result"]["kept"]
+    assert 0 < kept < sum(facts["kept"].values())
+
+
+def test_infinite_and_missing_scores_can_be_told(run: Ledger) -> None:
+    name = "captions/000000.parquet"
+    table = pq.read_table(run.folder.full(name))
+    scores = pa.array([float("inf"), float("-inf"), *table["itm"].to_pylist()[2:]], pa.float32())
+    run.folder.write(name, parquet_bytes(table.set_column(table.schema.get_field_index("itm"), "itm", scores)))
+    with closing(Desk(run)) as desk:
+        page = desk.index.page(Filter(judge="itm", t=0.5, sort="near"), 0)
+        found = {text["scores"]["itm"] for image in desk.index.page(Filter(), 0)["images"] for text in image["texts"]}
+        assert {min(found - {None}), max(found - {None})} == {-1.7976931348623157e308, 1.7976931348623157e308}
+        assert page["total"] == 108
+        assert len(desk.numbers(Filter(judge="itm"))["thresholds"]) == 1001
+
+
+def test_a_run_that_does_not_fit_together_is_refused(run: Ledger) -> None:
+    run.folder.delete("captions/000001.parquet")
+    with pytest.raises(Unbalanced, match="captions/000001"):
+        Desk(run)
+
+
+def test_a_run_that_grows_while_it_is_read_is_refused(run: Ledger) -> None:
+    with pytest.raises(BusyError, match="try again"):
+        Index(run, run.records().slice(1), Select())
