@@ -1,0 +1,129 @@
+"""Croissant: what a data set is and where its records stand, as JSON-LD (mlcommons.org/croissant)."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from capfilt.pipelines.export.card import Facts, description
+from capfilt.pipelines.export.formats import ARRAY, LINES, PARQUET, TAR
+from capfilt.storage import Folder
+
+VERSION: Final = "http://mlcommons.org/croissant/1.0"
+
+CONTEXT: Final = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "sc": "https://schema.org/",
+    "cr": "http://mlcommons.org/croissant/",
+    "dct": "http://purl.org/dc/terms/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "conformsTo": "dct:conformsTo",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    **{
+        name: f"cr:{name}"
+        for name in (
+            "citeAs", "column", "equivalentProperty", "extract", "field", "fileObject", "fileProperty", "fileSet",
+            "format", "includes", "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet",
+            "references", "regex", "repeated", "replace", "separator", "source", "subField", "transform",
+        )
+    },
+}  # fmt: skip
+"""The terms, as the specification has them."""
+
+Node = dict[str, Any]
+
+
+def croissant(facts: Facts, folder: Folder) -> bytes:
+    """croissant.json. Who publishes the data set adds `url` and `creator`, which nobody knows before.
+
+    Args:
+        folder: where the export is; files named one by one are read for their digests.
+    """
+    files, fields = _PLACES[facts.layout.mime](facts, folder)
+    about = {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": VERSION,
+        "name": facts.name,
+        "description": description(facts),
+        "license": "unknown",
+        "version": "1.0.0",
+        **({"datePublished": facts.date} if facts.date else {}),
+    }
+    records = {"@type": "cr:RecordSet", "@id": "pairs", "name": "pairs", "field": list(fields)}
+    return json.dumps({**about, "distribution": list(files), "recordSet": [records]}, indent=1).encode() + b"\n"
+
+
+def _columns(facts: Facts, folder: Folder) -> tuple[Iterator[Node], Iterator[Node]]:
+    """A table in several files: Parquet, or lines of JSON."""
+    includes = facts.layout.shard.format("*")
+    source = {"fileSet": {"@id": "shards"}}
+    picture = {"extract": {"column": "image"}, "transform": {"jsonPath": "bytes"}}
+
+    def fields() -> Iterator[Node]:
+        for name, kind in _COLUMNS.items():
+            yield _field(name, kind, {**source, "extract": {"column": name}})
+        if facts.layout.mime == PARQUET:
+            yield _field("image", "sc:ImageObject", {**source, **picture})
+
+    return iter([_file_set("shards", includes, facts.layout.mime)]), fields()
+
+
+def _members(facts: Facts, folder: Folder) -> tuple[Iterator[Node], Iterator[Node]]:
+    """Archives whose members have the uid for a name."""
+    names = [facts.layout.shard.format(name) for name in facts.shards]
+
+    def files() -> Iterator[Node]:
+        yield from (_file(name, facts.layout.mime, folder) for name in names)
+        inside = {"containedIn": [{"@id": name} for name in names]}
+        yield _file_set("texts", "*.txt", "text/plain") | inside
+
+    source = {"fileSet": {"@id": "texts"}}
+    uid = {"extract": {"fileProperty": "filename"}, "transform": {"regex": r"(.*)\.txt"}}
+    text = {"extract": {"fileProperty": "content"}}
+    return files(), iter([_field("uid", _TEXT, source | uid), _field("text", _TEXT, source | text)])
+
+
+def _array(facts: Facts, folder: Folder) -> tuple[Iterator[Node], Iterator[Node]]:
+    """LLaVA's one array of conversations."""
+    places = {"uid": "$[*].id", "image": "$[*].image", "text": "$[*].conversations[1].value"}
+    source = {"fileObject": {"@id": "llava.json"}}
+    fields = (_field(name, _TEXT, {**source, "extract": {"jsonPath": path}}) for name, path in places.items())
+    return iter([_file("llava.json", facts.layout.mime, folder)]), fields
+
+
+def _file(name: str, mime: str, folder: Folder) -> Node:
+    digest = hashlib.sha256(folder.read(name)).hexdigest()
+    return {
+        "@type": "cr:FileObject",
+        "@id": name,
+        "name": name,
+        "contentUrl": name,
+        "encodingFormat": mime,
+        "sha256": digest,
+    }
+
+
+def _file_set(name: str, includes: str, mime: str) -> Node:
+    return {"@type": "cr:FileSet", "@id": name, "name": name, "encodingFormat": mime, "includes": includes}
+
+
+def _field(name: str, kind: str, source: Node) -> Node:
+    return {"@type": "cr:Field", "@id": f"pairs/{name}", "name": name, "dataType": kind, "source": source}
+
+
+_TEXT: Final = "sc:Text"
+
+_COLUMNS: Final = {
+    "uid": _TEXT,
+    "text": _TEXT,
+    "url": _TEXT,
+    "sha256": _TEXT,
+    "width": "sc:Integer",
+    "height": "sc:Integer",
+}
+
+_PLACES: Final = {PARQUET: _columns, LINES: _columns, TAR: _members, ARRAY: _array}

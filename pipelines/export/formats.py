@@ -1,0 +1,88 @@
+"""What a format is, and what several of them share."""
+
+import json
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import pyarrow as pa
+
+from capfilt.storage import Folder
+
+DATA: Final = "data"
+"""The folder of an export that holds the shards."""
+
+PARQUET: Final = "application/x-parquet"
+LINES: Final = "application/jsonlines"
+TAR: Final = "application/x-tar"
+ARRAY: Final = "application/json"
+"""What shards, or the file that all of them come to, can be."""
+
+_THREADS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where programs find the data: for the card and for Croissant."""
+
+    shard: str  # file of a shard, with {} for its name
+    mime: str
+    reader: str  # code that opens the data set, {to} is where it lies
+    yaml: tuple[str, ...] = ()  # further lines for the head of the card
+
+
+class Format(Protocol):
+    """One form of an export. The files of a shard are written under the same names and with the same bytes always."""
+
+    @property
+    def layout(self) -> Layout:
+        """Where the data stands."""
+        ...
+
+    def write(self, folder: Folder, name: str, rows: pa.Table) -> None:
+        """Write a shard; the file `layout.shard` last, for it says that the shard is there.
+
+        Args:
+            rows: `rows.rows_schema`.
+        """
+        ...
+
+    def finish(self, folder: Folder, shards: dict[str, int]) -> None:
+        """Write what can only be said once all shards are there, whose names and numbers of images these are."""
+        ...
+
+
+def records(rows: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows as Python values, a few at a time."""
+    for batch in rows.to_batches(max_chunksize=256):
+        yield from batch.to_pylist()
+
+
+def described(row: dict[str, Any]) -> dict[str, Any]:
+    """What goes into JSON beside a picture: all of the row but the picture, and its texts as keys of their own."""
+    texts = [{key: _plain(value) for key, value in text.items()} for text in row["captions"]]
+    keys = {"caption" if rank == 1 else f"caption_{rank}": text["text"] for rank, text in enumerate(texts, 1)}
+    facts = {key: row[key] for key in ("uid", "url", "sha256", "width", "height")}
+    return {**facts, **keys, "captions": texts}
+
+
+def to_json(value: Any) -> bytes:
+    """JSON in UTF-8, one line; the same bytes for the same value."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def write_pictures(folder: Folder, place: str, rows: pa.Table) -> None:
+    """Every picture of the rows as a file of its own in a folder, under its own name."""
+
+    def write(picture: dict[str, Any]) -> None:
+        folder.write(f"{place}/{picture['path']}", picture["bytes"])
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for batch in rows.select(["image"]).to_batches(max_chunksize=256):
+            list(pool.map(write, batch["image"].to_pylist()))
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

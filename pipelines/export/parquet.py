@@ -1,0 +1,24 @@
+"""Parquet with the pictures inside, in the words of Hugging Face `datasets`."""
+
+import pyarrow as pa
+
+from capfilt.pipelines.commit import table_bytes
+from capfilt.pipelines.export.formats import DATA, PARQUET, Layout
+from capfilt.storage import Folder
+
+
+class ParquetFormat:
+    """data/00000.parquet, ...: one row an image, as in corpus/, with `url` and `sha256`."""
+
+    layout = Layout(
+        shard=f"{DATA}/{{}}.parquet",
+        mime=PARQUET,
+        reader='datasets.load_dataset("parquet", data_files="{to}/data/*.parquet", split="train")',
+        yaml=("configs:", "- config_name: default", "  data_files: data/*.parquet"),
+    )
+
+    def write(self, folder: Folder, name: str, rows: pa.Table) -> None:
+        folder.write(self.layout.shard.format(name), table_bytes(rows))
+
+    def finish(self, folder: Folder, shards: dict[str, int]) -> None:
+        return

@@ -1,0 +1,135 @@
+"""What an export is made of: the images that a selection keeps a text of, chunk by chunk, and the cut into shards."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from capfilt import schema
+from capfilt.errors import InputError
+from capfilt.ledger import Ledger
+from capfilt.pipelines.corpus import corpus_schema, corpus_table
+from capfilt.pipelines.scores import judge_columns
+
+
+def rows_schema(captions: pa.Schema) -> pa.Schema:
+    """What formats get: `corpus_schema`, and where each image came from."""
+    return pa.schema([*corpus_schema(captions), ("url", pa.string()), ("sha256", pa.string())])
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A part of an export: so many chunks."""
+
+    number: int
+    chunks: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.number:05d}"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The pairs that a selection of a run keeps."""
+
+    ledger: Ledger
+    name: str  # of the selection; "" = the current one
+    facts: dict[str, Any]  # its .toml
+
+    @classmethod
+    def of(cls, ledger: Ledger, name: str) -> Self:
+        """The selection of that name.
+
+        Raises:
+            InputError: there is none, it is not of exactly the chunks there are, or it keeps nothing.
+        """
+        out, called = ledger.folder.location, f"selection {name!r}" if name else "selection"
+        facts = ledger.selection(name) if not name or name in ledger.selections() else {}
+        if not facts:
+            known = f"; there are: {', '.join(ledger.selections())}" if ledger.selections() else ""
+            raise InputError(f"{out}: no {called} there, `capfilt select {out}` makes one{known}")
+        if facts["commits"] != ledger.fingerprint():
+            raise InputError(f"{out}: {called} is not of exactly the chunks there are; `capfilt select {out}` makes it")
+        if not facts["result"]["images"]:
+            raise InputError(f"{out}: {called} keeps no image")
+        return cls(ledger, name, facts)
+
+    @property
+    def images(self) -> int:
+        return int(self.facts["result"]["images"])
+
+    @property
+    def texts(self) -> int:
+        return sum(self.facts["result"]["kept"].values())
+
+    @property
+    def folder(self) -> str:
+        """The folder of its decisions."""
+        return f"selections/{self.name}/decisions" if self.name else "decisions"
+
+    @property
+    def schema(self) -> pa.Schema:
+        return rows_schema(self._captions())
+
+    @property
+    def judges(self) -> list[str]:
+        return list(judge_columns(self.ledger.captions_schema()))
+
+    def shards(self, rows: int, size: int) -> list[Shard]:
+        """The chunks in order, cut so that a shard has at most `rows` images and about `size` bytes, or one chunk."""
+        shards: list[Shard] = []
+        waiting: list[str] = []
+        count = weight = 0
+        for chunk, kept, bytes_ in self._weights():
+            if waiting and (count + kept > rows or weight + bytes_ > size):
+                shards.append(Shard(len(shards), tuple(waiting)))
+                waiting, count, weight = [], 0, 0
+            if kept:
+                waiting.append(chunk)
+                count, weight = count + kept, weight + bytes_
+        return [*shards, Shard(len(shards), tuple(waiting))] if waiting else shards
+
+    def read(self, shard: Shard) -> pa.Table:
+        """`rows_schema` of a shard; all of its pictures are in memory then."""
+        return pa.concat_tables([self._chunk(chunk) for chunk in shard.chunks]).combine_chunks()
+
+    def uids(self, shard: Shard) -> pa.Array:
+        """The images of a shard."""
+        return pa.concat_arrays([self._kept_uids(chunk) for chunk in shard.chunks])
+
+    def _kept_uids(self, chunk: str) -> pa.Array:
+        decisions = self._decisions(chunk, ["uid", "keep"])
+        return pc.unique(decisions.filter(decisions["keep"])["uid"])
+
+    def _weights(self) -> Iterator[tuple[str, int, int]]:
+        """Of each chunk its name, the images kept and about the bytes of their pictures."""
+        folder, records = self.ledger.folder, self.ledger.records()
+        for chunk, images in zip(records["chunk"].to_pylist(), records["images"].to_pylist(), strict=True):
+            kept = len(self._kept_uids(chunk))
+            size = folder.filesystem.get_file_info(folder.full(f"images/{chunk}.parquet")).size
+            yield chunk, kept, size * kept // max(images, 1)
+
+    def _decisions(self, chunk: str, columns: list[str] | None = None) -> pa.Table:
+        folder = self.ledger.folder
+        return pq.read_table(
+            folder.full(f"{self.folder}/{chunk}.parquet"), columns=columns, filesystem=folder.filesystem
+        )
+
+    def _captions(self) -> pa.Schema:
+        columns = self.ledger.captions_schema()
+        names = ["uid", "candidate", "source", "text", *judge_columns(columns)]
+        return pa.schema([columns.field(name) for name in names])
+
+    def _chunk(self, chunk: str) -> pa.Table:
+        folder, columns = self.ledger.folder, self._captions()
+        captions = pq.read_table(pa.BufferReader(folder.read(f"captions/{chunk}.parquet")), schema=columns)
+        images = pq.read_table(pa.BufferReader(folder.read(f"images/{chunk}.parquet")), schema=schema.IMAGES)
+        corpus = corpus_table(images.select(["uid", "image", "width", "height"]), captions, self._decisions(chunk))
+        places = pc.index_in(corpus["uid"], value_set=images["uid"].combine_chunks())
+        for name in ("url", "sha256"):
+            corpus = corpus.append_column(name, images[name].take(places))
+        return corpus.cast(rows_schema(columns))

@@ -1,0 +1,180 @@
+"""Pictures of an evaluation set never become images of a run, by their bytes or by their look."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from capfilt.cli import app
+from capfilt.config import Decode
+from capfilt.errors import ChangedError, InputError
+from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.decode import decode
+from capfilt.pipelines.evaluation import PICTURES, EvaluationSets, find_leaks, without_leaks
+from capfilt.pipelines.plan import make_plan
+from capfilt.pipelines.read import read
+from capfilt.run import run as run_all
+
+Picture = Callable[..., bytes]
+
+
+@pytest.fixture
+def exam(tmp_path: Path, picture: Picture) -> Path:
+    """An evaluation set of three pictures, and a file that is none."""
+    folder = tmp_path / "exam"
+    (folder / "deep").mkdir(parents=True)
+    for number in range(3):
+        (folder / "deep" / f"{number}.jpg").write_bytes(picture(number))
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    return folder
+
+
+def test_leaks_become_failures(make_run: Any, Pair: Any, picture: Picture, exam: Path) -> None:
+    rows = [
+        Pair("http://a/0", picture(7)),
+        Pair("http://a/1", picture(0)),  # the same bytes
+        Pair("http://a/2", picture(1, 150, quality=60)),  # the same look
+        Pair("http://a/3", picture(2, format="PNG")),
+        Pair("http://a/4", b"no picture"),
+    ]
+    run = make_run(rows, "out", f"decode.exclude_eval=['{exam}']").finish()
+    assert [row["url"] for row in run.table("images")] == ["http://a/0"]
+    details = {row["url"]: (row["stage"], row["reason"], row["detail"]) for row in run.table("failures")}
+    assert details["http://a/1"] == ("decode", "eval_leak", "the bytes of exam#deep/0.jpg")
+    for number in (2, 3):
+        stage, reason, detail = details[f"http://a/{number}"]
+        assert (stage, reason) == ("decode", "eval_leak")
+        assert detail.endswith(f" of 64 bits from exam#deep/{number - 1}.jpg")
+    assert details["http://a/4"][1] == "not_an_image"
+    assert not any(row["retryable"] for row in run.table("failures"))
+    run.ledger.verify()
+    assert run.status.failures == {"eval_leak": 3, "not_an_image": 1}
+
+
+def test_the_dead_keep_neither_facts_nor_pixels(picture: Picture, exam: Path, make_run: Any, Pair: Any) -> None:
+    run = make_run(
+        [Pair("http://a/0", picture(0)), Pair("http://a/1", picture(5))], "x", f"decode.exclude_eval=['{exam}']"
+    )
+    (chunk,) = run.plan()
+    pixels = [PixelSpec(8, "squash")]
+    rows = without_leaks(decode(read(chunk), run.recipe.decode, pixels), run.ledger.folder, run.recipe.decode)
+    dead, alive = rows.to_pylist()
+    assert dead["reason"] == "eval_leak"
+    assert {name for name, value in dead.items() if value is None} == {
+        *("image", "sha256", "width", "height", "format", "phash", "pixels:squash-8"),
+    }
+    assert alive["reason"] is None
+    assert len(alive["pixels:squash-8"]) == 8 * 8 * 3
+
+
+@pytest.mark.parametrize("radius", [0, 1, 4, 16])
+def test_likeness_is_exact(radius: int) -> None:
+    rng = np.random.default_rng(radius)
+    known = rng.integers(0, 2**64, 300, np.uint64)
+    given = known[:200] ^ np.array(
+        [sum(1 << int(b) for b in rng.choice(64, n % 20, False)) for n in range(200)], np.uint64
+    )
+    names = pa.array([f"k{n}" for n in range(300)])
+    table = pa.table([names, names, known], schema=PICTURES)
+    found = find_leaks(["?"] * 200, given.tolist(), table, radius)
+    bits = np.bitwise_count(given[:, None] ^ known[None, :]).min(axis=1)
+    assert [leak is not None for leak in found] == (bits <= radius).tolist()
+    assert [int(leak.split()[0]) for leak in found if leak] == bits[bits <= radius].tolist()
+
+
+def test_a_set_is_read_once_and_its_change_is_noticed(exam: Path, make_run: Any, Pair: Any, picture: Picture) -> None:
+    run = make_run([Pair("http://a/0", picture(7))], "out", f"decode.exclude_eval=['{exam}']")
+    run.plan()
+    sets = EvaluationSets.find(run.recipe.decode)
+    ledger = run.ledger
+    plan = make_plan([str(run.source)], run.recipe.input)
+    inputs = [*((file.identity, file.size, file.sha256) for file in plan.inputs), *sets.inputs()]
+    ledger.check_unchanged(inputs, run.recipe, ledger.run["models"])
+    before = (run.out / "evaluation.parquet").stat().st_mtime_ns
+    assert sets.write(ledger, run.recipe.decode) == []
+    assert (run.out / "evaluation.parquet").stat().st_mtime_ns == before
+    (exam / "deep" / "3.jpg").write_bytes(picture(3))
+    changed = [*inputs[:1], *EvaluationSets.find(run.recipe.decode).inputs()]
+    with pytest.raises(ChangedError, match=r"input decode\.exclude_eval exam changed"):
+        ledger.check_unchanged(changed, run.recipe, ledger.run["models"])
+
+
+def test_what_is_no_picture_is_told(exam: Path, make_run: Any, Pair: Any, picture: Picture) -> None:
+    run = make_run([Pair("http://a/0", picture(7))], "out", f"decode.exclude_eval=['{exam}']")
+    notes = EvaluationSets.find(run.recipe.decode).write(run.ledger, run.recipe.decode)
+    assert notes == [f"{exam}: 1 rows of this evaluation set, which are no pictures"]
+
+
+def test_a_set_that_is_not_there(tmp_path: Path, exam: Path) -> None:
+    with pytest.raises(InputError, match=r"decode\.exclude_eval: .*nowhere"):
+        EvaluationSets.find(Decode(exclude_eval=(str(tmp_path / "nowhere"),)))
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "a.jpg").write_bytes(b"x")
+    settings = Decode(exclude_eval=(str(tmp_path / "none"),), isolate=False)
+    with pytest.raises(InputError, match="none of its 1 rows is a picture"):
+        EvaluationSets.find(settings).write(_nothing(tmp_path), settings)
+
+
+def _nothing(tmp_path: Path) -> Any:
+    from capfilt.ledger import Ledger
+
+    return Ledger.at(tmp_path / "empty")
+
+
+def test_the_command_refuses_before_any_work(tmp_path: Path, exam: Path) -> None:
+    out = tmp_path / "out"
+    done = CliRunner().invoke(
+        app,
+        ["run", str(exam), "--out", str(out), "--exclude-eval", str(tmp_path / "nowhere"), "--exclude-eval", str(exam)],
+    )
+    assert done.exit_code == 2
+    assert "decode.exclude_eval" in done.output
+    assert not out.exists()
+
+
+KEEP_ALL = """
+SELECT uid, candidate, true AS keep, row_number() OVER (PARTITION BY uid ORDER BY candidate) AS rank, 'all' AS reason
+FROM captions
+"""
+
+
+@pytest.mark.ray
+def test_a_real_run_leaves_out_and_forgets(tmp_path: Path, exam: Path, picture: Picture, Run: Any) -> None:
+    """Through the engine: what is an exam picture or was forgotten is no image, and the run is whole."""
+    from capfilt.config import load_recipe
+    from capfilt.pipelines.forget import forget
+    from capfilt.pipelines.tombstones import Tombstones
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(6):
+        (photos / f"{number}.jpg").write_bytes(picture(number, 90))
+        (photos / f"{number}.txt").write_text(f"picture {number}")
+    (tmp_path / "all.sql").write_text(KEEP_ALL)
+    settings = (
+        "caption.n=0",
+        "score.judges=[]",
+        f"select.policy={tmp_path / 'all.sql'}",
+        f"decode.exclude_eval=['{exam}']",
+    )
+    recipe = load_recipe("blip", settings)
+    out = Run(tmp_path / "out", photos)
+    Tombstones("ab" * 32).write(out.ledger.folder)
+    outcome = run_all([str(photos)], str(out.out), recipe)
+    assert (outcome.rows, outcome.selection.images) == (6, 3)
+    assert outcome.notes == (f"{exam}: 1 rows of this evaluation set, which are no pictures",)
+    assert out.status.failures == {"eval_leak": 3}
+    forget(out.ledger.folder, [("uid", out.table("images")[0]["uid"])])
+    again = run_all([str(photos)], str(out.out), recipe)
+    assert (again.chunks_now, again.selection.images) == (0, 2)
+    assert out.status.failures == {"eval_leak": 3, "forgotten": 1}
+    assert os.listdir(out.out / "commits") == ["000000.parquet"]
+    for name in ("commits", "images", "captions", "failures"):  # done again, it is left alone again
+        (out.out / name / "000000.parquet").unlink()
+    assert run_all([str(photos)], str(out.out), recipe).chunks_now == 1
+    assert out.status.failures == {"eval_leak": 3, "forgotten": 1}

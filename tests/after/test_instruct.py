@@ -1,0 +1,183 @@
+"""LLaVA's instruction forms, written by a real server on loopback that is as unreliable as servers are."""
+
+import http.server
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from capfilt.cli import app
+from capfilt.errors import ModelError, RunFailed
+from capfilt.models.endpoint import Client
+from capfilt.models.placement import Endpoint
+from capfilt.pipelines.export.export import export
+from capfilt.pipelines.export.instruct import FORMS, REQUESTS, Writer
+from capfilt.pipelines.export.llava import LlavaFormat
+
+TURNS = [{"question": "What is there?", "answer": "Soft colours."}, {"question": "Where?", "answer": "By the sea."}]
+
+
+@dataclass
+class Server:
+    """What the server was asked, and how it answers."""
+
+    address: str = ""
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    keys: set[str | None] = field(default_factory=set)
+    at_once: int = 0
+    most_at_once: int = 0
+    answer: Callable[[int, dict[str, Any]], tuple[int, str]] = lambda number, body: (200, talk(body))
+
+
+def form_of(body: dict[str, Any]) -> str:
+    system = body["messages"][0]["content"]
+    return "detail" if "paragraph" in system else "reasoning" if "thinking" in system else "conversation"
+
+
+def talk(body: dict[str, Any]) -> str:
+    """A good answer to each form, wrapped as models like to."""
+    form = form_of(body)
+    if form == "detail":
+        return "  A long account of soft colours by the sea.\n"
+    return f"Here you are:\n```json\n{json.dumps(TURNS if form == 'conversation' else TURNS[:1])}\n```"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state, lock = Server(), threading.Lock()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self._send(200, {"data": [{"id": "writer-1"}]})
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with lock:
+                state.asked.append(body)
+                state.keys.add(self.headers.get("Authorization"))
+                state.at_once += 1
+                state.most_at_once = max(state.most_at_once, state.at_once)
+                number = len(state.asked)
+            status, text = state.answer(number, body)
+            with lock:
+                state.at_once -= 1
+            message = {"role": "assistant", "content": text}
+            self._send(status, {"choices": [{"message": message, "finish_reason": "stop"}]})
+
+        def _send(self, status: int, value: object) -> None:
+            data = json.dumps(value).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        state.address = f"http://127.0.0.1:{web.server_port}/v1"
+        yield state
+        web.shutdown()
+
+
+def writer(server: Server, **more: Any) -> Writer:
+    """A writer that waits hardly at all between two tries."""
+    settings = {"backoff": 0.001, "retries": 3, "concurrency": 4, **more}
+    return Writer(Client(server.address, Endpoint(logprobs=False, **settings)), "writer-1")
+
+
+def write(run: Any, to: Path, **more: Any) -> None:
+    export(run.ledger.folder, str(to), "llava", LlavaFormat(FORMS, **more), shard_rows=6)
+
+
+def test_three_forms(run: Any, server: Server, tmp_path: Path) -> None:
+    server.answer = lambda number, body: (503, "") if number % 5 == 1 else (200, talk(body))  # every fifth fails once
+    write(run, tmp_path / "set", writer=writer(server))
+    kept = {row["uid"]: row for row in run.table("corpus")}
+    for form, turns in (("conversation", 2), ("detail", 1), ("reasoning", 1)):
+        found = json.loads((tmp_path / "set" / f"{form}.json").read_bytes())
+        assert [sample["id"] for sample in found] == list(kept)
+        for sample in found:
+            assert [turn["from"] for turn in sample["conversations"]] == ["human", "gpt"] * turns
+            values = [turn["value"] for turn in sample["conversations"]]
+            assert [value.count("<image>") for value in values] == [1] + [0] * (2 * turns - 1)
+            assert (tmp_path / "set/images" / sample["image"]).is_file()
+    detail = json.loads((tmp_path / "set/detail.json").read_bytes())
+    assert {sample["conversations"][0]["value"].removeprefix("<image>\n") for sample in detail} <= set(REQUESTS)
+    assert detail[0]["conversations"][1]["value"] == "A long account of soft colours by the sea."
+    assert json.loads((tmp_path / "set/failures.json").read_bytes()) == []
+    assert 1 < server.most_at_once <= 4
+    body = server.asked[0]
+    texts = [text["text"] for row in kept.values() for text in row["captions"]]
+    assert all(line.removeprefix("- ") in texts for line in body["messages"][1]["content"].splitlines()[1:])
+    assert (body["model"], server.keys) == ("writer-1", {None})
+
+
+def test_answers_that_cannot_be_used_are_rows_of_their_own(run: Any, server: Server, tmp_path: Path) -> None:
+    def answer(number: int, body: dict[str, Any]) -> tuple[int, str]:
+        if form_of(body) == "detail":
+            return (400, "") if "number 0 " in body["messages"][1]["content"] else (200, talk(body))
+        return 200, "I would rather not [say] this"
+
+    server.answer = answer
+    write(run, tmp_path / "set", writer=writer(server))
+    failures = json.loads((tmp_path / "set/failures.json").read_bytes())
+    count = len(run.table("corpus"))
+    reasons = Counter((failure["form"], failure["reason"]) for failure in failures)
+    unreadable = "no questions and answers in JSON"
+    assert reasons == {("conversation", unreadable): count, ("reasoning", unreadable): count, ("detail", "refused"): 1}
+    assert json.loads((tmp_path / "set/conversation.json").read_bytes()) == []
+    assert len(json.loads((tmp_path / "set/detail.json").read_bytes())) == count - 1
+
+
+def test_what_was_written_is_not_asked_for_again(
+    run: Any, server: Server, tmp_path: Path, tree: Callable[[Path], dict[str, bytes]]
+) -> None:
+    write(run, tmp_path / "whole/set", writer=writer(server))
+    needed, server.asked = len(server.asked), []
+    server.answer = lambda number, body: (500, "") if number > 20 else (200, talk(body))
+    with pytest.raises(RunFailed, match="goes on from there"):
+        write(run, tmp_path / "half/set", writer=writer(server))
+    done = sum(path.read_bytes().count(b"\n") for path in (tmp_path / "half/set/parts").rglob("*-*.jsonl"))
+    assert done >= 6
+    server.asked, server.answer = [], lambda number, body: (200, talk(body))
+    write(run, tmp_path / "half/set", writer=writer(server))
+    assert len(server.asked) == needed - done
+    assert tree(tmp_path / "half") == tree(tmp_path / "whole")
+
+
+def test_the_key_is_sent_and_kept_nowhere(
+    run: Any, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WRITER_KEY", "sesame-1234")
+    write(run, tmp_path / "set", writer=writer(server, key_env="WRITER_KEY"))
+    assert server.keys == {"Bearer sesame-1234"}
+    for folder in (tmp_path / "set", run.out):
+        assert not [path for path in folder.rglob("*") if path.is_file() and b"sesame" in path.read_bytes()]
+
+
+def test_the_command(run: Any, server: Server, tmp_path: Path) -> None:
+    arguments = ["export", str(run.out), "--to", str(tmp_path / "set"), "--format", "llava", "--instruct", "detail"]
+    done = CliRunner().invoke(app, [*arguments, "--endpoint", server.address])
+    assert done.exit_code == 0, done.output
+    assert len(json.loads((tmp_path / "set/detail.json").read_bytes())) == len(run.table("corpus"))
+    assert not (tmp_path / "set/conversation.json").exists()
+    assert CliRunner().invoke(app, arguments).exit_code == 2
+
+
+def test_no_server_is_one_line(server: Server) -> None:
+    assert Writer.at(server.address).model == "writer-1"
+    with pytest.raises(ModelError):
+        Writer.at(server.address, model="other")
+    with pytest.raises(ModelError):
+        Writer.at("http://127.0.0.1:9/v1")
