@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint clean fuzz bench-select bench-models
 
 setup: .venv/.ready
 
@@ -23,6 +23,18 @@ lint: setup
 
 test: lint
 	$(BIN)/pytest
+
+# Breaks 10,000 real files; every one of them must end as a row.
+fuzz: setup
+	$(BIN)/python tests/fuzz/fuzz.py --inputs 10000
+
+# How fast the models are beside transformers; about 8 minutes, results in tests/bench/models/.
+bench-models: setup
+	$(BIN)/python tests/bench/models
+
+# How long select takes over 1 and 10 million candidates.
+bench-select: setup
+	$(BIN)/python tests/bench/select
 
 clean:
 	rm -rf .venv build dist *.egg-info demo-out

@@ -18,7 +18,7 @@ from rich.cells import cell_len, set_cell_size
 from capfilt import sandbox, schema
 from capfilt.errors import InputError, UserError
 from capfilt.ledger import Ledger
-from capfilt.pipelines.select import corpus_schema
+from capfilt.pipelines.corpus import corpus_schema
 from capfilt.storage import Folder
 
 SHOWN_ROWS: Final = 1000
@@ -39,10 +39,11 @@ Format = Literal["table", "csv", "json"]
 
 
 def connect(folder: Folder) -> duckdb.DuckDBPyConnection:
-    """A database with the views images, captions, failures, decisions, corpus and commits, which can only read them.
+    """A database with the views images, captions, failures, decisions, corpus, selections and commits, only to be read.
 
-    Only files of committed chunks are seen; decisions and corpus are empty until a selection is finished. There is no
-    way from SQL to the file system, see `capfilt.sandbox`.
+    Only files of committed chunks are seen; decisions and corpus are empty until a selection is finished. `selections`
+    has the decisions of all selections that were given a name. There is no way from SQL to the file system, see
+    `capfilt.sandbox`.
 
     Raises:
         InputError: there is no run here.
@@ -63,11 +64,14 @@ def schemas(ledger: Ledger) -> dict[str, pa.Schema]:
         "failures": schema.FAILURES,
         "decisions": schema.DECISIONS,
         "corpus": corpus_schema(captions),
+        "selections": pa.schema([pa.field("name", pa.string(), nullable=False), *schema.DECISIONS]),
         "commits": schema.COMMITS,
     }
 
 
 def _view(ledger: Ledger, name: str, columns: pa.Schema) -> Any:
+    if name == "selections":
+        return ledger.named_decisions(columns)
     hidden = name in ("decisions", "corpus") and not ledger.selection()
     return columns.empty_table() if hidden else ledger.dataset(name, columns)
 

@@ -9,15 +9,19 @@ from typing import Any
 import duckdb
 
 
-def connect(tables: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
+def connect(tables: Mapping[str, Any], memory: str = "") -> duckdb.DuckDBPyConnection:
     """An in-memory database that sees `tables` (pyarrow datasets, tables, readers) under their names.
 
     pyarrow reads the files, so DuckDB needs no access to the file system at all and gets none: no COPY, ATTACH,
     read_csv('/etc/passwd'), extension or Python variable, and the lock cannot be undone. (To allow DuckDB the paths
     of our files instead would allow it to write them too: `COPY ... TO 'images/000000.parquet' (USE_TMP_FILE false)`.)
+
+    Args:
+        memory: what it takes at most before it goes on in files, "1GB"; "" = DuckDB's own, 80 % of the machine's.
     """
     spill = Path(tempfile.gettempdir()) / f"capfilt-duckdb-{uuid.uuid4().hex}"  # made when memory ends, then removed
-    connection = duckdb.connect(":memory:", config={"temp_directory": str(spill)})
+    limit = {"memory_limit": memory} if memory else {}
+    connection = duckdb.connect(":memory:", config={"temp_directory": str(spill), **limit})
     for name, table in tables.items():
         connection.register(name, table)
     for setting in (

@@ -19,6 +19,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from capfilt.models.training.loop import Progress as Steps
     from capfilt.run import Progress
 
 WIDTH: Final = 80
@@ -140,7 +141,7 @@ def progress() -> "Iterator[Callable[[Progress], None]]":
         yield plain_listener()
         return
     pace = Pace()
-    columns = (SpinnerColumn(), BarColumn(bar_width=12), _PaceColumn(pace))
+    columns = (SpinnerColumn(), BarColumn(bar_width=12), _WordsColumn(pace.words))
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
 
@@ -166,15 +167,42 @@ def plain_listener(clock: Callable[[], float] = time.monotonic) -> "Callable[[Pr
     return listen
 
 
-class _PaceColumn(ProgressColumn):
-    """`Pace.words`, drawn anew all the time, so that the seconds left run down between two commits."""
+@contextmanager
+def training() -> "Iterator[Callable[[Steps], None]]":
+    """A listener for `capfilt.train.train`: a live bar on a terminal, elsewhere a line each time it hears something."""
+    console = _console()
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield lambda heard: say(step_words(heard))
+        return
+    latest = ""
+    with Bar(BarColumn(bar_width=12), _WordsColumn(lambda: latest), console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
 
-    def __init__(self, pace: Pace) -> None:
+        def listen(heard: "Steps") -> None:
+            nonlocal latest
+            latest = step_words(heard, short=True)
+            bar.update(task, completed=heard.step, total=heard.steps)
+
+        yield listen
+
+
+def step_words(heard: "Steps", short: bool = False) -> str:
+    """Like "step 50/1200  itc 2.786  lm 3.262  64 pairs/s  1:15 min left"; short enough to stand beside a bar."""
+    losses = (f"{name} {value:.{2 if short else 3}f}" for name, value in heard.losses.items())
+    pace = f"{heard.pairs_per_second:.3g}{'/s' if short else ' pairs/s'}"
+    left = f"{seconds(heard.seconds_left)} left"
+    return "  ".join([f"{'' if short else 'step '}{heard.step}/{heard.steps}", *losses, pace, left])
+
+
+class _WordsColumn(ProgressColumn):
+    """Words that are asked for all the time, so that the seconds left run down between two commits."""
+
+    def __init__(self, words: Callable[[], str]) -> None:
         super().__init__(Column(no_wrap=True))
-        self._pace = pace
+        self._words = words
 
     def render(self, task: Task) -> Text:
-        return Text(self._pace.words())
+        return Text(self._words())
 
 
 def _console() -> Console:

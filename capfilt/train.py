@@ -1,111 +1,242 @@
-"""Training, as a person asks for it: which task, on what, from where, for how long."""
+"""Training, as a person asks for it: which task, on what, from where, for how long; and on again after a kill.
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+OUT holds the checkpoint, and OUT/training what a training leaves: recipe.toml, state.pt, metrics.jsonl, losses.svg and
+TensorBoard's events. The same command again goes on from state.pt, to the bit; where it was done it does nothing.
+"""
+
+import tomllib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from capfilt.errors import ConfigError
+from capfilt.errors import ChangedError, ConfigError
+from capfilt.stable import to_toml
+from capfilt.storage import Folder, split_url
+from capfilt.training import TrainRecipe, changed_training
 
 if TYPE_CHECKING:
-    from capfilt.models.med.model import MED
-    from capfilt.models.tokenizer import Tokenizer
-    from capfilt.models.training.loop import Progress
+    from capfilt.models.training.group import Group
+    from capfilt.models.training.loop import Item, Progress, Trainer
     from capfilt.pipelines.pairs import Pairs
+    from capfilt.pipelines.sampler import Sampler
+    from capfilt.train_jobs import Job
+
+HOME: Final = "training"
+RECIPE, STATE = "recipe.toml", "state.pt"
+FREE: Final = {"work.save_every", "data.memory", "model.device"}
+"""Settings that may change between a training and its resume."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """What is trained: weights of the three objectives, texts by source, roles the result may be used in."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for."""
 
-    itc: float
-    itm: float
-    lm: float
-    sources: tuple[str, ...]
-    roles: tuple[str, ...]
-    words: float = 0  # weight of ITM word by word
-    marked: int  # texts marked as wrong that go along with every picture
+    task: str
+    data: tuple[str, ...]  # Parquet files or folders
+    out: Path
+    recipe: TrainRecipe
 
 
-TASKS: Final = {
-    "med": Task(itc=1, itm=1, lm=1, sources=("web", "synthetic", "human"), roles=("captioner", "filter"), marked=1),
-    "captioner": Task(itc=0, itm=0, lm=1, sources=("human",), roles=("captioner",), marked=0),
-    "filter": Task(itc=1, itm=1, lm=0, words=1, sources=("web", "human"), roles=("filter",), marked=1),
-}
-"""Pretraining as in BLIP section 3.2; captioner and filter are tuned apart, as in section 3.3."""
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who hears of a training."""
+
+    say: Callable[[str], None] = lambda _: None
+    log: "Callable[[Progress], None]" = lambda _: None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How it is trained."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a training came to."""
 
-    size: str = "med-tiny"
-    start: str | None = None  # a checkpoint to go on from; None = from scratch, at `size`
-    steps: int = 1000
-    batch: int = 64
-    rate: float = 1e-3
-    seed: int = 0
-    half: bool = False  # store float16 weights
-    save_every: int = 500
+    steps: int
+    steps_now: int  # 0 = there was nothing to do
 
 
-def train(data: str, out: Path, task: Task, settings: Settings, on_log: "Callable[[Progress], None]") -> None:
-    """Train and write a checkpoint directory; a checkpoint is also written every `save_every` steps.
+def train(request: Request, listener: Listener | None = None, fresh: bool = False) -> Outcome:
+    """Train, or go on where an earlier training of the same stopped; writes a checkpoint directory.
+
+    Args:
+        fresh: forget what an earlier training left.
 
     Raises:
-        UserError: no such size, start or data; before any work.
+        UserError: no such size, checkpoint, device or data; before any work.
+        ChangedError: OUT holds a training of another recipe or other data.
     """
+    listener = listener or Listener()
+    home = request.out / HOME
+    identity = _identity(request)
+    if fresh:
+        for name in (STATE, RECIPE):
+            (home / name).unlink(missing_ok=True)
+    _write_or_check(home, identity)
+    return work(request, listener)
+
+
+def work(request: Request, listener: Listener, group: "Group | None" = None) -> Outcome:
+    """Train as one worker of a group, or alone."""
     import torch
 
-    from capfilt.models.pixels import PixelSpec
-    from capfilt.models.training import loop
-    from capfilt.models.training.med_task import MEDTask, Weights
-    from capfilt.models.weights import save_med
-    from capfilt.pipelines.pairs import draw_batches, load_pairs
+    from capfilt.metrics import Metrics
+    from capfilt.models.training.group import Group
+    from capfilt.models.training.state import load_state, save_state
+    from capfilt.train_jobs import make_job
 
-    side = _image_size(settings)
-    pairs = load_pairs(data, PixelSpec(side, "squash"), task.sources)
-    if len(pairs) < settings.batch:
-        raise ConfigError(f"--batch {settings.batch}: {data} has only {len(pairs)} pictures")
-    torch.manual_seed(settings.seed)
-    model, tokenizer = _model(settings, pairs, task)
-    dtype = torch.float16 if settings.half else torch.float32
-    loop.train(
-        MEDTask(model, tokenizer, Weights(task.itc, task.itm, task.lm, task.words), seed=settings.seed),
-        draw_batches(pairs, settings.batch, task.marked, settings.seed),
-        loop.Schedule(steps=settings.steps, rate=settings.rate, save_every=settings.save_every),
-        on_log,
-        lambda _: save_med(out, model, tokenizer, task.roles, dtype),
+    group = group or Group()
+    recipe, home = request.recipe, request.out / HOME
+    pairs = _load(request)
+    sampler = _sampler(pairs, recipe)
+    epoch = max(1, sampler.epoch // recipe.schedule.accumulate)
+    torch.manual_seed(recipe.work.seed)
+    job = make_job(request.task, recipe, pairs, epoch, group)
+    trainer = _trainer(job, recipe, epoch, group)
+    if (home / STATE).is_file():
+        trainer.restore(load_state(home / STATE))
+        sampler.go_to(trainer.position)
+    first, steps = trainer.step, trainer.schedule.steps
+    if first == steps:
+        return Outcome(steps, 0)
+    for line in [*_left_out(pairs), *sampler.about(), *([f"going on at step {first}"] if first else [])]:
+        listener.say(line)
+    metrics = Metrics(home, first)
+
+    def log(progress: "Progress") -> None:
+        metrics.add(progress)
+        listener.log(progress)
+
+    def save(now: "Trainer") -> None:
+        job.save(request.out)
+        save_state(home / STATE, now.state())
+
+    trainer.run(_items(job, pairs, sampler, group), log, save)
+    metrics.close()
+    return Outcome(steps, steps - first)
+
+
+def _load(request: Request) -> "Pairs":
+    from capfilt.models.pixels import PixelSpec
+    from capfilt.pipelines.pairs import Wanted, load_pairs
+    from capfilt.train_jobs import image_size
+
+    settings = request.recipe.data
+    spec = PixelSpec(image_size(request.recipe), "squash")
+    pairs = load_pairs(
+        request.data,
+        Wanted(
+            column="questions" if request.task == "vqa" else "captions",
+            sources=settings.sources,
+            score=settings.score,
+            pixels=spec,
+            memory=settings.memory,
+        ),
+    )
+    if len(pairs) < request.recipe.schedule.batch:
+        raise ConfigError(
+            f"schedule.batch = {request.recipe.schedule.batch}: {' '.join(request.data)} has only {len(pairs)} pictures"
+        )
+    return pairs
+
+
+def _sampler(pairs: "Pairs", recipe: TrainRecipe) -> "Sampler":
+    from capfilt.pipelines.sampler import SOURCES, Sampler, Sampling
+
+    settings = recipe.data
+    for source, share in settings.share.items():
+        if share and not pairs.texts.count(SOURCES.index(source)):
+            raise ConfigError(f"data.share: no text is of source {source}")
+    sampling = Sampling(
+        share=settings.share, temperature=settings.temperature, window=settings.window, marked=settings.marked
+    )
+    return Sampler(pairs.texts, pairs.wrong_starts, sampling, recipe.schedule.batch, recipe.work.seed)
+
+
+def _trainer(job: "Job", recipe: TrainRecipe, epoch: int, group: "Group") -> "Trainer":
+    from capfilt.models.training.loop import Pace, Trainer
+    from capfilt.models.training.schedule import AdamW, Schedule
+
+    how, best = recipe.schedule, recipe.optimiser
+    own = how.model_dump(include={"rate", "warmup", "warmup_from", "shape", "decay", "least"})
+    steps = how.steps or max(1, round(how.epochs * epoch))
+    return Trainer(
+        job.task,
+        Schedule(steps=steps, epoch=epoch, **own),
+        AdamW(**best.model_dump(exclude={"clip"})),
+        Pace(
+            accumulate=how.accumulate,
+            clip=best.clip,
+            bf16=recipe.model.bf16,
+            log_every=recipe.work.log_every,
+            save_every=recipe.work.save_every,
+        ),
+        group,
     )
 
 
-def _image_size(settings: Settings) -> int:
-    from capfilt.models.checkpoint import describe
+def _items(job: "Job", pairs: "Pairs", sampler: "Sampler", group: "Group") -> "Iterator[Item]":
+    """Batches with this worker's pixels; where these are decoded now, one batch ahead of the step."""
+    part = group.part(sampler.size)
+    draws = iter(sampler)
+
+    def next_item() -> "Item":
+        draw = next(draws)
+        return job.batch(pairs, draw, pairs.pixels(draw.pictures[part])), draw.position
+
+    if pairs.held is not None:
+        while True:
+            yield next_item()
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next_item)
+        while True:
+            item, coming = coming.result(), pool.submit(next_item)
+            yield item
+
+
+def _left_out(pairs: "Pairs") -> list[str]:
+    return [f"left out: {count} pictures, {reason}" for reason, count in sorted(pairs.left_out.items())]
+
+
+def _identity(request: Request) -> dict[str, Any]:
+    """What must be the same when a training goes on, and is checked before any work."""
+    from capfilt.models.checkpoint import digest
+    from capfilt.models.find import find
     from capfilt.models.med.config import SIZES
-    from capfilt.models.registry import locate
+    from capfilt.train_jobs import device, image_size
 
-    if settings.start:
-        return describe(locate(settings.start)).config.image_size
-    if settings.size not in SIZES:
-        raise ConfigError(f"--size {settings.size!r} is not known; there are: {', '.join(SIZES)}")
-    return SIZES[settings.size].image_size
+    image_size(request.recipe)
+    device(request.recipe)
+    settings = request.recipe.model
+    starts = {name: digest(find(name).files) for name in (settings.start, settings.vision) if name}
+    return {
+        "task": request.task,
+        "data": [{"file": name, "bytes": size} for location in request.data for name, size in _files(location)],
+        "checkpoints": starts,
+        "shape": {} if settings.start else SIZES[settings.size].to_dict(),
+        "recipe": request.recipe.model_dump(mode="json"),
+    }
 
 
-def _model(settings: Settings, pairs: "Pairs", task: Task) -> "tuple[MED, Tokenizer]":
-    """The checkpoint to go on from, or a new MED with a tokenizer of the words of its texts."""
-    from capfilt.models.checkpoint import describe
-    from capfilt.models.med.config import SIZES
-    from capfilt.models.med.model import MED
-    from capfilt.models.registry import locate
-    from capfilt.models.tokenizer import Tokenizer
-    from capfilt.models.weights import load_med
+def _files(location: str) -> list[tuple[str, int]]:
+    """Names and sizes of the files of a place, without reading them."""
+    from pyarrow import fs
 
-    if settings.start:
-        folder = locate(settings.start)
-        model, tokenizer = load_med(folder)
-        if "filter" in task.roles and "filter" not in describe(folder).roles:
-            model.text.start_encoder_from_decoder()
-        return model, tokenizer
-    words = (text for texts in (*pairs.texts, *pairs.wrong) for text in texts)
-    tokenizer = Tokenizer.from_words(words)
-    return MED(replace(SIZES[settings.size], vocab_size=len(tokenizer))), tokenizer
+    filesystem, path = split_url(location)
+    info = filesystem.get_file_info(path)
+    if info.type == fs.FileType.File:
+        return [(info.base_name, info.size)]
+    folder = Folder(filesystem, path, location)
+    return [(name, filesystem.get_file_info(folder.full(name)).size) for name in folder.names("", ".parquet")]
+
+
+def _write_or_check(home: Path, identity: dict[str, Any]) -> None:
+    path = home / RECIPE
+    if not path.is_file():
+        Folder.at(home).write(RECIPE, to_toml(identity).encode())
+        return
+    old = tomllib.loads(path.read_text(encoding="utf-8"))
+    change = changed_training(old["recipe"], identity["recipe"], FREE) or next(
+        (f"{key} changed" for key in ("task", "data", "checkpoints", "shape") if old.get(key, {}) != identity[key]), ""
+    )
+    if change:
+        raise ChangedError(f"{home.parent} holds another training: {change}; use another --out, or --fresh")

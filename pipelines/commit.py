@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from capfilt import schema
 from capfilt.errors import Unbalanced
 from capfilt.ledger import CHUNK_TABLES, Chunk
+from capfilt.pipelines.tombstones import Tombstones
 from capfilt.stable import parquet_bytes
 from capfilt.storage import Folder
 
@@ -39,15 +40,28 @@ def commit(rows: pa.Table, chunk: Chunk, folder: Folder, spec_digest: str) -> pa
         return _committed(chunk, folder, spec_digest)
     rows = rows.select([name for name in rows.column_names if not name.startswith("pixels:")])
     check_rows(rows, chunk)
+    forgotten = Tombstones.of(folder)
+    rows = forgotten.honour(rows)  # somebody may have asked for it since the rows were read
     alive = pc.is_null(rows["reason"])
     living, dead = rows.filter(alive), rows.filter(pc.invert(alive))
-    tables = {"images": images_table(living), "captions": captions_table(living), "failures": failures_table(dead)}
-    files = {f"{name}/{chunk.name}.parquet": table_bytes(table) for name, table in tables.items()}
+    failures = forgotten.scrubbed(failures_table(dead))
+    tables = {"failures": failures, "images": images_table(living), "captions": captions_table(living)}
+    return write_chunk(tables, chunk, folder, spec_digest)
+
+
+def write_chunk(tables: dict[str, pa.Table], chunk: Chunk, folder: Folder, spec_digest: str) -> pa.Table:
+    """Write the tables of a chunk, in the order they come in, and then the record that makes them count."""
+    files, record = chunk_files(tables, chunk, spec_digest)
     for name, data in files.items():
         folder.write(name, data)
-    record = _record(chunk, tables, files, spec_digest)
-    folder.write(f"commits/{chunk.name}.parquet", parquet_bytes(record))
     return record
+
+
+def chunk_files(tables: dict[str, pa.Table], chunk: Chunk, spec_digest: str) -> tuple[dict[str, bytes], pa.Table]:
+    """The files of a chunk by name, in the order to write them, the last one its record; and the record as a table."""
+    files = {f"{name}/{chunk.name}.parquet": table_bytes(table) for name, table in tables.items()}
+    record = _record(chunk, tables, files, spec_digest)
+    return files | {f"commits/{chunk.name}.parquet": parquet_bytes(record)}, record
 
 
 def _committed(chunk: Chunk, folder: Folder, spec_digest: str) -> pa.Table:
@@ -71,8 +85,8 @@ def check_rows(rows: pa.Table, chunk: Chunk) -> None:
         raise Unbalanced(f"chunk {chunk.name}: {rows.num_rows} rows, planned were {chunk.rows}")
     _check_identity(rows, chunk)
     alive = pc.is_null(rows["reason"])
-    _check_filled(rows.filter(alive), ("image", *schema.IMAGE_FACTS.names, "candidates"), chunk)
-    _check_filled(rows.filter(pc.invert(alive)), ("stage",), chunk)
+    check_filled(rows.filter(alive), ("image", *schema.IMAGE_FACTS.names, "candidates"), chunk)
+    check_filled(rows.filter(pc.invert(alive)), ("stage",), chunk)
     if strange := set(rows["reason"].drop_null().to_pylist()) - set(schema.Reason):
         raise Unbalanced(f"chunk {chunk.name}: reason {min(strange)!r} is not one of schema.Reason")
 
@@ -90,7 +104,8 @@ def _check_identity(rows: pa.Table, chunk: Chunk) -> None:
         seen.add(uid)
 
 
-def _check_filled(rows: pa.Table, names: Sequence[str], chunk: Chunk) -> None:
+def check_filled(rows: pa.Table, names: Sequence[str], chunk: Chunk) -> None:
+    """Raise Unbalanced if a row of `rows`, all living or all dead ones, has nothing in one of these columns."""
     for name in names:
         empty = pc.is_null(rows[name]) if name in rows.column_names else pa.repeat(True, rows.num_rows)
         if pc.any(empty).as_py():

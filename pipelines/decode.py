@@ -1,11 +1,6 @@
 """decode: the bytes of a chunk's images -> facts about each, its perceptual hash and the pixels that models ask for."""
 
-import hashlib
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -14,41 +9,10 @@ from numpy.typing import NDArray
 
 from capfilt.config import Decode
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.imaging.phash import SIDE, phash
-from capfilt.pipelines.imaging.picture import BadImage, Picture, load_picture, read_header
-from capfilt.pipelines.imaging.pillow import pillow_rules
-from capfilt.pipelines.imaging.resize import square
-from capfilt.pipelines.imaging.room import Room
+from capfilt.pipelines.imaging.isolated import look_isolated
+from capfilt.pipelines.imaging.look import Canvases, Facts, Outcome, look_at
+from capfilt.pipelines.imaging.picture import BadImage
 from capfilt.schema import IMAGE_FACTS
-
-PIXELS_AT_ONCE: Final = 100_000_000
-"""Pixels all threads together decode at the same time; `decode.max_pixels` where that is more.
-
-That is about 0.8 GB, with WebP 1.6 GB. What malloc keeps for each thread comes on top, unless the environment sets
-PILLOW_BLOCK_SIZE=64m or MALLOC_ARENA_MAX=1.
-"""
-
-OVERSAMPLING: Final = 3
-"""A JPEG is decoded at a scale that leaves this many times the pixels asked for along the shorter side; with 3, the
-square differs from one made of the full picture by about 1 of 255 (root mean square over photos), with 2 by 3."""
-
-Canvases = dict[PixelSpec, NDArray[np.uint8]]
-"""For each PixelSpec [rows, size * size * 3]; threads write their own rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """The values of `schema.IMAGE_FACTS` for one image."""
-
-    sha256: str
-    width: int
-    height: int
-    format: str
-    phash: int
-
-
-Outcome = Facts | BadImage | None
-"""None for a row that was dead before."""
 
 
 def decode(rows: pa.Table, settings: Decode, pixels: Sequence[PixelSpec] = (), threads: int | None = None) -> pa.Table:
@@ -61,47 +25,44 @@ def decode(rows: pa.Table, settings: Decode, pixels: Sequence[PixelSpec] = (), t
     Args:
         rows: `schema.ROWS`.
         settings: what counts as an image.
-        pixels: squares to make of every image; the same one twice makes one column.
+        pixels: what to make of every image; the same one twice makes one column.
         threads: images at once, by default the CPUs of the machine but at most 8. The result does not depend on it.
 
     Returns:
         `rows` + `schema.IMAGE_FACTS` + a column `pixels:<name>` a PixelSpec (fixed-size binary, uint8 RGB, height x
-        width x channel), all null in dead rows. A row whose image cannot be used dies here, its `image` becomes null.
+        width x channel; of `fit` binary, its shape is `PixelSpec.shape(width, height)`), all null in dead rows. A row
+        whose image cannot be used dies here, its `image` becomes null.
     """
-    canvases = {spec: np.zeros((rows.num_rows, spec.bytes), np.uint8) for spec in pixels}
-    side = OVERSAMPLING * max([SIDE, *(spec.size for spec in canvases)])
-    room = Room(max(PIXELS_AT_ONCE, settings.max_pixels))
-    alive = pc.is_null(rows["reason"]).to_pylist()
-
-    def outcome(row: int) -> Outcome:
-        if not alive[row]:
-            return None
-        data = rows["image"][row].as_py() or b""
-        try:
-            file = read_header(data, settings)
-            with room.held(file.width * file.height):
-                picture = load_picture(file, data, settings, side)
-                _draw(picture, canvases, row)
-                return _facts(picture, data)
-        except BadImage as bad:
-            return bad
-
-    with pillow_rules(settings.max_pixels), ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1)) as pool:
-        outcomes = list(pool.map(outcome, range(rows.num_rows)))
-    return _with_pixels(_with_facts(_with_deaths(rows, outcomes), outcomes), canvases)
+    specs = list(dict.fromkeys(pixels))
+    files = [
+        (data or b"") if alive else None
+        for data, alive in zip(rows["image"].to_pylist(), pc.is_null(rows["reason"]).to_pylist(), strict=True)
+    ]
+    look = look_isolated if settings.isolate else _look_here
+    outcomes, canvases = look(files, specs, settings, threads)
+    return _with_pixels(_with_facts(_with_deaths(rows, outcomes), outcomes), outcomes, canvases)
 
 
-def _draw(picture: Picture, canvases: Canvases, row: int) -> None:
-    for spec, canvas in canvases.items():
-        canvas[row] = np.asarray(square(picture.image, spec)).reshape(-1)
+def _look_here(
+    files: Sequence[bytes | None], specs: Sequence[PixelSpec], settings: Decode, threads: int | None
+) -> tuple[list[Outcome | None], Canvases]:
+    """`look_isolated` without a process of its own: nothing holds a file that crashes or hangs a codec."""
+    canvases = {spec: np.zeros((len(files), spec.bytes), np.uint8) for spec in specs}
+    found: dict[int, Outcome] = {}
+    wanted = [row for row, file in enumerate(files) if file is not None]
+    look_at(
+        wanted,
+        lambda row: files[row] or b"",
+        canvases,
+        settings,
+        threads,
+        busy=lambda *_: None,
+        tell=found.__setitem__,
+    )
+    return [found.get(row) for row in range(len(files))], canvases
 
 
-def _facts(picture: Picture, data: bytes) -> Facts:
-    digest = hashlib.sha256(data).hexdigest()
-    return Facts(digest, picture.width, picture.height, picture.format, phash(picture.image))
-
-
-def _with_deaths(rows: pa.Table, outcomes: list[Outcome]) -> pa.Table:
+def _with_deaths(rows: pa.Table, outcomes: list[Outcome | None]) -> pa.Table:
     deaths = {row: bad for row, bad in enumerate(outcomes) if isinstance(bad, BadImage)}
     if not deaths:
         return rows
@@ -119,17 +80,28 @@ def _with_deaths(rows: pa.Table, outcomes: list[Outcome]) -> pa.Table:
     return rows
 
 
-def _with_facts(rows: pa.Table, outcomes: list[Outcome]) -> pa.Table:
+def _with_facts(rows: pa.Table, outcomes: list[Outcome | None]) -> pa.Table:
     for field in IMAGE_FACTS:
         values = [getattr(outcome, field.name) if isinstance(outcome, Facts) else None for outcome in outcomes]
         rows = rows.append_column(field, pa.array(values, field.type))
     return rows
 
 
-def _with_pixels(rows: pa.Table, canvases: Canvases) -> pa.Table:
-    alive = np.packbits(pc.is_valid(rows["sha256"]).to_numpy(), bitorder="little")
+def _with_pixels(rows: pa.Table, outcomes: list[Outcome | None], canvases: Canvases) -> pa.Table:
     for spec, canvas in canvases.items():
-        type_ = pa.binary(spec.bytes)
-        buffers = [pa.py_buffer(alive), pa.py_buffer(canvas)]
-        rows = rows.append_column(f"pixels:{spec.name}", pa.Array.from_buffers(type_, rows.num_rows, buffers))
+        column = _shapes(outcomes, spec, canvas) if spec.mode == "fit" else _squares(outcomes, spec, canvas)
+        rows = rows.append_column(f"pixels:{spec.name}", column)
     return rows
+
+
+def _squares(outcomes: list[Outcome | None], spec: PixelSpec, canvas: NDArray[np.uint8]) -> pa.Array:
+    alive = np.packbits(np.array([isinstance(outcome, Facts) for outcome in outcomes], bool), bitorder="little")
+    return pa.Array.from_buffers(pa.binary(spec.bytes), len(outcomes), [pa.py_buffer(alive), pa.py_buffer(canvas)])
+
+
+def _shapes(outcomes: list[Outcome | None], spec: PixelSpec, canvas: NDArray[np.uint8]) -> pa.Array:
+    values: list[bytes | None] = []
+    for outcome, row in zip(outcomes, canvas, strict=True):
+        width, height = spec.shape(outcome.width, outcome.height) if isinstance(outcome, Facts) else (0, 0)
+        values.append(row[: 3 * width * height].tobytes() if width else None)
+    return pa.array(values, pa.large_binary())

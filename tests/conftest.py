@@ -1,8 +1,15 @@
 """Fixtures that every test may use."""
 
+import importlib.util
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -14,3 +21,39 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared data folder is not beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`published("blip")`: a checkpoint of random weights, as `tests/make_checkpoints.py` names and makes it."""
+    spec = importlib.util.spec_from_file_location("make_checkpoints", ROOT / "tests" / "make_checkpoints.py")
+    assert spec
+    assert spec.loader
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    folder = tmp_path_factory.mktemp("published")
+
+    def make(name: str) -> Path:
+        if not (folder / name).exists():
+            script.make(name, folder / name)
+        return Path(folder / name)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def chromium() -> "Iterator[Browser]":
+    """A real Chromium without a window, driven by playwright: `chromium.new_context(...)`, `chromium.new_page()`.
+
+    Of a module, not of the session: while it lives, nothing else in the process can run an event loop.
+    """
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("there is no Chromium on this machine")
+    quiet = ("quic", "background-networking", "component-update", "sync")
+    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", *(f"--disable-{name}" for name in quiet)]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=flags, timeout=120_000)
+        yield browser
+        browser.close()

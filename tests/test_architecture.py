@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CONTRACTS = ("schema", "config", "storage", "ledger", "errors", "stable", "changes", "status", "sandbox")
+CONTRACTS = ("schema", "config", "storage", "ledger", "errors", "stable", "changes", "status", "sandbox", "redo")
 ENGINES = ("engine.py", "pretrain.py")
 
 FORBIDDEN = {

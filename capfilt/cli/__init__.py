@@ -9,7 +9,22 @@ from typing import Annotated
 import typer
 
 from capfilt import __version__
-from capfilt.cli import demo, look, query, run, train
+from capfilt.cli import (
+    browse,
+    calibrate,
+    dedup,
+    demo,
+    export,
+    forget,
+    look,
+    models,
+    query,
+    report,
+    retry,
+    run,
+    select,
+    train,
+)
 from capfilt.cli.group import Commands
 
 app = typer.Typer(
@@ -43,9 +58,19 @@ def capfilt(
 
 app.command()(demo.demo)
 app.command()(run.run)
+app.command()(retry.retry)
+app.command()(select.select)
 app.command()(look.status)
 app.command()(query.query)
+app.command()(browse.browse)
+app.command()(dedup.dedup)
+app.command()(export.export)
+app.command()(forget.forget)
+app.command()(calibrate.calibrate)
+app.command()(report.report)
 app.command()(look.recipes)
-app.command()(look.models)
+app.command()(models.models)
+app.command()(models.caption)
+app.command()(models.score)
 app.command()(train.train)
 app.command()(train.world)

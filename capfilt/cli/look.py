@@ -1,4 +1,4 @@
-"""Commands that only look: `capfilt status`, `capfilt recipes`, `capfilt models`."""
+"""Commands that only look: `capfilt status`, `capfilt recipes`."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,15 +38,6 @@ def recipes() -> None:
     from capfilt.config import load_recipe, recipe_names
 
     screen.table(("recipe", "about"), [(name, load_recipe(name).about) for name in recipe_names()])
-
-
-def models() -> None:
-    """List the captioners and filters that are known by name."""
-    from capfilt import screen
-    from capfilt.models.registry import CARDS
-
-    rows = [(card.name, card.role, card.parameters, card.about) for card in CARDS.values()]
-    screen.table(("model", "role", "size", "about"), rows)
 
 
 def count_rows(stand: "Status") -> list[Row]:

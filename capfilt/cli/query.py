@@ -19,7 +19,7 @@ def query(
         str,
         typer.Argument(
             metavar="SQL",
-            help="DuckDB SQL over the views images, captions, failures, decisions, corpus, commits.",
+            help="DuckDB SQL over the views images, captions, failures, decisions, corpus, selections, commits.",
             show_default=False,
         ),
     ],

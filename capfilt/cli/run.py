@@ -1,5 +1,6 @@
 """`capfilt run`: the main job on a person's own data."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,15 @@ def run(
             show_default=False,
         ),
     ] = None,
+    exclude_eval: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude-eval",
+            metavar="DIR|FILE",
+            help="Leave out what also stands in this evaluation set; may be given again. Default: none.",
+            show_default=False,
+        ),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(min=1, metavar="ROWS", help="Only the first ROWS rows. Default: all.", show_default=False),
@@ -48,8 +58,9 @@ def run(
     """
     from capfilt.config import load_recipe
 
-    chosen = load_recipe(recipe, tuple(settings or ()))
-    _warn_of_demo_models(chosen)
+    given = [f"decode.exclude_eval={json.dumps(exclude_eval, ensure_ascii=False)}"] if exclude_eval else []
+    chosen = load_recipe(recipe, (*(settings or ()), *given))
+    warn_of_demo_models(chosen)
     with resumable():
         from capfilt import screen
         from capfilt.run import run as run_all
@@ -78,7 +89,8 @@ def say_where(out: str, images: int, sql: str) -> None:
     screen.say(f'try:    capfilt query {out} "{sql}"')
 
 
-def _warn_of_demo_models(recipe: "Recipe") -> None:
+def warn_of_demo_models(recipe: "Recipe") -> None:
+    """Tell whoever uses them on photographs what to expect."""
     from capfilt.screen import complain
 
     named = {recipe.caption.captioner if recipe.caption.n else "", *recipe.score.judges}

@@ -1,14 +1,17 @@
 """`capfilt train` and `capfilt world`: make a captioner and a filter, and pictures to make them from."""
 
-from dataclasses import replace
+import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from capfilt.models.training.loop import Progress
+from capfilt.cli.group import resumable
+
+
+def _option(what: str, default: str = "the recipe's", least: float | None = None) -> Any:
+    return typer.Option(min=least, help=f"{what[0].upper()}{what[1:]}. Default: {default}.", show_default=False)
 
 
 class TaskName(StrEnum):
@@ -17,34 +20,71 @@ class TaskName(StrEnum):
     med = "med"
     captioner = "captioner"
     filter = "filter"
+    vqa = "vqa"
 
 
 def train(
-    task: Annotated[TaskName, typer.Argument(help="med = ITC + ITM + LM; captioner = LM; filter = ITC + ITM")],
-    data: Annotated[str, typer.Argument(help="Parquet file or folder with columns image and captions (and wrong)")],
-    out: Annotated[Path, typer.Option(help="directory the checkpoint is written to")],
-    start: Annotated[str | None, typer.Option(help="checkpoint to go on from; without it, from scratch")] = None,
-    size: Annotated[str, typer.Option(help="size of a new model: med-tiny, med-base, med-large")] = "med-tiny",
-    steps: Annotated[int, typer.Option(min=1, help="training steps")] = 1000,
-    batch: Annotated[int, typer.Option(min=2, help="pictures a step")] = 64,
-    rate: Annotated[float, typer.Option(min=0, help="peak learning rate, after 10 % warm-up")] = 1e-3,
-    itc: Annotated[float | None, typer.Option(min=0, help="weight of ITC; default: the task's")] = None,
-    itm: Annotated[float | None, typer.Option(min=0, help="weight of ITM; default: the task's")] = None,
-    lm: Annotated[float | None, typer.Option(min=0, help="weight of LM; default: the task's")] = None,
-    seed: Annotated[int, typer.Option(help="seed of weights, order and negatives")] = 0,
-    half: Annotated[bool, typer.Option("--half", help="store the weights as float16")] = False,
+    task: Annotated[
+        TaskName, typer.Argument(help="med = ITC + ITM + LM; captioner = LM; filter = ITC + ITM; vqa = answers")
+    ],
+    data: Annotated[
+        list[str], typer.Argument(help="Parquet with image and captions: the corpus/ of a run, files, folders")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the checkpoint.", show_default=False)],
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE.toml", help="small, or blip = the paper's settings, or a TOML file.")
+    ] = "small",
+    start: Annotated[str | None, _option("checkpoint to go on from", "none, from scratch")] = None,
+    size: Annotated[str | None, _option("size of a new model: med-tiny, med-base, med-large")] = None,
+    steps: Annotated[int | None, _option("training steps", least=1)] = None,
+    batch: Annotated[int | None, _option("pictures a step", least=2)] = None,
+    rate: Annotated[float | None, _option("peak learning rate", least=0)] = None,
+    itc: Annotated[float | None, _option("weight of ITC", "the task's", least=0)] = None,
+    itm: Annotated[float | None, _option("weight of ITM", "the task's", least=0)] = None,
+    lm: Annotated[float | None, _option("weight of LM", "the task's", least=0)] = None,
+    seed: Annotated[int | None, _option("seed of weights, order and negatives", least=0)] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store the weights as float16. Default: float32.", show_default=False)
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a setting of the recipe, e.g. objectives.queue=4096. Default: none.",
+            show_default=False,
+        ),
+    ] = None,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Forget a training that is there. Default: go on with it.", show_default=False),
+    ] = False,
 ) -> None:
-    """Train a MED on image-text pairs, in one process."""
-    from capfilt.train import TASKS, Settings
+    """Train on image-text pairs; again, it goes on after a kill."""
+    from capfilt import screen
+    from capfilt.train import Listener, Request
     from capfilt.train import train as run
+    from capfilt.training import load_training
 
-    settings = Settings(size=size, start=start, steps=steps, batch=batch, rate=rate, seed=seed, half=half)
-    chosen = TASKS[task.value]
-    weights = [
-        own if given is None else given for own, given in ((chosen.itc, itc), (chosen.itm, itm), (chosen.lm, lm))
-    ]
-    run(data, out, replace(chosen, itc=weights[0], itm=weights[1], lm=weights[2]), settings, _say)
-    typer.echo(f"checkpoint: {out}")
+    given = {
+        "model.start": start,
+        "model.size": size,
+        "schedule.steps": steps,
+        "schedule.batch": batch,
+        "schedule.rate": rate,
+        "objectives.itc": itc,
+        "objectives.itm": itm,
+        "objectives.lm": lm,
+        "work.seed": seed,
+        "work.half": half or None,
+    }
+    shortcuts = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    chosen = load_training(recipe, task.value, (*shortcuts, *(settings or ())))
+    with resumable(), screen.training() as listener:
+        outcome = run(Request(task.value, tuple(data), out, chosen), Listener(screen.say, listener), fresh)
+    if not outcome.steps_now:
+        screen.say(f"nothing to do: all {outcome.steps} steps were done already")
+    screen.say(f"checkpoint: {out}")
 
 
 def world(
@@ -57,9 +97,3 @@ def world(
 
     write_pairs(out, pairs, seed)
     typer.echo(f"{pairs} pictures: {out}")
-
-
-def _say(progress: "Progress") -> None:
-    losses = "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
-    left = f"{progress.seconds_left / 60:.0f} min left"
-    typer.echo(f"step {progress.step}/{progress.steps}  {losses}  {progress.pairs_per_second:.0f} pairs/s  {left}")

@@ -23,7 +23,8 @@ from capfilt.demo.account import Account, take_account
 from capfilt.demo.truth import truth_table
 from capfilt.errors import ChangedError, ConfigError
 from capfilt.ledger import Ledger
-from capfilt.run import Listener, Outcome, check_models, run
+from capfilt.pipelines.annotators import check_models
+from capfilt.run import Listener, Outcome, run
 from capfilt.stable import parquet_bytes
 from capfilt.world.server import HOST, serving
 from capfilt.world.site import SMALLEST, Page, pages

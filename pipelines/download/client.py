@@ -1,21 +1,37 @@
-"""One URL to its bytes, or to the reason why not: redirects, retries, the deadline and the byte cap."""
+"""One URL to its bytes, or to the reason why not: consent, redirects, retries, the deadline and the byte cap."""
 
 import asyncio
 import random
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 import aiohttp
 from yarl import URL
 
 from capfilt.config import Fetch
-from capfilt.pipelines.download.failure import Failure
+from capfilt.pipelines.download import robots
+from capfilt.pipelines.download.consent import Consent
+from capfilt.pipelines.download.failure import Failure, TooManyRedirects
 from capfilt.pipelines.download.guard import check_url
 from capfilt.pipelines.download.hosts import Hosts
-from capfilt.pipelines.download.optout import opted_out, robot_name
 from capfilt.pipelines.download.reasons import check_status, failure_of
 from capfilt.schema import Reason
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+NONE_THERE: Final = frozenset({Reason.HTTP_403, Reason.HTTP_404, Reason.HTTP_4XX})
+SITE_SHARE: Final = 0.75
+"""Of `fetch.timeout`: what a site's own file may take."""
+SLOW: Final = 5.0
+"""Seconds over which `fetch.min_rate` is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for."""
+
+    seconds: float  # in all
+    max_bytes: int
+    picture: bool  # else a file that a site has about itself: it needs no consent, and is cut where it is too long
 
 
 class Client:
@@ -30,80 +46,126 @@ class Client:
         self._session = session
         self._hosts = hosts
         self._settings = settings
-        self._robot = robot_name(settings.user_agent)
+        self._consent = Consent(self._site_file, settings)
+
+    async def allowed(self, url: URL) -> None:
+        """Wait until `url`, which `check_url` has passed, may be asked for: its site agrees, and it is its turn.
+
+        Raises:
+            Failure: it may not.
+        """
+        self._hosts.check(url)
+        await self._consent.check(url)
+        await self._hosts.turn(url)
 
     async def get(self, url: URL) -> bytes:
-        """The body of `url`, which `check_url` has passed, within `settings.timeout` seconds from now.
+        """The body of an allowed `url`, within `fetch.timeout` seconds from now.
 
         Raises:
             Failure: why there is none.
         """
-        deadline = asyncio.get_running_loop().time() + self._settings.timeout
+        return await self._tried(url, Wish(self._settings.timeout, self._settings.max_bytes, picture=True))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._consent.close()
+
+    async def _site_file(self, url: URL) -> str | None:
+        """For `Consent`: the text of a site's file, None where the site says that there is none."""
+        try:
+            await self._hosts.turn(url)
+            body = await self._tried(url, Wish(self._settings.timeout * SITE_SHARE, robots.LIMIT, picture=False))
+        except TooManyRedirects:
+            return None  # as RFC 9309 section 2.3.1.2 has it
+        except Failure as failure:
+            if failure.reason in NONE_THERE:
+                return None
+            raise
+        return body.decode("utf-8", "replace")
+
+    async def _tried(self, url: URL, wish: Wish) -> bytes:
+        """Again and again while that may heal what went wrong, before one deadline."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + wish.seconds
         jitter = random.Random(str(url))  # a stream of its own: the global one belongs to others
         tries = 0
         while True:
             try:
-                return await self._follow(url, deadline)
+                async with asyncio.timeout_at(deadline):
+                    return await self._followed(url, wish)
+            except TimeoutError as error:
+                raise Failure(Reason.TIMEOUT, f"no complete answer within {wish.seconds:g} s") from error
             except Failure as failure:
                 pause = max(failure.after, self._settings.backoff * 2**tries * jitter.uniform(0.5, 1.5))
                 tries += 1
-                late = asyncio.get_running_loop().time() + pause >= deadline
-                if not failure.retry or tries > self._settings.retries or late:
+                if not failure.retry or tries > self._settings.retries or now() + pause >= deadline:
                     raise
             await asyncio.sleep(pause)
+            await self._hosts.turn(url)
 
-    async def _follow(self, url: URL, deadline: float) -> bytes:
+    async def _followed(self, url: URL, wish: Wish) -> bytes:
         for _ in range(self._settings.max_redirects + 1):
-            found = await self._step(url, deadline)
+            found = await self._step(url, wish)
             if isinstance(found, bytes):
                 return found
             url = found
-        raise Failure(Reason.PROTOCOL, f"more than {self._settings.max_redirects} redirects")
+            await (self.allowed(url) if wish.picture else self._hosts.turn(url))
+        raise TooManyRedirects(self._settings.max_redirects)
 
-    async def _step(self, url: URL, deadline: float) -> bytes | URL:
-        """One request: its body, or where it redirects to."""
-        last = self._hosts.given_up(url)
-        if last is not None:
-            raise Failure(last.reason, f"given up on the host after several tries: {last.detail}")
+    async def _step(self, url: URL, wish: Wish) -> bytes | URL:
+        """One request: its body, or where it redirects to. The server's record is kept."""
         try:
-            async with asyncio.timeout_at(deadline):
-                found = await self._request(url)
-        except TimeoutError as error:
-            failure = Failure(Reason.TIMEOUT, f"no complete answer within {self._settings.timeout:g} s")
-            self._hosts.note(url, failure)
-            raise failure from error
+            found = await self._request(url, wish)
+        except asyncio.CancelledError:  # the deadline
+            self._hosts.note(url, Failure(Reason.TIMEOUT, "no complete answer in time"))
+            raise
         except Failure as failure:
             self._hosts.note(url, failure)
             raise
         self._hosts.note(url, None)
         return found
 
-    async def _request(self, url: URL) -> bytes | URL:
+    async def _request(self, url: URL, wish: Wish) -> bytes | URL:
         try:
             async with self._session.get(url, allow_redirects=False) as response:
-                self._check_consent(response)
+                if wish.picture:
+                    self._consent.check_answer(response)
                 if response.status in REDIRECTS and "Location" in response.headers:
-                    return check_url(response.headers["Location"], base=url)
+                    return check_url(response.headers["Location"], self._settings.ports, base=url)
                 check_status(response)
-                return await self._body(response)
+                return await self._body(response, wish)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise failure_of(error) from error
 
-    def _check_consent(self, response: aiohttp.ClientResponse) -> None:
-        values = response.headers.getall("X-Robots-Tag", [])
-        if self._settings.opt_out and opted_out(values, self._robot):
-            raise Failure(Reason.OPT_OUT, f"X-Robots-Tag: {', '.join(values)}")
-
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        limit = self._settings.max_bytes
-        if (response.content_length or 0) > limit:
+    async def _body(self, response: aiohttp.ClientResponse, wish: Wish) -> bytes:
+        limit = wish.max_bytes
+        if wish.picture and (response.content_length or 0) > limit:
             raise Failure(Reason.TOO_LARGE, f"Content-Length {response.content_length}, at most {limit} bytes allowed")
         body = bytearray()
         try:
-            async for piece in response.content.iter_any():  # already decoded: a gzip bomb counts at its full size
-                body += piece
-                if len(body) > limit:
-                    raise Failure(Reason.TOO_LARGE, f"more than {limit} bytes")
+            await self._fill(body, response.content, limit)
         except (aiohttp.ClientError, OSError) as error:
             raise Failure(Reason.PROTOCOL, f"the body broke off after {len(body)} bytes", retry=True) from error
-        return bytes(body)
+        if wish.picture and len(body) > limit:
+            raise Failure(Reason.TOO_LARGE, f"more than {limit} bytes")
+        return bytes(body[:limit])
+
+    async def _fill(self, body: bytearray, content: aiohttp.StreamReader, limit: int) -> None:
+        """Read until the end or just beyond `limit`, as long as it comes fast enough."""
+        due = round(self._settings.min_rate * SLOW)  # bytes that must come within SLOW seconds, again and again
+        clock = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(SLOW if due else None) as patience:
+                mark = due
+                async for piece in content.iter_any():  # already decoded: a gzip bomb counts at its full size
+                    body += piece
+                    if len(body) > limit:
+                        return
+                    if due and len(body) >= mark:
+                        mark = len(body) + due
+                        patience.reschedule(clock() + SLOW)
+        except TimeoutError as error:  # no other clock runs while a body is read, but for the deadline's, which cancels
+            rate = self._settings.min_rate
+            raise Failure(Reason.TIMEOUT, f"slower than {rate} bytes/s, {len(body)} bytes came") from error

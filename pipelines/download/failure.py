@@ -23,6 +23,17 @@ class Failure(Exception):
         self.after = after
         super().__init__(f"{reason}: {self.detail}")
 
+    def about(self, what: str) -> "Failure":
+        """The same failure, met on the way: `what` stands before its detail."""
+        return Failure(self.reason, f"{what}: {self.detail}", retry=self.retry, after=self.after)
+
+
+class TooManyRedirects(Failure):
+    """The redirects did not end."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(Reason.PROTOCOL, f"more than {limit} redirects")
+
 
 def plain(text: str) -> str:
     """One printable line of at most `DETAIL_LENGTH` characters: parts of it may come from a hostile server."""

@@ -5,7 +5,7 @@ is checked where the connection is made: after the lookup, for every redirect, f
 """
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Final
 
@@ -66,11 +66,16 @@ def _is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
-def check_url(text: str, base: URL | None = None) -> URL:
-    """The URL to ask for; `base` is the address that redirected to it.
+def check_url(text: str, ports: Collection[int] = (), base: URL | None = None) -> URL:
+    """The URL to ask for.
+
+    Args:
+        ports: those that may be asked, as in `fetch.ports`; empty for any.
+        base: the address that redirected to it.
 
     Raises:
-        Failure: `bad_url`, for anything but an absolute http(s) URL with a host and without user info.
+        Failure: `bad_url` for anything but an absolute http(s) URL with a host and without user info,
+            `forbidden_address` for another port.
     """
     try:
         url = _parse(text, base)
@@ -82,6 +87,8 @@ def check_url(text: str, base: URL | None = None) -> URL:
         raise Failure(Reason.BAD_URL, "no host in the URL")
     if url.raw_user is not None or url.raw_password is not None:
         raise Failure(Reason.BAD_URL, "user name or password in the URL")
+    if ports and url.port not in ports:
+        raise Failure(Reason.FORBIDDEN_ADDRESS, f"port {url.port} is not in fetch.ports")
     return url.with_fragment(None)
 
 

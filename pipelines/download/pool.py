@@ -1,7 +1,8 @@
 """Many URLs at once: one event loop, one session, one memory of hosts and names a call."""
 
 import asyncio
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import aiohttp
@@ -27,28 +28,36 @@ def download(urls: Iterable[str], settings: Fetch) -> dict[str, bytes | Failure]
 
 
 async def _download(urls: list[str], settings: Fetch) -> dict[str, bytes | Failure]:
-    hosts = Hosts(at_once=settings.per_host, patience=settings.retries + 3)  # more than one URL can use up
+    hosts = Hosts(settings)
     slots = asyncio.Semaphore(settings.concurrency)
     guard = Guard(settings.allow_private)
     resolver = Resolver(settings.timeout * LOOKUP_SHARE)
-    async with resolver, _session(settings, guard, resolver) as session:
-        client = Client(session, hosts, settings)
+    async with resolver, _session(settings, guard, resolver) as session, Client(session, hosts, settings) as client:
 
         async def one(text: str) -> bytes | Failure:
             try:
-                url = check_url(text)
+                url = check_url(text, settings.ports)
                 # The host's gate first: URLs that queue for a busy host must not hold slots that others could use.
-                async with hosts.gate(url), slots:
-                    return await client.get(url)
+                async with hosts.gate(url):
+                    await client.allowed(url)
+                    async with slots:
+                        return await client.get(url)
             except Failure as failure:
                 return failure
 
-        return dict(zip(urls, await asyncio.gather(*map(one, urls)), strict=True))
+        order = shuffled(urls)
+        found = dict(zip(order, await asyncio.gather(*map(one, order)), strict=True))
+        return {url: found[url] for url in urls}
+
+
+def shuffled(urls: Sequence[str]) -> list[str]:
+    """The URLs in an order that is theirs alone: lists are sorted by host, and a host wants its URLs spread out."""
+    return sorted(urls, key=lambda url: hashlib.blake2b(url.encode("utf-8", "replace"), digest_size=8).digest())
 
 
 def _session(settings: Fetch, guard: Guard, resolver: Resolver) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(
-        limit=settings.concurrency,
+        limit=0,  # the slots do that
         limit_per_host=settings.per_host,  # redirects reach hosts that hold no gate
         resolver=resolver,
         use_dns_cache=False,  # the resolver remembers
@@ -59,6 +68,6 @@ def _session(settings: Fetch, guard: Guard, resolver: Resolver) -> aiohttp.Clien
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,  # no proxy and no .netrc password of whoever runs this
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.timeout * CONNECT_SHARE),
-        headers={"User-Agent": settings.user_agent, "Accept-Encoding": "identity"},  # pictures are compressed already
+        headers={"User-Agent": settings.agent, "Accept-Encoding": "identity"},  # pictures are compressed already
         read_bufsize=READ_BUFFER,
     )

@@ -6,6 +6,9 @@
 - `scans`: JPEGs that would take hours
 - `pillow`: Pillow's process-wide switches and the formats let in
 - `room`: a bound on the pixels decoded at once
-- `resize`: picture -> the square of a PixelSpec
+- `resize`: picture -> the pixels of a PixelSpec
+- `metadata`: what a file declares beside its first picture
+- `look`: many files -> facts and pixels
+- `isolated`, `child`, `shared`: the same in a process of its own
 - `phash`: picture -> 64-bit perceptual hash
 """

@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from capfilt.config import Decode
 from capfilt.pipelines.imaging.colour import to_rgb
+from capfilt.pipelines.imaging.metadata import burden
 from capfilt.pipelines.imaging.pillow import UNSIGNED, installed, signatures
 from capfilt.pipelines.imaging.scans import MAX_SCANS, too_many_scans
 from capfilt.pipelines.imaging.truncation import Watched, breaks_off
@@ -58,6 +59,8 @@ def read_header(data: bytes, settings: Decode) -> ImageFile.ImageFile:
     if not data:
         raise BadImage(Reason.EMPTY, "zero bytes")
     names = signatures(data[:16])
+    if names:
+        _check_burden(data, names[0], settings)
     stream = Watched(data)
     try:
         file = Image.open(stream, formats=names or installed(UNSIGNED))
@@ -96,6 +99,15 @@ def load_picture(file: ImageFile.ImageFile, data: bytes, settings: Decode, side:
     width, height = reversed(full) if orientation >= 5 else full
     _check_size(width, height, settings)
     return Picture(upright, width, height, name.lower())
+
+
+def _check_burden(data: bytes, name: str, settings: Decode) -> None:
+    found = burden(data, name, settings.max_frames, settings.max_metadata)
+    if found.metadata > settings.max_metadata:
+        detail = f"{name}: {found.metadata} bytes and more; decode.max_metadata is {settings.max_metadata}"
+        raise BadImage(Reason.TOO_MUCH_METADATA, detail)
+    if found.frames > settings.max_frames:
+        raise BadImage(Reason.TOO_MANY_FRAMES, f"{name}: decode.max_frames is {settings.max_frames}")
 
 
 def _check(file: ImageFile.ImageFile, data: bytes, settings: Decode) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from capfilt import config
 from capfilt.ledger import Json, Part
-from capfilt.pipelines.readers.text import clean_line, clean_texts
+from capfilt.pipelines.readers.text import MAX_URL, clean_key, clean_line, clean_texts, clean_url
 from capfilt.schema import RAW, Reason
 
 MAX_IMAGE_BYTES: Final = 256_000_000
@@ -90,12 +90,16 @@ def raw_table(rows: Iterable[Row]) -> pa.Table:
 
 
 def _record(row: Row) -> dict[str, object]:
-    url = clean_line(row.url) or None if row.url is not None else None
+    url = (clean_url(row.url) or None) if row.url is not None else None
     reason, detail = row.reason, row.detail
     if reason is None and row.image is None and url is None:
         reason, detail = Reason.NO_IMAGE, detail or "neither a URL nor image bytes"
+    if url is not None and len(url) > MAX_URL:
+        if reason is None and row.image is None:
+            reason, detail = Reason.BAD_URL, f"{len(url)} characters, a URL may have {MAX_URL}"
+        url = url[:MAX_URL]
     return {
-        "key": row.key,
+        "key": clean_key(row.key),
         "url": url,
         "texts": [{"text": text, "source": "web"} for text in clean_texts(row.texts)],
         "image": row.image,
@@ -121,6 +125,11 @@ def batches(items: Iterable[tuple[Item, int]], settings: config.Input) -> Iterat
 def make_part(file: InputFile, start: int, rows: int, **where: Json) -> Part:
     """Rows [start, start + rows) of `file`, for its own reader."""
     return Part(file.reader, file.location, file.identity, start, rows, where)
+
+
+def forgotten_row(part: Part, number: int) -> Row:
+    """What stands for row `number` of a part whose name `capfilt forget` took out of the plan."""
+    return Row(f"forgotten {part.start + number}", reason=Reason.FORGOTTEN)
 
 
 def broken_part(file: InputFile, start: int, detail: str) -> Part:

@@ -56,7 +56,7 @@ def check(available: Sequence[str], names: Names, where: str, image: bool = Fals
     Raises:
         ConfigError: names the file, the columns there are and the setting.
     """
-    listed = clean_line(", ".join(available))[:500] or "none"
+    listed = clean_line(", ".join(available))[:300] or "none"
     for setting, name in (("input.url", names.url), ("input.text", names.text)):
         special = name == "auto" or (setting == "input.text" and name == "none")
         if not special and name not in available:

@@ -11,9 +11,14 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from capfilt.errors import InputError
-from capfilt.pipelines.readers.base import MAX_IMAGE_BYTES, Lost
+from capfilt.pipelines.readers.base import MAX_IMAGE_BYTES, Broken, Lost
+from capfilt.pipelines.readers.text import clean_line
 from capfilt.schema import Reason
 from capfilt.storage import split_url
+
+GZIP_RATIO: Final = 200
+GZIP_FREE: Final = 100_000_000
+"""A packed list may unpack to `GZIP_RATIO` times its size (lists of URLs come to 20), and to so many bytes anyway."""
 
 _LOCAL_BUFFER: Final = 1 << 16
 _REMOTE_BUFFER: Final = 1 << 20  # one request a megabyte
@@ -24,16 +29,48 @@ _SAMPLED: Final = 64
 def open_file(location: str) -> io.BufferedIOBase:
     """A seekable stream of the file's bytes, buffered, unpacked when its name ends in .gz.
 
+    Reading it raises `Broken` where a packed file unpacks to absurdly many bytes.
+
     Raises:
         InputError: it is not there or may not be read.
     """
     filesystem, path = split_url(location)
     try:
         raw = filesystem.open_input_file(path)
+        limit = max(GZIP_FREE, GZIP_RATIO * raw.size())
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{location}: {reason_of(error)}") from error
     stream = io.BufferedReader(raw, _LOCAL_BUFFER if is_local(filesystem) else _REMOTE_BUFFER)
-    return gzip.GzipFile(fileobj=stream) if location.split("?")[0].endswith(".gz") else stream
+    packed = location.split("?")[0].endswith(".gz")
+    return io.BufferedReader(_Unpacked(stream, limit), _LOCAL_BUFFER) if packed else stream
+
+
+class _Unpacked(io.RawIOBase):
+    """What is in a gzip file, up to `limit` bytes."""
+
+    def __init__(self, packed: io.BufferedReader, limit: int) -> None:
+        self._file = gzip.GzipFile(fileobj=packed)
+        self._limit = limit
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read1(len(buffer))
+        if self._file.tell() > self._limit:
+            raise Broken(f"unpacks to more than {self._limit} bytes")
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def reason_of(error: BaseException) -> str:
@@ -42,7 +79,7 @@ def reason_of(error: BaseException) -> str:
         return "no such file"
     if isinstance(error, PermissionError):
         return "permission denied"
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return " ".join(clean_line(str(error)).split())[:300] or type(error).__name__
 
 
 def is_local(filesystem: pafs.FileSystem) -> bool:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from capfilt import config
 from capfilt.ledger import Json, Part
-from capfilt.pipelines.readers.base import InputFile, Lost, Picture, Row, batches, make_part, raw_table
+from capfilt.pipelines.readers.base import InputFile, Lost, Picture, Row, batches, forgotten_row, make_part, raw_table
 from capfilt.pipelines.readers.files import Neighbours
 from capfilt.pipelines.readers.samples import kind_of, texts_in, url_in
 
@@ -35,7 +35,10 @@ class FolderReader:
         described = [other for others in beside for other in others]
         contents = dict(zip(described, folder.read_all(described), strict=True))
         rows = []
-        for name, image, others in zip(names, folder.read_all(names), beside, strict=True):
+        for number, (name, image, others) in enumerate(zip(names, folder.read_all(names), beside, strict=True)):
+            if name is None:
+                rows.append(forgotten_row(part, number))
+                continue
             pairs = [(posixpath.splitext(other)[1], contents[other]) for other in others]
             files = [(extension, content) for extension, content in pairs if isinstance(content, bytes)]
             rows.append(_row(name, image, files, where["text"]))

@@ -17,7 +17,8 @@ from capfilt.pipelines.readers.layout import UNREADABLE, Layout, entries, layout
 from capfilt.pipelines.readers.rows import rows_of
 
 _SAMPLE: Final = 100
-_GROUP: Final = 1000
+_GROUP: Final = 1000  # records looked at together, or fewer of so many bytes
+_GROUP_BYTES: Final = 16_000_000
 
 Span = tuple[int, int]
 """Byte offsets of a record in the unpacked file: begin, end."""
@@ -60,7 +61,7 @@ class ListReader:
 
 
 def _spans(location: str, layout: Layout, damage: list[str]) -> Iterator[tuple[Span, int]]:
-    """(span, bytes of the picture it names) of every record; what ends the file early goes to `damage`."""
+    """(span, bytes of record and picture) of every record; what ends the file early goes to `damage`."""
     neighbours = _neighbours(location, layout)
     with open_file(location) as stream:
         stream.seek(layout.begin)
@@ -72,14 +73,18 @@ def _spans(location: str, layout: Layout, damage: list[str]) -> Iterator[tuple[S
                 spans.append((end, end := end + len(piece)))
             kept = [(span, piece) for span, piece in zip(spans, group, strict=True) if not layout.is_blank(piece)]
             sizes = _sizes(neighbours, layout, [piece for _, piece in kept])
-            yield from ((span, size) for (span, _), size in zip(kept, sizes, strict=True))
+            yield from ((span, size + len(piece)) for (span, piece), size in zip(kept, sizes, strict=True))
 
 
 def _take(pieces: Iterator[bytes], damage: list[str]) -> list[bytes]:
     group: list[bytes] = []
+    size = 0
     try:
         for piece in islice(pieces, _GROUP):
             group.append(piece)
+            size += len(piece)
+            if size > _GROUP_BYTES:
+                break
     except UNREADABLE as error:
         damage.append(reason_of(error))
     return group

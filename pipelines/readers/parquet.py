@@ -28,6 +28,7 @@ IMAGE_NAMES: Final = (
 _DAMAGE: Final = (pa.ArrowException, ValueError, OSError)
 """What pyarrow raises over a damaged file; names that are not UTF-8 are a ValueError."""
 
+_FREE_ROWS: Final = 10_000_000  # that any file may declare: a column of one value takes no room
 _ROWS: Final = 8192  # decoded at once
 _IMAGES: Final = 256
 
@@ -74,6 +75,7 @@ class ParquetReader:
     def parts(self, file: InputFile, settings: config.Input) -> Iterator[Part]:
         parquet = open_parquet(file.location)
         shape = Shape.of(parquet.schema_arrow, settings, file.location)
+        _check_rows(parquet, file.location)
         try:
             weights = list(_weights(parquet, shape, file.location))
         except UnicodeDecodeError as error:
@@ -119,6 +121,19 @@ def open_parquet(location: str) -> pq.ParquetFile:
         return pq.ParquetFile(filesystem.open_input_file(path))
     except _DAMAGE as error:
         raise InputError(f"{location}: {reason_of(error)}") from error
+
+
+def _check_rows(parquet: pq.ParquetFile, location: str) -> None:
+    """Refuse a footer that declares rows without bytes: planning goes through them one by one.
+
+    Raises:
+        InputError: rows are missing, or too many for the file's size.
+    """
+    groups = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+    rows, size = parquet.metadata.num_rows, parquet.metadata.serialized_size + _FREE_ROWS
+    size += sum(max(0, parquet.metadata.row_group(group).total_byte_size) for group in range(len(groups)))
+    if min(groups, default=0) < 0 or sum(groups) != rows or rows > size:
+        raise InputError(f"{location}: its footer declares {rows} rows, which it cannot hold")
 
 
 def _image_column(schema: pa.Schema, settings: config.Input) -> str | None:

@@ -16,8 +16,13 @@ from typing import Any, Final, Literal
 from capfilt.pipelines.readers.base import Broken
 from capfilt.pipelines.readers.text import decode
 
-MAX_LINE: Final = 16_000_000
+MAX_LINE: Final = 4_000_000
 """Bytes; a longer line is cut, so that a file without line ends does not fill the memory."""
+
+MAX_ARRAY: Final = 1_000_000_000
+"""Bytes; a JSON array is read as a whole."""
+
+_PIECE: Final = 1 << 20
 
 _MAX_QUOTED_LINES: Final = 100
 """A quote that is still open after so many lines was never meant to be one."""
@@ -81,7 +86,12 @@ def array_elements(stream: io.BufferedIOBase) -> Iterator[bytes]:
     Raises:
         Broken: what stands here is not JSON.
     """
-    text = stream.read().decode("utf-8", "surrogateescape")  # gives the bytes back exactly, broken or not
+    data = bytearray()
+    while piece := stream.read(_PIECE):
+        data += piece
+        if len(data) > MAX_ARRAY:
+            raise Broken(f"a JSON array of more than {MAX_ARRAY} bytes; use .jsonl, one object a line")
+    text = data.decode("utf-8", "surrogateescape")  # gives the bytes back exactly, broken or not
     decoder = json.JSONDecoder()
     end = 0
     while True:

@@ -1,4 +1,8 @@
-"""Text hygiene: whatever came along becomes clean, short, distinct strings."""
+"""Text hygiene, in this one place: what strangers wrote becomes clean, short, distinct strings before any stage.
+
+What is left is harmless in a terminal and in a table. (A spreadsheet's formulas and HTML are the business of whoever
+writes these: a caption may well begin with "=".)
+"""
 
 import re
 from collections.abc import Iterable
@@ -7,31 +11,62 @@ from typing import Any, Final
 MAX_TEXT: Final = 10_000
 """Characters of a text that are kept; a caption is shorter, and a whole web page helps nobody."""
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+MAX_TEXTS: Final = 100
+"""Texts of one image that are kept: each is judged, so a row with a million of them would stop a run."""
+
+MAX_URL: Final = 8_192
+"""Characters a URL may have; picture data in a `data:` URL, for one, are longer."""
+
+_DEPTH: Final = 8  # lists in lists
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Marks that turn the direction of writing around, so that a line reads otherwise than it is, and what is no character.
+_REMOVED: Final = re.compile("[\u202a-\u202e\u2066-\u2069\ufeff\ufdd0-\ufdef\ufffe\uffff]")
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")  # JSON can escape them, UTF-8 cannot hold them
+_UNSAFE_KEY: Final = re.compile("[\\\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_USER_INFO: Final = re.compile(r"^([^/?#]*//+|[^/?#:]*:)?[^/?#]*@")
 
 
 def clean_line(text: str) -> str:
-    """Control characters become spaces, lone surrogates U+FFFD; stripped."""
-    return _CONTROL.sub(" ", _SURROGATE.sub("\ufffd", text)).strip("\ufeff \t\r\n")
+    """Control characters become spaces, lone surrogates U+FFFD, direction overrides and non-characters go; stripped."""
+    return _CONTROL.sub(" ", _REMOVED.sub("", _SURROGATE.sub("\ufffd", text))).strip()
 
 
 def clean_texts(texts: Iterable[str]) -> list[str]:
-    """Clean texts of at most `MAX_TEXT` characters, empty ones and repetitions left out, in order."""
-    cleaned = (clean_line(text)[:MAX_TEXT].rstrip() for text in texts)
-    return list(dict.fromkeys(text for text in cleaned if text))
+    """The first `MAX_TEXTS` clean texts of at most `MAX_TEXT` characters, empty ones and repetitions left out."""
+    found: dict[str, None] = {}
+    for text in texts:
+        cleaned = clean_line(text[: 4 * MAX_TEXT])[:MAX_TEXT].rstrip()
+        if cleaned:
+            found[cleaned] = None
+        if len(found) == MAX_TEXTS:
+            break
+    return list(found)
 
 
-def texts_of(value: Any) -> list[str]:
+def clean_url(url: str) -> str:
+    """A clean line in which a user name and password stand as `***`: a URL that has any is refused, and kept to say so.
+
+    Query strings stay: they are part of what is asked for.
+    """
+    return _USER_INFO.sub(r"\1***@", clean_line(url))
+
+
+def clean_key(key: str) -> str:
+    r"""A key with unsafe characters as escapes (`\x1b`); keys that differ still differ."""
+    return _UNSAFE_KEY.sub(lambda match: ascii(match[0])[1:-1], key)
+
+
+def texts_of(value: Any, depth: int = _DEPTH) -> list[str]:
     """The texts in a value: a string, a number, a list of these, or objects with a field `raw` or `text`."""
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, bool) or value is None or not depth:
         return []
     if isinstance(value, (str, bytes)):
         return [decode(value)]
     if isinstance(value, (list, tuple)):
-        return [text for element in value for text in texts_of(element)]
+        return [text for element in value for text in texts_of(element, depth - 1)]
     if isinstance(value, dict):
-        return texts_of(value.get("raw", value.get("text")))
+        return texts_of(value.get("raw", value.get("text")), depth - 1)
     return [str(value)]
 
 

@@ -21,6 +21,7 @@ from capfilt.pipelines.readers.base import (
     Row,
     batches,
     broken_part,
+    forgotten_row,
     make_part,
     raw_table,
 )
@@ -90,11 +91,18 @@ class WebdatasetReader:
         where = cast(dict[str, Any], part.where)
         if "missing" in where:
             lost = where["missing"][: part.rows]
-            return raw_table(Row(key, reason=Reason.MISSING_FILE, detail=f"no such member: {key}") for key in lost)
+            return raw_table(_missing(key) if key else forgotten_row(part, n) for n, key in enumerate(lost))
         sidecar = sidecar_texts(where["sidecar"], where["text"]) if where["sidecar"] else {}
         with open_file(part.file) as stream:
             archive = _Archive(stream, part.file)
-            return raw_table([_row(archive, sidecar, where["text"], *it) for it in where["samples"][: part.rows]])
+            return raw_table(
+                _row(archive, sidecar, where["text"], *sample) if sample else forgotten_row(part, number)
+                for number, sample in enumerate(where["samples"][: part.rows])
+            )
+
+
+def _missing(key: str) -> Row:
+    return Row(key, reason=Reason.MISSING_FILE, detail=f"no such member: {key}")
 
 
 def sidecar_texts(location: str, name: str = "auto") -> Texts:

@@ -47,11 +47,15 @@ def save() -> Save:
 
 @pytest.fixture(scope="session")
 def decode_one(make_rows: Rows) -> DecodeOne:
-    """decode() on one image, its row as a dict; `size` also gives the pixels, as an array [size, size, 3]."""
+    """decode() on one image, its row as a dict; `size` also gives the pixels, as an array [size, size, 3].
 
-    def one(image: bytes, size: int = 0, **settings: int) -> dict[str, Any]:
+    In this process, where tests can bend Pillow.
+    """
+
+    def one(image: bytes, size: int = 0, **settings: Any) -> dict[str, Any]:
         specs = [PixelSpec(size)] if size else []
-        row: dict[str, Any] = decode(make_rows(image), Decode(**settings), specs).to_pylist()[0]
+        here = Decode(**{"isolate": False, **settings})
+        row: dict[str, Any] = decode(make_rows(image), here, specs).to_pylist()[0]
         if size and row["reason"] is None:
             row["pixels"] = np.frombuffer(row[f"pixels:squash-{size}"], np.uint8).reshape(size, size, 3)
         return row

@@ -5,8 +5,10 @@ import gzip
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +17,7 @@ from aiohttp import web
 
 from capfilt import schema
 from capfilt.config import Fetch
+from capfilt.pipelines.download.consent import MEMORY
 from capfilt.pipelines.fetch import fetch
 
 HITS: Counter[str] = Counter()  # requests by path and query
@@ -153,6 +156,7 @@ RAW: dict[str, bytes] = {
     "no-length": b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
     "boast": b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n",
     "silent": b"",
+    "not-found": b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
 }
 
 
@@ -160,6 +164,8 @@ async def speak_raw(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     path = (await reader.readline()).split(b" ")[1].decode()
     HITS[path] += 1
     name = path.strip("/").split("?")[0]
+    if name in ("robots.txt", ".well-known/tdmrep.json"):
+        name = "not-found"
     if name == "hang":
         await asyncio.sleep(60)
     if name == "reset":  # SO_LINGER of zero seconds: close() sends RST
@@ -258,8 +264,73 @@ def get() -> Callable[..., Rows]:
     """`get(url, ..., setting=value)`: the rows after fetch, loopback allowed and in a hurry unless told otherwise."""
 
     def get(*urls: str, **settings: Any) -> Rows:
-        hurried = {"allow_private": ("127.0.0.1/32",), "timeout": 5.0, "backoff": 0.01} | settings
-        rows: Rows = fetch(table(list(urls)), Fetch(**hurried)).to_pylist()
+        hurried = {
+            "allow_private": ("127.0.0.1/32",),
+            "ports": (),
+            "timeout": 5.0,
+            "backoff": 0.01,
+            "per_host_rate": 0.0,
+        }
+        rows: Rows = fetch(table(list(urls)), Fetch(**hurried | settings)).to_pylist()
         return rows
 
     return get
+
+
+Answer = tuple[int, dict[str, str], bytes] | Callable[[BaseHTTPRequestHandler], None]
+
+
+class SmallSite(ThreadingHTTPServer):
+    """A server of its own port, so that nobody has asked it before: answers by path, and what was asked, in order."""
+
+    def __init__(self, answers: dict[str, Answer]) -> None:
+        super().__init__(("127.0.0.1", 0), SmallHandler)
+        self.answers = answers
+        self.asked: list[str] = []
+        self.agents: set[str] = set()
+        self.times: list[float] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, *_: object) -> None:
+        """Nothing: clients that hang up are what these tests are about."""
+
+
+class SmallHandler(BaseHTTPRequestHandler):
+    server: SmallSite
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        self.server.times.append(time.monotonic())
+        self.server.agents.add(self.headers["User-Agent"])
+        answer = self.server.answers.get(self.path, self.server.answers.get("*", (404, {}, b"")))
+        if callable(answer):
+            answer(self)
+            return
+        status, headers, body = answer
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def small_site() -> Iterator[Callable[..., SmallSite]]:
+    """`small_site({path: answer})`: a fresh site; `*` answers for every other path, else they are 404."""
+    running: list[SmallSite] = []
+    MEMORY.clear()  # ports come again
+
+    def start(answers: dict[str, Answer]) -> SmallSite:
+        site = SmallSite(answers)
+        threading.Thread(target=site.serve_forever, args=(0.01,), daemon=True).start()
+        running.append(site)
+        return site
+
+    yield start
+    for site in running:
+        site.shutdown()
+        site.server_close()

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from yarl import URL
+
+from capfilt.pipelines.download.pool import shuffled
 
 Get = Callable[..., list[dict[str, Any]]]
 Install = Callable[..., "SystemResolver"]
@@ -81,19 +84,20 @@ def test_a_dead_resolver_is_noticed(
 ) -> None:
     resolver = install(answer, seconds)
     began = time.monotonic()
-    rows = get(*(f"http://host{n}.example/" for n in range(1500)), timeout=6.0)
+    rows = get(*(f"http://host{n}.example/" for n in range(1500)), timeout=9.0)
     assert {row["reason"] for row in rows} == {"dns"}
-    assert time.monotonic() - began < 12  # two waits at most, of a third of the deadline
+    assert time.monotonic() - began < 40  # two waits of a third of the deadline; one a host would be minutes
     assert len(resolver.asked) <= 64
     assert rows[-1]["detail"] == "name lookups do not work"
 
 
 def test_a_resolver_that_answers_now_and_then_is_not_dead(site: str, get: Get, install: Install) -> None:
-    resolver = install(lambda host: ["127.0.0.1"] if host.startswith("fine") else later(host))
-    hosts = [f"{name}{n}.example" for n in range(4) for name in ("fine", *"abcdefg")]
-    rows = get(*(site.replace("127.0.0.1", host) + "/body/picture" for host in hosts), concurrency=1)
+    order = shuffled([site.replace("127.0.0.1", f"host{n}.example") + "/body/picture" for n in range(32)])
+    fine = {URL(url).host for url in order[::8]}  # seven silent ones between two that are answered
+    resolver = install(lambda host: ["127.0.0.1"] if host in fine else later(host))
+    rows = get(*order, concurrency=1)
     assert [row["image"] is not None for row in rows] == ([True] + 7 * [False]) * 4
-    assert set(resolver.asked) == set(hosts)
+    assert len(resolver.asked) == 32
 
 
 def test_a_lost_question_is_asked_again(site: str, get: Get, install: Install) -> None:

@@ -11,7 +11,7 @@ from capfilt import schema
 from capfilt.config import Fetch
 from capfilt.pipelines.fetch import fetch
 
-LOOPBACK = Fetch(allow_private=("127.0.0.1/32",))
+LOOPBACK = Fetch(allow_private=("127.0.0.1/32",), ports=(), per_host_rate=0)
 Get = Callable[..., list[dict[str, Any]]]
 
 

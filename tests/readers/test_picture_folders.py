@@ -68,7 +68,7 @@ def test_odd_entries_of_a_folder(tmp_path: Path, read_all: Any, picture: Any) ->
     Path(os.fsdecode(bytes(folder) + b"/caf\xe9.png")).write_bytes(picture(1))
     reasons = {row["source"]: row["reason"] for row in read_all(folder)}
     assert reasons == {
-        "odd#caf\\xe9.png": "missing_file",
+        "odd#caf\\\\xe9.png": "missing_file",  # an escape of the listing, and of its backslash
         "odd#huge.png": "too_large",
         "odd#sub/0.png": None,
     }

@@ -1,0 +1,47 @@
+"""`capfilt retry`: another try for what failed, into the same run."""
+
+from typing import Annotated
+
+import typer
+
+from capfilt.cli.group import resumable
+
+
+def retry(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or bucket URL of a run.", show_default=False)],
+    reasons: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reason",
+            metavar="REASON,...",
+            help="Only rows that failed for these reasons, e.g. timeout,dns,5xx. Default: all that may heal by itself.",
+            show_default=False,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a setting of [fetch], e.g. fetch.timeout=60; may be given again. Default: none.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Fetch once more what failed and may have healed.
+
+    What comes is captioned, scored and selected.
+
+    Other rows stay as they are. Killed, it goes on with the same command.
+    """
+    from capfilt import screen
+    from capfilt.retry import retry as try_again
+
+    named = [name.strip() for given in reasons or () for name in given.split(",") if name.strip()]
+    with resumable(), screen.progress() as listener:
+        done = try_again(out, named, settings or (), listener=listener)
+    if not done.chunks:
+        screen.say("nothing to try: no row failed for such a reason")
+        return
+    screen.say(f"{done.healed} of {done.tried} rows healed, {done.chunks} chunks, {screen.seconds(done.seconds)}")
+    screen.table(("", "rows"), [("healed", done.healed), *(("  " + name, n) for name, n in done.failures.items())])

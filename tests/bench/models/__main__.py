@@ -1,0 +1,68 @@
+"""`make bench-models`: how fast, how right and how large the models are, beside `transformers` in the same run."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import torch
+
+PARTS: Final = ("captions", "judging", "chunk", "parity", "agreement")
+
+
+def arguments() -> argparse.Namespace:
+    """What is asked for."""
+    parser = argparse.ArgumentParser(prog="python tests/bench/models", description=__doc__)
+    sizes = ("base", "large")
+    parser.add_argument("--seconds", type=float, default=450, help="nothing is begun that would end after so long")
+    parser.add_argument("--sizes", nargs="+", default=["base"], choices=sizes)
+    parser.add_argument("--parity-sizes", nargs="+", default=list(sizes), choices=sizes)
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[8, 1])
+    parser.add_argument("--clip", default="ViT-B-32", help="a model of open_clip by name")
+    parser.add_argument("--repeat", type=int, default=2, help="turns; the fastest counts")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--folder", type=Path, help="where checkpoints are made, and kept; else a temporary one")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where results.json is written")
+    parser.add_argument("--only", nargs="+", default=list(PARTS), choices=PARTS)
+    parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    asked.command = " ".join(["python tests/bench/models", *sys.argv[1:]]) if sys.argv[1:] else "make bench-models"
+    return asked
+
+
+def main() -> None:
+    """Run it; what matters most comes first."""
+    import cases
+    import report
+    from bench import Bench
+
+    asked = arguments()
+    if asked.child:
+        print(json.dumps(cases.child(asked.child)))
+        return
+    with tempfile.TemporaryDirectory(prefix="capfilt-bench-") as temporary:
+        bench = Bench(asked, asked.folder or Path(temporary))
+        for size in asked.sizes:
+            for dtype in asked.dtypes:
+                for part in (cases.captions, cases.judging, cases.chunk):
+                    if part.__name__ in asked.only:
+                        part(bench, size, dtype)
+        for size in asked.parity_sizes:
+            if "parity" in asked.only:
+                cases.same_as_transformers(bench, size)
+        if "agreement" in asked.only:
+            cases.agreement(bench, asked.sizes[0])
+    print(f"\n{report.markdown(bench.results)}")
+
+
+if __name__ == "__main__":
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    main()

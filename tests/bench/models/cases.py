@@ -1,0 +1,180 @@
+"""What is measured: captions, ITM, a whole chunk, parity, and what bfloat16 changes."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import material
+import ours
+import parity
+import reference
+import torch
+from bench import Bench, Where
+from limits import decoding, look, memory, reading, seconds, tower
+from torch import Tensor
+
+from capfilt.models.preprocess import normalise
+from capfilt.models.sampling import Decoding, sample, uniforms
+
+TOKENS: Final = 20
+TEXTS: Final = 11
+LENGTHS: Final = {"of 20 tokens": TOKENS, "as long as people's": None}
+
+
+def captions(bench: Bench, size: str, dtype: str) -> None:
+    """The captioner, n = 1 and 10, and where its time goes."""
+    folder = bench.folders(size)["captioner"]
+    theirs = reference.Captioner(folder, bench.device, getattr(torch, dtype))
+    model = ours.captioner(folder, bench.device, dtype)
+    for where in _batches(bench, size, dtype):
+        images = material.pixels(where.batch, 384).to(bench.device)
+        ready = normalise(images, getattr(torch, dtype))
+        for n in (1, 10):
+            what = f"caption, n = {n}"
+            if bench.goes(f"{what}, {where}", 20):
+                ours.write(model, images[:1], n, 2)
+                theirs.caption(ready[:1], n, 2)
+                mine = partial(ours.write, model, images, n, TOKENS)
+                well = partial(theirs.caption, ready, n, TOKENS)
+                one = partial(theirs.caption_one_by_one, ready[:1], n, TOKENS)
+                bench.compare(what, what, where, (mine, well, one))
+        if bench.goes(f"stages of the captioner, {where}", 20):
+            _caption_stages(bench, where, model, ready)
+
+
+@torch.inference_mode()
+def _caption_stages(bench: Bench, where: Where, captioner: Any, ready: Tensor) -> None:
+    model, batch, width = captioner.model, where.batch, ready.dtype.itemsize
+    shape = model.config
+    states = bench.stage("image tower", where, partial(model.see, ready), tower(shape, batch, width))
+    image = bench.stage("cross K/V", where, partial(model.text.look, states), look(shape, batch, width))
+    how = Decoding(max_tokens=TOKENS, min_tokens=TOKENS + 1)
+    for n in (1, 10):
+        draws = uniforms(range(batch * n), TOKENS).to(bench.device)
+        loop = partial(sample, model, image, [material.DEC], material.SEP, draws, how)
+        bench.stage(f"decode loop, n = {n}", where, loop, decoding(shape, batch, n, TOKENS, width))
+
+
+def judging(bench: Bench, size: str, dtype: str) -> None:
+    """ITM of 11 texts an image."""
+    folder = bench.folders(size)["itm"]
+    theirs = reference.Filter(folder, bench.device, getattr(torch, dtype))
+    judge = ours.judge(folder, bench.device, dtype)
+    for where in _batches(bench, size, dtype):
+        images = material.pixels(where.batch, 384).to(bench.device)
+        ready = normalise(images, getattr(torch, dtype))
+        for what, tokens in LENGTHS.items():
+            if bench.goes(f"ITM of 11 texts {what}, {where}", 20):
+                texts = material.texts(where.batch, TEXTS, tokens)
+                ours.itm(judge, images[:1], texts[:1])
+                mine = partial(ours.itm, judge, images, texts)
+                one = partial(theirs.itm_one_by_one, ready[:1], texts[:1])
+                work = (mine, partial(_itm_well, theirs, ready, texts), one)
+                bench.compare(f"ITM of 11 texts {what}", "ITM of 11 texts", where, work)
+                _text_stage(bench, where, judge, ready, texts, what)
+
+
+def _itm_well(theirs: reference.Filter, ready: Tensor, texts: list[list[str]]) -> Tensor:
+    return theirs.itm(theirs.see(ready), texts)
+
+
+@torch.inference_mode()
+def _text_stage(bench: Bench, where: Where, judge: Any, ready: Tensor, texts: list[list[str]], what: str) -> None:
+    shape, batch, width = judge.model.config, where.batch, ready.dtype.itemsize
+    tokens = sum(len(text.split()) + 2 for row in texts for text in row)
+    least = reading(shape, tokens, width) + look(shape, batch, width)
+    bench.stage(f"K/V and 11 texts {what}", where, partial(ours.read, judge, judge.model.see(ready), texts), least)
+
+
+def chunk(bench: Bench, size: str, dtype: str) -> None:
+    """Recipe blip2 over a whole chunk; each side in a process of its own, so that its memory can be told."""
+    where, found = Where(size, dtype, 8), {}
+    if not bench.goes(f"chunk, {where}", 60):
+        return
+    for side, images in (("ours", where.batch), ("a", where.batch), ("b", 1)):
+        found[side] = _in_a_child(bench, size, {"side": side, "images": images, "dtype": dtype})
+    for stage, spent in found["ours"]["stages"].items():
+        row = {"what": f"chunk: {stage}", **asdict(where), "seconds": spent / where.batch, "least": 0.0}
+        bench.add("stages", row)
+    times = {side: found[side]["seconds"] / (1 if side == "b" else where.batch) for side in found}
+    bench.add("speed", {"what": f"chunk, {bench.asked.clip}", "floor": "chunk, recipe blip2", **asdict(where), **times})
+    bench.add("memory", {"what": "capfilt, models loaded", "dtype": dtype, **found["ours"]["loaded"]})
+    bench.add("memory", {"what": "capfilt, a chunk of 8", "dtype": dtype, **found["ours"]["memory"]})
+    bench.add("memory", {"what": "A, a chunk of 8", "dtype": dtype, **found["a"]["memory"]})
+
+
+def _in_a_child(bench: Bench, size: str, asked: dict[str, Any]) -> dict[str, Any]:
+    folders = {name: str(path) for name, path in bench.folders(size).items()}
+    asked = asked | {"device": bench.device, "repeat": bench.asked.repeat, "folders": folders}
+    command = [sys.executable, str(Path(__file__).parent), "--child", json.dumps(asked)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def child(asked: dict[str, Any]) -> dict[str, Any]:
+    """One side of `chunk`, in this process."""
+    folders = {name: Path(path) for name, path in asked["folders"].items()}
+    device, kind = asked["device"], getattr(torch, asked["dtype"])
+    files, given = material.photos(asked["images"]), [row[0] for row in material.texts(asked["images"], 1, None)]
+    if asked["side"] == "ours":
+        whole, loaded = ours.Chunk(folders, ours.placement(device, asked["dtype"]), TOKENS), memory()
+        whole.run(files[:1], given[:1])
+        stages = min((whole.run(files, given) for _ in range(asked["repeat"])), key=lambda spent: sum(spent.values()))
+        return {"seconds": sum(stages.values()), "stages": stages, "loaded": loaded, "memory": memory()}
+    models = reference.load(folders, device, kind)
+    theirs = reference.Chunk(*models, device, kind)
+    theirs.run_well(files[:1], given[:1], 1, 2)
+    run = theirs.run_well if asked["side"] == "a" else theirs.run_one_by_one
+    repeat = asked["repeat"] if asked["side"] == "a" else 1
+    return {"seconds": seconds(lambda: run(files, given, 10, TOKENS), repeat), "memory": memory()}
+
+
+def same_as_transformers(bench: Bench, size: str) -> None:
+    """Parity at 384 px, at 224 px from the same weights (interpolated positions) and at 224 px of their own."""
+    for name, kind, run in (
+        ("captioner", "BlipForConditionalGeneration", parity.captioning),
+        ("itm", "BlipForImageTextRetrieval", parity.retrieval),
+    ):
+        for what, trained, side in (("384 px", 384, 384), ("224 px, interpolated", 384, 224), ("224 px", 224, 224)):
+            if bench.goes(f"parity of {name} {size}, {what}", 15 if size == "base" else 40):
+                folder = material.blip(bench.folder / f"{name}-{size}-{trained}", kind, size, trained)
+                bench.add("parity", {"what": f"{name} {size}, {what}", "far": run(folder, side)})
+
+
+def agreement(bench: Bench, size: str) -> None:
+    """How far bfloat16 is from float32 in what a user sees."""
+    if not bench.goes("bfloat16 against float32", 30):
+        return
+    folders = bench.folders(size)
+    images, texts = material.pixels(8, 384).to(bench.device), material.texts(8, TEXTS, None)
+    scores, words = [], []
+    for dtype in ("float32", "bfloat16"):
+        scores.append(ours.itm(ours.judge(folders["itm"], bench.device, dtype), images, texts).cpu())
+        written = ours.write(ours.captioner(folders["captioner"], bench.device, dtype), images, 4, TOKENS)
+        words.append([one.text.split() for row in written for one in row])
+    apart, sides = (scores[0] - scores[1]).abs(), [row >= 0.5 for row in scores]
+    alike = [_alike(*pair) for pair in zip(*words, strict=True)]
+    bench.results["agreement"] = {
+        "softmax ITM of 88 pairs, largest and mean difference": f"{apart.max():.4f}, {apart.mean():.4f}",
+        "pairs on the same side of 0.5": f"{(sides[0] == sides[1]).float().mean():.1%}",
+        "captions of 20 words that are the same": f"{alike.count(TOKENS)} of {len(alike)}",
+        "words before the first that differs, on average": f"{sum(alike) / len(alike):.1f} of {TOKENS}",
+    }
+    bench.save()
+
+
+def _alike(a: list[str], b: list[str]) -> int:
+    """Words that two captions share from their start."""
+    return next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _batches(bench: Bench, size: str, dtype: str) -> Iterator[Where]:
+    return (Where(size, dtype, batch) for batch in bench.asked.batches)

@@ -1,0 +1,104 @@
+"""The same work as `reference`, by capfilt."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from capfilt.config import Caption, Decode
+from capfilt.models.captioners.med import MedCaptioner
+from capfilt.models.judges.med import MAX_TOKENS, MedJudge
+from capfilt.models.placement import Placement
+from capfilt.models.preprocess import normalise
+from capfilt.models.registry import load_captioner, load_judge
+from capfilt.models.sampling import Decoding
+from capfilt.models.tokenizer import ENC
+from capfilt.pipelines.caption import caption
+from capfilt.pipelines.decode import decode
+from capfilt.pipelines.score import score
+from capfilt.schema import ROWS
+
+
+def placement(device: str, dtype: str) -> Placement:
+    return Placement(device=device, dtype=dtype)
+
+
+def captioner(folder: Path, device: str, dtype: str) -> MedCaptioner:
+    loaded = load_captioner(str(folder), placement(device, dtype))
+    assert isinstance(loaded, MedCaptioner)
+    return loaded
+
+
+def judge(folder: Path, device: str, dtype: str) -> MedJudge:
+    loaded: Any = load_judge(str(folder), placement(device, dtype))
+    loaded = getattr(loaded, "judge", loaded)
+    assert isinstance(loaded, MedJudge)
+    return loaded
+
+
+def write(model: MedCaptioner, images: Tensor, n: int, tokens: int) -> Any:
+    """n captions of exactly so many tokens."""
+    seeds = [[1000 * row + k for k in range(n)] for row in range(len(images))]
+    return model.caption(images, seeds, "", Decoding(max_tokens=tokens, min_tokens=tokens + 1))
+
+
+@torch.inference_mode()
+def itm(model: MedJudge, images: Tensor, texts: list[list[str]]) -> Tensor:
+    """ITM alone."""
+    weight = model.model.vision.norm.weight
+    states = model.model.see(normalise(images.to(weight.device), weight.dtype))
+    return read(model, states, texts)
+
+
+@torch.inference_mode()
+def read(model: MedJudge, states: Tensor, texts: list[list[str]]) -> Tensor:
+    """ITM of texts, given the image states."""
+    ids, mask = model.tokenizer.encode([text for row in texts for text in row], ENC, MAX_TOKENS)
+    logits = model.model.match(ids.to(states.device), mask.to(states.device), model.model.text.look(states))
+    return logits.float().softmax(-1)[:, 1]
+
+
+def rows(files: list[bytes], given: list[str]) -> pa.Table:
+    """A chunk as it comes from the reader."""
+    made = [
+        {
+            "uid": hashlib.sha256(file).hexdigest()[:32],
+            "source": f"bench#{place}",
+            "texts": [{"source": "web", "text": text}],
+            "image": file,
+        }
+        for place, (file, text) in enumerate(zip(files, given, strict=True))
+    ]
+    return pa.Table.from_pylist(made, ROWS)
+
+
+class Chunk:
+    """The stages of a run over one chunk, recipe `blip2`."""
+
+    def __init__(self, folders: dict[str, Path], place: Placement, tokens: int) -> None:
+        self.captioner = load_captioner(str(folders["captioner"]), place)
+        self.judges = [load_judge(str(folders[name]), place) for name in ("itm", "clip")]
+        self.pixels = [self.captioner.pixels, *(model.pixels for model in self.judges)]
+        self.how = Caption(n=10, max_tokens=tokens, min_tokens=tokens + 1)
+
+    def run(self, files: list[bytes], given: list[str]) -> dict[str, float]:
+        """Seconds by stage."""
+        spent: dict[str, float] = {}
+        state = rows(files, given)
+        stages: dict[str, Callable[[pa.Table], pa.Table]] = {
+            "decode": lambda now: decode(now, Decode(), self.pixels),
+            "caption": lambda now: caption(now, self.captioner, self.how),
+            "itm and itc": lambda now: score(now, self.judges[:1]),
+            "clip": lambda now: score(now, self.judges[1:]),
+        }
+        for name, stage in stages.items():
+            start = time.perf_counter()
+            state = stage(state)
+            spent[name] = time.perf_counter() - start
+        assert all(value is None for value in state["reason"].to_pylist())
+        return spent

@@ -1,0 +1,76 @@
+"""The results as tables, for the terminal and for the README beside this file."""
+
+from typing import Any, Final
+
+FLOORS: Final = {
+    "caption, n = 1": (1.2, 1.4),
+    "caption, n = 10": (3.0, 7.0),
+    "ITM of 11 texts": (2.0, 11.0),
+    "chunk, recipe blip2": (2.5, 8.0),
+}
+"""What the project promises: times as fast as A and as B."""
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """All tables."""
+    parts = [
+        f"{results['date']}, {results['machine']}, {results['versions']}. Command: `{results['command']}`"
+        + (f". Left out, no time: {'; '.join(results['left_out'])}" if results["left_out"] else ""),
+        _table(
+            ["what", "size, dtype, batch", "ours, s an image", "A", "B", "A / ours", "B / ours"],
+            [_speed(row) for row in results["speed"]],
+        ),
+        _table(
+            ["stage", "size, dtype, batch", "s an image", "at the limit", "share of the limit"],
+            [_stage(row) for row in results["stages"]],
+        ),
+        _table(["limit", "dtype", "measured"], [_limit(*item) for item in results["limits"].items()]),
+        _table(["process", "dtype", "peak", "own", "mapped"], [_memory(row) for row in results["memory"]]),
+        _table(["parity with transformers, fp32", "largest difference"], [_parity(row) for row in results["parity"]]),
+        _table(["bfloat16 against float32, ours", "agreement"], [[k, v] for k, v in results["agreement"].items()]),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    if not rows:
+        return ""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = [head, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+    )
+
+
+def _where(row: dict[str, Any]) -> str:
+    return f"{row['size']}, {row['dtype']}, {row['batch']}"
+
+
+def _speed(row: dict[str, Any]) -> list[str]:
+    floors = FLOORS.get(row["floor"], (0.0, 0.0))
+    cells = [row["what"], _where(row), f"{row['ours']:.2f}"]
+    cells += [f"{row[name]:.2f}" if row[name] else "" for name in ("a", "b")]
+    for name, floor in zip(("a", "b"), floors, strict=True):
+        ratio = row[name] / row["ours"] if row[name] else 0.0
+        cells.append(f"{ratio:.2f}x (floor {floor:g}x)" if ratio and floor else f"{ratio:.2f}x" if ratio else "")
+    return cells
+
+
+def _stage(row: dict[str, Any]) -> list[str]:
+    least = row["least"]
+    share = f"{100 * least / row['seconds']:.0f} %" if least else ""
+    return [row["what"], _where(row), f"{row['seconds']:.3f}", f"{least:.3f}" if least else "", share]
+
+
+def _limit(dtype: str, limits: dict[str, float]) -> list[str]:
+    return ["matrix product; copy", dtype, f"{limits['flops'] / 1e9:.0f} GFLOP/s; {limits['bytes'] / 1e9:.1f} GB/s"]
+
+
+def _memory(row: dict[str, Any]) -> list[str]:
+    cells = [f"{row[name] / 2**30:.2f} GiB" for name in ("peak", "own", "mapped")]
+    return [row["what"], row["dtype"], *cells]
+
+
+def _parity(row: dict[str, Any]) -> list[str]:
+    told = [f"{name} same" if value is True else f"{name} {value:.1e}" for name, value in row["far"].items()]
+    return [row["what"], ", ".join(told)]

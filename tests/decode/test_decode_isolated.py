@@ -1,0 +1,160 @@
+"""The process that decodes may crash, hang or not even start: one row pays, or the chunk says why."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from PIL import Image, PngImagePlugin
+
+from capfilt.config import Decode
+from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.decode import decode
+from capfilt.pipelines.imaging import isolated
+
+Rows = Callable[..., pa.Table]
+Save = Callable[..., bytes]
+
+SPECS = (PixelSpec(16), PixelSpec(24, "crop"), PixelSpec(64, "fit"))
+
+# Python runs this file as it starts: a codec that does what the file says. The signals and sleeps are real ones.
+BAD_CODEC = """
+import ctypes, os, signal, time
+from PIL import ImageFile
+
+load = ImageFile.ImageFile.load
+
+def hurt(self):
+    match self.info.get("do", ""):
+        case "crash": os.kill(os.getpid(), signal.SIGSEGV); time.sleep(5)
+        case "exit": os._exit(3)
+        case "hang": time.sleep(600)
+        case "hold": ctypes.PyDLL(None).sleep(600)  # without giving the interpreter away
+        case "fail": raise SystemError("of no kind that a codec should raise")
+        case "env": open(self.info["to"], "w").write(" ".join(os.environ))
+        case "pid": open(self.info["to"], "w").write(str(os.getpid())); time.sleep(600)
+    return load(self)
+
+ImageFile.ImageFile.load = hurt
+"""
+
+
+@pytest.fixture
+def bad_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    folder = tmp_path / "path"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(BAD_CODEC)
+    monkeypatch.syspath_prepend(str(folder))
+    isolated._PROCESSES.close()
+    yield folder
+    isolated._PROCESSES.close()
+
+
+@pytest.fixture(scope="module")
+def png(save: Save) -> Callable[..., bytes]:
+    def make(number: int = 0, **notes: str) -> bytes:
+        told = PngImagePlugin.PngInfo()
+        for name, text in notes.items():
+            told.add_text(name, text)
+        return save(Image.new("RGB", (30 + number % 7, 20), (number % 256, 99, 3)), "PNG", pnginfo=told)
+
+    return make
+
+
+@pytest.mark.parametrize(("do", "said"), [("crash", "was killed by SIGSEGV"), ("exit", "ended with code 3")])
+def test_files_that_kill_the_process_are_rows_and_all_others_are_pictures(
+    do: str, said: str, bad_codec: Path, png: Callable[..., bytes], make_rows: Rows
+) -> None:
+    deadly = {3, 4, 29}
+    files = [png(n, **({"do": do} if n in deadly else {})) for n in range(40)]
+    out = decode(make_rows(*files), Decode(), SPECS).to_pylist()
+    assert {n for n, row in enumerate(out) if row["reason"] == "codec_crash"} == deadly
+    assert {out[n]["detail"] for n in deadly} == {f"the decoding process {said}"}
+    assert Counter(row["reason"] for row in out) == {None: 37, "codec_crash": 3}
+    good = decode(make_rows(*(png(n) for n in range(40))), Decode(isolate=False), SPECS).to_pylist()
+    for n in set(range(40)) - deadly:
+        assert out[n] == good[n]
+
+
+@pytest.mark.parametrize("do", ["hang", "hold"])
+def test_a_file_that_never_ends_is_too_slow(
+    do: str, bad_codec: Path, png: Callable[..., bytes], make_rows: Rows
+) -> None:
+    files = [png(n, **({"do": do} if n == 5 else {})) for n in range(12)]
+    began = time.monotonic()
+    out = decode(make_rows(*files), Decode(timeout=2.0), SPECS, threads=2).to_pylist()
+    assert time.monotonic() - began < 30
+    assert [n for n, row in enumerate(out) if row["reason"]] == [5]
+    assert (out[5]["reason"], out[5]["detail"]) == ("too_slow", "not decoded within 2 s")
+
+
+def test_what_codecs_raise_is_a_reason(bad_codec: Path, png: Callable[..., bytes], make_rows: Rows) -> None:
+    [row] = decode(make_rows(png(do="fail")), Decode()).to_pylist()
+    assert row["reason"] == "corrupt"
+    assert "of no kind that a codec should raise" in row["detail"]
+
+
+def test_the_process_knows_no_secrets(
+    bad_codec: Path, png: Callable[..., bytes], make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    decode(make_rows(png(do="env", to=str(tmp_path / "env"))), Decode())
+    names = set((tmp_path / "env").read_text().split())
+    assert names <= {*isolated.ENVIRONMENT, "PYTHONPATH", "LC_CTYPE"}
+
+
+def test_a_process_that_does_not_start_is_no_file_s_fault(
+    bad_codec: Path, png: Callable[..., bytes], make_rows: Rows
+) -> None:
+    (bad_codec / "sitecustomize.py").write_text("import os; os._exit(7)")
+    with pytest.raises(RuntimeError, match="the decoding process ended with code 7, no file was at work"):
+        decode(make_rows(png()), Decode())
+
+
+def test_one_process_serves_many_calls_and_a_fork_gets_its_own(png: Callable[..., bytes], make_rows: Rows) -> None:
+    decode(make_rows(png()), Decode())
+    first = isolated._PROCESSES.get()
+    decode(make_rows(png(), b"no picture"), Decode(), SPECS)
+    assert isolated._PROCESSES.get() is first
+    first.kill()
+    assert decode(make_rows(png()), Decode())["reason"].to_pylist() == [None]
+    assert isolated._PROCESSES.get() is not first
+
+
+ORPHAN = """
+import sys
+import pyarrow as pa
+from capfilt.config import Decode
+from capfilt.pipelines.decode import decode
+from capfilt.schema import ROWS
+row = {"uid": "0", "source": "a#0", "texts": [], "image": open(sys.argv[1], "rb").read()}
+decode(pa.Table.from_pylist([row], schema=ROWS), Decode(timeout=1.0))
+"""
+
+
+def test_it_never_outlives_us_for_long(bad_codec: Path, png: Callable[..., bytes], tmp_path: Path) -> None:
+    """Killed as we wait for a file that never ends: nobody is left to stop the process but itself."""
+    (tmp_path / "a.png").write_bytes(png(do="pid", to=str(tmp_path / "pid")))
+    environment = os.environ | {"PYTHONPATH": str(bad_codec)}
+    with subprocess.Popen([sys.executable, "-c", ORPHAN, str(tmp_path / "a.png")], env=environment) as parent:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        parent.send_signal(signal.SIGKILL)
+    child = int((tmp_path / "pid").read_text())
+    while Path(f"/proc/{child}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_the_same_as_in_this_process(shared_data: Path, make_rows: Rows) -> None:
+    files = sorted((shared_data / "malformed").iterdir())[::7]
+    rows = make_rows(*(path.read_bytes() for path in files))
+    assert decode(rows, Decode(), SPECS).equals(decode(rows, Decode(isolate=False), SPECS))

@@ -1,0 +1,141 @@
+"""Containers that claim or unpack to far more than they hold: a row or a line that says so, and little memory."""
+
+import gzip
+import io
+import json
+import resource
+import tarfile
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from capfilt.config import Input
+from capfilt.errors import InputError
+from capfilt.pipelines.plan import make_plan
+from capfilt.pipelines.readers import files, parquet, records
+
+ReadAll = Callable[..., list[dict[str, Any]]]
+
+
+def peak() -> int:
+    """Most memory this process has used, in bytes."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def bomb(head: bytes, megabytes: int, filler: bytes = bytes(1_000_000)) -> bytes:
+    """`head` and then megabytes of one byte, packed."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return b"".join([packer.compress(head), *(packer.compress(filler) for _ in range(megabytes)), packer.flush()])
+
+
+@pytest.mark.parametrize("name", ["list.csv.gz", "list.jsonl.gz", "list.json.gz", "list.txt.gz"])
+@pytest.mark.parametrize("filler", [bytes(1_000_000), b"[" * 1_000_000, b"\n" * 1_000_000], ids=["0", "[", "lines"])
+def test_a_gzip_bomb_is_a_row_behind_what_could_be_read(
+    name: str, filler: bytes, tmp_path: Path, read_all: ReadAll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "GZIP_FREE", 20_000_000)
+    url = "http://a.example/1.jpg"
+    heads = {"csv": f"url,text\n{url},a cat\n", "jsonl": json.dumps({"url": url}) + "\n", "txt": url + "\n"}
+    heads["json"] = "[" + json.dumps({"url": url}) + ","
+    packed = bomb(heads[name.split(".")[1]].encode(), 100, filler)
+    assert len(packed) < 200_000
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    (folder / name).write_bytes(packed)
+    (folder / "good.csv").write_text(f"url,text\n{url},a dog\n")
+    before = peak()
+    rows = read_all(folder)
+    assert peak() - before < 200_000_000
+    assert any(row["reason"] is None for row in rows)
+    broken = [row for row in rows if row["reason"] == "bad_container"]
+    assert len(broken) == 1
+    assert "unpacks to more than" in broken[0]["detail"]
+
+
+def test_a_list_that_packs_well_is_no_bomb(tmp_path: Path, read_all: ReadAll) -> None:
+    lines = "url,text\n" + "".join(f"http://a.example/{n}.jpg,a cat\n" for n in range(5000))
+    (tmp_path / "list.csv.gz").write_bytes(gzip.compress(lines.encode(), 9))
+    assert len(read_all(tmp_path / "list.csv.gz", chunk_rows=1000)) == 5000
+
+
+def test_lines_without_end_are_not_held_all_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    with path.open("wb") as stream:
+        stream.write(b"url,text\n")
+        for _ in range(300):
+            stream.write(b"x" * 1_000_000)
+    before = peak()
+    plan = make_plan([str(path)], Input())
+    assert peak() - before < 150_000_000
+    assert plan.rows == 300_000_000 // records.MAX_LINE
+    assert max(chunk.rows for chunk in plan.chunks) * records.MAX_LINE <= 2 * Input().chunk_bytes
+
+
+def test_a_json_array_is_read_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "MAX_ARRAY", 2_000_000)
+    record = {"url": "http://a.example/1.jpg", "text": "x" * 1000}
+    (tmp_path / "list.json").write_text(json.dumps([record] * 3000))
+    with pytest.raises(InputError, match=r"a JSON array of more than 2000000 bytes; use \.jsonl"):
+        make_plan([str(tmp_path / "list.json")], Input())
+
+
+def test_a_parquet_footer_that_declares_rows_it_cannot_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "_FREE_ROWS", 1000)
+    path = tmp_path / "list.parquet"
+    pq.write_table(pa.table({"url": pa.array(["http://a.example/1.jpg"] * 1_000_000)}), path)
+    assert path.stat().st_size < 10_000
+    began = time.monotonic()
+    with pytest.raises(InputError, match="declares 1000000 rows, which it cannot hold"):
+        make_plan([str(path)], Input())
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("size", [10**6, 2**33, 2**60])
+def test_a_tar_member_that_declares_a_huge_size(size: int, tmp_path: Path, read_all: ReadAll, picture: Any) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        good = tarfile.TarInfo("000.png")
+        good.size = len(picture(0))
+        archive.addfile(good, io.BytesIO(picture(0)))
+    huge = tarfile.TarInfo("001.png")
+    huge.size = size
+    end = stream.getvalue().rstrip(b"\0")
+    data = stream.getvalue()[: -(-len(end) // 512) * 512] + huge.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
+    (tmp_path / "a.tar").write_bytes(data)
+    before = peak()
+    rows = read_all(tmp_path / "a.tar")
+    assert peak() - before < 50_000_000
+    assert [row["reason"] for row in rows] == [None, "bad_container"]
+    assert "breaks off inside '001.png'" in rows[1]["detail"]
+
+
+def test_tar_names_and_links_lead_nowhere(tmp_path: Path, read_all: ReadAll, picture: Any) -> None:
+    (tmp_path / "secret.png").write_bytes(picture(1))
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name in ("../../secret.png", "/etc/passwd.png"):
+            info = tarfile.TarInfo(name)
+            info.size = len(picture(0))
+            archive.addfile(info, io.BytesIO(picture(0)))
+        for kind, name in (
+            (tarfile.SYMTYPE, "soft.png"),
+            (tarfile.LNKTYPE, "hard.png"),
+            (tarfile.FIFOTYPE, "pipe.png"),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "../secret.png"
+            archive.addfile(info)
+    rows = {row["source"]: row for row in read_all(tmp_path / "a.tar")}
+    assert {source: row["reason"] for source, row in rows.items()} == {
+        "a.tar#../../secret": None,  # a name in a table, and never a place
+        "a.tar#/etc/passwd": None,
+        "a.tar#soft": "missing_file",
+        "a.tar#hard": "missing_file",
+    }
+    assert rows["a.tar#../../secret"]["image"] == picture(0)
+    assert rows["a.tar#soft"]["detail"] == "a link to ../secret.png"

@@ -1,0 +1,152 @@
+"""`capfilt retry` on whole runs: what heals joins the run as if it had never failed, and a kill loses nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from capfilt.config import load_recipe
+from capfilt.errors import ChangedError, ConfigError, InputError
+from capfilt.ledger import Ledger
+from capfilt.retry import reasons_of, retry
+from capfilt.run import run
+from capfilt.status import status
+from capfilt.storage import Folder
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+COUNT = 40
+ILL = {n: (500 if n % 4 == 1 else 429) for n in range(COUNT) if n % 4 in (1, 2)}
+
+
+def rows_of(out: Path, table: str) -> list[dict[str, Any]]:
+    files = sorted((out / table).glob("*.parquet"))
+    return [row for file in files for row in pq.read_table(file).to_pylist()]
+
+
+def alike(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
+    """The same rows in the same order; scores up to the last bits, which depend on the neighbours in a batch."""
+    assert len(one) == len(other)
+    for left, right in zip(one, other, strict=True):
+        floats = {name for name, value in left.items() if isinstance(value, float)}
+        assert {k: v for k, v in left.items() if k not in floats} == {k: v for k, v in right.items() if k not in floats}
+        assert {k: left[k] for k in floats} == pytest.approx({k: right[k] for k in floats}, abs=1e-4)
+
+
+def test_a_run_that_failed_and_healed_is_like_one_that_never_failed(
+    site: Any, url_list: Callable[[Any, int], Path], settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    urls, recipe = url_list(site, COUNT), load_recipe("blip", settings)
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    run([str(urls)], str(whole), recipe)
+    site.ill = dict(ILL)
+    run([str(urls)], str(out), recipe)
+    assert status(Folder.at(out)).failures == {"http_429": 10, "http_5xx": 10, "http_404": 1}
+    before = {path: path.read_bytes() for path in (out / "commits").glob("*.parquet")}
+
+    site.ill, site.asked = {}, type(site.asked)()
+    _killed_on_the_way(out)
+    state = status(Folder.at(out))
+    assert (state.complete, state.balanced) == (True, True)
+
+    done = retry(str(out), ["5xx", "429"])
+    assert (done.failures, status(Folder.at(out)).failures) == ({}, {"http_404": 1})
+    assert 0 < done.tried <= 20
+    Ledger.at(out).verify()
+    assert status(Folder.at(out)).selected
+    for table in ("images", "failures", "captions", "corpus"):
+        alike(rows_of(out, table), rows_of(whole, table))
+    assert {path.name: path.read_bytes() for path in (out / "images").glob("*")} == {
+        path.name: path.read_bytes() for path in (whole / "images").glob("*")
+    }
+    assert {path for path, data in before.items() if path.read_bytes() != data} == set(before)
+    assert set(site.asked) == set(ILL)  # nothing else was asked for
+
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
+    again = retry(str(out))
+    assert (again.chunks, again.tried) == (0, 0)
+    assert run([str(urls)], str(out), recipe).chunks_now == 0
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")} == stamps
+
+
+def _killed_on_the_way(out: Path) -> None:
+    """`capfilt retry` as a process, killed as soon as it has replaced a chunk."""
+    old = {path: path.read_bytes() for path in (out / "commits").glob("*.parquet")}
+    command = [sys.executable, "-m", "capfilt", "retry", str(out), "--reason", "5xx,429"]
+    deadline = time.monotonic() + 400
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while all(path.read_bytes() == data for path, data in old.items()):
+            assert process.poll() is None, "the retry ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+
+
+def test_nothing_to_try_needs_no_ray(
+    site: Any, url_list: Callable[[Any, int], Path], settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run([str(url_list(site, 5))], str(out), load_recipe("blip", settings))
+    began = time.monotonic()
+    assert retry(str(out)).chunks == 0
+    assert time.monotonic() - began < 30
+    told = subprocess.run(
+        [sys.executable, "-m", "capfilt", "retry", str(out)], capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "nothing to try: no row failed for such a reason\n"
+    for overrides, error, said in (
+        (("caption.n=3",), ConfigError, r"may change \[fetch\] alone; the run was planned with caption.n = 1, now 3"),
+        (("fetch.timeuot=3",), ConfigError, "unknown setting fetch.timeuot"),
+        (("engine.dtype='float16'",), ConfigError, "engine.dtype"),
+    ):
+        with pytest.raises(error, match=said):
+            retry(str(out), overrides=overrides)
+
+
+def test_other_weights_are_refused(
+    site: Any, url_list: Callable[[Any, int], Path], checkpoint: Path, settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    moved = tmp_path / "model"
+    moved.mkdir()
+    for file in checkpoint.iterdir():
+        (moved / file.name).write_bytes(file.read_bytes())
+    own = tuple(value.replace(str(checkpoint), str(moved)) for value in settings)
+    site.ill = {2: 500}
+    run([str(url_list(site, 3))], str(tmp_path / "out"), load_recipe("blip", own))
+    weights = bytearray((moved / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (moved / "model.safetensors").write_bytes(bytes(weights))
+    with pytest.raises(ChangedError, match="weights changed"):
+        retry(str(tmp_path / "out"))
+
+
+def test_no_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no run here"):
+        retry(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("names", "reasons"),
+    [
+        (["timeout", "dns", "5xx"], {"timeout", "dns", "http_5xx"}),
+        (["404", "opt_out", "truncated"], {"http_404", "opt_out", "truncated"}),
+        ([], {"dns", "connect", "timeout", "http_429", "http_5xx", "protocol", "host_down"}),
+    ],
+)
+def test_reasons(names: list[str], reasons: set[str]) -> None:
+    assert reasons_of(names) == reasons
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("slow", "'slow' is not known; there are: .*timeout"), ("bad_row", "another try cannot heal")]
+)
+def test_reasons_that_make_no_sense(name: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        reasons_of(["timeout", name])

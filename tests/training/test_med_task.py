@@ -1,0 +1,131 @@
+"""A step of MED: what each objective takes from a batch, and that it learns."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from capfilt.models.med.model import MED
+from capfilt.models.preprocess import normalise
+from capfilt.models.tokenizer import DEC, ENC, Tokenizer
+from capfilt.models.training.batch import Batch
+from capfilt.models.training.loop import Pace, Progress, Trainer
+from capfilt.models.training.med_task import MEDTask, Objectives
+from capfilt.models.training.memory import checkpoint_layers
+from capfilt.models.training.objectives import hard_negatives, language, matching
+from capfilt.models.training.schedule import AdamW, Schedule
+
+TEXTS = ["a red circle", "two blue squares", "the cat sat", "one green star"]
+ALL = Objectives(words=1.0)
+
+
+def run(task: nn.Module, batch: Batch, schedule: Schedule, pace: Pace) -> list[Progress]:
+    logs: list[Progress] = []
+    Trainer(task, schedule, AdamW(), pace).run(iter([(batch, "")] * 1000), logs.append, lambda _: None)
+    return logs
+
+
+@pytest.mark.parametrize("more", [{}, {"momentum": 0.99, "queue": 8, "alpha": 0.4, "ramp": 20}])
+def test_a_few_steps_learn_a_handful_of_pairs(
+    med: MED, tokenizer: Tokenizer, images: torch.Tensor, more: dict[str, Any]
+) -> None:
+    batch = Batch(images[:4], TEXTS, [["on a mat"]] * 4, [0, 1, 2, 3])
+    task = MEDTask(med, tokenizer, Objectives(words=1.0, **more))
+    logs = run(task, batch, Schedule(steps=60, rate=3e-3), Pace(log_every=20))
+    assert [p.step for p in logs] == [20, 40, 60]
+    learned = ("itc", "itm", "lm", "words") if not more else ("itm", "lm", "words")
+    assert all(logs[-1].losses[name] < logs[0].losses[name] for name in learned)
+
+
+def test_itm_is_one_true_pair_to_two_hard_negatives(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
+    """The same loss, a pair at a time, with the negatives that the task's own generator draws."""
+    task = MEDTask(med.eval(), tokenizer, Objectives(lm=0), seed=7)
+    _, values = task(Batch(images[:4], TEXTS))
+    with torch.no_grad():
+        states = med.see(normalise(images[:4], torch.float32))
+        ids, mask = tokenizer.encode(TEXTS, "[CLS]", 35)
+        similarity = med.image_feature(states) @ med.text_feature(ids, mask).T / 0.07
+        texts, pictures = hard_negatives(similarity, torch.eye(4).bool(), torch.Generator().manual_seed(7))
+        pairs = [(k, k, True) for k in range(4)]
+        pairs += [(k, int(texts[k]), False) for k in range(4)] + [(int(pictures[k]), k, False) for k in range(4)]
+        losses = []
+        for picture, text, match in pairs:
+            logits = med.match(*tokenizer.encode([TEXTS[text]], ENC, 35), med.text.look(states[picture : picture + 1]))
+            losses.append(float(matching(logits, torch.tensor([match]))))
+    assert abs(float(values["itm"]) - sum(losses) / 12) < 1e-4
+
+
+def test_the_prompt_is_given_and_not_learned(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
+    task = MEDTask(med, tokenizer, Objectives(itc=0, itm=0, prompt="a cat on a"))
+    _, values = task(Batch(images[:4], TEXTS))
+    with torch.no_grad():
+        ids, _ = tokenizer.encode([f"a cat on a {text}" for text in TEXTS], DEC, 35)
+        logits = med.predict(ids, med.text.look(med.see(normalise(images[:4], torch.float32))))
+    assert float(values["lm"]) == pytest.approx(float(language(logits, ids, prompt=5)), abs=1e-5)
+
+
+def test_pairs_of_the_same_picture_are_no_negatives(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
+    """Four pairs of one picture: ITC shares its target among them, and ITM has nothing but matches."""
+    batch = Batch(images[:4], TEXTS, keys=[5, 5, 5, 5])
+    _, values = MEDTask(med, tokenizer, Objectives(lm=0))(batch)
+    with torch.no_grad():
+        states = med.see(normalise(images[:4], torch.float32))
+        ids, mask = tokenizer.encode(TEXTS, "[CLS]", 35)
+        similarity = med.image_feature(states) @ med.text_feature(ids, mask).T / 0.07
+        shared = -(similarity.log_softmax(1).mean() + similarity.log_softmax(0).mean()) / 2
+    assert float(values["itc"]) == pytest.approx(float(shared), abs=1e-4)
+    with torch.no_grad():
+        med.itm_head.bias.copy_(torch.tensor([-50.0, 50.0]))  # says "match" whatever it sees
+    _, values = MEDTask(med, tokenizer, Objectives(lm=0))(batch)
+    assert float(values["itm"]) < 1e-3
+
+
+def test_checkpointing_changes_nothing_but_memory(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
+    batch = Batch(images[:4], TEXTS)
+    gradients = []
+    for wanted in (False, True):
+        model = copy.deepcopy(med)
+        if wanted:
+            checkpoint_layers(model)
+        loss, _ = MEDTask(model, tokenizer, ALL)(batch)
+        loss.backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        assert (gradient is None) == (gradients[1][name] is None)
+        assert gradient is None or torch.equal(gradient, gradients[1][name])
+
+
+def test_two_batches_a_step_are_the_mean_of_their_gradients(
+    med: MED, tokenizer: Tokenizer, images: torch.Tensor
+) -> None:
+    batches = [Batch(images[:4], TEXTS), Batch(images[4:8], TEXTS)]
+    plain = copy.deepcopy(med)
+    task = MEDTask(plain, tokenizer, Objectives(itc=0, itm=0))
+    for batch in batches:
+        (task(batch)[0] / 2).backward()
+    trainer = Trainer(
+        MEDTask(med, tokenizer, Objectives(itc=0, itm=0)),
+        Schedule(steps=1, rate=0),
+        AdamW(),
+        Pace(accumulate=2, clip=0, log_every=1),
+    )
+    logs: list[Progress] = []
+    trainer.run(iter([(batch, "") for batch in batches]), logs.append, lambda _: None)
+    for own, expected in zip(med.parameters(), plain.parameters(), strict=True):
+        assert (own.grad is None) == (expected.grad is None)
+        assert own.grad is None or torch.equal(own.grad, expected.grad)
+    assert logs[0].losses["lm"] > 0
+
+
+def test_bf16_is_near_and_leaves_float32_weights(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
+    logs = []
+    for bf16 in (False, True):
+        model = copy.deepcopy(med)
+        task = MEDTask(model, tokenizer, Objectives(momentum=0.9, queue=8, alpha=0.4))
+        batch = Batch(images[:4], TEXTS, keys=[0, 1, 2, 3])
+        logs += run(task, batch, Schedule(steps=2, rate=1e-4), Pace(bf16=bf16, log_every=2))
+        assert all(parameter.dtype == torch.float32 for parameter in task.parameters())
+    for name, value in logs[0].losses.items():
+        assert logs[1].losses[name] == pytest.approx(value, rel=0.1)

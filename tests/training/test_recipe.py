@@ -1,0 +1,59 @@
+"""Training recipes: what a task sees of one, and what is said of mistakes."""
+
+import pytest
+
+from capfilt.config import recipe_names
+from capfilt.errors import ConfigError
+from capfilt.training import FOLDER, TASKS, load_training
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", recipe_names(FOLDER))
+def test_every_recipe_serves_every_task(name: str, task: str) -> None:
+    recipe = load_training(name, task)
+    assert recipe.name == name
+    assert recipe.about
+
+
+def test_the_blip_recipe_is_the_paper_s() -> None:
+    """Section 4.1, and what ALBEF and the code add."""
+    recipe = load_training("blip", "med")
+    asked = recipe.objectives
+    assert (asked.itc, asked.itm, asked.lm, asked.smoothing) == (1, 1, 1, 0.1)
+    assert (asked.momentum, asked.queue, asked.alpha) == (0.995, 57_600, 0.4)
+    how = recipe.schedule
+    assert (how.batch, how.epochs, how.rate, how.decay, how.warmup) == (2880, 20, 3e-4, 0.85, 3000)
+    assert how.rate * how.warmup_from == pytest.approx(1e-6, rel=0.01)
+    assert (recipe.optimiser.weight_decay, recipe.optimiser.clip, recipe.model.image_size) == (0.05, 0, 224)
+    assert load_training("blip", "captioner").objectives.prompt == "a picture of "
+    assert load_training("blip", "captioner").schedule.rate == 1e-5
+    assert load_training("blip", "captioner").data.sources == ("human",)
+
+
+def test_a_task_s_own_section_goes_before_the_common_one_and_set_before_both() -> None:
+    assert load_training("blip", "filter").schedule.shape == "cosine"
+    assert load_training("blip", "filter").optimiser.decayed == "all"
+    assert load_training("blip", "filter", ("schedule.shape=epochs", "schedule.batch=8")).schedule.shape == "epochs"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("objectives.queue=64", "queue and alpha need momentum"),
+        ("data.temperature=0.1", "temperature needs score"),
+        ("data.share={web=-1}", "shares must not be negative"),
+        ("data.share={other=1}", "share names other, which sources does not"),
+        ("schedule.steps=0", "steps or epochs must be over 0"),
+        ("schedule.shape=square", "schedule.shape = 'square'"),
+        ("schedule.speed=1", "unknown setting schedule.speed; known: accumulate"),
+        ("speed", "expected section.key=value"),
+    ],
+)
+def test_mistakes_are_named(change: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said.replace("(", r"\(")):
+        load_training("small", "med", (change,))
+
+
+def test_an_unknown_recipe_is_told_which_there_are() -> None:
+    with pytest.raises(ConfigError, match="recipe 'nope' is not known; there are: blip, small"):
+        load_training("nope", "med")
