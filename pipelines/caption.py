@@ -10,7 +10,7 @@ import pyarrow as pa
 from capfilt.config import Caption as Settings
 from capfilt.pipelines.hygiene import flags, says, tidy
 from capfilt.pipelines.micro import MicroBatches
-from capfilt.pipelines.poison import bury
+from capfilt.pipelines.poison import bury_poison
 from capfilt.schema import candidate_type
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def caption(
     texts = rows["texts"].to_pylist()
     if captioner:
         written, poison = _write(rows, captioner, settings, batches or MicroBatches(32))
-        rows = bury(rows, "caption", poison)
+        rows = bury_poison(rows, "caption", poison)
     else:
         written = {}
     column: list[list[dict[str, Any]]] = [[] for _ in texts]

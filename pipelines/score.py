@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from capfilt.pipelines.caption import CANDIDATES, alive, pixel_tensor
 from capfilt.pipelines.micro import MicroBatches
-from capfilt.pipelines.poison import bury
+from capfilt.pipelines.poison import bury_poison
 from capfilt.schema import candidate_type
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def score(rows: pa.Table, judges: "Sequence[Judge]", batches: Sequence[MicroBatc
     candidates = rows[CANDIDATES].to_pylist()
     for judge, own in zip(judges, batches or [MicroBatches(32) for _ in judges], strict=True):
         scores, poison = own.run(alive(rows), partial(_judge, rows, judge, candidates))
-        rows = bury(rows, "score", poison)
+        rows = bury_poison(rows, "score", poison)
         for row, by_column in scores.items():
             for column, values in by_column.items():
                 for candidate, value in zip(candidates[row], values, strict=True):

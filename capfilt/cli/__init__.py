@@ -1,7 +1,8 @@
 """The command line. A command is a function with its help, in a file of this folder, and one line below.
 
 Exit codes: 0 done; 1 the run failed, does not balance or is not complete; 2 a mistake a person can mend, told in one
-line; 130 interrupted. Commands import what they need when they are called: `capfilt --help` loads no torch and no ray.
+line; 130 interrupted, 143 terminated. Commands import what they need when they are called: `capfilt --help` loads no
+torch and no ray.
 """
 
 from typing import Annotated
