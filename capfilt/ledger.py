@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -222,15 +222,18 @@ class Ledger:
         done = self.committed()
         return [chunk for chunk in self.read_plan() if chunk.name not in done]
 
-    def dataset(self, table: str, columns: pa.Schema) -> "ds.Dataset":
+    def dataset(self, table: str, columns: pa.Schema, chunks: Iterable[str] | None = None) -> "ds.Dataset":
         """The files of the committed chunks of a table, in chunk order; whatever else lies there is not seen.
+
+        Args:
+            chunks: names of committed chunks, for those who read several tables of one and the same state.
 
         Raises:
             Unbalanced: a committed file of images/, captions/ or failures/ is missing.
         """
         import pyarrow.dataset as ds  # imports pandas, half a second that those who only plan need not pay
 
-        wanted = [f"{table}/{chunk}.parquet" for chunk in sorted(self.committed())]
+        wanted = [f"{table}/{chunk}.parquet" for chunk in sorted(self.committed() if chunks is None else chunks)]
         there = set(self.folder.names(table, ".parquet"))
         if table in CHUNK_TABLES and (missing := [name for name in wanted if name not in there]):
             raise Unbalanced(f"{self.folder.location}: {missing[0]} is committed, but missing")

@@ -19,6 +19,7 @@ from capfilt import sandbox, schema
 from capfilt.errors import InputError, UserError
 from capfilt.ledger import Ledger
 from capfilt.pipelines.corpus import corpus_schema
+from capfilt.pipelines.dedup.groups import CAPTIONS, IMAGES, read_duplicates
 from capfilt.storage import Folder
 
 SHOWN_ROWS: Final = 1000
@@ -32,18 +33,21 @@ ELLIPSIS: Final = "\u2026"
 UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that move a terminal's cursor, colour it, or turn the direction of a line around."""
 
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """How a text starts that a spreadsheet takes for a formula."""
+
+DUPLICATES: Final = {"duplicates": IMAGES, "duplicate_captions": CAPTIONS}
+"""Views that `capfilt dedup` fills, and their files."""
 
 Format = Literal["table", "csv", "json"]
 
 
 def connect(folder: Folder) -> duckdb.DuckDBPyConnection:
-    """A database with the views images, captions, failures, decisions, corpus, selections and commits, only to be read.
+    """A database with the views of `schemas`, only to be read.
 
-    Only files of committed chunks are seen; decisions and corpus are empty until a selection is finished. `selections`
-    has the decisions of all selections that were given a name. There is no way from SQL to the file system, see
-    `capfilt.sandbox`.
+    Only files of committed chunks are seen; decisions and corpus are empty until a selection is finished, duplicates
+    and duplicate_captions until `capfilt dedup` is. `selections` has the decisions of all selections that were given a
+    name. There is no way from SQL to the file system, see `capfilt.sandbox`.
 
     Raises:
         InputError: there is no run here.
@@ -66,12 +70,16 @@ def schemas(ledger: Ledger) -> dict[str, pa.Schema]:
         "corpus": corpus_schema(captions),
         "selections": pa.schema([pa.field("name", pa.string(), nullable=False), *schema.DECISIONS]),
         "commits": schema.COMMITS,
+        "duplicates": schema.DUPLICATE_IMAGES,
+        "duplicate_captions": schema.DUPLICATE_CAPTIONS,
     }
 
 
 def _view(ledger: Ledger, name: str, columns: pa.Schema) -> Any:
     if name == "selections":
         return ledger.named_decisions(columns)
+    if name in DUPLICATES:
+        return read_duplicates(ledger.folder, DUPLICATES[name], columns)
     hidden = name in ("decisions", "corpus") and not ledger.selection()
     return columns.empty_table() if hidden else ledger.dataset(name, columns)
 
@@ -110,7 +118,7 @@ def format_table(table: pa.Table, fmt: Format, width: int | None = None) -> str:
 
     - `table`: the first 1,000 rows, columns cut to fit `width` (the terminal's); bytes as `<12.3 kB>`.
     - `csv`: bytes in base64, lists and structs as JSON. A text that a spreadsheet would take for a formula (it starts
-      with = + - @, a tab or a carriage return) gets a ' in front; numbers are left alone.
+      with = + - @, narrow or wide, a tab or a line end) gets a ' in front; numbers are left alone.
     - `json`: an array with one object a line; bytes in base64, NaN and infinity as null.
 
     Control characters never come out raw: they are `\x1b` in `table` and `csv` (which keeps tabs and line ends of

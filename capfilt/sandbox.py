@@ -1,5 +1,6 @@
 """DuckDB over given tables and nothing else: SQL of a policy or of a person can read them, and touch no file."""
 
+import os
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -17,10 +18,11 @@ def connect(tables: Mapping[str, Any], memory: str = "") -> duckdb.DuckDBPyConne
     of our files instead would allow it to write them too: `COPY ... TO 'images/000000.parquet' (USE_TMP_FILE false)`.)
 
     Args:
-        memory: what it takes at most before it goes on in files, "1GB"; "" = DuckDB's own, 80 % of the machine's.
+        memory: what it takes at most before it goes on in files, "1GB", with 8 threads at most, since every thread
+            takes some; "" = DuckDB's own, 80 % of the machine's and all cores.
     """
     spill = Path(tempfile.gettempdir()) / f"capfilt-duckdb-{uuid.uuid4().hex}"  # made when memory ends, then removed
-    limit = {"memory_limit": memory} if memory else {}
+    limit = {"memory_limit": memory, "threads": str(min(os.cpu_count() or 1, 8))} if memory else {}
     connection = duckdb.connect(":memory:", config={"temp_directory": str(spill), **limit})
     for name, table in tables.items():
         connection.register(name, table)

@@ -5,10 +5,12 @@ Nothing is ever renamed or appended to on an object store.
 """
 
 import os
+import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
+from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs as pafs
@@ -17,20 +19,43 @@ from capfilt.errors import InputError
 
 TMP_PREFIX = ".tmp-"
 
+_CONTAINERS: Final = frozenset({"abfs", "abfss", "hdfs"})  # NAME@host is a container or a user there, and no secret
+_SECRET: Final = re.compile(r"key|secret|token|passw|credential|signature|\bsig\b", re.IGNORECASE)
+
 
 def split_url(location: str) -> tuple[pafs.FileSystem, str]:
     """The file system of a path or URL, and the path on it (absolute when local).
 
     Raises:
-        InputError: a scheme that pyarrow does not know, or a bucket that cannot be reached.
+        InputError: a scheme that pyarrow does not know, a bucket that cannot be reached, or a URL that holds a secret:
+            locations stand in plans, tables and messages.
     """
     if "://" not in location:
         return pafs.LocalFileSystem(), str(Path(location).expanduser().resolve())
+    shown = without_secrets(location)
+    if has_secret(location):
+        raise InputError(f"{shown}: a key in the URL would be stored and shown; set AWS_ACCESS_KEY_ID and so on")
     try:
         filesystem, path = pafs.FileSystem.from_uri(location)
     except (pa.ArrowInvalid, OSError, ValueError) as error:
-        raise InputError(f"{location}: {error}") from error
+        raise InputError(f"{shown}: {' '.join(str(error).replace(location, shown).split())}") from error
     return filesystem, path
+
+
+def has_secret(location: str) -> bool:
+    """Whether a URL holds a key or password, as far as can be told."""
+    url = urlsplit(location)
+    user, at, _ = url.netloc.rpartition("@")
+    in_user = bool(at) and not (url.scheme in _CONTAINERS and ":" not in user)
+    return in_user or any(_SECRET.search(name) or "@" in value for name, value in parse_qsl(url.query))
+
+
+def without_secrets(location: str) -> str:
+    """A location without user info and query: what may stand in tables and messages."""
+    if "://" not in location:
+        return location
+    url = urlsplit(location)
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,15 +66,18 @@ _COUNTED: Final = ("places", "decided", "open", "answer")
 
 
 @contextmanager
-def decide(ledger: Ledger, policy: Policy, settings: Select) -> Iterator[pa.RecordBatchReader]:
+def decide(ledger: Ledger, chunks: Sequence[str], policy: Policy, settings: Select) -> Iterator[pa.RecordBatchReader]:
     """Decide over all of captions/ and check the result, then give `VERDICT`, row by row as in captions/.
+
+    Args:
+        chunks: the committed ones, in order.
 
     Raises:
         ConfigError: the policy is wrong, or does not decide every candidate once; names the policy.
         Unbalanced: an image is committed by two chunks.
     """
     columns = ledger.captions_schema()
-    captions, judges = ledger.dataset("captions", columns), judge_columns(columns)
+    captions, judges = ledger.dataset("captions", columns, chunks), judge_columns(columns)
     tables = {"candidates": captions, "reader": _numbered(captions, columns, settings)}
     with sandbox.connect(tables, MEMORY) as database:
         _create_places(database, settings)

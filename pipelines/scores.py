@@ -5,6 +5,7 @@ A policy is fixed SQL, and SQL takes no column's name as a parameter. So `captio
 into SQL quoted and only if they are columns of the run, so nothing but a column can be meant.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -76,10 +77,19 @@ def read_knots(folder: Folder) -> Knots:
     Raises:
         ConfigError: it was not called.
     """
+    knots: Knots = json.loads(_knots(folder))
+    return knots
+
+
+def knots_digest(folder: Folder) -> str:
+    """sha256 of the file that `read_knots` reads; raises as it does."""
+    return hashlib.sha256(_knots(folder)).hexdigest()
+
+
+def _knots(folder: Folder) -> bytes:
     if not folder.exists(KNOTS):
         raise ConfigError(f"select.calibrated: {folder.location}/{KNOTS} is missing; `capfilt calibrate` makes it")
-    knots: Knots = json.loads(folder.read(KNOTS))
-    return knots
+    return folder.read(KNOTS)
 
 
 def define_probabilities(connection: duckdb.DuckDBPyConnection, settings: Select, knots: Knots) -> None:

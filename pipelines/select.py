@@ -23,8 +23,8 @@ from capfilt.pipelines.commit import table_bytes
 from capfilt.pipelines.corpus import Images, corpus_table, read_images
 from capfilt.pipelines.decide import VERDICT, decide
 from capfilt.pipelines.diff import ANY, Diff, compare, moves
-from capfilt.pipelines.policy import read_policy
-from capfilt.pipelines.scores import judge_columns
+from capfilt.pipelines.policy import Policy, read_policy
+from capfilt.pipelines.scores import judge_columns, knots_digest
 from capfilt.stable import parquet_bytes, to_toml
 from capfilt.storage import Folder
 
@@ -71,20 +71,15 @@ def select(
     """
     ledger, policy = Ledger(folder), read_policy(settings.policy)
     records = ledger.records()
-    made_of = {
-        "capfilt": __version__,
-        "policy": policy.name,
-        "sha256": policy.digest,
-        "parameters": settings.model_dump(mode="json", exclude={"policy"}),
-        "commits": ledger.fingerprint(records),
-    }
+    made_of = _made_of(ledger, records, policy, settings)
     old, new = ledger.selection(), {**made_of, "images": images, "name": check_name(name)}
-    is_named = bool(name) and _stands(ledger, ledger.selection(name), made_of, f"selections/{name}/decisions")
-    if (is_named or not name) and _stands(ledger, old, new, "decisions", "corpus"):
+    chunks = records["chunk"].to_pylist()
+    is_named = bool(name) and _stands(folder, chunks, ledger.selection(name), made_of, f"selections/{name}/decisions")
+    if (is_named or not name) and _stands(folder, chunks, old, new, "decisions", "corpus"):
         return Selection(**old["result"])
     write = _Writer.at(ledger, old, new, "" if is_named else name)
     total = Diff() if diff is None else diff
-    with _named(ledger, name) if is_named else decide(ledger, policy, settings) as verdicts:
+    with _named(ledger, chunks, name) if is_named else decide(ledger, chunks, policy, settings) as verdicts:
         if not dry_run:
             write.begin()
         work = write.preview if dry_run else write.chunk
@@ -128,31 +123,43 @@ def settings_for(
     return config.make_recipe({"select": dict(base)}, tuple(overrides), origin).select
 
 
-def _stands(ledger: Ledger, made: dict[str, Any], wanted: dict[str, Any], *tables: str) -> bool:
+def _made_of(ledger: Ledger, records: pa.Table, policy: Policy, settings: config.Select) -> dict[str, Any]:
+    """All that decides what is decided."""
+    return {
+        "capfilt": __version__,
+        "policy": policy.name,
+        "sha256": policy.digest,
+        "probabilities": knots_digest(ledger.folder) if settings.calibrated else "",
+        "parameters": settings.model_dump(mode="json", exclude={"policy"}),
+        "commits": ledger.fingerprint(records),
+    }
+
+
+def _stands(folder: Folder, chunks: Sequence[str], made: dict[str, Any], wanted: dict[str, Any], *tables: str) -> bool:
     """Whether a selection was made of what is wanted, and no file of these tables is missing."""
-    files = {name for table in tables for name in ledger.folder.names(table, ".parquet")}
-    whole = {f"{table}/{chunk}.parquet" for table in tables for chunk in ledger.committed()} <= files
+    files = {name for table in tables for name in folder.names(table, ".parquet")}
+    whole = {f"{table}/{chunk}.parquet" for table in tables for chunk in chunks} <= files
     return whole and wanted == {key: made.get(key) for key in wanted}
 
 
 @contextmanager
-def _named(ledger: Ledger, name: str) -> Iterator[Iterable[pa.RecordBatch]]:
+def _named(ledger: Ledger, chunks: Sequence[str], name: str) -> Iterator[Iterable[pa.RecordBatch]]:
     """What `decide` gave when the selection of that name was made."""
-    decisions = ledger.dataset(f"selections/{name}/decisions", schema.DECISIONS)
+    decisions = ledger.dataset(f"selections/{name}/decisions", schema.DECISIONS, chunks)
     yield decisions.to_batches(columns=VERDICT.names)
 
 
 def _chunks(ledger: Ledger, records: pa.Table, verdicts: Iterable[pa.RecordBatch]) -> Iterator[Rows]:
     columns = ledger.captions_schema()
     names = ["uid", "candidate", "source", "text", *judge_columns(columns)]
-    captions = ledger.dataset("captions", columns).to_batches(columns=names)
-    sizes = records["captions"].to_pylist()
+    chunks, sizes = records["chunk"].to_pylist(), records["captions"].to_pylist()
+    captions = ledger.dataset("captions", columns, chunks).to_batches(columns=names)
     read = pa.schema([columns.field(name) for name in names])
-    return zip(records["chunk"].to_pylist(), _cut(captions, read, sizes), _cut(verdicts, VERDICT, sizes), strict=True)
+    return zip(chunks, _cut(captions, read, sizes), _cut(verdicts, VERDICT, sizes), strict=True)
 
 
 def _cut(batches: Iterable[pa.RecordBatch], columns: pa.Schema, sizes: Sequence[int]) -> Iterator[pa.Table]:
-    """Tables of these numbers of rows."""
+    """Tables of these numbers of rows, which must come out even."""
     rest, more = columns.empty_table(), iter(batches)
     for size in sizes:
         while rest.num_rows < size:
@@ -162,6 +169,8 @@ def _cut(batches: Iterable[pa.RecordBatch], columns: pa.Schema, sizes: Sequence[
             rest = pa.concat_tables([rest, pa.Table.from_batches([batch]).cast(columns)])
         yield rest.slice(0, size).combine_chunks()
         rest = rest.slice(size)
+    if rest.num_rows or any(batch.num_rows for batch in more):
+        raise Unbalanced("captions/ holds more candidates than were committed")
 
 
 def _ahead(work: Callable[[str, pa.Table, pa.Table], Diff], chunks: Iterable[Rows], writers: int) -> Iterator[Diff]:

@@ -38,13 +38,14 @@ class Shelf(Generic[Key, Value]):
     def _make(self, key: Key, future: Future[Value], make: Callable[[], Value]) -> None:
         try:
             value = make()
+            size = self._size(value)
         except BaseException as error:  # whatever it was: nobody may wait for ever, and the next one tries again
             with self._lock:
-                self._futures.pop(key, None)
+                del self._futures[key]
             future.set_exception(error)
             return
         with self._lock:
-            self._sizes[key] = self._size(value)
+            self._sizes[key] = size
             self._make_room(key)
         future.set_result(value)
 

@@ -70,7 +70,8 @@ class Thumbnails:
                 return {}
             table = file.read_row_group(number, ["uid", "image.bytes"])
         pictures = table["image"].combine_chunks().field("bytes")
-        return dict(zip(table["uid"].to_pylist(), pictures.to_pylist(), strict=True))
+        pairs = zip(table["uid"].to_pylist(), pictures.to_pylist(), strict=True)
+        return {uid: data for uid, data in pairs if data is not None}
 
     def _draw(self, data: bytes, size: int) -> bytes:
         file = read_header(data, self._settings)

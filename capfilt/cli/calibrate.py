@@ -43,40 +43,27 @@ def calibrate(
 def _report(out: str, result: "Calibration") -> None:
     from capfilt import screen
 
-    screen.say(_basis(result))
+    for source, kinds in result.pairs.items():
+        screen.say(f"{source}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")
     for reason, count in result.left_out.items():
         screen.say(f"left out: {count} pairs, {reason}")
     quality = [_quality(one) for one in result.measured]
-    kinds = ("shuffled", "hard") if result.made else ()
-    screen.table(("judge", "texts", "AUC", *kinds, "wrong", "ECE", "fitted"), quality)
+    screen.table(("judge", "texts", "AUC", "hard", "wrong", "ECE", "fitted"), quality)
     cuts = [row for one in result.measured for row in _cuts(one, result.precision)]
-    screen.table(("judge", "texts", "threshold", "which", "kept", "right among kept", "right kept"), cuts)
+    screen.table(("judge", "texts", "threshold", "which", "kept", "precision", "recall"), cuts)
     screen.say()
     for what, why in result.unmeasured.items():
         screen.say(f"not measured: {what}: {why}")
     if result.made:
-        screen.say("wrong texts that a judge does not notice are not in these numbers: label some, --pairs FILE")
+        screen.say("wrong texts that no judge notices are not counted: label some, --pairs FILE")
     screen.say(f"curves: {out.rstrip('/')}/calibration/*.svg")
-
-
-def _basis(result: "Calibration") -> str:
-    from capfilt.pipelines.calibration.measure import COVERAGE
-
-    of_sources = (
-        f"{source} {', '.join(f'{count} {kind}' for kind, count in kinds.items())}"
-        for source, kinds in result.pairs.items()
-    )
-    return f"pairs: {'; '.join(of_sources)}. In brackets: {COVERAGE:.0%} intervals"
 
 
 def _quality(one: "Measured") -> tuple[str | float | None, ...]:
     of_score = None if one.error is None else f"{one.error:.3f}"
-    shown = (_interval(one.auc, 3), *_by_kind(one), _percent(one.noise), of_score, f"{one.error_fitted:.3f}")
-    return (one.column, one.source, *shown)
-
-
-def _by_kind(one: "Measured") -> list[str]:
-    return [f"{area:.3f}" for kind, area in sorted(one.auc_by_kind.items(), reverse=True)]
+    hard = f"{one.auc_by_kind['hard']:.3f}" if "hard" in one.auc_by_kind else None
+    auc = _interval(one.auc, 3)
+    return (one.column, one.source, auc, hard, _percent(one.noise), of_score, f"{one.error_fitted:.3f}")
 
 
 def _cuts(one: "Measured", precision: float) -> list[tuple[str, ...]]:

@@ -19,7 +19,8 @@ def query(
         str,
         typer.Argument(
             metavar="SQL",
-            help="DuckDB SQL over the views images, captions, failures, decisions, corpus, selections, commits.",
+            help="DuckDB SQL over the views images, captions, failures, decisions, corpus, selections, commits, "
+            "duplicates, duplicate_captions.",
             show_default=False,
         ),
     ],

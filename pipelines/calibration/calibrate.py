@@ -179,9 +179,9 @@ def _json(value: Any) -> bytes:
 
 
 def _rounded(value: Any) -> Any:
-    """Six decimals: more would be noise, and many of them."""
+    """Eight decimals: more would be noise, and many of them."""
     if isinstance(value, float):
-        return round(value, 6)
+        return round(value, 8)
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,5 +1,6 @@
 """One judge and one kind of texts, measured: how well it tells right from wrong, and where to cut."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -20,7 +21,7 @@ POINTS: Final = 200
 """Places of a curve that are kept for drawing, about."""
 
 DIGITS: Final = 6
-"""Decimals of a recommended threshold."""
+"""Leading digits of a recommended threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +162,9 @@ def recommend(counts: Sweep, precision: float) -> float | None:
     good = np.flatnonzero((counts.precision >= precision) & (counts.right + counts.wrong > 0))
     if not len(good):
         return None
-    scale = 10.0**DIGITS
-    return float(np.floor(counts.thresholds[good[-1]] * scale) / scale)
+    lowest = float(counts.thresholds[good[-1]])
+    unit = 10.0 ** (math.floor(math.log10(abs(lowest) or 1.0)) + 1 - DIGITS)
+    return round(math.floor(lowest / unit) * unit, 12)
 
 
 def _estimates(

@@ -12,7 +12,10 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from capfilt.storage import Folder
 
 FOLDER: Final = "duplicates"
 IMAGES: Final = f"{FOLDER}/images.parquet"
@@ -47,6 +50,13 @@ def numbered(leader: Rows) -> Rows:
     """Numbers 0, 1, ... for the groups, in the order of their leaders."""
     _, numbers = np.unique(leader, return_inverse=True)
     return numbers.astype(np.int64)
+
+
+def read_duplicates(folder: Folder, name: str, columns: pa.Schema) -> pa.Table:
+    """A table of duplicates; empty where `capfilt dedup` was not there, or was interrupted."""
+    if not folder.exists(FACTS):
+        return columns.empty_table()
+    return pq.read_table(folder.full(name), schema=columns, filesystem=folder.filesystem)
 
 
 def without_members(table: pa.Table, name: str) -> pa.Table:

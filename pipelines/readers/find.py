@@ -15,9 +15,10 @@ from capfilt.pipelines.readers.folder import is_description, pictures_of, stem
 from capfilt.pipelines.readers.layout import layout_of, list_extension
 from capfilt.pipelines.readers.lists import ListReader
 from capfilt.pipelines.readers.parquet import ParquetReader, open_parquet
-from capfilt.pipelines.readers.places import Place, list_names, open_place, without_secrets
+from capfilt.pipelines.readers.places import Place, list_names, open_place
 from capfilt.pipelines.readers.samples import kind_of
 from capfilt.pipelines.readers.webdataset import sidecar_texts
+from capfilt.storage import without_secrets
 
 KNOWN: Final = ".parquet .csv .tsv .jsonl .json .txt (.gz), .tar, pictures, or a folder of any of these"
 

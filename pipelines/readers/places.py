@@ -14,7 +14,7 @@ from pyarrow import fs as pafs
 
 from capfilt.errors import InputError
 from capfilt.pipelines.readers.files import is_local, reason_of
-from capfilt.storage import split_url
+from capfilt.storage import split_url, without_secrets
 
 _LOCAL_MAGIC: Final = re.compile(r"[*?\[]")
 _URL_MAGIC: Final = re.compile(r"[*\[]")  # `?` opens the query of a URL
@@ -58,26 +58,15 @@ def open_place(argument: str) -> Place:
     Raises:
         InputError: nothing is there, nothing matches, it cannot be listed, or a URL holds a key.
     """
-    if "://" in argument and "@" in urlsplit(argument).netloc:
-        shown = without_secrets(argument)
-        raise InputError(f"{shown}: a key in the URL would be stored in the plan; set AWS_ACCESS_KEY_ID and so on")
     try:
         return _open(argument)
     except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{argument}: {reason_of(error)}") from error
+        raise InputError(f"{without_secrets(argument)}: {reason_of(error)}") from error
 
 
 def list_names(filesystem: pafs.FileSystem, folder: str) -> set[str]:
     """The names of everything right in a folder."""
     return {_path_of(info).rpartition("/")[2] for info in _list(filesystem, folder)}
-
-
-def without_secrets(location: str) -> str:
-    """A location without key and query: what may stand in tables and messages."""
-    if "://" not in location:
-        return location
-    url = urlsplit(location)
-    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
 
 
 def _open(argument: str) -> Place:

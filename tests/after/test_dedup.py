@@ -11,13 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from capfilt import schema
+from capfilt.cli import app
 from capfilt.errors import ConfigError, InputError
 from capfilt.pipelines.dedup import hamming
 from capfilt.pipelines.dedup.find import find_duplicates
 from capfilt.pipelines.dedup.groups import leaders
 from capfilt.pipelines.dedup.hamming import near_pairs
 from capfilt.pipelines.dedup.minhash import jaccard, plain, similar_pairs
+from capfilt.query import run_query
 from capfilt.storage import Folder
 
 Picture = Callable[..., bytes]
@@ -164,6 +168,26 @@ def test_the_same_again_does_nothing_and_the_same_bytes(run: Any, tree: Callable
     assert find_duplicates(folder, radius=2, similarity=0.8).fresh
     assert find_duplicates(folder, radius=4, similarity=0.8).fresh
     assert tree(run.out) == before
+
+
+def test_queries_see_them(run: Any) -> None:
+    empty = run_query(run.ledger.folder, "SELECT * FROM duplicates")
+    assert (empty.num_rows, empty.schema.names) == (0, schema.DUPLICATE_IMAGES.names)
+    find_duplicates(run.ledger.folder, radius=16, similarity=0.5)
+    for view, file in (("duplicates", "images"), ("duplicate_captions", "captions")):
+        count = pq.read_metadata(run.out / f"duplicates/{file}.parquet").num_rows
+        assert (
+            run_query(run.ledger.folder, f"SELECT count(*) n FROM {view} JOIN images USING (uid)")["n"][0].as_py()
+            == count
+        )
+
+
+def test_the_command(run: Any) -> None:
+    done = CliRunner().invoke(app, ["dedup", str(run.out), "--radius", "2"])
+    assert done.exit_code == 0, done.output
+    assert "rows in groups" in done.output
+    assert "nothing to do" in CliRunner().invoke(app, ["dedup", str(run.out), "--radius", "2"]).output
+    assert CliRunner().invoke(app, ["dedup", str(run.out / "images")]).exit_code == 2
 
 
 def test_a_run_without_images(make_run: Any, Pair: Any) -> None:

@@ -3,6 +3,7 @@
 import http.server
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -101,7 +102,11 @@ def write(run: Any, to: Path, **more: Any) -> None:
 
 
 def test_three_forms(run: Any, server: Server, tmp_path: Path) -> None:
-    server.answer = lambda number, body: (503, "") if number % 5 == 1 else (200, talk(body))  # every fifth fails once
+    def answer(number: int, body: dict[str, Any]) -> tuple[int, str]:
+        time.sleep(0.02)  # so that others come meanwhile
+        return (503, "") if number % 5 == 1 else (200, talk(body))
+
+    server.answer = answer
     write(run, tmp_path / "set", writer=writer(server))
     kept = {row["uid"]: row for row in run.table("corpus")}
     for form, turns in (("conversation", 2), ("detail", 1), ("reasoning", 1)):

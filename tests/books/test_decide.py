@@ -74,7 +74,7 @@ def decided(rows: list[Row], chosen: Select, files: dict[str, Any] | None = None
         for name, content in (files or {}).items():
             ledger.folder.write(name, json.dumps(content).encode())
         captions = ledger.dataset("captions", CAPTIONS).to_table(columns=["uid", "candidate"]).to_pylist()
-        with decide(ledger, read_policy(chosen.policy), chosen) as verdicts:
+        with decide(ledger, sorted(ledger.committed()), read_policy(chosen.policy), chosen) as verdicts:
             fates = verdicts.read_all().to_pylist()
     return {
         (row["uid"], row["candidate"]): (fate["keep"], fate["rank"], fate["reason"])

@@ -1,5 +1,6 @@
 """Selections beside one another: names, what changes between two, dry runs, and kills in the middle."""
 
+import json
 import math
 import os
 import signal
@@ -21,6 +22,7 @@ from capfilt import schema
 from capfilt.config import Select
 from capfilt.errors import ConfigError
 from capfilt.pipelines.diff import ANY, EXAMPLES, Diff, compare, moves
+from capfilt.pipelines.scores import KNOTS
 from capfilt.pipelines.select import select, settings_for
 from capfilt.query import run_query
 from capfilt.status import status
@@ -91,6 +93,17 @@ def test_a_named_selection_is_decided_anew_where_it_must(full_books: Any, how: s
         assert bytes_of(full_books, "selections") != wanted
     select(folder, STRICT, name="one")
     assert bytes_of(full_books, "selections") == wanted
+
+
+def test_other_probabilities_are_another_selection(full_books: Any) -> None:
+    folder, chosen = full_books.ledger.folder, Select(calibrated=True)
+    kept = []
+    for step in (0.5, 0.9, 0.5):
+        knots = {"x": [step, step + 0.01], "y": [0.0, 1.0]}
+        folder.write(KNOTS, json.dumps({"itm": {"all": knots}}).encode())
+        kept.append(select(folder, chosen, name="likely").kept)
+        assert kept[-1] == select(folder, chosen).kept
+    assert kept[0] == kept[2] != kept[1]
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", ".hidden", "", " ", "a.toml", "x" * 65, "-x", "ümlaut", "a\n"])

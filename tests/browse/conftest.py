@@ -4,6 +4,7 @@ import http.client
 import io
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,16 +96,16 @@ def make_run_fixture() -> Callable[..., Ledger]:
     return make_run
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Ledger:
-    """A run that a test may change."""
-    return make_run(str(tmp_path / "out"))
-
-
 @pytest.fixture(scope="session")
 def steady_run(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     """A run that no test changes."""
     return make_run(str(tmp_path_factory.mktemp("steady") / "out"))
+
+
+@pytest.fixture
+def run(steady_run: Ledger, tmp_path: Path) -> Ledger:
+    """A copy of it that a test may change."""
+    return Ledger.at(shutil.copytree(steady_run.folder.location, tmp_path / "out"))
 
 
 @dataclass

@@ -11,9 +11,9 @@ import pytest
 
 from capfilt.browse.desk import Desk
 from capfilt.browse.filters import Filter
-from capfilt.browse.index import Index
+from capfilt.browse.index import Index, Missing
 from capfilt.config import Select
-from capfilt.errors import BusyError, Unbalanced
+from capfilt.errors import BusyError, InputError, Unbalanced
 from capfilt.ledger import Ledger
 from capfilt.pipelines.marks import read_labels
 from capfilt.pipelines.select import select, settings_for
@@ -91,3 +91,46 @@ def test_a_run_that_does_not_fit_together_is_refused(run: Ledger) -> None:
 def test_a_run_that_grows_while_it_is_read_is_refused(run: Ledger) -> None:
     with pytest.raises(BusyError, match="try again"):
         Index(run, run.records().slice(1), Select())
+
+
+def test_a_picture_that_was_taken_out_is_not_mistaken_for_its_neighbour(desk: Desk, run: Ledger) -> None:
+    """As `capfilt forget` rewrites a chunk while it is looked at."""
+    name = "images/000001.parquet"
+    table = pq.read_table(run.folder.full(name))
+    run.folder.write(name, parquet_bytes(table.slice(1), pictures=True))
+    assert desk.index.spot(36).uid == table["uid"][0].as_py()
+    with pytest.raises(Missing):
+        desk.picture(36, 320)
+    assert desk.picture(37, 320)
+
+
+def test_a_picture_without_bytes_is_missing(desk: Desk, run: Ledger) -> None:
+    name = "images/000000.parquet"
+    table = pq.read_table(run.folder.full(name))
+    paths = table["image"].combine_chunks().field("path")
+    image = pa.StructArray.from_arrays([pa.nulls(len(paths), pa.binary()), paths], ["bytes", "path"])
+    table = table.set_column(table.schema.get_field_index("image"), "image", image)
+    run.folder.write(name, parquet_bytes(table, pictures=True))
+    with pytest.raises(Missing):
+        desk.picture(0, 320)
+
+
+def test_a_run_that_is_worked_on_is_not_selected(desk: Desk, run: Ledger) -> None:
+    with run.lock(), pytest.raises(BusyError, match="is being written by"):
+        desk.select("a", "itm", 0.7)
+    assert desk.facts()["selection"] == {"name": "", "policy": "blip"}
+    assert run.selections() == []
+
+
+def test_marks_of_another_session_are_found(desk: Desk, run: Ledger) -> None:
+    uid = desk.index.spot(7).uid
+    desk.mark(uid, 0, False)
+    desk.close()
+    with closing(Desk(run)) as other:
+        assert [(mark["place"], mark["right"]) for mark in other.marks()] == [(7, False)]
+        assert other.index.page(Filter(mark="wrong"), 0)["images"][0]["uid"] == uid
+
+
+def test_where_there_is_no_run_that_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no run here"):
+        Desk(Ledger.at(tmp_path / "nothing"))

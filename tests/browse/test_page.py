@@ -169,13 +169,13 @@ def test_pages_turn_by_keys_and_the_address_brings_them_back(steady: Any, open_p
     page.wait_for_selector(".empty")
 
 
-def test_a_server_that_is_gone_is_told(run: Ledger, start: Callable[..., Any], chromium: "Browser") -> None:
-    with start(run.folder.location) as server:
-        page = chromium.new_page()
-        page.goto(server.address)
-        page.wait_for_selector("#grid .text .state:not(:empty)")
+def test_a_server_that_is_gone_is_told(steady: Any, chromium: "Browser") -> None:
+    page = chromium.new_page()
+    page.goto(steady.address)
+    page.wait_for_selector("#grid .text .state:not(:empty)")
+    page.context.set_offline(True)
     page.focus("#grid .text")
     page.keyboard.press("r")
     expect(page.locator("#trouble")).to_contain_text("is it still running?")
     assert page.locator("#grid .mark[aria-pressed=true]").count() == 0
-    page.close()
+    page.context.close()

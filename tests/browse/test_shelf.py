@@ -49,3 +49,10 @@ def test_what_failed_is_tried_again() -> None:
     with pytest.raises(OSError, match="no"):
         shelf.get("key", fail)
     assert shelf.get("key", lambda: b"yes") == b"yes"
+
+
+def test_a_value_that_has_no_size_keeps_nobody_waiting() -> None:
+    shelf: Shelf[str, bytes | None] = Shelf(100, lambda value: len(value or 1))  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            shelf.get("key", lambda: None)

@@ -22,7 +22,7 @@ def pairs(draw: st.DrawFn) -> Pairs:
 
 
 @given(pairs())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_labelled_curves_are_those_of_scikit_learn(given_pairs: Pairs) -> None:
     scores, right, times = (np.array(part) for part in given_pairs)
     counts = sweep(scores, labelled(right, times.astype(float)))
@@ -35,7 +35,7 @@ def test_labelled_curves_are_those_of_scikit_learn(given_pairs: Pairs) -> None:
 
 
 @given(pairs())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_precision_and_recall_are_those_of_scikit_learn(given_pairs: Pairs) -> None:
     scores, right = np.array(given_pairs[0]), np.array(given_pairs[1])
     counts = sweep(scores, labelled(right))
@@ -46,7 +46,7 @@ def test_precision_and_recall_are_those_of_scikit_learn(given_pairs: Pairs) -> N
 
 
 @given(pairs(), st.floats(-2, 4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_place_is_what_the_policy_would_keep(given_pairs: Pairs, threshold: float) -> None:
     scores, right = np.array(given_pairs[0]), np.array(given_pairs[1])
     counts = sweep(scores, labelled(right))

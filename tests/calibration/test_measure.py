@@ -26,7 +26,7 @@ def measured(sample: Sample, precision: float = 0.9, current: float | None = 0.5
 
 
 @given(LABELLED, st.sampled_from([0.0, 0.5, 0.8, 1.0]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_recommended_threshold_is_the_lowest_that_is_precise_enough(
     pairs: list[tuple[float, bool]], wanted: float
 ) -> None:

@@ -14,7 +14,7 @@ SCORES = st.lists(st.floats(-1, 2, width=32), min_size=4, max_size=60)
 
 
 @given(SCORES, st.integers(0, 2**60 - 1))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_labelled_fits_are_those_of_scikit_learn(values: list[float], bits: int) -> None:
     scores, right = np.array(values), np.array([bool(bits >> n & 1) for n in range(len(values))])
     knots = fit(scores, right, labelled(right))
@@ -25,7 +25,7 @@ def test_labelled_fits_are_those_of_scikit_learn(values: list[float], bits: int)
 
 
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=80), st.integers(0, 2**80 - 1))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_reliability_is_that_of_scikit_learn(values: list[float], bits: int) -> None:
     predicted, right = np.array(values), np.array([bool(bits >> n & 1) for n in range(len(values))])
     predicted = np.minimum(np.floor(predicted * BINS + 0.5) / BINS + 0.03, 1)  # away from the borders of bins

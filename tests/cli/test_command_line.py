@@ -29,6 +29,12 @@ OPTIONS = {
     "select": {"--recipe", "--set", "--name", "--dry-run"},
     "status": set(),
     "query": {"--format", "--output"},
+    "dedup": {"--against", "--radius", "--similarity"},
+    "forget": {"--url", "--domain", "--sha256", "--uid", "--dry-run"},
+    "export": {
+        *("--to", "--format", "--name", "--shard-rows"),
+        *("--instruct", "--endpoint", "--model", "--key-env", "--concurrency"),
+    },
     "recipes": set(),
     "models": set(),
     "caption": {"--captioner", "--n", "--set"},

@@ -145,3 +145,12 @@ def test_pictures_are_not_looked_at_to_decide(out: Path, capfilt: Callable[..., 
         path.write_bytes(b"no Parquet at all")
     assert capfilt("select", out, "--set", "select.threshold=0.75", "--dry-run").returncode == 0
     assert capfilt("select", out, "--set", "select.threshold=0.51").returncode == 0  # the same texts, other reasons
+
+
+def test_a_run_whose_judges_do_not_fit_its_policy_is_refused_before_any_work(tmp_path: Path) -> None:
+    arguments = ["run", str(tmp_path / "x.csv"), "--out", str(tmp_path / "out"), "--set", "select.policy=blip2"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    line = "error: policy blip2: select.first: there is no 'clip'; scores of this run: itm, itc"
+    assert result.stderr.splitlines()[-1] == line
+    assert not list(tmp_path.iterdir())

@@ -27,6 +27,10 @@ PRIVATE = [
     "::ffff:10.0.0.1",
     "::ffff:7f00:1",
     "64:ff9b::10.0.0.1",
+    "64:ff9b::a9fe:a9fe",  # cloud metadata through NAT64
+    "64:ff9b:1::7f00:1",  # a NAT64 of one's own (RFC 8215)
+    "::ffff:0:10.0.0.1",  # SIIT
+    "2002:a9fe:a9fe::1",  # cloud metadata through 6to4
     "2002:7f00:1::",
     "2001:db8::1",
     "2001:0:4136:e378:8000:63bf:3fff:fdd2",  # Teredo

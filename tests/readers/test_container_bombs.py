@@ -6,6 +6,7 @@ import json
 import resource
 import tarfile
 import time
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -139,3 +140,17 @@ def test_tar_names_and_links_lead_nowhere(tmp_path: Path, read_all: ReadAll, pic
     }
     assert rows["a.tar#../../secret"]["image"] == picture(0)
     assert rows["a.tar#soft"]["detail"] == "a link to ../secret.png"
+
+
+def test_a_zip_is_no_container_and_no_picture(tmp_path: Path, read_all: ReadAll) -> None:
+    """42.zip and its like: nothing here ever unpacks one."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("../../a.png", bytes(50_000_000))
+    (tmp_path / "a.zip").write_bytes(packed.getvalue())
+    with pytest.raises(InputError, match="unknown file type"):
+        make_plan([str(tmp_path / "a.zip")], Input())
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.jpg").write_bytes(packed.getvalue())
+    [row] = read_all(tmp_path / "pictures")
+    assert row["image"] == packed.getvalue()  # for decode to say that it is not_an_image

@@ -119,3 +119,9 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         host="<script>x</script>.example",
         chunk=100,
     )
+
+
+@pytest.fixture(scope="session")
+def plain_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """600 rows of ordinary texts."""
+    return write_run(tmp_path_factory.mktemp("report") / "plain", 600, plain_text, chunk=300)

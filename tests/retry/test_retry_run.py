@@ -36,8 +36,14 @@ def alike(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
     assert len(one) == len(other)
     for left, right in zip(one, other, strict=True):
         floats = {name for name, value in left.items() if isinstance(value, float)}
-        assert {k: v for k, v in left.items() if k not in floats} == {k: v for k, v in right.items() if k not in floats}
+        lists = {
+            name for name, value in left.items() if isinstance(value, list) and value and isinstance(value[0], dict)
+        }
+        rest = left.keys() - floats - lists
+        assert {k: left[k] for k in rest} == {k: right[k] for k in rest}
         assert {k: left[k] for k in floats} == pytest.approx({k: right[k] for k in floats}, abs=1e-4)
+        for name in lists:
+            alike(left[name], right[name])
 
 
 def test_a_run_that_failed_and_healed_is_like_one_that_never_failed(
@@ -100,7 +106,7 @@ def test_nothing_to_try_needs_no_ray(
     told = subprocess.run(
         [sys.executable, "-m", "capfilt", "retry", str(out)], capture_output=True, text=True, check=True
     )
-    assert told.stdout == "nothing to try: no row failed for such a reason\n"
+    assert told.stdout.endswith("nothing to try: no row failed for such a reason\n")
     for overrides, error, said in (
         (("caption.n=3",), ConfigError, r"may change \[fetch\] alone; the run was planned with caption.n = 1, now 3"),
         (("fetch.timeuot=3",), ConfigError, "unknown setting fetch.timeuot"),

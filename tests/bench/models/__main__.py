@@ -25,6 +25,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--clip", default="ViT-B-32", help="a model of open_clip by name")
     parser.add_argument("--repeat", type=int, default=2, help="turns; the fastest counts")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, help="of torch; else as many as it takes by itself")
+    parser.add_argument(
+        "--clock", choices=["wall", "cpu"], default="wall", help="cpu: of this process, for a busy machine"
+    )
     parser.add_argument("--folder", type=Path, help="where checkpoints are made, and kept; else a temporary one")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where results.json is written")
     parser.add_argument("--only", nargs="+", default=list(PARTS), choices=PARTS)
@@ -41,6 +45,9 @@ def main() -> None:
     from bench import Bench
 
     asked = arguments()
+    os.environ["BENCH_CLOCK"] = asked.clock
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
     if asked.child:
         print(json.dumps(cases.child(asked.child)))
         return

@@ -37,7 +37,7 @@ class Bench:
         self.results: dict[str, Any] = {
             "date": datetime.date.today().isoformat(),
             "machine": machine(self.device),
-            "versions": f"torch {torch.__version__}, {torch.get_num_threads()} threads",
+            "versions": f"torch {torch.__version__}, {torch.get_num_threads()} threads, {asked.clock} clock",
             "command": asked.command,
             "left_out": [],
             "limits": {dtype: asdict(Limits.measure(self.device, getattr(torch, dtype))) for dtype in asked.dtypes},
@@ -81,7 +81,7 @@ class Bench:
         """Time ours and A in turn, then B, which does one image; note seconds an image."""
         best = [float("inf"), float("inf")]
         for turn in range(self.asked.repeat):
-            if turn and time.monotonic() + where.batch * sum(best) > self.until:
+            if turn and time.monotonic() + 2 * where.batch * sum(best) > self.until:
                 break
             best = [min(old, seconds(run) / where.batch) for old, run in zip(best, work[:2], strict=True)]
         row = {"what": what, "floor": floor, **asdict(where)}

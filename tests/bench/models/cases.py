@@ -111,7 +111,8 @@ def chunk(bench: Bench, size: str, dtype: str) -> None:
 def _in_a_child(bench: Bench, size: str, asked: dict[str, Any]) -> dict[str, Any]:
     folders = {name: str(path) for name, path in bench.folders(size).items()}
     asked = asked | {"device": bench.device, "repeat": bench.asked.repeat, "folders": folders}
-    command = [sys.executable, str(Path(__file__).parent), "--child", json.dumps(asked)]
+    same = ["--clock", bench.asked.clock, "--threads", str(torch.get_num_threads())]
+    command = [sys.executable, str(Path(__file__).parent), *same, "--child", json.dumps(asked)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])

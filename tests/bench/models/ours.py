@@ -1,13 +1,13 @@
 """The same work as `reference`, by capfilt."""
 
 import hashlib
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import torch
+from limits import seconds
 from torch import Tensor
 
 from capfilt.config import Caption, Decode
@@ -97,8 +97,12 @@ class Chunk:
             "clip": lambda now: score(now, self.judges[1:]),
         }
         for name, stage in stages.items():
-            start = time.perf_counter()
-            state = stage(state)
-            spent[name] = time.perf_counter() - start
+            held = state
+
+            def once(stage: Callable[[pa.Table], pa.Table] = stage, held: pa.Table = held) -> None:
+                nonlocal state
+                state = stage(held)
+
+            spent[name] = seconds(once)
         assert all(value is None for value in state["reason"].to_pylist())
         return spent
