@@ -50,7 +50,7 @@ def _report(out: str, result: "Calibration") -> None:
     quality = [_quality(one) for one in result.measured]
     screen.table(("judge", "texts", "AUC", "hard", "wrong", "ECE", "fitted"), quality)
     cuts = [row for one in result.measured for row in _cuts(one, result.precision)]
-    screen.table(("judge", "texts", "threshold", "which", "kept", "precision", "recall"), cuts)
+    screen.table(("judge", "texts", "threshold", "for", "kept", "precision, %", "recall"), cuts)
     screen.say()
     for what, why in result.unmeasured.items():
         screen.say(f"not measured: {what}: {why}")
@@ -67,7 +67,7 @@ def _quality(one: "Measured") -> tuple[str | float | None, ...]:
 
 
 def _cuts(one: "Measured", precision: float) -> list[tuple[str, ...]]:
-    rows = [(one.current, "now"), (one.recommended, f"for {precision:.0%}")]
+    rows = [(one.current, "now"), (one.recommended, f"{precision:.0%}")]
     shown = [_cut(one, cut, why) for cut, why in rows if cut]
     if not one.recommended:
         shown.append((one.column, one.source, "none", rows[1][1], "-", "-", "-"))
@@ -84,7 +84,7 @@ def _interval(estimate: "Estimate", digits: int) -> str:
 
 
 def _interval_percent(estimate: "Estimate") -> str:
-    return f"{100 * estimate.value:.1f} % ({100 * estimate.low:.0f} {100 * estimate.high:.0f})"
+    return f"{100 * estimate.value:.1f} ({100 * estimate.low:.0f} {100 * estimate.high:.0f})"
 
 
 def _percent(estimate: "Estimate") -> str:

@@ -3,7 +3,7 @@
 import { get, post } from "./api.js";
 import { complain, count, element, find, findAll, say } from "./dom.js";
 import { recolour, texts } from "./grid.js";
-import { isKept, run } from "./state.js";
+import { isKept } from "./state.js";
 
 const done = []; // what `undo` takes back: key, and the mark before
 const marks = new Map(); // key -> text with its mark
