@@ -24,6 +24,7 @@ from capfilt.pipelines.dedup.groups import FACTS, without_members
 from capfilt.pipelines.diff import ANY, Diff, compare, moves
 from capfilt.pipelines.readers.redact import redacted
 from capfilt.pipelines.tombstones import Tombstones, tombstone_rows
+from capfilt.redo import PLACE
 from capfilt.stable import parquet_bytes, to_toml
 from capfilt.storage import TMP_PREFIX, Folder
 
@@ -67,9 +68,9 @@ def tree(folder: Folder) -> list[str]:
 
 
 def _remove_drafts(folder: Folder) -> None:
-    """What a killed writer left half written; no reader ever sees it, but it holds rows."""
+    """What killed writers left half written, and redos, settled by now: nobody reads them, yet they hold rows."""
     for name in tree(folder):
-        if name.rpartition("/")[2].startswith(TMP_PREFIX):
+        if name.rpartition("/")[2].startswith(TMP_PREFIX) or name.startswith(f"{PLACE}/"):
             folder.delete(name)
 
 

@@ -21,6 +21,7 @@ from capfilt.ledger import Ledger
 from capfilt.pipelines.erase import DERIVED, erase, tree
 from capfilt.pipelines.tombstones import KINDS, SOURCE, Tombstones, names_of, read_name
 from capfilt.pipelines.usage import SEARCHED, Usage, files_naming, input_files, usage
+from capfilt.redo import settle
 from capfilt.storage import Folder
 
 Name = tuple[str, str]
@@ -72,6 +73,7 @@ def forget(folder: Folder, names: Sequence[tuple[str, str]], dry_run: bool = Fal
         finished = finish_forgetting(ledger)
         if not (wanted or finished):
             raise ConfigError(f"nothing to forget: give {', '.join(f'--{kind}' for kind in KINDS)}")
+        settle(folder)  # what a killed retry left would else be put in the place of what is left here
         ledger = Ledger(folder)
         ledger.balance()
         rows = _matches(ledger, wanted)

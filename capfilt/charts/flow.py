@@ -58,7 +58,7 @@ class _Placed:
 def flow(columns: Sequence[Sequence[Node]], links: Sequence[Link], *, label: str) -> Markup:
     """Nodes from left to right, in the order given; those of value 0 are left out."""
     full = [[node for node in column if node.value > 0] for column in columns]
-    scale = ROOM / max((sum(node.value for node in column) for column in full), default=1)
+    scale = ROOM / max(1, *(sum(node.value for node in column) for column in full))
     step = (WIDTH - LABELS) / max(len(full) - 1, 1)
     placed: dict[str, _Placed] = {}
     for number, column in enumerate(full):

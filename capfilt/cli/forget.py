@@ -69,10 +69,10 @@ def _report_users(found: "Forgotten") -> None:
 def _notes(out: str, found: "Forgotten") -> list[str]:
     notes = []
     if not found.images + found.failures:
-        notes.append("no row has these names; a later run will leave them alone all the same")
-    elif not found.used_by:
+        return ["no row has these names; a later run will leave them alone all the same"]
+    if not found.used_by:
         notes.append("used by: no selection, no export")
-    notes.append("checkpoints: none recorded; training does not keep what it was trained on")
+    notes.append("checkpoints: none recorded; a training does not tell the run it reads")
     notes += [f"left as it is: {name}, which {_rows(count)} came from" for name, count in found.inputs.items()]
     notes += [f"left as it is: {out.rstrip('/')}/{name}, which names some of them" for name in found.named_in]
     notes += [f"--sha256 {digest} would take {_rows(n)} more: the same bytes" for digest, n in found.same_bytes.items()]

@@ -25,12 +25,15 @@ TRUTH: Final = pa.schema(
 
 
 def truth_table(out: Path, site: Sequence[Page]) -> pa.Table:
-    """`TRUTH` of a finished run over the site's pages; the run's own tables say which uid a URL got."""
+    """`TRUTH` of a finished run over the site's pages; the run's own tables say which uid a URL got.
+
+    Pages that `capfilt forget` took out of the run are not in it.
+    """
     ledger = Ledger.at(out)
     tables = (ledger.dataset(name, columns) for name, columns in _WITH_URLS.items())
     rows = [row for table in tables for row in table.to_table(columns=["uid", "url"]).to_pylist()]
-    known = {PurePosixPath(URL(row["url"]).path).name: row for row in rows}
-    return pa.Table.from_pylist([_row(page, known[page.name]) for page in site], schema=TRUTH)
+    known = {PurePosixPath(URL(row["url"]).path).name: row for row in rows if row["url"]}
+    return pa.Table.from_pylist([_row(page, known[page.name]) for page in site if page.name in known], schema=TRUTH)
 
 
 def _row(page: Page, row: dict[str, str]) -> dict[str, str | bool]:

@@ -17,7 +17,7 @@ from capfilt.schema import Reason
 from capfilt.storage import split_url
 
 GZIP_RATIO: Final = 200
-GZIP_FREE: Final = 100_000_000
+GZIP_FREE: Final = 20_000_000
 """A packed list may unpack to `GZIP_RATIO` times its size (lists of URLs come to 20), and to so many bytes anyway."""
 
 _LOCAL_BUFFER: Final = 1 << 16

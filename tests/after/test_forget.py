@@ -25,6 +25,7 @@ from capfilt.pipelines.marks import MarkBook
 from capfilt.pipelines.read import read
 from capfilt.pipelines.select import select
 from capfilt.pipelines.tombstones import Tombstones, canonical, host_of, read_name
+from capfilt.redo import write_redo
 from capfilt.storage import Folder
 
 Tree = Callable[[Path], dict[str, bytes]]
@@ -280,6 +281,20 @@ def test_names_leave_the_plan(kind: str, tmp_path: Path, Run: Any, picture: Any)
     again = read(run.ledger.read_plan()[0])
     assert again["reason"].to_pylist() == [None, None, "forgotten", None]
     assert again["source"].to_pylist()[3] == read(chunk)["source"].to_pylist()[3]
+
+
+def test_a_redo_that_a_killed_retry_left(run: Any) -> None:
+    """It is carried out first, and then what was forgotten is in none of it."""
+    folder, uid = run.ledger.folder, next(iter(uids(run).values()))
+    names = [f"{table}/000000.parquet" for table in ("failures", "images", "captions", "commits")]
+    files = {name: folder.read(name) for name in names}
+    for name in names[:3]:
+        folder.write(name, b"half of it")
+    write_redo(folder, "000000", files)
+    forget(folder, [("uid", uid)])
+    assert traces(run.out, [uid]) == []
+    assert not list((run.out / "redo").iterdir())
+    check_books(run)
 
 
 def test_who_had_used_it(run: Any, tmp_path: Path) -> None:

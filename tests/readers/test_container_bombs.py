@@ -40,12 +40,12 @@ def bomb(head: bytes, megabytes: int, filler: bytes = bytes(1_000_000)) -> bytes
 def test_a_gzip_bomb_is_a_row_behind_what_could_be_read(
     name: str, filler: bytes, tmp_path: Path, read_all: ReadAll, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "GZIP_FREE", 20_000_000)
+    monkeypatch.setattr(files, "GZIP_FREE", 5_000_000)
     url = "http://a.example/1.jpg"
     heads = {"csv": f"url,text\n{url},a cat\n", "jsonl": json.dumps({"url": url}) + "\n", "txt": url + "\n"}
     heads["json"] = "[" + json.dumps({"url": url}) + ","
-    packed = bomb(heads[name.split(".")[1]].encode(), 100, filler)
-    assert len(packed) < 200_000
+    packed = bomb(heads[name.split(".")[1]].encode(), 20, filler)
+    assert len(packed) < 25_000
     folder = tmp_path / "lists"
     folder.mkdir()
     (folder / name).write_bytes(packed)
@@ -69,12 +69,12 @@ def test_lines_without_end_are_not_held_all_at_once(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     with path.open("wb") as stream:
         stream.write(b"url,text\n")
-        for _ in range(300):
+        for _ in range(120):
             stream.write(b"x" * 1_000_000)
     before = peak()
     plan = make_plan([str(path)], Input())
-    assert peak() - before < 150_000_000
-    assert plan.rows == 300_000_000 // records.MAX_LINE
+    assert peak() - before < 80_000_000
+    assert plan.rows == 120_000_000 // records.MAX_LINE
     assert max(chunk.rows for chunk in plan.chunks) * records.MAX_LINE <= 2 * Input().chunk_bytes
 
 
@@ -94,7 +94,7 @@ def test_a_parquet_footer_that_declares_rows_it_cannot_hold(tmp_path: Path, monk
     began = time.monotonic()
     with pytest.raises(InputError, match="declares 1000000 rows, which it cannot hold"):
         make_plan([str(path)], Input())
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("size", [10**6, 2**33, 2**60])

@@ -33,7 +33,9 @@ def picture(number: int, side: int = 64) -> bytes:
     return sink.getvalue()
 
 
-def chunk_rows(chunk: Chunk, text: Callable[[int], str], pictures: list[bytes], host: str) -> pa.Table:
+def chunk_rows(
+    chunk: Chunk, text: Callable[[int], str], pictures: list[bytes], host: str, judges: tuple[str, ...] = JUDGES
+) -> pa.Table:
     """Rows as they reach commit: of every ten one has failed, the others have a web and a synthetic text."""
     (part,) = chunk.parts
     numbers = np.arange(part.start, part.start + part.rows)
@@ -55,10 +57,9 @@ def chunk_rows(chunk: Chunk, text: Callable[[int], str], pictures: list[bytes], 
         "seed": nothing,
         "logprob": nothing,
         "flags": pa.array([[]] * count, pa.list_(pa.string())),
-        "itm": itm,
-        "clip": clip,
+        **{name: scores for name, scores in (("itm", itm), ("clip", clip)) if name in judges},
     }
-    kind = schema.candidate_type(JUDGES)
+    kind = schema.candidate_type(judges)
     structs = pa.table(fields).cast(pa.schema(list(kind))).to_struct_array().combine_chunks()
     offsets = np.concatenate([[0], np.cumsum(2 * living)]).astype(np.int32)
 
@@ -85,9 +86,15 @@ def chunk_rows(chunk: Chunk, text: Callable[[int], str], pictures: list[bytes], 
 
 
 def write_run(
-    out: Path, rows: int, text: Callable[[int], str], *, host: str = "example.org", chunk: int = 10_000
+    out: Path,
+    rows: int,
+    text: Callable[[int], str],
+    *,
+    host: str = "example.org",
+    chunk: int = 10_000,
+    judges: tuple[str, ...] = JUDGES,
 ) -> Path:
-    """A run of `rows` rows, complete and selected."""
+    """A run of `rows` rows, complete, and selected if there are judges."""
     chunks = [
         Chunk(f"{n:06d}", (Part("lists", "/list.tsv", "list.tsv", start, min(chunk, rows - start), {}),))
         for n, start in enumerate(range(0, rows, chunk))
@@ -96,10 +103,11 @@ def write_run(
     ledger.write_plan(chunks, [(SCRIPT, 10, "0" * 64)], recipe, {"capfilt": "0"}, {"filter demo-filter": "aa"})
     pictures = [picture(n) for n in range(50)]
     for one in chunks:
-        commit(chunk_rows(one, text, pictures, host), one, ledger.folder, ledger.spec_digest(one))
+        commit(chunk_rows(one, text, pictures, host, judges), one, ledger.folder, ledger.spec_digest(one))
     seconds = {"fetch": 60.0, "decode": 20.0, "caption": 90.0, "score": 30.0, "commit": 1.0}
     ledger.save_session(Session("2026-01-01T10:00:00+00:00", "2026-01-01T10:02:00+00:00", rows, seconds))
-    select(ledger.folder, recipe.select)
+    if judges:
+        select(ledger.folder, recipe.select)
     return out
 
 
@@ -125,3 +133,9 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plain_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """600 rows of ordinary texts."""
     return write_run(tmp_path_factory.mktemp("report") / "plain", 600, plain_text, chunk=300)
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., Path]:
+    """`make_run(out, rows, judges=JUDGES)`: a run of ordinary texts."""
+    return lambda out, rows, judges=JUDGES: write_run(out, rows, plain_text, judges=judges)
