@@ -121,7 +121,7 @@ def _load(request: Request) -> "Pairs":
     from capfilt.train_jobs import image_size
 
     settings = request.recipe.data
-    spec = PixelSpec(image_size(request.recipe), "squash")
+    spec = PixelSpec(image_size(request.task, request.recipe), "squash")
     pairs = load_pairs(
         request.data,
         Wanted(
@@ -200,19 +200,15 @@ def _left_out(pairs: "Pairs") -> list[str]:
 def _identity(request: Request) -> dict[str, Any]:
     """What must be the same when a training goes on, and is checked before any work."""
     from capfilt.models.checkpoint import digest
-    from capfilt.models.find import find
     from capfilt.models.med.config import SIZES
-    from capfilt.train_jobs import device, image_size
+    from capfilt.train_jobs import check_job
 
-    image_size(request.recipe)
-    device(request.recipe)
-    settings = request.recipe.model
-    starts = {name: digest(find(name).files) for name in (settings.start, settings.vision) if name}
+    files, settings = check_job(request.task, request.recipe), request.recipe.model
     return {
         "task": request.task,
         "data": [{"file": name, "bytes": size} for location in request.data for name, size in _files(location)],
-        "checkpoints": starts,
-        "shape": {} if settings.start else SIZES[settings.size].to_dict(),
+        "checkpoints": digest(files) if files else "",
+        "shape": {} if files else SIZES[settings.size].to_dict(),
         "recipe": request.recipe.model_dump(mode="json"),
     }
 

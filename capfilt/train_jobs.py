@@ -58,22 +58,13 @@ class MedJob:
 
     def batch(self, pairs: "Pairs", draw: "Draw", images: "Pixels") -> "Batch":
         """Pictures, a text of each, and texts marked as wrong."""
-        import torch
-
-        from capfilt.models.training.batch import Batch
-
-        step = draw.step // self.recipe.schedule.accumulate
-        keys = pairs.keys[draw.pictures].tolist()
-        return Batch(torch.from_numpy(images), pairs.texts_of(draw), pairs.wrong_of(draw), keys, step)
+        return plain_batch(pairs, draw, images, draw.step // self.recipe.schedule.accumulate)
 
     def save(self, folder: Path) -> None:
         """A checkpoint of a MED, for the roles it was trained for."""
-        import torch
-
         from capfilt.models.weights import save_med
 
-        dtype = torch.float16 if self.recipe.work.half else torch.float32
-        save_med(folder, self.model, self.tokenizer, self.roles, dtype)
+        save_med(folder, self.model, self.tokenizer, self.roles, stored(self.recipe))
 
 
 class VqaJob:
@@ -101,11 +92,26 @@ class VqaJob:
 
     def save(self, folder: Path) -> None:
         """A checkpoint of VQA."""
-        import torch
-
         from capfilt.models.vqa import save_vqa
 
-        save_vqa(folder, self.model, self.tokenizer, torch.float16 if self.recipe.work.half else torch.float32)
+        save_vqa(folder, self.model, self.tokenizer, stored(self.recipe))
+
+
+def plain_batch(pairs: "Pairs", draw: "Draw", images: "Pixels", step: int = 0) -> "Batch":
+    """Pictures, a text of each, and texts marked as wrong."""
+    import torch
+
+    from capfilt.models.training.batch import Batch
+
+    keys = pairs.keys[draw.pictures].tolist()
+    return Batch(torch.from_numpy(images), pairs.texts_of(draw), pairs.wrong_of(draw), keys, step)
+
+
+def stored(recipe: "TrainRecipe") -> "torch.dtype":
+    """What weights are stored as."""
+    import torch
+
+    return torch.float16 if recipe.work.half else torch.float32
 
 
 def weigh(answers: Sequence[str]) -> list[tuple[str, float]]:
@@ -119,16 +125,48 @@ ROLES: Final = {"med": ("captioner", "filter"), "captioner": ("captioner",), "fi
 
 def make_job(name: str, recipe: "TrainRecipe", pairs: "Pairs", epoch: int, group: "Group") -> Job:
     """The job of a task; `epoch` is in steps."""
+    from capfilt.train_qformer import Stage1Job, Stage2Job
+
+    if name == "qformer":
+        return Stage2Job(recipe, group) if recipe.queries.language else Stage1Job(recipe, group)
     return VqaJob(recipe, pairs, group) if name == "vqa" else MedJob(recipe, ROLES[name], pairs, epoch, group)
 
 
-def image_size(recipe: "TrainRecipe") -> int:
+def check_job(name: str, recipe: "TrainRecipe") -> tuple[Path, ...]:
+    """Make sure, before any work, that there is what a task needs; the files of the checkpoints it starts from.
+
+    Raises:
+        UserError: no such size, checkpoint or device.
+    """
+    from capfilt.models.find import find, locate
+    from capfilt.models.qformer import described
+    from capfilt.train_qformer import check_qformer
+
+    device(recipe)
+    if name == "qformer":
+        check_qformer(recipe)
+    image_size(name, recipe)
+    starts = [locate(start) for start in (recipe.model.start, recipe.model.vision) if start]
+    read = [described.files(folder) if described.is_qformer(folder) else find(str(folder)).files for folder in starts]
+    language = described.language_files(Path(recipe.queries.language)) if recipe.queries.language else ()
+    return (*(path for files in read for path in files), *language)
+
+
+def image_size(name: str, recipe: "TrainRecipe") -> int:
     """Pixels of a side of what is trained.
 
     Raises:
         ConfigError: no such size.
         ModelError: no such checkpoint.
     """
+    if name == "qformer":
+        from capfilt.train_qformer import tower_side
+
+        return tower_side(recipe)
+    return _med_side(recipe)
+
+
+def _med_side(recipe: "TrainRecipe") -> int:
     from capfilt.models.checkpoint import describe
     from capfilt.models.med.config import SIZES
     from capfilt.models.registry import locate
@@ -152,7 +190,7 @@ def make_med(recipe: "TrainRecipe", pairs: "Pairs", judges: bool) -> "tuple[Any,
     from capfilt.models.tokenizer import Tokenizer
     from capfilt.models.training.starts import start_from, take_vision
 
-    settings, side = recipe.model, image_size(recipe)
+    settings, side = recipe.model, _med_side(recipe)
     if settings.start:
         folder = locate(settings.start)
         model, tokenizer = start_from(folder, side)

@@ -81,6 +81,17 @@ class Objectives(Section):
         return self
 
 
+class Queries(Section):
+    """A Q-Former; sizes of 0 are as the text side of the MED has them whose image tower it reads."""
+
+    queries: int = Field(32, ge=1, description="learned queries")
+    width: int = Field(0, ge=0, description="width of the Q-Former")
+    layers: int = Field(0, ge=0, description="layers")
+    heads: int = Field(0, ge=0, description="heads of attention")
+    ffn: int = Field(0, ge=0, description="width of the feed-forward layers")
+    language: str = Field("", description="directory of the frozen language model; empty = stage 1, which has none")
+
+
 class Optimiser(Section):
     """AdamW."""
 
@@ -130,6 +141,7 @@ class TrainRecipe(Section):
     model: Model = Model()
     data: Data = Data()
     objectives: Objectives = Objectives()
+    queries: Queries = Queries()
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     work: Work = Work()
@@ -140,8 +152,9 @@ TASKS: Final[dict[str, Settings]] = {
     "captioner": {"objectives": {"lm": 1.0}, "data": {"sources": ["human"]}},
     "filter": {"objectives": {"itc": 1.0, "itm": 1.0}, "data": {"sources": ["web", "human"]}},
     "vqa": {"data": {"sources": ["human"]}},
+    "qformer": {"objectives": {"itc": 1.0, "itm": 1.0, "lm": 1.0, "max_tokens": 32}},
 }
-"""What makes a task: BLIP sections 3.2 (pretraining), 3.3 (captioner and filter are tuned apart) and 5.4 (vqa)."""
+"""What makes a task: BLIP sections 3.2 (pretraining), 3.3 (captioner and filter are tuned apart), 5.4 (vqa); BLIP-2."""
 
 
 def load_training(name_or_path: str, task: str, overrides: tuple[str, ...] = ()) -> TrainRecipe:

@@ -21,11 +21,15 @@ class TaskName(StrEnum):
     captioner = "captioner"
     filter = "filter"
     vqa = "vqa"
+    qformer = "qformer"
 
 
 def train(
     task: Annotated[
-        TaskName, typer.Argument(help="med = ITC + ITM + LM; captioner = LM; filter = ITC + ITM; vqa = answers")
+        TaskName,
+        typer.Argument(
+            help="med = ITC + ITM + LM; captioner = LM; filter = ITC + ITM; vqa = answers; qformer = BLIP-2"
+        ),
     ],
     data: Annotated[
         list[str], typer.Argument(help="Parquet with image and captions: the corpus/ of a run, files, folders")

@@ -1,0 +1,149 @@
+"""One training step of a Q-Former: stage 1 with texts, stage 2 with a frozen language model.
+
+Dimensions: B pairs of all workers together, b of this worker, Q queries, E feature width, T tokens.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from capfilt.models.med.text import KeysValues
+from capfilt.models.preprocess import normalise
+from capfilt.models.qformer.bridge import Bridge
+from capfilt.models.qformer.language import IGNORED, Language
+from capfilt.models.tokenizer import CLS, DEC, Tokenizer
+from capfilt.models.training.batch import Batch, pair_codes, same_pairs
+from capfilt.models.training.group import Group
+from capfilt.models.training.med_task import COOLEST, WARMEST
+from capfilt.models.training.objectives import contrastive, hard_negatives, language, matching
+
+SMOOTHING = 0.1
+"""Label smoothing of ITC and of ITG (LAVIS's code)."""
+
+
+class Stage1Task(nn.Module):
+    """Queries learn what of an image a text tells: ITC, ITM and ITG (BLIP-2, section 3.1).
+
+    Negatives are the pairs of all workers; there is no queue, for the frozen tower leaves room for large batches.
+    """
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        tokenizer: Tokenizer,
+        weights: tuple[float, float, float] = (1.0, 1.0, 1.0),  # of ITC, ITM, ITG
+        max_tokens: int = 32,
+        seed: int = 0,
+        group: Group | None = None,
+    ) -> None:
+        super().__init__()
+        self.bridge = bridge
+        self.tokenizer = tokenizer
+        self.weights = weights
+        self.max_tokens = max_tokens
+        self.group = group or Group()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to go back from, and each objective's value, both of this worker's part."""
+        device = self.bridge.qformer.temperature.device
+        states = self.bridge.see(normalise(batch.images.to(device), torch.float32))
+        image = self.bridge.look(states)
+        codes = pair_codes(batch.keys, batch.texts).to(device)
+        same = same_pairs(codes, codes)
+        losses: dict[str, Tensor] = {}
+        losses["itc"], similarity = self._contrast(image, batch.texts, same)
+        losses["itm"] = self._match(states, image, batch.texts, same.cpu(), similarity)
+        losses["itg"] = self._generate(image, batch.texts)
+        total = torch.stack([weight * loss for weight, loss in zip(self.weights, losses.values(), strict=True)]).sum()
+        return total, {name: loss.detach() for name, loss in losses.items()}
+
+    def after_update(self) -> None:
+        """Nothing follows."""
+
+    def _contrast(self, image: list[KeysValues | None], texts: list[str], same: Tensor) -> tuple[Tensor, Tensor]:
+        """ITC: the largest cosine over the queries counts."""
+        qformer, part = self.bridge.qformer, self.group.part(len(same))
+        queries = self.group.gather(qformer.image_features(image))
+        words = self.group.gather(qformer.text_feature(*self._encode(texts[part], CLS)))
+        cosines = torch.einsum("bqe,te->btq", queries, words).max(-1).values
+        similarity = cosines / qformer.temperature.clamp(COOLEST, WARMEST)
+        own = same[part]
+        return contrastive(similarity[part], similarity.T[part], own, own, SMOOTHING), similarity
+
+    def _match(
+        self, states: Tensor, image: list[KeysValues | None], texts: list[str], same: Tensor, similarity: Tensor
+    ) -> Tensor:
+        """ITM: 1 true pair to 2 hard negatives, wrong text and wrong image."""
+        part, rows = self.group.part(len(same)), torch.arange(len(same))
+        wrong, others = (drawn[part] for drawn in hard_negatives(similarity.cpu(), same, self.generator))
+        rows = rows[part]
+        flat = [texts[number] for number in (*rows.tolist(), *wrong.tolist(), *rows.tolist())]
+        swapped = self.bridge.look(self.group.gather(states)[others])
+        seen = [_joined(own, own, other) for own, other in zip(image, swapped, strict=True)]
+        logits = self.bridge.qformer.match(*self._encode(flat, CLS), seen)
+        truth = torch.cat((torch.ones(len(rows), dtype=torch.bool), same[rows, wrong], same[others, rows]))
+        return matching(logits, truth.to(logits.device))
+
+    def _generate(self, image: list[KeysValues | None], texts: list[str]) -> Tensor:
+        """ITG, the mean over the learned tokens of all workers."""
+        ids, _ = self._encode(texts, DEC)
+        count = None if self.group.size == 1 else ids[:, 1:].ne(0).sum() / self.group.size
+        ids = ids[self.group.part(len(texts))]
+        return language(self.bridge.qformer.predict(ids, image), ids, SMOOTHING, count=count)
+
+    def _encode(self, texts: Sequence[str], first: str) -> tuple[Tensor, Tensor]:
+        device = self.bridge.qformer.temperature.device
+        ids, mask = self.tokenizer.encode(texts, first, self.max_tokens)
+        return ids.to(device), mask.to(device)
+
+    def get_extra_state(self) -> Tensor:
+        """The state of the random numbers; part of the state dict."""
+        return self.generator.get_state()
+
+    def set_extra_state(self, state: Any) -> None:
+        self.generator.set_state(state)
+
+
+def _joined(*parts: KeysValues | None) -> KeysValues | None:
+    known = [part for part in parts if part is not None]
+    return KeysValues(*(torch.cat(side) for side in zip(*known, strict=True))) if known else None
+
+
+class Stage2Task(nn.Module):
+    """Queries learn what a frozen language model needs to caption: LM behind a soft prompt (BLIP-2, section 3.3)."""
+
+    def __init__(
+        self, bridge: Bridge, model: Language, prompt: str = "", max_tokens: int = 32, group: Group | None = None
+    ) -> None:
+        super().__init__()
+        self.bridge = bridge
+        self.language = model  # no module: frozen
+        self.prompt = prompt
+        self.max_tokens = max_tokens
+        self.group = group or Group()
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean over the caption tokens of this worker's part, weighed so that workers agree on all of them."""
+        device = self.bridge.qformer.temperature.device
+        states = self.bridge.see(normalise(batch.images.to(device), torch.float32))
+        part = self.group.part(len(batch.texts))
+        own = batch.texts[part]
+        logits, labels = self.language.predict(self.bridge.soft_prompt(states), self.prompt, own, self.max_tokens)
+        total = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+        loss = total / self._share(batch.texts, labels)
+        return loss, {"lm": loss.detach()}
+
+    def after_update(self) -> None:
+        """Nothing follows."""
+
+    def _share(self, texts: list[str], labels: Tensor) -> Tensor:
+        """Tokens a worker has on average."""
+        own = (labels != IGNORED).sum()
+        if self.group.size == 1:
+            return own
+        lengths = [self.language.length(text, self.max_tokens) for text in texts]
+        return torch.tensor(sum(lengths) / self.group.size, device=labels.device)
