@@ -6,6 +6,7 @@ number and `--set fetch.allow_private='["127.0.0.0/8"]'` a list; a bare word is 
 """
 
 import tomllib
+from copy import deepcopy
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -246,6 +247,7 @@ def make_recipe(settings: Settings, overrides: tuple[str, ...] = (), origin: str
     Raises:
         ConfigError: as `load_recipe`.
     """
+    settings = deepcopy(settings)
     for change in overrides:
         override(settings, change)
     return validate(Recipe, settings, origin)

@@ -1,11 +1,15 @@
 """The tensors of a checkpoint directory, written and read. Safetensors only."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from capfilt.errors import ModelError
 from capfilt.models.checkpoint import CONFIG, FORMAT, TOKENIZER, WEIGHTS, describe, vocabulary
@@ -51,11 +55,35 @@ def load_med(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cp
         named = from_blip(weights, described.layout) if described.layout else weights
     except Exception as error:  # tokenizers and safetensors raise bare Exceptions
         raise ModelError(f"{folder}: {type(error).__name__}: {error}") from error
-    with torch.device("meta"):
+    with Undrawn():
         model = MED(described.config)
     try:
-        model.load_state_dict(named, assign=True, strict=described.layout is None)
+        missing, _ = model.load_state_dict(named, assign=True, strict=described.layout is None)
     except RuntimeError as error:
         first = str(error).splitlines()[0]
         raise ModelError(f"{folder / WEIGHTS}: not the weights of {CONFIG}: {first}") from error
+    for name in missing:
+        _take_away(model, name)
     return model.eval(), tokenizer
+
+
+class Undrawn(TorchFunctionMode):
+    """Modules made in here keep whatever lies in their memory, for weights that are replaced at once.
+
+    The `meta` device would do, too; but merely adding up there, torch loads its compiler: 5 s in every process.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def _take_away(model: nn.Module, name: str) -> None:
+    """Leave a parameter without storage."""
+    owner, _, last = name.rpartition(".")
+    parameter = model.get_parameter(name)
+    setattr(model.get_submodule(owner), last, nn.Parameter(torch.empty_like(parameter, device="meta")))

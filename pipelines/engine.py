@@ -296,23 +296,29 @@ def _gpus(recipe: Recipe, ray: Any) -> float:
 
 @contextmanager
 def _runtime(recipe: Recipe) -> Iterator[Any]:
-    """Ray for the time of a run, started or joined, quiet, with the settings that were found to work."""
+    """Ray for the time of a run, started or joined, quiet, with the settings that were found to work.
+
+    Ray that this process has running already is used as it is and left running, so that in a notebook, or in many runs
+    by one program, only the first one waits for it.
+    """
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # or `uv run` makes every worker build an environment
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or every actor pool prints a line about restarts
     import ray
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    _start(ray, recipe.engine.address, recipe.engine.cpus or (os.cpu_count() or 1) + 2)
+    ours = not ray.is_initialized()
+    if ours:
+        _start(ray, recipe.engine.address, recipe.engine.cpus or (os.cpu_count() or 1) + 2)
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        context.wait_for_min_actors_s = 600  # a large model takes its time to load
         context.execution_no_progress_timeout_s = round(recipe.engine.stall_minutes * 60)
         yield ray
     finally:
-        ray.shutdown()
+        if ours:
+            ray.shutdown()
 
 
 def _start(ray: Any, address: str, cpus: int) -> None:

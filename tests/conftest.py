@@ -1,6 +1,8 @@
 """Fixtures that every test may use."""
 
 import importlib.util
+import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,26 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `ray` share one Ray, for its start costs 7 s and every first task 5 more; `ray(alone=True)` do not.
+
+    Its processes have the environment of the moment it starts; who needs another one is alone.
+    """
+    marker = item.get_closest_marker("ray")
+    if marker is None:
+        return
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    import ray
+
+    if marker.kwargs.get("alone"):
+        ray.shutdown()
+    elif not ray.is_initialized():
+        ray.init(
+            address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+        )
 
 
 @pytest.fixture(scope="session")

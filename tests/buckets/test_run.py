@@ -20,7 +20,7 @@ from capfilt.status import status
 from capfilt.storage import Folder
 from capfilt.world import jpeg, web_rows
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray(alone=True), pytest.mark.timeout(300)]
 
 
 @pytest.fixture

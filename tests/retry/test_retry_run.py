@@ -72,7 +72,8 @@ def test_a_run_that_failed_and_healed_is_like_one_that_never_failed(
     assert {path.name: path.read_bytes() for path in (out / "images").glob("*")} == {
         path.name: path.read_bytes() for path in (whole / "images").glob("*")
     }
-    assert {path for path, data in before.items() if path.read_bytes() != data} == set(before)
+    changed = {path for path, data in before.items() if path.read_bytes() != data}
+    assert changed == {path for path in before if path.stem != "000005"}  # its one row is the one that stays lost
     assert set(site.asked) == set(ILL)  # nothing else was asked for
 
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
