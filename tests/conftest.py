@@ -31,9 +31,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if marker.kwargs.get("alone"):
         ray.shutdown()
     elif not ray.is_initialized():
-        ray.init(
-            address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-        )
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
 
 @pytest.fixture(scope="session")
