@@ -3,7 +3,8 @@
     python tests/faults/harness.py --faults 100        (`make faults`)
 
 A round starts `capfilt run`, disturbs it at random numbers of commits, starts it again whenever it ended, and compares
-every table with those of a run nobody disturbed. The pictures come from a web server, which is stalled at times.
+every table with those of a run nobody disturbed. The pictures come from a web server, which is stalled at times. Ray is
+a cluster of two nodes, one of which is killed at times.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from cluster import Cluster, kill
 from faulty import FOLDER, KINDS
 
 from capfilt.models.med.config import SIZES
@@ -47,33 +49,13 @@ class Stage:
     folder: Path  # of the captioner: checkpoint/, tokens/
     urls: Path
     site: "subprocess.Popen[str]"
+    cluster: Cluster
     rng: random.Random
     done: Counter[str] = field(default_factory=Counter)  # faults by kind
 
 
 class Unsurvived(AssertionError):
     """A run that did not come back, or came back with other bytes."""
-
-
-def processes() -> dict[int, tuple[int, str]]:
-    """Parent and command line of every process."""
-    found = {}
-    for path in Path("/proc").iterdir():
-        try:
-            if path.name.isdigit():
-                parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-                found[int(path.name)] = (parent, (path / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except (OSError, ValueError):
-            continue
-    return found
-
-
-def workers_of(driver: int, name: str) -> list[int]:
-    """Ray's worker processes under a driver whose title contains `name`."""
-    found, family = processes(), {driver}
-    while more := {pid for pid, (parent, _) in found.items() if parent in family} - family:
-        family |= more
-    return [pid for pid in family if found[pid][1].startswith("ray::") and name in found[pid][1]]
 
 
 def kill_driver(stage: Stage, driver: "subprocess.Popen[bytes]", out: Path) -> bool:
@@ -89,22 +71,23 @@ def terminate_driver(stage: Stage, driver: "subprocess.Popen[bytes]", out: Path)
 
 
 def kill_actor(stage: Stage, driver: "subprocess.Popen[bytes]", out: Path) -> bool:
-    return _kill_one(stage, workers_of(driver.pid, "Annotate"))
+    return _kill_one(stage, stage.cluster.workers("Annotate"))
 
 
 def kill_worker(stage: Stage, driver: "subprocess.Popen[bytes]", out: Path) -> bool:
-    actors = set(workers_of(driver.pid, "Annotate")) | set(workers_of(driver.pid, "Deaths"))
-    return _kill_one(stage, [pid for pid in workers_of(driver.pid, "") if pid not in actors])
+    actors = {pid for name in ("Annotate", "Deaths") for pid in stage.cluster.workers(name)}
+    return _kill_one(stage, [pid for pid in stage.cluster.workers() if pid not in actors])
 
 
 def _kill_one(stage: Stage, pids: Sequence[int]) -> bool:
     if not pids:
         return False
-    try:
-        os.kill(stage.rng.choice(sorted(pids)), signal.SIGKILL)
-    except ProcessLookupError:
-        return False
+    kill([stage.rng.choice(pids)])
     return True
+
+
+def kill_node(stage: Stage, driver: "subprocess.Popen[bytes]", out: Path) -> bool:
+    return stage.cluster.kill_second()
 
 
 def fail_put(stage: Stage, driver: "subprocess.Popen[bytes]", out: Path) -> bool:
@@ -162,6 +145,7 @@ FAULTS: dict[str, Callable[[Stage, "subprocess.Popen[bytes]", Path], bool]] = {
     "driver terminated": terminate_driver,
     "model actor killed": kill_actor,
     "worker killed": kill_worker,
+    "node killed": kill_node,
     "put fails": fail_put,
     "disk full": fill_disk,
     "web server stalls": stall_site,
@@ -185,9 +169,16 @@ def prepared(folder: Path, rows: int, seed: int) -> Iterator[Stage]:
         urls = [f"http://{HOST}:{port}/{page.name}" for page in calm]
         pq.write_table(pa.table({"url": urls, "text": [page.row.text for page in calm]}), folder / "urls.parquet")
         try:
-            yield Stage(folder, folder / "urls.parquet", site, random.Random(seed))
+            with Cluster(folder / "ray.log", environment(folder)) as cluster:
+                yield Stage(folder, folder / "urls.parquet", site, cluster, random.Random(seed))
         finally:
             site.kill()
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Of every process that loads the captioner."""
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return dict(os.environ) | {FOLDER: str(folder), "PYTHONPATH": paths}
 
 
 @contextmanager
@@ -205,15 +196,13 @@ def driver(stage: Stage, out: Path) -> Iterator["subprocess.Popen[bytes]"]:
         "fetch.give_up": "0",
         "fetch.per_host": "64",
         "fetch.timeout": "60.0",
-        "engine.cpus": "4",
+        "fetch.opt_out": "[]",
+        "engine.address": f"'{stage.cluster.address}'",
     }
     sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    here = str(Path(__file__).parent)
-    paths = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = os.environ | {FOLDER: str(stage.folder), "PYTHONPATH": paths}
     command = [sys.executable, "-m", "capfilt", "run", str(stage.urls), "--out", str(out), *sets]
     log = (stage.folder / "log").open("ab")
-    with log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process:
+    with log, subprocess.Popen(command, env=stage.cluster.environment, stdout=log, stderr=log) as process:
         try:
             yield process
         finally:
