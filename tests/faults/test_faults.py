@@ -1,0 +1,67 @@
+"""Faults at random moments, a few of them, and two that are not random; `make faults` makes a hundred and more."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import harness
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from capfilt.config import Decode
+from capfilt.models.med.config import SIZES
+from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.decode import decode
+from capfilt.schema import ROWS
+from capfilt.status import status
+from capfilt.storage import Folder
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Stage]:
+    with harness.prepared(tmp_path_factory.mktemp("faults") / "stage", 300, seed=3) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="module")
+def calm(stage: harness.Stage) -> Path:
+    out = stage.folder / "calm"
+    harness.undisturbed(stage, out)
+    return out
+
+
+def test_one_fault_of_each_kind_costs_nothing(stage: harness.Stage, calm: Path) -> None:
+    kinds = stage.rng.sample(list(harness.FAULTS), k=len(harness.FAULTS))
+    with harness.disk(stage.folder / "disturbed") as place:
+        harness.disturbed(stage, place / "out", kinds, harness.commits(calm))
+        assert harness.compare(calm, place / "out") == (0, 0)
+    assert stage.done.total() >= 10
+    assert stage.done["driver terminated"] == 1  # and it ended with the exit code of SIGTERM
+
+
+def test_a_row_that_kills_its_process_every_time_is_poison_and_the_others_land(
+    stage: harness.Stage, calm: Path
+) -> None:
+    victim = pq.read_table(calm / "images", columns=["uid"])["uid"][7].as_py()
+    poison = stage.folder / "poison"
+    poison.write_bytes(pixels_of(calm, victim))
+    out = stage.folder / "poisoned"
+    harness.undisturbed(stage, out)
+    poison.unlink()
+    failures = pq.read_table(out / "failures").to_pylist()
+    poisoned = [(row["uid"], row["stage"], row["reason"]) for row in failures if row["reason"] == "poison"]
+    assert poisoned == [(victim, "caption", "poison")]
+    before, after = status(Folder.at(calm)), status(Folder.at(out))
+    assert (after.complete, after.images) == (True, before.images - 1)
+
+
+def pixels_of(out: Path, uid: str) -> bytes:
+    """What the captioner sees of an image."""
+    images = pq.read_table(out / "images").to_pylist()
+    picture = next(row["image"]["bytes"] for row in images if row["uid"] == uid)
+    spec = PixelSpec(SIZES["med-tiny"].image_size, "squash")
+    row = {"uid": uid, "source": "x#0", "texts": [], "image": picture}
+    decoded = decode(pa.Table.from_pylist([row], ROWS), Decode(), [spec])
+    return bytes(decoded[f"pixels:{spec.name}"][0].as_py())
