@@ -6,7 +6,8 @@ from typing import Any, Final
 from capfilt.stable import encodable, stable_json
 
 FREE: Final = frozenset(
-    {"engine.address", "engine.workers", "engine.cpus", "engine.gpus", "engine.stall_minutes"}
+    {"engine.address", "engine.workers", "engine.min_workers", "engine.split", "engine.judge_workers", "engine.cpus"}
+    | {"engine.gpus", "engine.resources", "engine.ray", "engine.wait_minutes", "engine.stall_minutes"}
     | {"endpoint.key_env", "endpoint.concurrency", "endpoint.retries", "endpoint.backoff", "endpoint.timeout"}
     | {"fetch.concurrency", "fetch.per_host", "fetch.per_host_rate", "fetch.backoff"}
 )

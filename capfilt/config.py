@@ -6,6 +6,7 @@ number and `--set fetch.allow_private='["127.0.0.0/8"]'` a list; a bare word is 
 """
 
 import tomllib
+from collections.abc import Iterator
 from copy import deepcopy
 from ipaddress import ip_network
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from capfilt.errors import ConfigError
+from capfilt.storage import may_be_secret
 
 RECIPES: Final = Path(__file__).parent / "pipelines" / "recipes"
 
@@ -195,17 +197,53 @@ class Output(Section):
     images: Literal["bytes", "reference"] = Field("bytes", description="bytes = corpus/ stands alone; or reference")
 
 
+def _names(settings: Any) -> Iterator[str]:
+    """All names in nested settings."""
+    if isinstance(settings, dict):
+        for name, value in settings.items():
+            yield name
+            yield from _names(value)
+
+
+Stage = Literal["fetch", "decode", "caption", "score", "commit"]
+"""Stages of a run that resources can be given to; `score` has its own only where models are split."""
+
+
 class Engine(Section):
     """Where it runs."""
 
     address: str = Field("local", description="Ray: local = started for the run; auto, HOST:PORT or ray://... = joined")
-    workers: int = Field(1, ge=1, description="model actors")
-    cpus: int = Field(0, ge=0, description="logical CPUs given to Ray; 0 = cores + 2")
-    gpus: float = Field(-1, ge=-1, description="GPUs a model actor takes; -1 = one if the machine has any")
+    workers: int = Field(1, ge=1, description="model actors, at most")
+    min_workers: int = Field(0, ge=0, description="model actors to start with; more come while chunks wait; 0 = all")
+    split: bool = Field(False, description="captioner and judges in actors of their own; or all models in one")
+    judge_workers: int = Field(0, ge=0, description="actors of the judges, if split; 0 = as many as workers")
+    cpus: int = Field(0, ge=0, description="logical CPUs given to a Ray started for the run; 0 = cores + 2")
+    gpus: float = Field(-1, ge=-1, description="GPUs a model actor takes; -1 = one if there are any")
+    resources: dict[Stage, dict[str, Annotated[float, Field(ge=0)]]] = Field(
+        {}, description="what a stage takes instead of the defaults: {caption = {CPU = 2, GPU = 0.5, A100 = 1}}"
+    )
+    ray: dict[str, Any] = Field({}, description="further settings of ray.init: {object_store_memory = 4000000000}")
+    wait_minutes: float = Field(
+        0, ge=0, description="minutes a cluster may take to grow to what the run needs; 0 = refuse it at once"
+    )
     device: str = Field("auto", description="torch device; auto = cuda, then mps, then cpu")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: bfloat16 on cuda")
     batch: int = Field(32, ge=1, description="images a micro-batch")
     stall_minutes: float = Field(30.0, gt=0, description="minutes without progress after which the run stops")
+
+    @field_validator("min_workers")
+    @classmethod
+    def _is_no_more_than_all(cls, value: int, info: ValidationInfo) -> int:
+        if value > info.data.get("workers", value):
+            raise ValueError(f"is more than engine.workers = {info.data['workers']}")
+        return value
+
+    @field_validator("ray")
+    @classmethod
+    def _holds_no_secret(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if name := next((name for name in _names(value) if may_be_secret(name)), ""):
+            raise ValueError(f"{name} would be stored in run.toml; set it in the environment of the nodes")
+        return value
 
 
 class Recipe(Section):

@@ -47,7 +47,12 @@ def has_secret(location: str) -> bool:
     url = urlsplit(location)
     user, at, _ = url.netloc.rpartition("@")
     in_user = bool(at) and not (url.scheme in _CONTAINERS and ":" not in user)
-    return in_user or any(_SECRET.search(name) or "@" in value for name, value in parse_qsl(url.query))
+    return in_user or any(may_be_secret(name) or "@" in value for name, value in parse_qsl(url.query))
+
+
+def may_be_secret(name: str) -> bool:
+    """Whether a setting or an environment variable of that name may hold a key or password."""
+    return bool(_SECRET.search(name))
 
 
 def without_secrets(location: str) -> str:

@@ -1,4 +1,4 @@
-"""The only module that knows Ray: chunks through the stages, as many at once as there is room for.
+"""The main job on Ray: chunks through the stages, as many at once as there is room for.
 
 A chunk travels through Ray Data as ONE ROW, its table as Arrow IPC bytes. Ray can neither split nor merge a row, so no
 stage ever sees half a chunk or two, whatever blocks and batches Ray makes. Every stage stays a plain function of a
@@ -10,9 +10,6 @@ import json
 import logging
 import os
 import re
-import signal
-import sys
-import threading
 import time
 import traceback
 from collections import Counter
@@ -26,16 +23,18 @@ import pyarrow as pa
 from capfilt.config import Decode as DecodeSettings
 from capfilt.config import Fetch as FetchSettings
 from capfilt.config import Recipe
-from capfilt.errors import ConfigError, ModelError, RunFailed, Unbalanced
+from capfilt.errors import ModelError, Unbalanced
 from capfilt.ledger import Chunk
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines import annotators
 from capfilt.pipelines.caption import caption
+from capfilt.pipelines.cluster import actors_on_a_node, joined
 from capfilt.pipelines.commit import commit
 from capfilt.pipelines.decode import decode
 from capfilt.pipelines.evaluation import without_leaks
 from capfilt.pipelines.fetch import fetch
 from capfilt.pipelines.micro import MicroBatches, Part
+from capfilt.pipelines.placement import options, tasks
 from capfilt.pipelines.read import read
 from capfilt.pipelines.retry import recommit, reopen
 from capfilt.pipelines.score import score
@@ -91,33 +90,28 @@ def work(
     Raises:
         ModelError: a model cannot be loaded or does not do its work; there is no use in going on.
     """
-    with _runtime(recipe) as ray:
+    with joined(recipe, len(chunks)) as (ray, pools), _deaths(ray) as deaths:
         rows = [_departure(chunk, digests[chunk.name]) for chunk in chunks]
         data = ray.data.from_items(rows, override_num_blocks=len(rows))
-        actors = ray.data.ActorPoolStrategy(
-            size=min(recipe.engine.workers, len(chunks)), max_tasks_in_flight_per_actor=IN_FLIGHT
-        )
         one_chunk = {"batch_size": 1, "batch_format": "pyarrow"}
-        # Different num_cpus keep Ray from fusing neighbours: fetching waits, decoding computes.
+        takes = {stage: options(some) for stage, some in tasks(recipe.engine).items()}
         fetching = {"settings": recipe.fetch, "out": out, "retry": retry}
-        data = data.map_batches(_fetch, fn_kwargs=fetching, num_cpus=0.25, **one_chunk)
-        data = data.map_batches(
-            _decode,
-            fn_kwargs={"settings": recipe.decode, "pixels": annotators.pixels(recipe), "out": out},
-            num_cpus=1,
-            **one_chunk,
-        )
-        # On a node that goes away it starts anew and has forgotten; then a poison row takes a few deaths more.
-        deaths = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Deaths).remote()
-        data = data.map_batches(
-            Annotate,
-            fn_constructor_kwargs={"recipe": recipe, "deaths": deaths},
-            compute=actors,
-            num_cpus=0.5,
-            num_gpus=_gpus(recipe, ray),
-            **one_chunk,
-        )
-        data = data.map_batches(_commit, fn_kwargs={"out": out, "retry": retry}, num_cpus=0.25, **one_chunk)
+        data = data.map_batches(_fetch, fn_kwargs=fetching, **takes["fetch"], **one_chunk)
+        decoding = {"settings": recipe.decode, "pixels": annotators.pixels(recipe), "out": out}
+        data = data.map_batches(_decode, fn_kwargs=decoding, **takes["decode"], **one_chunk)
+        models = {"recipe": recipe, "deaths": deaths, "beside": actors_on_a_node(ray, pools)}
+        for pool in pools:
+            actors = ray.data.ActorPoolStrategy(
+                min_size=pool.least, max_size=pool.most, max_tasks_in_flight_per_actor=IN_FLIGHT
+            )
+            data = data.map_batches(
+                Annotate,
+                fn_constructor_kwargs=models | {"stages": pool.stages},
+                compute=actors,
+                **options(pool.takes),
+                **one_chunk,
+            )
+        data = data.map_batches(_commit, fn_kwargs={"out": out, "retry": retry}, **takes["commit"], **one_chunk)
         for batch in data.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
             done = _arrival(batch)
             if unfit := UNFIT.match(done.error):
@@ -148,18 +142,25 @@ def _commit(batch: pa.Table, out: str, retry: frozenset[str]) -> pa.Table:
 
 
 class Annotate:
-    """The actor that holds the models: captioner and judges side by side, so that a chunk visits one GPU once."""
+    """The actor that holds the models: captioner and judges side by side, so that a chunk visits one GPU once.
 
-    def __init__(self, recipe: Recipe, deaths: Any) -> None:
+    Where `engine.split` says so, there are actors for the captioner and others for the judges.
+    """
+
+    def __init__(self, recipe: Recipe, deaths: Any, beside: int, stages: Sequence[str]) -> None:
+        """`beside`: model actors that share this node's cores. `stages`: caption, score or both."""
         import torch
 
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // recipe.engine.workers))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // beside))
         self.recipe = recipe
+        self.stages = stages
         self.unfit = ""
+        self.captioner, self.judges = None, []
         try:
-            self.captioner, self.judges = annotators.load_captioner(recipe), annotators.load_judges(recipe)
+            self.captioner = annotators.load_captioner(recipe) if "caption" in stages else None
+            self.judges = annotators.load_judges(recipe) if "score" in stages else []
         except ModelError as error:  # told by the first chunk: raised here, Ray would wrap it in pages of its own
-            self.captioner, self.judges, self.unfit = None, [], str(error)
+            self.unfit = str(error)
         stages = ["caption", *(f"score {judge.name}" for judge in self.judges)]
         self.journals = [DeathJournal(deaths, stage) for stage in stages]
         self.batches = [MicroBatches(recipe.engine.batch, journal) for journal in self.journals]
@@ -167,8 +168,9 @@ class Annotate:
     def __call__(self, batch: pa.Table) -> pa.Table:
         for journal in self.journals:
             journal.chunk = batch["chunk"][0].as_py()
-        batch = lift("caption", lambda rows, _: self._caption(rows), batch)
-        return lift("score", lambda rows, _: self._score(rows), batch)
+        if "caption" in self.stages:
+            batch = lift("caption", lambda rows, _: self._caption(rows), batch)
+        return lift("score", lambda rows, _: self._score(rows), batch) if "score" in self.stages else batch
 
     def _caption(self, rows: pa.Table) -> pa.Table:
         if self.unfit:
@@ -176,6 +178,8 @@ class Annotate:
         return caption(rows, self.captioner, self.recipe.caption, self.batches[0])
 
     def _score(self, rows: pa.Table) -> pa.Table:
+        if self.unfit:
+            raise ModelError(self.unfit)
         scored = score(rows, self.judges, self.batches[1:])
         return scored.drop_columns([name for name in scored.column_names if name.startswith("pixels:")])
 
@@ -207,6 +211,18 @@ class Deaths:
         """The stage is done with the chunk."""
         self.at_work.pop(place, None)
         self.died.pop(place, None)
+
+
+@contextmanager
+def _deaths(ray: Any) -> Iterator[Any]:
+    """Beside the driver, who is lost last. Moved from a node that goes away it has forgotten: a few deaths more."""
+    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), True)
+    settings = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
+    actor = ray.remote(**settings)(Deaths).remote()
+    try:
+        yield actor
+    finally:
+        ray.kill(actor)  # Ray Data keeps what a dataset was made of, and Ray may go on after the run
 
 
 class DeathJournal:
@@ -286,91 +302,3 @@ def _pack(table: pa.Table) -> bytes:
 
 def _unpack(payload: bytes) -> pa.Table:
     return pa.ipc.open_stream(payload).read_all()
-
-
-def _gpus(recipe: Recipe, ray: Any) -> float:
-    if recipe.engine.gpus >= 0:
-        return recipe.engine.gpus
-    return 1.0 if ray.cluster_resources().get("GPU") else 0.0
-
-
-@contextmanager
-def _runtime(recipe: Recipe) -> Iterator[Any]:
-    """Ray for the time of a run, started or joined, quiet, with the settings that were found to work.
-
-    Ray that this process has running already is used as it is and left running, so that in a notebook, or in many runs
-    by one program, only the first one waits for it.
-    """
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # or `uv run` makes every worker build an environment
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or every actor pool prints a line about restarts
-    import ray
-    import ray.data
-
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ours = not ray.is_initialized()
-    if ours:
-        _start(ray, recipe.engine.address, recipe.engine.cpus or (os.cpu_count() or 1) + 2)
-    try:
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        context.execution_no_progress_timeout_s = round(recipe.engine.stall_minutes * 60)
-        yield ray
-    finally:
-        if ours:
-            ray.shutdown()
-
-
-def _start(ray: Any, address: str, cpus: int) -> None:
-    """Join a cluster, or start Ray on this machine; once more if it was too slow: it gives its own parts 30 s, fixed.
-
-    Raises:
-        ConfigError: no cluster at the address; one line.
-        RunFailed: it did not come up twice; one line.
-    """
-    settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address != "local":
-        try:
-            with _hushed(), _own_sigterm():
-                ray.init(address=address, **settings)
-        except Exception as error:  # Ray raises bare Exceptions here
-            raise ConfigError(f"engine.address = {address!r}: {str(error).splitlines()[0]}") from error
-        return
-    settings |= {"include_dashboard": False, "num_cpus": cpus}
-    for last in (False, True):
-        try:
-            with _hushed(), _own_sigterm():
-                ray.init(address="local", **settings)
-            return
-        except Exception as error:  # Ray raises bare Exceptions here
-            ray.shutdown()
-            if last:
-                first = str(error).splitlines()[0]
-                raise RunFailed(f"Ray did not start on this machine, is it overloaded? {first}") from error
-
-
-@contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keep the handler of SIGTERM that the caller chose: Ray puts its own there, which ends the process at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """Keep native code off stderr for a moment: Ray's C++ core prints a line about its own log level there."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -17,6 +17,7 @@ from capfilt.cli import (
     demo,
     export,
     forget,
+    jobs,
     look,
     models,
     query,
@@ -60,6 +61,9 @@ def capfilt(
 app.command()(demo.demo)
 app.command()(run.run)
 app.command()(retry.retry)
+app.command()(jobs.submit)
+app.command()(jobs.jobs)
+app.command()(jobs.stop)
 app.command()(select.select)
 app.command()(look.status)
 app.command()(query.query)

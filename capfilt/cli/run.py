@@ -44,6 +44,14 @@ def run(
             show_default=False,
         ),
     ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|HOST:PORT|ray://...",
+            help="A Ray cluster to work on: auto = the one this machine is part of. Default: engine.address (local).",
+            show_default=False,
+        ),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(min=1, metavar="ROWS", help="Only the first ROWS rows. Default: all.", show_default=False),
@@ -59,6 +67,7 @@ def run(
     from capfilt.config import load_recipe
 
     given = [f"decode.exclude_eval={json.dumps(exclude_eval, ensure_ascii=False)}"] if exclude_eval else []
+    given += [f"engine.address={json.dumps(address)}"] if address else []
     chosen = load_recipe(recipe, (*(settings or ()), *given))
     warn_of_demo_models(chosen)
     with resumable():

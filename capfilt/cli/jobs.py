@@ -1,0 +1,122 @@
+"""`capfilt submit`, `capfilt jobs`, `capfilt stop`: runs on a Ray cluster."""
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from capfilt.jobs import Job
+
+Address = Annotated[
+    str,
+    typer.Option(
+        metavar="URL",
+        envvar="RAY_API_SERVER_ADDRESS",
+        help="The cluster's job server.",
+    ),
+]
+HERE = "http://127.0.0.1:8265"
+
+
+def submit(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="As of `capfilt run`.", show_default=False)],
+    out: Annotated[str, typer.Option(metavar="DIR", help="Folder or bucket URL of the run.", show_default=False)],
+    address: Address = HERE,
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE.toml", help="A name of `capfilt recipes`, or a TOML file, sent along.")
+    ] = "blip",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="As of `capfilt run`; may be given again. Default: none.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="ROWS", help="Only the first ROWS rows. Default: all.", show_default=False),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=VALUE]",
+            help="A variable for the job, no key; may be given again. Default: those that say where buckets are.",
+            show_default=False,
+        ),
+    ] = None,
+    ship: Annotated[
+        bool, typer.Option("--ship", help="Send this capfilt along. Default: the one installed on the nodes.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until it ended; its exit code becomes this one's.")
+    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait, and show what it says.")] = False,
+) -> None:
+    """Hand a run to a Ray cluster.
+
+    It starts `capfilt run` there with the same arguments. If its driver dies while somebody waits, it is handed in
+    again and goes on; else the same command does that.
+    """
+    from capfilt import screen
+    from capfilt.jobs import Cluster, Order, local_paths, see_through
+
+    order = Order(tuple(inputs), out, recipe, tuple(settings or ()), limit, tuple(env or ()), ship)
+    cluster = Cluster(address)
+    for path in local_paths((*inputs, out)):
+        screen.complain("warning", f"{path} is a local path: all nodes must share that folder")
+    name = cluster.submit(order)
+    screen.say(f"job: {name}")
+    if not (wait or follow):
+        screen.say(f"see: capfilt jobs --address {address}; capfilt stop {name} --address {address}")
+        return
+    job = see_through(cluster, order, name, screen.say if follow else None, screen.say)
+    screen.say(f"{job.name}: {_state(job)}")
+    if job.status != "SUCCEEDED":
+        raise typer.Exit(job.exit_code or 1)
+
+
+def jobs(address: Address = HERE) -> None:
+    """List the jobs of a Ray cluster, the latest first."""
+    from capfilt import screen
+    from capfilt.jobs import Cluster
+
+    rows = [(job.name, _state(job), _when(job.started), _took(job), job.out or "-") for job in Cluster(address).jobs()]
+    if not rows:
+        screen.say(f"no jobs at {address}")
+        return
+    screen.table(("job", "status", "started", "took", "out"), rows)
+
+
+def stop(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="A name of `capfilt jobs`.", show_default=False)],
+    address: Address = HERE,
+) -> None:
+    """Stop a job; what it committed stays, and the same `capfilt submit` goes on from there."""
+    from capfilt import screen
+    from capfilt.jobs import ENDED, Cluster
+
+    cluster = Cluster(address)
+    now = cluster.stop(job)
+    while now.status not in ENDED:
+        time.sleep(0.5)
+        now = cluster.job(job)
+    screen.say(f"{job}: {_state(now)}")
+
+
+def _state(job: "Job") -> str:
+    code = f" ({job.exit_code})" if job.exit_code else ""
+    return job.status.lower() + code
+
+
+def _when(stamp: float | None) -> str:
+    return datetime.fromtimestamp(stamp).strftime("%m-%d %H:%M") if stamp else "-"
+
+
+def _took(job: "Job") -> str:
+    from capfilt.screen import seconds
+
+    return seconds((job.ended or time.time()) - job.started) if job.started else "-"
