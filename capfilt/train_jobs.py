@@ -147,7 +147,7 @@ def check_job(name: str, recipe: "TrainRecipe") -> tuple[Path, ...]:
         check_qformer(recipe)
     image_size(name, recipe)
     starts = [locate(start) for start in (recipe.model.start, recipe.model.vision) if start]
-    read = [described.files(folder) if described.is_qformer(folder) else find(str(folder)).files for folder in starts]
+    read = [find(str(folder)).files for folder in starts]
     language = described.language_files(Path(recipe.queries.language)) if recipe.queries.language else ()
     return (*(path for files in read for path in files), *language)
 

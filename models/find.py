@@ -3,7 +3,7 @@
 | name | what it is |
 |---|---|
 | `demo-captioner` | a checkpoint that ships |
-| a directory | a MED of ours, or a model as `transformers` or open_clip saves it |
+| a directory | a MED or Q-Former of ours, or a model as `transformers` or open_clip saves it |
 | `open_clip:ARCHITECTURE:TAG` or `:FILE` | an open_clip model by open_clip's own names, or with weights of a file |
 | `owner/model`, `owner/model@revision` | a model of the hub |
 """
@@ -20,11 +20,12 @@ from capfilt.models.checkpoint import CONFIG, FORMAT, WEIGHTS, describe, vocabul
 from capfilt.models.image_processor import read_image_processor, square_of
 from capfilt.models.open_clip_source import OpenClipSource
 from capfilt.models.pixels import PixelSpec
+from capfilt.models.qformer import described
 
 CHECKPOINTS: Final = Path(__file__).parent / "checkpoints"
 
 Role = Literal["captioner", "filter"]
-Family = Literal["med", "vlm", "open_clip", "dual", "blip2"]
+Family = Literal["med", "qformer", "vlm", "open_clip", "dual", "blip2"]
 
 _DUAL: Final = ("clip", "siglip")
 _CAPTIONS: Final = (
@@ -68,6 +69,8 @@ def find(name: str, max_side: int = 768) -> Found:
         return _open_clip(name, open_clip_source.from_folder(folder))
     settings = _settings(folder)
     kind = settings.get("model_type")
+    if settings.get("format") == described.FORMAT:
+        return _qformer(name, folder)
     if settings.get("format") == FORMAT or kind == "blip" or (kind is None and "architectures" not in settings):
         return _med(name, folder)
     return _of_transformers(name, folder, settings, max_side)
@@ -100,6 +103,12 @@ def _med(name: str, folder: Path) -> Found:
     return Found(
         name=name, family="med", folder=folder, roles=described.roles, pixels=pixels, files=files, columns=columns
     )
+
+
+def _qformer(name: str, folder: Path) -> Found:
+    own = described.describe(folder)
+    files = described.files(folder)
+    return Found(name=name, family="qformer", folder=folder, roles=own.roles, pixels=own.pixels, files=files)
 
 
 def _open_clip(name: str, source: OpenClipSource) -> Found:

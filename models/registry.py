@@ -160,6 +160,12 @@ def _med_captioner(found: Found, digest: str, placement: Placement) -> object:
     return MedCaptioner(Path(found.name).name, digest, *load_med(found.folder, dtype, device))
 
 
+def _qformer(found: Found, digest: str, placement: Placement) -> object:
+    from capfilt.models.qformer.captioner import QFormerCaptioner
+
+    return QFormerCaptioner(found, digest, placement)
+
+
 def _vlm(found: Found, digest: str, placement: Placement) -> object:
     from capfilt.models.captioners.vlm import VlmCaptioner
 
@@ -193,7 +199,7 @@ def _blip2(found: Found, digest: str, placement: Placement) -> object:
 
 
 _Loader = Callable[[Found, str, Placement], object]
-_CAPTIONERS: Final[dict[Family, _Loader]] = {"med": _med_captioner, "vlm": _vlm}
+_CAPTIONERS: Final[dict[Family, _Loader]] = {"med": _med_captioner, "qformer": _qformer, "vlm": _vlm}
 _JUDGES: Final[dict[Family, _Loader]] = {
     "med": _med_judge,
     "open_clip": _open_clip,

@@ -89,7 +89,7 @@ def load_pairs(locations: Sequence[str], wanted: Wanted) -> Pairs:
         InputError: nothing there, no such column, or no picture that can be used.
         ConfigError: a score that no caption has.
     """
-    files = [file for location in locations for file in _files(location)]
+    files = [file for location in locations for file in parquet_files(location)]
     table = pa.concat_tables([_read_texts(file, wanted) for file in files])
     scores = pc.struct_field(pc.list_flatten(table["texts"]), "score")
     if wanted.score and scores.null_count == len(scores):
@@ -110,8 +110,12 @@ def load_pairs(locations: Sequence[str], wanted: Wanted) -> Pairs:
     return _pairs(table, shelf, keep, held, left_out)
 
 
-def _files(location: str) -> list[str]:
-    """The Parquet files of a place, in order, as paths that `split_url` takes."""
+def parquet_files(location: str) -> list[str]:
+    """The Parquet files of a place, in order, as paths that `split_url` takes.
+
+    Raises:
+        InputError: there are none, or one is none.
+    """
     filesystem, path = split_url(location)
     try:
         found = ds.dataset(path, filesystem=filesystem, format="parquet", exclude_invalid_files=False).files
@@ -125,7 +129,7 @@ def _places(files: Sequence[str]) -> tuple[Place, ...]:
     places: list[Place] = []
     first = 0
     for file in files:
-        with _opened(file) as parquet:
+        with opened(file) as parquet:
             groups = parquet.metadata
             for group in range(groups.num_row_groups):
                 places.append(Place(file, group, first, groups.row_group(group).num_rows))
@@ -133,7 +137,12 @@ def _places(files: Sequence[str]) -> tuple[Place, ...]:
     return tuple(places)
 
 
-def _opened(file: str) -> pq.ParquetFile:
+def opened(file: str) -> pq.ParquetFile:
+    """A Parquet file.
+
+    Raises:
+        InputError: it is none.
+    """
     filesystem, path = split_url(file)
     try:
         return pq.ParquetFile(path, filesystem=filesystem)
@@ -143,7 +152,7 @@ def _opened(file: str) -> pq.ParquetFile:
 
 def _read_texts(file: str, wanted: Wanted) -> pa.Table:
     """One row a picture: `texts` (word, source, score) of the wanted sources, `wrong`, and `uid` or null."""
-    with _opened(file) as parquet:
+    with opened(file) as parquet:
         names = parquet.schema_arrow.names
         if missing := sorted({"image", wanted.column} - set(names)):
             raise InputError(f"{file}: no column {', '.join(missing)}; there are {', '.join(names)}")

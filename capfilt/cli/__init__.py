@@ -15,6 +15,7 @@ from capfilt.cli import (
     calibrate,
     dedup,
     demo,
+    evaluate,
     export,
     forget,
     jobs,
@@ -78,4 +79,5 @@ app.command()(models.models)
 app.command()(models.caption)
 app.command()(models.score)
 app.command()(train.train)
+app.command()(evaluate.evaluate)
 app.command()(train.world)

@@ -8,17 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from capfilt.errors import ConfigError
-from capfilt.models.find import Found
+from capfilt.errors import ConfigError, ModelError
 from capfilt.models.med.model import MED
 from capfilt.models.placement import Placement
 from capfilt.models.preprocess import normalise
 from capfilt.models.qformer import checkpoint
 from capfilt.models.qformer.bridge import Bridge
-from capfilt.models.qformer.captioner import QFormerCaptioner
-from capfilt.models.qformer.described import describe, files, is_qformer
+from capfilt.models.qformer.described import describe, is_qformer
 from capfilt.models.qformer.language import IGNORED, Language
 from capfilt.models.qformer.start import bridge_on, config_for
+from capfilt.models.registry import check, load_captioner
 from capfilt.models.sampling import Decoding
 from capfilt.models.tokenizer import CLS, DEC, Tokenizer
 from capfilt.models.training.batch import Batch
@@ -169,15 +168,10 @@ def test_both_stages_make_a_captioner(
     assert bits(checkpoint.load(tmp_path / "two")[0].vision.module) == bits(med.vision)
     for path in language.iterdir():
         assert (tmp_path / "two" / "language" / path.name).read_bytes() == path.read_bytes()
-    found = Found(
-        name=str(tmp_path / "two"),
-        family="vlm",
-        folder=tmp_path / "two",
-        roles=described.roles,
-        pixels=described.pixels,
-        files=files(tmp_path / "two"),
-    )
-    captioner = QFormerCaptioner(found, "0" * 12, Placement(device="cpu"))
+    assert check(str(tmp_path / "two"), "captioner")
+    with pytest.raises(ModelError, match=r"one.*not as captioner"):
+        check(str(tmp_path / "one"), "captioner")
+    captioner = load_captioner(str(tmp_path / "two"), Placement(device="cpu"))
     decoding = Decoding(max_tokens=6, min_tokens=1)
     together = captioner.caption(images, [[1, 2], [3, 4], [5, 6], [7, 8]], "", decoding)
     assert [len(row) for row in together] == [2, 2, 2, 2]

@@ -1,0 +1,105 @@
+"""Texts of images and images of texts, found by ITC and put in order by ITM (BLIP, section 5.1).
+
+Dimensions: N images, M texts, k candidates a query.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from capfilt.models.judges.med import MAX_TOKENS, MedJudge
+from capfilt.models.preprocess import normalise
+from capfilt.models.tokenizer import CLS
+
+BATCH = 64
+
+Images = Callable[[], Iterable[Tensor]]
+"""Batches of uint8 [b, S, S, 3], the same each time it is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """Where the best right answer of every query stands, 0 = first."""
+
+    of_images: Tensor  # int64 [N]: text retrieval, TR
+    of_texts: Tensor  # int64 [M]: image retrieval, IR
+
+
+@torch.inference_mode()
+def rank(judge: MedJudge, images: Images, texts: Sequence[str], owner: Sequence[int], candidates: int) -> Ranks:
+    """Ranks of all queries.
+
+    Args:
+        owner: the image of each text; a text that several images have is right for all of them.
+        candidates: the k nearest by ITC, which ITM puts in order: logit of a match + cosine, as BLIP's code has it.
+    """
+    similarity = _features(judge, images) @ _text_features(judge, texts).T
+    right = _right(texts, owner, len(similarity))
+    near_texts = _nearest(similarity, candidates)
+    near_images = _nearest(similarity.T, candidates).T
+    matched = _match(judge, images, texts, near_texts | near_images)
+    far = similarity - 100.0  # behind all candidates, in order of ITC
+    by_image = torch.where(near_texts, matched + similarity, far)
+    by_text = torch.where(near_images, matched + similarity, far)
+    return Ranks(_best(by_image, right), _best(by_text.T, right.T))
+
+
+def recall(ranks: Tensor, at: int) -> float:
+    """Share of queries with a right answer among the first `at`: R@at."""
+    return float((ranks < at).double().mean())
+
+
+def _features(judge: MedJudge, images: Images) -> Tensor:
+    return torch.cat([judge.model.image_feature(_see(judge, batch)) for batch in images()]).float()
+
+
+def _text_features(judge: MedJudge, texts: Sequence[str]) -> Tensor:
+    device = judge.model.temperature.device
+    parts = []
+    for start in range(0, len(texts), BATCH):
+        ids, mask = judge.tokenizer.encode(texts[start : start + BATCH], CLS, MAX_TOKENS)
+        parts.append(judge.model.text_feature(ids.to(device), mask.to(device)))
+    return torch.cat(parts).float()
+
+
+def _see(judge: MedJudge, batch: Tensor) -> Tensor:
+    weight = judge.model.vision.norm.weight
+    return judge.model.see(normalise(batch.to(weight.device), weight.dtype))
+
+
+def _right(texts: Sequence[str], owner: Sequence[int], images: int) -> Tensor:
+    """bool [N, M]: which texts some annotator gave an image."""
+    numbers: dict[str, int] = {}
+    code = torch.tensor([numbers.setdefault(text, len(numbers)) for text in texts])
+    said = torch.zeros(images, len(numbers), dtype=torch.bool)
+    said[torch.tensor(owner), code] = True
+    return said[:, code]
+
+
+def _nearest(similarity: Tensor, most: int) -> Tensor:
+    """bool, of every row the `most` highest."""
+    places = similarity.topk(min(most, similarity.shape[1])).indices
+    return torch.zeros_like(similarity, dtype=torch.bool).scatter(1, places, True)
+
+
+def _match(judge: MedJudge, images: Images, texts: Sequence[str], wanted: Tensor) -> Tensor:
+    """ITM's logit of a match [N, M] where `wanted`, 0 elsewhere; the image tower runs once an image."""
+    logits = torch.zeros(wanted.shape, device=wanted.device)
+    row = 0
+    for batch in images():
+        for states in torch.split(_see(judge, batch), 1):
+            columns = wanted[row].nonzero()[:, 0]
+            ids, mask = judge.tokenizer.encode([texts[int(column)] for column in columns], judge.first, MAX_TOKENS)
+            image = judge.model.text.look(states)
+            found = judge.model.match(ids.to(states.device), mask.to(states.device), image)
+            logits[row, columns] = found[:, 1].float()
+            row += 1
+    return logits
+
+
+def _best(scores: Tensor, right: Tensor) -> Tensor:
+    """Of every row the place of its best right answer, best first."""
+    best = scores.masked_fill(~right.to(scores.device), float("-inf")).max(1, keepdim=True).values
+    return (scores > best).sum(1).cpu()
