@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint clean fuzz bench-select bench-models
+.PHONY: setup demo test lint clean fuzz faults bench-select bench-models
 
 setup: .venv/.ready
 
@@ -27,6 +27,10 @@ test: lint
 # Breaks 10,000 real files; every one of them must end as a row.
 fuzz: setup
 	$(BIN)/python tests/fuzz/fuzz.py --inputs 10000
+
+# A hundred faults at random moments of runs of 2,000 rows; about half an hour.
+faults: setup
+	$(BIN)/python tests/faults/harness.py --faults 100
 
 # How fast the models are beside transformers; about 8 minutes, results in tests/bench/models/.
 bench-models: setup

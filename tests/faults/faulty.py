@@ -7,15 +7,17 @@ deletes it performs it, once. Rows whose pixels are those of the file `poison` k
 import os
 import signal
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from capfilt.models import registry
 from capfilt.models.med.config import SIZES
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.protocols import Caption
-from capfilt.models.sampling import Decoding
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from capfilt.models.protocols import Caption
+    from capfilt.models.sampling import Decoding
 
 FOLDER = "CAPFILT_FAULTS"
 """Environment variable: a folder with `checkpoint/`, `tokens/` and perhaps `poison`."""
@@ -33,7 +35,11 @@ class Faulty:
         self.folder = Path(os.environ[FOLDER])
         self.inner = registry.load_captioner(str(self.folder / "checkpoint"), placement)
 
-    def caption(self, images: Tensor, seeds: list[list[int]], prompt: str, decoding: Decoding) -> list[list[Caption]]:
+    def caption(
+        self, images: "Tensor", seeds: list[list[int]], prompt: str, decoding: "Decoding"
+    ) -> "list[list[Caption]]":
+        import torch  # here: a driver names this module without captioning
+
         poison = self.folder / "poison"
         if poison.exists() and any(bytes(image.numpy().tobytes()) == poison.read_bytes() for image in images):
             os.kill(os.getpid(), signal.SIGSEGV)

@@ -51,6 +51,7 @@ class Stage:
     site: "subprocess.Popen[str]"
     cluster: Cluster
     rng: random.Random
+    chunk_rows: int
     done: Counter[str] = field(default_factory=Counter)  # faults by kind
 
 
@@ -64,6 +65,9 @@ def kill_driver(stage: Stage, driver: "subprocess.Popen[bytes]", out: Path) -> b
 
 
 def terminate_driver(stage: Stage, driver: "subprocess.Popen[bytes]", out: Path) -> bool:
+    before = commits(out)
+    while driver.poll() is None and commits(out) == before:  # at work, not still importing
+        time.sleep(0.02)
     driver.terminate()
     if driver.wait(60) not in (128 + signal.SIGTERM, 0):
         raise Unsurvived(f"SIGTERM ended the run with exit code {driver.returncode}")
@@ -154,7 +158,7 @@ FAULTS: dict[str, Callable[[Stage, "subprocess.Popen[bytes]", Path], bool]] = {
 
 
 @contextmanager
-def prepared(folder: Path, rows: int, seed: int) -> Iterator[Stage]:
+def prepared(folder: Path, rows: int, seed: int, chunk_rows: int = 25) -> Iterator[Stage]:
     """A web site with `rows` pictures, the list of their URLs, and the captioner's folder."""
     torch.manual_seed(0)
     tokenizer = Tokenizer.from_words(row.text for _, row in web_rows(300, seed=0))
@@ -170,7 +174,7 @@ def prepared(folder: Path, rows: int, seed: int) -> Iterator[Stage]:
         pq.write_table(pa.table({"url": urls, "text": [page.row.text for page in calm]}), folder / "urls.parquet")
         try:
             with Cluster(folder / "ray.log", environment(folder)) as cluster:
-                yield Stage(folder, folder / "urls.parquet", site, cluster, random.Random(seed))
+                yield Stage(folder, folder / "urls.parquet", site, cluster, random.Random(seed), chunk_rows)
         finally:
             site.kill()
 
@@ -182,14 +186,14 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def driver(stage: Stage, out: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def driver(stage: Stage, out: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
     """`capfilt run` as a process of its own."""
     checkpoint = stage.folder / "checkpoint"
     settings = {
         "caption.captioner": "'python:faulty:Faulty'",
         "caption.max_tokens": "6",
         "score.judges": f"['{checkpoint}']",
-        "input.chunk_rows": "25",
+        "input.chunk_rows": f"{stage.chunk_rows}",
         "fetch.allow_private": "['127.0.0.0/8']",
         "fetch.ports": "[]",
         "fetch.per_host_rate": "0",
@@ -200,7 +204,7 @@ def driver(stage: Stage, out: Path) -> Iterator["subprocess.Popen[bytes]"]:
         "engine.address": f"'{stage.cluster.address}'",
     }
     sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-m", "capfilt", "run", str(stage.urls), "--out", str(out), *sets]
+    command = [sys.executable, "-m", "capfilt", "run", str(stage.urls), "--out", str(out), *sets, *options]
     log = (stage.folder / "log").open("ab")
     with log, subprocess.Popen(command, env=stage.cluster.environment, stdout=log, stderr=log) as process:
         try:
@@ -216,8 +220,8 @@ def commits(out: Path) -> int:
         return 0
 
 
-def undisturbed(stage: Stage, out: Path) -> None:
-    with driver(stage, out) as process:
+def undisturbed(stage: Stage, out: Path, *options: str) -> None:
+    with driver(stage, out, *options) as process:
         if process.wait(PATIENCE):
             raise Unsurvived(f"the undisturbed run ended with exit code {process.returncode}; see {stage.folder}/log")
 
