@@ -31,9 +31,7 @@ class Meter:
         self.captions = counter("captions", "Candidate texts committed, web and synthetic.")
         self.failures = counter("failures", "Input rows that became no image, by reason.", "reason")
         self.chunks = counter("chunks", "Chunks that ended, by state: committed or failed.", "state")
-        self.seconds = counter(
-            "stage_seconds", "Seconds that workers spent, by stage.", "stage"
-        )
+        self.seconds = counter("stage_seconds", "Seconds that workers spent, by stage.", "stage")
         self.waiting = Gauge("capfilt_chunks_waiting", description="Chunks not ended yet.", tag_keys=("out",))
         self.waiting.set_default_tags({"out": out})
         self.left = chunks
