@@ -19,7 +19,7 @@ from capfilt.run import Outcome
 from capfilt.status import status
 from capfilt.storage import Folder
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 HOST = "127.0.0.1"
 TRIES = 4
@@ -118,7 +118,7 @@ def tables(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in [out / "plan.parquet", *files]}
 
 
-def wait(until: Callable[[], bool], job: "subprocess.Popen[str]", seconds: float = 200) -> None:
+def wait(until: Callable[[], bool], job: "subprocess.Popen[str]", seconds: float = 400) -> None:
     deadline = time.monotonic() + seconds
     while not until():
         assert job.poll() is None, job.communicate()[0]
@@ -143,7 +143,7 @@ def test_a_job_outlives_a_node_and_its_driver(
         (driver,) = processes("python -m capfilt run", str(out), "--address auto")[-1:]
         os.kill(driver, signal.SIGKILL)
         done = commits(out)
-        said = job.communicate(timeout=250)[0]
+        said = job.communicate(timeout=500)[0]
     finally:
         job.kill()
     assert done < 12, "the kills came too late to prove anything"
@@ -157,7 +157,7 @@ def test_a_job_outlives_a_node_and_its_driver(
 
 def test_what_it_did_can_be_seen(cluster: Cluster) -> None:
     listed = cluster.capfilt("jobs")
-    told = listed.communicate(timeout=60)[0]
+    told = listed.communicate(timeout=200)[0]
     assert "failed" in told
     assert "succeeded" in told
     with urllib.request.urlopen(cluster.metrics, timeout=20) as answer:
@@ -167,7 +167,7 @@ def test_what_it_did_can_be_seen(cluster: Cluster) -> None:
 
 def test_a_job_can_be_stopped(cluster: Cluster, pictures: Path, settings: tuple[str, ...], tmp_path: Path) -> None:
     sets = [word for value in settings for word in ("--set", value)]
-    given = cluster.capfilt("submit", str(pictures), "--out", str(tmp_path / "out"), *sets).communicate(timeout=60)[0]
+    given = cluster.capfilt("submit", str(pictures), "--out", str(tmp_path / "out"), *sets).communicate(timeout=200)[0]
     name = next(line.split()[1] for line in given.splitlines() if line.startswith("job: "))
-    stopped = cluster.capfilt("stop", name).communicate(timeout=90)[0]
+    stopped = cluster.capfilt("stop", name).communicate(timeout=200)[0]
     assert f"{name}: stopped" in stopped
