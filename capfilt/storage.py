@@ -44,9 +44,26 @@ def split_url(location: str) -> tuple[pafs.FileSystem, str]:
     if has_secret(location):
         raise InputError(f"{shown}: a key in the URL would be stored and shown; set AWS_ACCESS_KEY_ID and so on")
     try:
-        filesystem, path = pafs.FileSystem.from_uri(location)
-    except (pa.ArrowInvalid, OSError, ValueError) as error:
+        return _open(location)
+    except (pa.ArrowInvalid, OSError, ValueError, ImportError) as error:
         raise InputError(f"{shown}: {' '.join(str(error).replace(location, shown).split())}") from error
+
+
+def _open(location: str) -> tuple[pafs.FileSystem, str]:
+    """By pyarrow where it knows the scheme, else by fsspec."""
+    url = urlsplit(location)
+    if url.scheme == "s3" and os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("1", "yes", "true"):
+        endpoint, region = os.environ.get("AWS_ENDPOINT_URL"), os.environ.get("AWS_DEFAULT_REGION")
+        return pafs.S3FileSystem(anonymous=True, endpoint_override=endpoint, region=region), url.netloc + url.path
+    try:
+        filesystem, path = pafs.FileSystem.from_uri(location)
+    except pa.ArrowInvalid as error:
+        if "Unrecognized filesystem type" not in str(error):
+            raise
+        import fsspec
+
+        opened, path = fsspec.core.url_to_fs(location)  # az:// needs the package adlfs, and says so
+        filesystem = pafs.PyFileSystem(pafs.FSSpecHandler(opened))
     return filesystem, path
 
 
