@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint clean fuzz faults bench-select bench-models
+.PHONY: setup demo test lint clean fuzz faults bench-select bench-models bench-scale
 
 setup: .venv/.ready
 
@@ -39,6 +39,10 @@ bench-models: setup
 # How long select takes over 1 and 10 million candidates.
 bench-select: setup
 	$(BIN)/python tests/bench/select
+
+# What the pipeline costs beside its models, a stand-in that sleeps; results in tests/bench/scale/.
+bench-scale: setup
+	$(BIN)/python tests/bench/scale
 
 clean:
 	rm -rf .venv build dist *.egg-info demo-out

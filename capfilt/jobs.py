@@ -5,6 +5,7 @@ directory it is handed in from travels along: only a recipe file, if one is name
 """
 
 import asyncio
+import logging
 import os
 import shlex
 import tempfile
@@ -125,6 +126,7 @@ class Cluster:
         from ray.job_submission import JobSubmissionClient
 
         self.address = address
+        logging.getLogger("ray.dashboard").setLevel(logging.WARNING)  # it tells of every log that ends
         try:
             self.client = JobSubmissionClient(address)
         except Exception as error:  # Ray raises ConnectionError, RuntimeError and others of requests
@@ -189,7 +191,7 @@ class Cluster:
             for line in lines:
                 number += 1
                 if number > told:
-                    tell(line)
+                    tell(line.expandtabs())
         return max(number, told)
 
 

@@ -6,10 +6,12 @@ Nothing is ever renamed or appended to on an object store.
 
 import os
 import re
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
@@ -17,7 +19,13 @@ from pyarrow import fs as pafs
 
 from capfilt.errors import InputError
 
+T = TypeVar("T")
+
 TMP_PREFIX = ".tmp-"
+
+TRIES: Final = 4
+FIRST_PAUSE: Final = 0.2
+"""Seconds before an object store is asked once more; doubles."""
 
 _CONTAINERS: Final = frozenset({"abfs", "abfss", "hdfs"})  # NAME@host is a container or a user there, and no secret
 _SECRET: Final = re.compile(r"key|secret|token|passw|credential|signature|\bsig\b", re.IGNORECASE)
@@ -36,9 +44,26 @@ def split_url(location: str) -> tuple[pafs.FileSystem, str]:
     if has_secret(location):
         raise InputError(f"{shown}: a key in the URL would be stored and shown; set AWS_ACCESS_KEY_ID and so on")
     try:
-        filesystem, path = pafs.FileSystem.from_uri(location)
-    except (pa.ArrowInvalid, OSError, ValueError) as error:
+        return _open(location)
+    except (pa.ArrowInvalid, OSError, ValueError, ImportError) as error:
         raise InputError(f"{shown}: {' '.join(str(error).replace(location, shown).split())}") from error
+
+
+def _open(location: str) -> tuple[pafs.FileSystem, str]:
+    """By pyarrow where it knows the scheme, else by fsspec."""
+    url = urlsplit(location)
+    if url.scheme == "s3" and os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("1", "yes", "true"):
+        endpoint, region = os.environ.get("AWS_ENDPOINT_URL"), os.environ.get("AWS_DEFAULT_REGION")
+        return pafs.S3FileSystem(anonymous=True, endpoint_override=endpoint, region=region), url.netloc + url.path
+    try:
+        filesystem, path = pafs.FileSystem.from_uri(location)
+    except pa.ArrowInvalid as error:
+        if "Unrecognized filesystem type" not in str(error):
+            raise
+        import fsspec
+
+        opened, path = fsspec.core.url_to_fs(location)  # az:// needs the package adlfs, and says so
+        filesystem = pafs.PyFileSystem(pafs.FSSpecHandler(opened))
     return filesystem, path
 
 
@@ -48,6 +73,25 @@ def has_secret(location: str) -> bool:
     user, at, _ = url.netloc.rpartition("@")
     in_user = bool(at) and not (url.scheme in _CONTAINERS and ":" not in user)
     return in_user or any(may_be_secret(name) or "@" in value for name, value in parse_qsl(url.query))
+
+
+def patiently(work: Callable[[], T], local: bool = False) -> T:
+    """Do work on an object store, again where that fails: it cut an answer short, say, which pyarrow does not mend.
+
+    Args:
+        local: the work is on local files; they fail for good.
+
+    Raises:
+        OSError: it failed for good, or `TRIES` times.
+    """
+    for attempt in range(TRIES):
+        try:
+            return work()
+        except OSError as error:
+            if local or attempt == TRIES - 1 or isinstance(error, FileNotFoundError | PermissionError):
+                raise
+        time.sleep(FIRST_PAUSE * 2**attempt)
+    raise AssertionError("work was tried at least once")
 
 
 def may_be_secret(name: str) -> bool:
@@ -86,32 +130,40 @@ class Folder:
         return f"{self.path}/{name}" if name else self.path
 
     def exists(self, name: str = "") -> bool:
-        return bool(self.filesystem.get_file_info(self.full(name)).type != pafs.FileType.NotFound)
+        info = patiently(lambda: self.filesystem.get_file_info(self.full(name)), self.is_local)
+        return bool(info.type != pafs.FileType.NotFound)
 
     def names(self, prefix: str, suffix: str = "") -> list[str]:
         """Sorted names of the files under the directory `prefix` (not recursive), unfinished ones left out."""
         selector = pafs.FileSelector(self.full(prefix), allow_not_found=True)
-        found = (info for info in self.filesystem.get_file_info(selector) if info.type == pafs.FileType.File)
+        infos = patiently(lambda: self.filesystem.get_file_info(selector), self.is_local)
+        found = (info for info in infos if info.type == pafs.FileType.File)
         keep = (i.base_name for i in found if i.base_name.endswith(suffix) and not i.base_name.startswith(TMP_PREFIX))
         return sorted(f"{prefix}/{base}" for base in keep)
 
     def read(self, name: str) -> bytes:
         """All bytes of a file; `FileNotFoundError` if it is not there."""
-        with self.filesystem.open_input_stream(self.full(name)) as stream:
-            return bytes(stream.read())
+        return patiently(lambda: self._read(name), self.is_local)
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file so that it is there whole or not at all, replacing an older one."""
         if self.is_local:
             self._write_local(Path(self.full(name)), data)
             return
-        with self.filesystem.open_output_stream(self.full(name)) as stream:
-            stream.write(data)
+        patiently(lambda: self._put(name, data))
 
     def delete(self, name: str) -> None:
         """Remove a file; one that is not there is no error."""
         if self.exists(name):
             self.filesystem.delete_file(self.full(name))
+
+    def _read(self, name: str) -> bytes:
+        with self.filesystem.open_input_stream(self.full(name)) as stream:
+            return bytes(stream.read())
+
+    def _put(self, name: str, data: bytes) -> None:
+        with self.filesystem.open_output_stream(self.full(name)) as stream:
+            stream.write(data)
 
     @staticmethod
     def _write_local(target: Path, data: bytes) -> None:

@@ -33,6 +33,7 @@ from capfilt.pipelines.commit import commit
 from capfilt.pipelines.decode import decode
 from capfilt.pipelines.evaluation import without_leaks
 from capfilt.pipelines.fetch import fetch
+from capfilt.pipelines.meter import Meter
 from capfilt.pipelines.micro import MicroBatches, Part
 from capfilt.pipelines.placement import options, tasks
 from capfilt.pipelines.read import read
@@ -71,6 +72,8 @@ class Done:
 
     chunk: str
     rows: int
+    images: int
+    captions: int
     reasons: dict[str, int]
     seconds: dict[str, float]
     error: str
@@ -112,8 +115,10 @@ def work(
                 **one_chunk,
             )
         data = data.map_batches(_commit, fn_kwargs={"out": out, "retry": retry}, **takes["commit"], **one_chunk)
+        meter = Meter(out, len(chunks))
         for batch in data.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
             done = _arrival(batch)
+            meter.count(done)
             if unfit := UNFIT.match(done.error):
                 raise ModelError(unfit["why"])
             yield done
@@ -290,7 +295,8 @@ def _arrival(batch: pa.Table) -> Done:
     row = batch.to_pylist()[0]
     record = {} if row["error"] else _unpack(row["payload"]).to_pylist()[0]
     reasons = dict(record.get("reasons") or [])
-    return Done(row["chunk"], record.get("rows", 0), reasons, json.loads(row["seconds"]), row["error"])
+    rows, images, captions = (record.get(name, 0) for name in ("rows", "images", "captions"))
+    return Done(row["chunk"], rows, images, captions, reasons, json.loads(row["seconds"]), row["error"])
 
 
 def _pack(table: pa.Table) -> bytes:

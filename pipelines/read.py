@@ -6,6 +6,7 @@ from capfilt.errors import Unbalanced
 from capfilt.ledger import Chunk, Part
 from capfilt.pipelines.readers import READERS
 from capfilt.schema import ROWS, make_uid
+from capfilt.storage import patiently
 
 STAGE = "read"
 
@@ -20,7 +21,7 @@ def read(chunk: Chunk) -> pa.Table:
 
 
 def _rows(part: Part) -> pa.Table:
-    raw = READERS[part.reader].read(part)
+    raw = patiently(lambda: READERS[part.reader].read(part), local="://" not in part.file)
     if raw.num_rows != part.rows:
         raise Unbalanced(f"{part.file} gives {raw.num_rows} rows where {part.rows} were planned: it has changed")
     keys, urls = raw["key"].to_pylist(), raw["url"].to_pylist()

@@ -14,7 +14,7 @@ from capfilt.errors import InputError
 from capfilt.pipelines.readers.base import MAX_IMAGE_BYTES, Broken, Lost
 from capfilt.pipelines.readers.text import clean_line
 from capfilt.schema import Reason
-from capfilt.storage import split_url
+from capfilt.storage import patiently, split_url
 
 GZIP_RATIO: Final = 200
 GZIP_FREE: Final = 20_000_000
@@ -152,7 +152,9 @@ class Neighbours:
 
     def _read_or_lost(self, reference: str | None) -> bytes | Lost | None:
         try:
-            return None if reference is None else self.read(reference)
+            if reference is None:
+                return None
+            return patiently(lambda: self.read(reference), is_local(self.filesystem))
         except Lost as lost:
             return lost
 

@@ -7,7 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from capfilt.cli import app
 from capfilt.config import load_recipe
 from capfilt.ledger import Ledger
 from capfilt.models.med.config import SIZES
@@ -36,7 +38,7 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path / "random"
 
 
-def test_from_a_bucket_to_a_bucket(bucket: str, checkpoint: Path) -> None:
+def test_from_a_bucket_to_a_bucket(bucket: str, checkpoint: Path, tmp_path: Path) -> None:
     rows = [
         {"image": b"<html>gone</html>" if number == 3 else jpeg(scene, 64), "text": row.text}
         for number, (scene, row) in enumerate(web_rows(30, seed=5))
@@ -57,3 +59,28 @@ def test_from_a_bucket_to_a_bucket(bucket: str, checkpoint: Path) -> None:
     Ledger.at(out).verify(deep=True)
     assert run_query(folder, "SELECT count(*) AS n FROM decisions").to_pylist() == [{"n": 58}]
     assert not folder.exists("lease.json")
+    commands_on_it(out, bucket, checkpoint, tmp_path)
+
+
+def commands_on_it(out: str, bucket: str, checkpoint: Path, tmp_path: Path) -> None:
+    """What a person types after a run, on the bucket as on a folder."""
+    counts = command("status", out)
+    assert "3 of 3 done, 30 of 30 rows" in counts
+    assert "58" in command("query", out, "SELECT count(*) FROM captions")
+    assert "report: " in command("report", out)
+    assert Folder.at(out).read("report.html").startswith(b"<!doctype html>")
+    assert "nothing was written" in command("select", out, "--set", "select.threshold=0", "--dry-run")
+    command("select", out, "--set", "select.threshold=0", "--name", "all")
+    command("export", out, "--to", f"{bucket}/export", "--format", "parquet")
+    assert Folder.at(f"{bucket}/export").exists("export.json")
+    trained = tmp_path / "trained"
+    few = ("--start", str(checkpoint), "--steps", "2", "--batch", "4")
+    command("train", "captioner", f"{out}/corpus", "--out", str(trained), *few)
+    assert list(trained.glob("*.safetensors"))
+
+
+def command(*arguments: str) -> str:
+    """Output of a command, in this process."""
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == 0, done.output
+    return str(done.output)

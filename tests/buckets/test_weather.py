@@ -1,0 +1,128 @@
+"""A bucket that is slow, breaks off or forgets: what is committed is whole, and pictures stay unfetched."""
+
+import importlib.util
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from capfilt import schema
+from capfilt.config import load_recipe
+from capfilt.ledger import Ledger
+from capfilt.pipelines.commit import commit
+from capfilt.pipelines.decode import decode
+from capfilt.pipelines.plan import make_plan
+from capfilt.pipelines.read import read
+from capfilt.pipelines.select import select
+from capfilt.query import run_query
+from capfilt.status import status
+from capfilt.storage import Folder
+
+RECIPE = load_recipe("blip", ("decode.isolate=false", "input.chunk_rows=4"))
+PICTURES = 8
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+Weather = load("weather").Weather
+weather = load("weather").weather
+
+
+@pytest.fixture
+def sky(s3: str, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["Weather"]:  # type: ignore[valid-type]
+    with weather(s3) as now:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", now.endpoint)
+        yield now
+
+
+def noise(seed: int) -> bytes:
+    sink = io.BytesIO()
+    grid = np.random.default_rng(seed).integers(0, 256, (256, 256, 3), np.uint8)
+    Image.fromarray(grid).save(sink, "JPEG", quality=95)
+    return sink.getvalue()
+
+
+def put_pictures(folder: Folder) -> None:
+    for number in range(PICTURES):
+        folder.write(f"{number:02d}.jpg", noise(number))
+        folder.write(f"{number:02d}.txt", f"picture {number}".encode())
+
+
+def work(source: str, out: str) -> Ledger:
+    """A whole run without models: every text gets the same score."""
+    ledger = Ledger.at(out)
+    plan = make_plan([source], RECIPE.input)
+    if not ledger.planned:
+        inputs = [(file.identity, file.size, file.sha256) for file in plan.inputs]
+        ledger.write_plan(plan.chunks, inputs, RECIPE, {}, {})
+    for chunk in ledger.todo():
+        rows = decode(read(chunk), RECIPE.decode)
+        fixed = {"candidate": 0, "round": 0, "flags": [], "itm": 0.9}
+        texts = [[text | fixed for text in row] for row in rows["texts"].to_pylist()]
+        column = pa.array(texts, pa.list_(schema.candidate_type(("itm",))))
+        commit(rows.append_column("candidates", column), chunk, ledger.folder, ledger.spec_digest(chunk))
+    select(ledger.folder, RECIPE.select)
+    return ledger
+
+
+def test_storms_cost_time_and_nothing_else(sky: "Weather", bucket: str) -> None:  # type: ignore[valid-type]
+    put_pictures(Folder.at(f"{bucket}/in"))
+    calm = work(f"{bucket}/in", f"{bucket}/calm")
+    sky.faults = ("503", "reset", "truncate")
+    rough = work(f"{bucket}/in", f"{bucket}/rough")
+    assert min(sky.met[kind] for kind in sky.faults) >= 3
+    sky.faults = ()
+    rough.verify(deep=True)
+    for table in ("images", "captions", "failures", "commits", "decisions", "corpus"):
+        names = calm.folder.names(table, ".parquet")
+        assert names == rough.folder.names(table, ".parquet")
+        for name in names:
+            assert calm.folder.read(name) == rough.folder.read(name), name
+
+
+def test_a_listing_that_lags_behind_makes_work_but_no_harm(sky: "Weather", bucket: str) -> None:  # type: ignore[valid-type]
+    put_pictures(Folder.at(f"{bucket}/in"))
+    ledger = work(f"{bucket}/in", f"{bucket}/out")
+    before = {name: ledger.folder.read(name) for name in ledger.folder.names("commits", ".parquet")}
+    sky.hidden = "out/commits/000001"
+    assert len(ledger.todo()) == 1
+    assert not status(ledger.folder).complete
+    work(f"{bucket}/in", f"{bucket}/out")
+    sky.hidden = ""
+    stand = status(ledger.folder)
+    assert (stand.complete, stand.balanced, stand.images) == (True, True, PICTURES)
+    assert before == {name: ledger.folder.read(name) for name in ledger.folder.names("commits", ".parquet")}
+    ledger.verify(deep=True)
+
+
+def test_questions_do_not_fetch_pictures(sky: "Weather", bucket: str) -> None:  # type: ignore[valid-type]
+    put_pictures(Folder.at(f"{bucket}/in"))
+    ledger = work(f"{bucket}/in", f"{bucket}/out")
+    infos = [ledger.folder.filesystem.get_file_info(ledger.folder.full(name)) for name in ledger.folder.names("images")]
+    pictures = sum(info.size for info in infos)
+    sky.bytes_out = 0
+    assert run_query(ledger.folder, "SELECT count(*) AS n FROM images").to_pylist() == [{"n": PICTURES}]
+    counting = sky.bytes_out
+    sky.bytes_out = 0
+    wide = run_query(ledger.folder, "SELECT width, count(*) AS n FROM images GROUP BY ALL").to_pylist()
+    assert wide == [{"width": 256, "n": PICTURES}]
+    by_width = sky.bytes_out
+    sky.bytes_out = 0
+    status(ledger.folder)
+    standing = sky.bytes_out
+    sky.bytes_out = 0
+    run_query(ledger.folder, "SELECT max(octet_length(image.bytes)) FROM images")
+    assert sky.bytes_out > pictures  # the count counts
+    assert max(counting, by_width, standing) < pictures / 4

@@ -1,0 +1,92 @@
+"""What is handed to a cluster, and what is not; the cluster itself is in engine/test_cluster.py."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from capfilt.config import load_recipe
+from capfilt.errors import ConfigError
+from capfilt.jobs import Cluster, Job, Order, environment, runtime_env
+
+S3 = Order(("s3://in/a b", "s3://in/*.tar"), "s3://out/run")
+
+
+def test_a_job_is_the_same_command() -> None:
+    order = Order(S3.inputs, S3.out, "demo", ("caption.n=2", "score.judges=['x y']"), 100)
+    assert shlex.split(order.command()) == [
+        *("python", "-m", "capfilt", "run", "s3://in/a b", "s3://in/*.tar", "--out", "s3://out/run"),
+        *("--recipe", "demo", "--address", "auto"),
+        *("--set", "caption.n=2", "--set", "score.judges=['x y']", "--limit", "100"),
+    ]
+
+
+def test_paths_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f"run {tmp_path}/in --out {tmp_path}/out" in Order(("in",), "out").command()
+
+
+def test_nothing_travels_by_accident(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-a-test")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with runtime_env(S3) as env:
+        assert env == {"env_vars": env["env_vars"]}
+        assert env["env_vars"]["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
+        assert "secret-of-a-test" not in yaml.dump(env)
+
+
+def test_a_recipe_file_travels_alone_with_its_bases_in_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "big.bin").write_bytes(bytes(1_000_000))
+    (tmp_path / "mine.toml").write_text('base = "blip2"\nname = "mine"\n[caption]\nn = 3\n')
+    order = Order(S3.inputs, S3.out, "mine.toml")
+    assert "--recipe mine.toml" in order.command()
+    with runtime_env(order) as env:
+        (sent,) = Path(env["working_dir"]).iterdir()
+        assert load_recipe(str(sent)) == load_recipe("mine.toml")
+        assert "base" not in sent.read_text().split("[")[0]
+    assert not sent.exists()
+
+
+def test_the_package_travels_if_asked_for() -> None:
+    with runtime_env(Order(S3.inputs, S3.out, ship=True)) as env:
+        (package,) = env["py_modules"]
+    assert Path(package, "cli", "jobs.py").is_file()
+    assert Path(package).name == "capfilt"
+
+
+def test_variables_by_name_or_value_but_no_keys() -> None:
+    assert environment(("HF_HOME", "A=b=c"), {"HF_HOME": "/models"}) == {"HF_HOME": "/models", "A": "b=c"}
+    for name, said in (
+        ("AWS_SECRET_ACCESS_KEY", "set keys on the nodes"),
+        ("HF_TOKEN=x", "set keys"),
+        ("NO", "not set"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            environment((name,), {})
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        (Order(S3.inputs, S3.out, "nope"), "recipe 'nope' is not known"),
+        (Order(S3.inputs, S3.out, settings=("caption.nn=1",)), "unknown setting caption.nn"),
+        (Order(("s3://key:secret@in/x",), S3.out), "a key in a URL"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_sent(order: Order, said: str) -> None:
+    with pytest.raises(ConfigError, match=said), runtime_env(order):
+        pass
+
+
+@pytest.mark.parametrize(("code", "died"), [(None, True), (-9, True), (137, True), (1, False), (2, False)])
+def test_a_driver_that_spoke_is_not_tried_again(code: int | None, died: bool) -> None:
+    assert Job("capfilt-1", "FAILED", "out", 0.0, 1.0, "", code).died is died
+
+
+def test_nobody_at_the_address_is_told_in_a_line() -> None:
+    with pytest.raises(ConfigError, match=r"--address http://127\.0\.0\.1:9") as caught:
+        Cluster("http://127.0.0.1:9")
+    assert "\n" not in str(caught.value)
