@@ -1,4 +1,6 @@
-"""The only module that knows Ray: chunks through the stages, as many at once as there is room for.
+"""Chunks through the stages, as many at once as there is room for.
+
+Ray is known here and in `pretrain.py`, where several processes train, and nowhere else.
 
 A chunk travels through Ray Data as ONE ROW, its table as Arrow IPC bytes. Ray can neither split nor merge a row, so no
 stage ever sees half a chunk or two, whatever blocks and batches Ray makes. Every stage stays a plain function of a
@@ -24,6 +26,7 @@ from typing import Any
 import pyarrow as pa
 
 from capfilt.config import Decode as DecodeSettings
+from capfilt.config import Engine as EngineSettings
 from capfilt.config import Fetch as FetchSettings
 from capfilt.config import Recipe
 from capfilt.errors import ConfigError, ModelError, RunFailed, Unbalanced
@@ -91,7 +94,7 @@ def work(
     Raises:
         ModelError: a model cannot be loaded or does not do its work; there is no use in going on.
     """
-    with _runtime(recipe) as ray:
+    with runtime(recipe.engine) as ray:
         rows = [_departure(chunk, digests[chunk.name]) for chunk in chunks]
         data = ray.data.from_items(rows, override_num_blocks=len(rows))
         actors = ray.data.ActorPoolStrategy(
@@ -295,21 +298,21 @@ def _gpus(recipe: Recipe, ray: Any) -> float:
 
 
 @contextmanager
-def _runtime(recipe: Recipe) -> Iterator[Any]:
-    """Ray for the time of a run, started or joined, quiet, with the settings that were found to work."""
+def runtime(settings: EngineSettings) -> Iterator[Any]:
+    """Ray for the time of a run or a training, started or joined, quiet, with the settings that were found to work."""
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # or `uv run` makes every worker build an environment
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or every actor pool prints a line about restarts
     import ray
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    _start(ray, recipe.engine.address, recipe.engine.cpus or (os.cpu_count() or 1) + 2)
+    _start(ray, settings.address, settings.cpus or (os.cpu_count() or 1) + 2)
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         context.wait_for_min_actors_s = 600  # a large model takes its time to load
-        context.execution_no_progress_timeout_s = round(recipe.engine.stall_minutes * 60)
+        context.execution_no_progress_timeout_s = round(settings.stall_minutes * 60)
         yield ray
     finally:
         ray.shutdown()
