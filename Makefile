@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint clean fuzz faults bench-select bench-models bench-scale
+.PHONY: setup demo test test-slow lint clean fuzz faults bench-select bench-models bench-scale bench-train table1
 
 setup: .venv/.ready
 
@@ -24,6 +24,10 @@ lint: setup
 test: lint
 	$(BIN)/pytest
 
+# Ray Train with two workers, and a whole round of the loop; some minutes.
+test-slow: setup
+	CAPFILT_SLOW=1 $(BIN)/pytest tests/training/test_ray_train.py tests/rounds/test_bootstrap.py
+
 # Breaks 10,000 real files; every one of them must end as a row.
 fuzz: setup
 	$(BIN)/python tests/fuzz/fuzz.py --inputs 10000
@@ -43,6 +47,14 @@ bench-select: setup
 # What the pipeline costs beside its models, a stand-in that sleeps; results in tests/bench/scale/.
 bench-scale: setup
 	$(BIN)/python tests/bench/scale
+
+# A step of MED-base beside the same step on transformers' modules; results in tests/bench/train/.
+bench-train: setup
+	$(BIN)/python tests/bench/train
+
+# CapFilt where the truth is known: BLIP's Tables 1, 2 and 4 in miniature; results in tests/bench/table1/.
+table1: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/table1
 
 clean:
 	rm -rf .venv build dist *.egg-info demo-out

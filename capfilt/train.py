@@ -8,9 +8,11 @@ import tomllib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from capfilt.config import Engine
 from capfilt.errors import ChangedError, ConfigError
 from capfilt.stable import to_toml
 from capfilt.storage import Folder, split_url
@@ -72,7 +74,33 @@ def train(request: Request, listener: Listener | None = None, fresh: bool = Fals
         for name in (STATE, RECIPE):
             (home / name).unlink(missing_ok=True)
     _write_or_check(home, identity)
-    return work(request, listener)
+    workers = request.recipe.work.workers
+    if workers == 1:
+        return work(request, listener)
+    from capfilt.pipelines.pretrain import together  # here: alone there is no Ray
+
+    outcome: Outcome = together(partial(_as_one_of, request), _engine(request.recipe), home, partial(_hear, listener))
+    return outcome
+
+
+def _as_one_of(request: Request, group: "Group", tell: Callable[[Any], None]) -> Outcome:
+    """Train as one worker of a group; the first one tells what a person hears."""
+    return work(request, Listener(tell, tell) if group.rank == 0 else Listener(), group)
+
+
+def _hear(listener: Listener, told: Any) -> None:
+    if isinstance(told, str):
+        listener.say(told)
+    else:
+        listener.log(told)
+
+
+def _engine(recipe: TrainRecipe) -> Engine:
+    from capfilt.train_jobs import device
+
+    workers = recipe.work.workers
+    gpus = 1.0 if device(recipe).startswith("cuda") else 0.0
+    return Engine(address=recipe.work.address, workers=workers, cpus=workers + 2, gpus=gpus)
 
 
 def work(request: Request, listener: Listener, group: "Group | None" = None) -> Outcome:
@@ -92,6 +120,7 @@ def work(request: Request, listener: Listener, group: "Group | None" = None) -> 
     torch.manual_seed(recipe.work.seed)
     job = make_job(request.task, recipe, pairs, epoch, group)
     trainer = _trainer(job, recipe, epoch, group)
+    lead = group.rank == 0
     if (home / STATE).is_file():
         trainer.restore(load_state(home / STATE))
         sampler.go_to(trainer.position)
@@ -100,18 +129,22 @@ def work(request: Request, listener: Listener, group: "Group | None" = None) -> 
         return Outcome(steps, 0)
     for line in [*_left_out(pairs), *sampler.about(), *([f"going on at step {first}"] if first else [])]:
         listener.say(line)
-    metrics = Metrics(home, first)
+    metrics = Metrics(home, first) if lead else None
 
     def log(progress: "Progress") -> None:
-        metrics.add(progress)
+        if metrics:
+            metrics.add(progress)
         listener.log(progress)
 
     def save(now: "Trainer") -> None:
-        job.save(request.out)
-        save_state(home / STATE, now.state())
+        state = now.state()  # of all workers
+        if lead:
+            job.save(request.out)
+            save_state(home / STATE, state)
 
     trainer.run(_items(job, pairs, sampler, group), log, save)
-    metrics.close()
+    if metrics:
+        metrics.close()
     return Outcome(steps, steps - first)
 
 
@@ -171,6 +204,7 @@ def _trainer(job: "Job", recipe: TrainRecipe, epoch: int, group: "Group") -> "Tr
             save_every=recipe.work.save_every,
         ),
         group,
+        group.wrap(job.task),
     )
 
 

@@ -128,6 +128,7 @@ class Work(Section):
 
     seed: int = Field(0, ge=0, description="seed of weights, order and negatives")
     workers: int = Field(1, ge=1, description="processes that train together; more than 1 = through Ray Train")
+    address: str = Field("local", description="Ray: local = started for the training; auto, HOST:PORT = joined")
     log_every: int = Field(50, ge=1, description="steps between two lines of the log")
     save_every: int = Field(500, ge=1, description="steps between two states that a killed training goes on from")
     half: bool = Field(False, description="store the weights as float16")
@@ -145,6 +146,14 @@ class TrainRecipe(Section):
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     work: Work = Work()
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TrainRecipe":
+        if self.schedule.batch % self.work.workers:
+            raise ValueError(
+                f"schedule.batch = {self.schedule.batch} is no multiple of work.workers = {self.work.workers}"
+            )
+        return self
 
 
 TASKS: Final[dict[str, Settings]] = {

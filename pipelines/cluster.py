@@ -25,13 +25,28 @@ LOOK_AGAIN: Final = 2.0
 
 @contextmanager
 def joined(recipe: Recipe, chunks: int) -> Iterator[tuple[Any, list[Pool]]]:
-    """The module `ray`, connected and quiet, and the pools of model actors that the cluster has room for.
+    """The module `ray`, connected, and the pools of model actors that the cluster has room for.
+
+    Raises:
+        ConfigError: no cluster at the address, or one that cannot hold the run; one line.
+        RunFailed: Ray did not come up on this machine.
+    """
+    with runtime(recipe.engine, _logical_cpus(recipe, chunks)) as ray:
+        yield ray, _placed(ray, recipe, chunks)
+
+
+@contextmanager
+def runtime(engine: Engine, cpus: int = 0) -> Iterator[Any]:
+    """Ray for the time of a run or a training, quiet, with the settings that were found to work.
 
     Ray that this process has running already is used as it is and left running, so that in a notebook, or in many runs
     by one program, only the first one waits for it.
 
+    Args:
+        cpus: logical cores of a Ray that is started here, unless `engine.cpus` says; 0 = the machine's and two more.
+
     Raises:
-        ConfigError: no cluster at the address, or one that cannot hold the run; one line.
+        ConfigError: no cluster at the address, or a setting that Ray does not take; one line.
         RunFailed: Ray did not come up on this machine.
     """
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # or `uv run` makes every worker build an environment
@@ -42,13 +57,13 @@ def joined(recipe: Recipe, chunks: int) -> Iterator[tuple[Any, list[Pool]]]:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ours = not ray.is_initialized()
     if ours:
-        _start(ray, recipe, chunks)
+        _start(ray, engine, engine.cpus or cpus or (os.cpu_count() or 1) + 2)
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        context.execution_no_progress_timeout_s = round(recipe.engine.stall_minutes * 60)
-        yield ray, _placed(ray, recipe, chunks)
+        context.execution_no_progress_timeout_s = round(engine.stall_minutes * 60)
+        yield ray
     finally:
         if ours:
             ray.shutdown()
@@ -100,14 +115,13 @@ def _nodes(ray: Any) -> list[Resources]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def _start(ray: Any, recipe: Recipe, chunks: int) -> None:
+def _start(ray: Any, engine: Engine, cpus: int) -> None:
     """Join a cluster, or start Ray on this machine; once more if it was too slow: it gives its own parts 30 s, fixed.
 
     Raises:
         ConfigError: no cluster at the address, or a setting that Ray does not take; one line.
         RunFailed: it did not come up twice; one line.
     """
-    engine = recipe.engine
     settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False} | engine.ray
     if engine.address != LOCAL:
         try:
@@ -116,7 +130,7 @@ def _start(ray: Any, recipe: Recipe, chunks: int) -> None:
         except Exception as error:  # Ray raises bare Exceptions here
             raise ConfigError(f"engine.address = {engine.address!r}: {_first_line(error)}") from error
         return
-    settings = {"include_dashboard": False, "num_cpus": engine.cpus or _logical_cpus(recipe, chunks)} | settings
+    settings = {"include_dashboard": False, "num_cpus": cpus} | settings
     for last in (False, True):
         try:
             with _hushed(), _own_sigterm():

@@ -11,6 +11,7 @@ import typer
 
 from capfilt import __version__
 from capfilt.cli import (
+    bootstrap,
     browse,
     calibrate,
     dedup,
@@ -80,4 +81,5 @@ app.command()(models.caption)
 app.command()(models.score)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
+app.command()(bootstrap.bootstrap)
 app.command()(train.world)

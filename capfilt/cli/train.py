@@ -46,6 +46,7 @@ def train(
     itc: Annotated[float | None, _option("weight of ITC", "the task's", least=0)] = None,
     itm: Annotated[float | None, _option("weight of ITM", "the task's", least=0)] = None,
     lm: Annotated[float | None, _option("weight of LM", "the task's", least=0)] = None,
+    workers: Annotated[int | None, _option("processes that train together, by Ray Train", "1", least=1)] = None,
     seed: Annotated[int | None, _option("seed of weights, order and negatives", least=0)] = None,
     half: Annotated[
         bool, typer.Option("--half", help="Store the weights as float16. Default: float32.", show_default=False)
@@ -79,6 +80,7 @@ def train(
         "objectives.itc": itc,
         "objectives.itm": itm,
         "objectives.lm": lm,
+        "work.workers": workers,
         "work.seed": seed,
         "work.half": half or None,
     }
@@ -95,9 +97,12 @@ def world(
     out: Annotated[Path, typer.Argument(help="Parquet file to write")],
     pairs: Annotated[int, typer.Option(min=1, help="pictures")] = 10_000,
     seed: Annotated[int, typer.Option(help="seed of the pictures and their texts")] = 1,
+    noisy: Annotated[
+        bool, typer.Option("--noisy", help="a web text each, half of them wrong, to clean", show_default=False)
+    ] = False,
 ) -> None:
-    """Draw annotated pictures of the demo's world, to train on."""
-    from capfilt.world.dataset import write_pairs
+    """Draw pictures of the demo's world: annotated ones to train on, or noisy ones."""
+    from capfilt.world.dataset import write_noisy, write_pairs
 
-    write_pairs(out, pairs, seed)
+    (write_noisy if noisy else write_pairs)(out, pairs, seed)
     typer.echo(f"{pairs} pictures: {out}")

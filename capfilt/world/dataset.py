@@ -1,29 +1,46 @@
 """Annotated pictures of the world as Parquet, the form that training reads."""
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from capfilt.schema import IMAGE, TEXT
-from capfilt.world.pairs import AnnotatedPair, annotated_pairs
+from capfilt.world.pairs import AnnotatedPair, annotated_pairs, jpeg
+from capfilt.world.scene import Scene
+from capfilt.world.web import WebRow, web_rows
 
 COLUMNS = pa.schema([("image", IMAGE), ("captions", pa.list_(TEXT)), ("wrong", pa.list_(pa.string()))])
+NOISY = pa.schema([("image", IMAGE), ("text", pa.string()), ("truth", pa.string()), ("right", pa.bool_())])
 ROW_GROUP = 4096
+SIDE = 96
 
 
 def write_pairs(path: Path, n: int, seed: int) -> None:
     """Write `n` annotated pictures to a Parquet file; the same seed gives the same ones."""
+    _write(path, COLUMNS, (_row(number, pair) for number, pair in enumerate(annotated_pairs(n, seed))))
+
+
+def write_noisy(path: Path, n: int, seed: int) -> None:
+    """Write `n` pictures with the web's text each, half of them wrong, and their truth beside it."""
+    rows = (_noisy_row(scene, row) for scene, row in web_rows(n, seed))
+    _write(path, NOISY, rows)
+
+
+def _write(path: Path, columns: pa.Schema, rows: Iterator[dict[str, object]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}")
-    with pq.ParquetWriter(draft, COLUMNS, compression="zstd") as writer:
-        rows = []
-        for number, pair in enumerate(annotated_pairs(n, seed)):
-            rows.append(_row(number, pair))
-            if len(rows) == ROW_GROUP or number + 1 == n:
-                writer.write_table(pa.Table.from_pylist(rows, COLUMNS))
-                rows = []
+    with pq.ParquetWriter(draft, columns, compression="zstd") as writer:
+        while part := list(islice(rows, ROW_GROUP)):
+            writer.write_table(pa.Table.from_pylist(part, columns))
     draft.replace(path)
+
+
+def _noisy_row(scene: Scene, row: WebRow) -> dict[str, object]:
+    image = {"bytes": jpeg(scene, SIDE), "path": row.name}
+    return {"image": image, "text": row.text, "truth": row.truth, "right": row.right}
 
 
 def _row(number: int, pair: AnnotatedPair) -> dict[str, object]:

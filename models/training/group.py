@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,13 @@ class Group:
         """The rows of a whole batch that are this worker's."""
         width = rows // self.size
         return slice(self.rank * width, (self.rank + 1) * width)
+
+    def wrap(self, task: nn.Module) -> nn.Module:
+        """The task as it is called: with several workers its gradients are their mean."""
+        if self.size == 1:
+            return task
+        # No buffers travel: the queue is the same with all. Which parameters a task leaves alone is its own affair.
+        return DistributedDataParallel(task, broadcast_buffers=False, find_unused_parameters=True)
 
     def gather(self, part: Tensor) -> Tensor:
         """Parts [b, ...] of all workers, [B, ...]; gradients flow back to the worker a row came from."""

@@ -146,12 +146,12 @@ class Trainer:
             "task": self.task.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "random": self.group.objects(_random_state()),
-            "sums": self.sums,
+            "sums": self.group.objects(self.sums),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state, with as many workers as it was made by."""
-        self.step, self.position, self.sums = state["step"], state["position"], state["sums"]
+        self.step, self.position, self.sums = state["step"], state["position"], state["sums"][self.group.rank]
         self.task.load_state_dict(state["task"])
         self.optimiser.load_state_dict(state["optimiser"])
         _set_random_state(state["random"][self.group.rank])

@@ -37,6 +37,16 @@ def shape(tokenizer: Tokenizer) -> MEDConfig:
 @pytest.fixture
 def med(shape: MEDConfig) -> MED:
     """Big enough weights that pictures and texts make a difference."""
+    return make_strong(shape)
+
+
+@pytest.fixture(scope="module")
+def strong(shape: MEDConfig) -> MED:
+    """The same, for what a module shares."""
+    return make_strong(shape)
+
+
+def make_strong(shape: MEDConfig) -> MED:
     torch.manual_seed(0)
     model = MED(shape)
     with torch.no_grad():

@@ -1,0 +1,132 @@
+"""The steps of CapFilt on this material, by the project's own parts and without Ray."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from material import SIDE, Picture, says_it_all
+from PIL import Image
+from torch import Tensor
+
+from capfilt.config import Caption
+from capfilt.models.beam import Search, beam_search
+from capfilt.models.captioners.med import MedCaptioner
+from capfilt.models.judges.med import MedJudge
+from capfilt.models.med.config import SIZES
+from capfilt.models.med.model import MED
+from capfilt.models.preprocess import normalise
+from capfilt.models.retrieval import rank, recall
+from capfilt.models.sampling import Decoding
+from capfilt.models.tokenizer import SEP, Tokenizer
+from capfilt.models.weights import load_med, save_med
+from capfilt.pipelines.caption import seed_of
+from capfilt.train import Listener, Request, train
+from capfilt.training import load_training
+from capfilt.world.language import is_right
+
+SHAPE = {
+    "image_size": SIDE,
+    "vision_width": 64,
+    "vision_layers": 2,
+    "text_width": 64,
+    "text_layers": 2,
+    "text_ffn": 128,
+    "place": 0.0,
+}
+BATCH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A text of a picture and what is known of it."""
+
+    picture: int
+    text: str
+    source: str
+    right: bool
+
+
+def new_model(folder: Path, texts: Sequence[str], seed: int) -> None:
+    """An untrained MED with the words of the texts."""
+    torch.manual_seed(seed)
+    tokenizer = Tokenizer.from_words(texts)
+    save_med(
+        folder, MED(replace(SIZES["med-tiny"], vocab_size=len(tokenizer), **SHAPE)), tokenizer, ("captioner", "filter")
+    )
+
+
+def fit(task: str, data: Sequence[Path], start: Path, out: Path, steps: int, seed: int, *settings: str) -> None:
+    """One training, by the command's own function; it goes on where it was killed."""
+    chosen = (
+        f"model.start={start}",
+        f"schedule.steps={steps}",
+        f"work.seed={seed}",
+        "schedule.batch=32",
+        "work.save_every=200",
+        "work.log_every=100",
+        *settings,
+    )
+    recipe = load_training("small", task, chosen)
+    train(Request(task, tuple(map(str, data)), out, recipe), Listener(print))
+
+
+def tensor(pictures: Sequence[Picture]) -> Tensor:
+    import io
+
+    arrays = [np.array(Image.open(io.BytesIO(picture.png)).convert("RGB")) for picture in pictures]
+    return torch.from_numpy(np.stack(arrays))
+
+
+def write_captions(model: Path, pictures: Sequence[Picture], seed: int, how: str) -> list[str]:
+    """One caption a picture: `nucleus` (p = 0.9), `greedy` or `beam` (3 beams)."""
+    captioner = MedCaptioner("captioner", "0" * 12, *load_med(model))
+    found: list[str] = []
+    for part in _parts(pictures):
+        if how == "beam":
+            found += _beams(captioner, part)
+            continue
+        seeds = [[seed_of(picture.uid, "captioner", Caption(seed=seed), 0)] for picture in part]
+        settings = Decoding(top_p=0.9 if how == "nucleus" else 1e-6)
+        found += [row[0].text for row in captioner.caption(tensor(part), seeds, "", settings)]
+    return found
+
+
+@torch.inference_mode()
+def _beams(captioner: MedCaptioner, part: Sequence[Picture]) -> list[str]:
+    model, tokenizer = captioner.model, captioner.tokenizer
+    image = model.text.look(model.see(normalise(tensor(part), torch.float32)))
+    ids, _ = beam_search(model, image, tokenizer.prompt(""), tokenizer.ids[SEP], Search(max_tokens=30))
+    return [tokenizer.decode(row) for row in ids[:, 0].tolist()]
+
+
+def judge(model: Path, pictures: Sequence[Picture], texts: Sequence[str]) -> list[float]:
+    """ITM of a text of each picture."""
+    scorer = MedJudge("filter", "0" * 12, *load_med(model), "enc")
+    found: list[float] = []
+    for start in range(0, len(pictures), BATCH):
+        part = slice(start, start + BATCH)
+        scores = scorer.score(tensor(pictures[part]), [[text] for text in texts[part]])["itm"]
+        found += [row[0] for row in scores]
+    return found
+
+
+def measure(model: Path, test: Sequence[Picture]) -> dict[str, float]:
+    """Retrieval both ways, and captions that say exactly what is there, of a pretrained MED."""
+    scorer = MedJudge("med", "0" * 12, *load_med(model), "enc")
+    images = tensor(test)
+    texts = [picture.texts[0] for picture in test]
+    ranks = rank(scorer, lambda: torch.split(images, BATCH), texts, range(len(test)), 16)
+    written = write_captions(model, test, 0, "greedy")
+    pairs = list(zip(written, test, strict=True))
+    return {
+        "tr_1": recall(ranks.of_images, 1),
+        "ir_1": recall(ranks.of_texts, 1),
+        "exact": sum(says_it_all(text, picture.truth) for text, picture in pairs) / len(test),
+        "right": sum(is_right(text, picture.truth) for text, picture in pairs) / len(test),
+    }
+
+
+def _parts(pictures: Sequence[Picture]) -> list[Sequence[Picture]]:
+    return [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]

@@ -1,0 +1,126 @@
+"""`make bench-train`: a pretraining step of MED-base beside the same step on the modules of `transformers`.
+
+Each side runs in a process of its own: forward, backward, AdamW and momentum, at the paper's sizes but for the batch.
+Seconds are of the process (its CPU time) where there is no GPU, so that a busy machine does not count.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+TEXTS = ("a brown dog runs along the beach with a red ball", "two people ride a bus through the city in the rain")
+VOCABULARY = 30524
+
+
+def ours(asked: argparse.Namespace) -> Callable[[], Any]:
+    """A step of ours."""
+    from capfilt.models.med.config import SIZES
+    from capfilt.models.med.model import MED
+    from capfilt.models.tokenizer import Tokenizer
+    from capfilt.models.training.batch import Batch
+    from capfilt.models.training.med_task import MEDTask, Objectives
+    from capfilt.models.training.schedule import AdamW
+
+    shape = {"image_size": asked.image_size, "vision_layers": asked.layers, "text_layers": asked.layers}
+    tokenizer = Tokenizer.from_words(TEXTS, least=1)
+    model = MED(replace(SIZES["med-base"], vocab_size=VOCABULARY, **shape))
+    task = MEDTask(model, tokenizer, Objectives(momentum=0.995, queue=asked.queue, alpha=0.4))
+    assert task.queue is not None
+    task.queue.filled = asked.queue  # as after the first epoch
+    optimiser = AdamW().build(task)
+    images = torch.randint(0, 256, (asked.batch, asked.image_size, asked.image_size, 3), dtype=torch.uint8)
+    batch = Batch(images, [f"{TEXTS[n % 2]} {n}" for n in range(asked.batch)])
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss, _ = task(batch)
+        loss.backward()
+        optimiser.step()
+        task.after_update()
+
+    return step
+
+
+def theirs(asked: argparse.Namespace) -> Callable[[], Any]:
+    """The same step on modules of `transformers`."""
+    from reference import Step
+
+    from capfilt.models.tokenizer import CLS, Tokenizer
+    from capfilt.models.training.schedule import AdamW
+
+    task = Step(asked.image_size, asked.layers, VOCABULARY, asked.queue)
+    task.train()
+    optimiser = AdamW().build(task)
+    texts = [f"{TEXTS[n % 2]} {n}" for n in range(asked.batch)]
+    ids, mask = Tokenizer.from_words(TEXTS, least=1).encode(texts, CLS, 30)
+    pixels = torch.randn(asked.batch, 3, asked.image_size, asked.image_size)
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        task(pixels, ids, mask.long()).backward()
+        optimiser.step()
+        task.follow()
+
+    return step
+
+
+def child(asked: argparse.Namespace) -> dict[str, Any]:
+    """One side: seconds of each step after the first, and the most memory."""
+    torch.manual_seed(0)
+    torch.set_num_threads(asked.threads)
+    step = {"ours": ours, "transformers": theirs}[asked.side](asked)
+    step()
+    seconds = []
+    for _ in range(asked.steps):
+        began = time.process_time()
+        step()
+        seconds.append((time.process_time() - began) / asked.threads)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"seconds": seconds, "pairs_per_second": asked.batch / statistics.median(seconds), "peak_bytes": peak}
+
+
+def main() -> None:
+    """Both sides, and the ratio."""
+    parser = argparse.ArgumentParser(prog="python tests/bench/train", description=__doc__)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--queue", type=int, default=57_600)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--side", choices=("ours", "transformers"), help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.side:
+        print(json.dumps(child(asked)))
+        return
+    results: dict[str, Any] = {
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {asked.threads} thread, CPU time of the process, torch {torch.__version__}",
+        "command": " ".join(["python tests/bench/train", *sys.argv[1:]]),
+        **{name: getattr(asked, name) for name in ("batch", "image_size", "layers", "queue", "steps")},
+    }
+    for side in ("ours", "transformers"):
+        command = [sys.executable, __file__, *sys.argv[1:], "--side", side]
+        results[side] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        print(side, results[side], flush=True)
+    results["speed_ratio"] = results["ours"]["pairs_per_second"] / results["transformers"]["pairs_per_second"]
+    results["memory_ratio"] = results["ours"]["peak_bytes"] / results["transformers"]["peak_bytes"]
+    (asked.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(f"{results['speed_ratio']:.2f} times as fast, {results['memory_ratio']:.2f} of the memory")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""The loop without its models: which commands are typed, what is skipped, made anew or refused, and when it stops."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import typer
+
+from capfilt.cli import app
+from capfilt.config import recipe_names
+from capfilt.errors import ChangedError, ConfigError, RunFailed
+from capfilt.rounds import steps
+from capfilt.rounds.account import Account, why_stop
+from capfilt.rounds.book import digest, quoted, take
+from capfilt.rounds.recipe import FOLDER, Loop, Stop, load_loop
+from capfilt.rounds.steps import Step
+
+DATA = ('data.web=["web.parquet"]', 'data.human=["human.parquet"]', 'data.test=["test.parquet"]')
+
+
+@pytest.fixture
+def loop() -> Loop:
+    return load_loop("small", DATA)
+
+
+def all_steps(loop: Loop, out: Path) -> list[Step]:
+    first = [steps.raw(loop, out), steps.pretrain(loop, out, 0), steps.evaluate(loop, out, 0)]
+    second = [*steps.tune(loop, out, 1), steps.clean(loop, out, 1), steps.pretrain(loop, out, 1)]
+    return [*first, *second]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("name", recipe_names(FOLDER))
+def test_every_step_is_a_command_that_the_command_line_takes(name: str, count: int) -> None:
+    """Options and arguments are parsed by the real commands, and the settings by their recipes."""
+    from capfilt.config import load_recipe
+    from capfilt.training import load_training
+
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for step in all_steps(load_loop(name, (*DATA, f"filter.count={count}")), Path("OUT")):
+        words = list(step.command)
+        parsed = commands[words[0]].make_context(words[0], words[1:]).params
+        settings = tuple(parsed.get("settings") or ())
+        if words[0] == "run":
+            recipe = load_recipe(parsed["recipe"], settings)
+            assert recipe.caption.n == (0 if step.name == "raw" else 1)
+        if words[0] == "train":
+            load_training(parsed["recipe"], str(parsed["task"].value), settings)
+
+
+def test_filters_that_decide_together_vote(loop: Loop) -> None:
+    both = loop.model_copy(update={"filter": loop.filter.model_copy(update={"count": 2, "votes": 2})})
+    command = " ".join(steps.clean(both, Path("OUT"), 1).command)
+    assert 'score.judges=["f0=OUT/round-1/filter-0", "f1=OUT/round-1/filter-1"]' in command
+    assert "select.policy=ensemble" in command
+    assert 'select.judges=["itm_f0", "itm_f1"]' in command
+    assert "select.votes=2" in command
+    assert [step.name for step in steps.tune(both, Path("OUT"), 1)][1:] == ["round-1/filter-0", "round-1/filter-1"]
+
+
+def test_a_new_model_starts_from_nothing_and_tuned_ones_from_the_round_before(loop: Loop) -> None:
+    assert "--start" not in steps.pretrain(loop, Path("OUT"), 2).command
+    for step in steps.tune(loop, Path("OUT"), 2):
+        assert step.command[step.command.index("--start") + 1] == "OUT/round-1/med"
+
+
+@pytest.fixture
+def step(tmp_path: Path) -> Step:
+    (tmp_path / "in.txt").write_text("one")
+    return Step("round-1/x", ("copy", "a b"), (str(tmp_path / "in.txt"),), tmp_path / "out" / "made")
+
+
+def copy(step: Step) -> int:
+    """A command that adds to what it makes, as one does that goes on where it was killed."""
+    step.makes.mkdir(parents=True, exist_ok=True)
+    with (step.makes / "text").open("a") as stream:
+        stream.write(Path(step.reads[0]).read_text())
+    return 0
+
+
+def test_a_step_is_done_once_and_again_when_what_it_reads_or_says_has_changed(step: Step, tmp_path: Path) -> None:
+    said: list[str] = []
+    out = tmp_path / "out"
+    assert take(step, out, lambda _: copy(step), said.append)
+    assert not take(step, out, lambda _: copy(step), said.append)
+    assert said == ["round-1/x: capfilt copy 'a b'", "unchanged: round-1/x"]
+    (tmp_path / "in.txt").write_text("two")
+    assert take(step, out, lambda _: copy(step), said.append)
+    assert (step.makes / "text").read_text() == "two"
+    other = replace(step, command=("copy", "c"))
+    assert take(other, out, lambda _: copy(step), said.append)
+    (step.makes / "text").unlink()
+    step.makes.rmdir()
+    assert take(other, out, lambda _: copy(step), said.append)
+
+
+def test_a_step_that_was_killed_goes_on(step: Step, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(_: tuple[str, ...]) -> int:
+        copy(step)
+        raise Killed
+
+    with pytest.raises(Killed):
+        take(step, tmp_path / "out", killed, print)
+    assert take(step, tmp_path / "out", lambda _: copy(step), print)
+    assert (step.makes / "text").read_text() == "oneone"
+
+
+def test_a_step_that_fails_is_told_and_tried_again(step: Step, tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match=r"step round-1/x ended with exit code 2"):
+        take(step, tmp_path / "out", lambda _: 2, print)
+    assert take(step, tmp_path / "out", lambda _: copy(step), print)
+
+
+def test_what_nobody_made_is_left_alone(step: Step, tmp_path: Path) -> None:
+    step.makes.mkdir(parents=True)
+    (step.makes / "mine").write_text("precious")
+    with pytest.raises(ChangedError, match="no bootstrap made it"):
+        take(step, tmp_path / "out", lambda _: 0, print)
+    assert (step.makes / "mine").read_text() == "precious"
+
+
+def test_a_digest_is_of_names_and_bytes_but_not_of_the_course_of_a_training(tmp_path: Path) -> None:
+    (tmp_path / "a" / "training").mkdir(parents=True)
+    (tmp_path / "a" / "w").write_text("1")
+    first = digest(str(tmp_path / "a"))
+    (tmp_path / "a" / "training" / "metrics.jsonl").write_text("1")
+    assert digest(str(tmp_path / "a")) == first
+    (tmp_path / "a" / "w").rename(tmp_path / "a" / "v")
+    assert digest(str(tmp_path / "a")) != first
+    assert digest("s3://bucket/list.parquet") != digest("s3://bucket/other.parquet")
+
+
+def test_words_are_quoted_for_a_shell() -> None:
+    assert quoted("a-b=1") == "a-b=1"
+    assert quoted("it's") == "'it'\\''s'"
+    assert quoted("") == "''"
+
+
+def numbers(number: int, retrieval: float, distinct: float = 1.0, vocabulary: float = 1.0) -> Account:
+    rest = {"texts": {}, "noise": {}, "kept": {}, "bleu_4": 0.0, "cider": 0.0, "auc": None}
+    both = {"retrieval": retrieval, "tr_1": retrieval, "ir_1": retrieval}
+    return Account(round=number, distinct=distinct, vocabulary=vocabulary, **rest, **both)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "why"),
+    [
+        ([numbers(0, 0.4), numbers(1, 0.6)], ""),
+        ([numbers(0, 0.4), numbers(1, 0.39)], ""),
+        ([numbers(0, 0.4), numbers(1, 0.6), numbers(2, 0.5)], r"R@1 fell from 60\.0 % \(round 1\) to 50\.0 %"),
+        ([numbers(0, 0.4), numbers(1, 0.6, distinct=0.2)], r"distinct-2 of drawn captions is 20 % of people's"),
+        ([numbers(0, 0.4), numbers(1, 0.6, vocabulary=0.3)], r"vocabulary of drawn captions is 30 % of people's"),
+        ([numbers(0, 0.4, distinct=0.1)], ""),
+    ],
+)
+def test_it_stops_when_scores_fall_or_diversity_collapses(rounds: list[Account], why: str) -> None:
+    import re
+
+    said = why_stop(rounds, Stop())
+    assert bool(said) == bool(why)
+    assert re.search(why, said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ((), "data.web must name some data"),
+        ((*DATA, "filter.votes=2"), "votes is more than there are filters"),
+        ((*DATA, "stop.fal=1"), r"unknown setting stop.fal; known: diversity, fall"),
+    ],
+)
+def test_mistakes_are_named(changes: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_loop("small", changes)
+
+
+def test_notes_are_plain_json(step: Step, tmp_path: Path) -> None:
+    take(step, tmp_path / "out", lambda _: copy(step), print)
+    note = json.loads((tmp_path / "out" / "steps" / "round-1-x.json").read_text())
+    assert note["command"] == ["copy", "a b"]
+    assert note["done"] is True
