@@ -115,7 +115,7 @@ def work(
                 **one_chunk,
             )
         data = data.map_batches(_commit, fn_kwargs={"out": out, "retry": retry}, **takes["commit"], **one_chunk)
-        meter = Meter(out, len(chunks))
+        meter = Meter(ray.util.metrics, out, len(chunks))
         for batch in data.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
             done = _arrival(batch)
             meter.count(done)

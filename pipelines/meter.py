@@ -14,15 +14,14 @@ class Meter:
     """The metrics of one run; a connected Ray is needed.
 
     Args:
+        metrics: the module `ray.util.metrics`.
         out: tells runs apart, as the tag `out`.
         chunks: that are still to do.
     """
 
-    def __init__(self, out: str, chunks: int) -> None:
-        from ray.util.metrics import Counter, Gauge
-
+    def __init__(self, metrics: Any, out: str, chunks: int) -> None:
         def counter(name: str, about: str, *tags: str) -> Any:
-            metric = Counter(f"capfilt_{name}", description=about, tag_keys=("out", *tags))
+            metric = metrics.Counter(f"capfilt_{name}", description=about, tag_keys=("out", *tags))
             metric.set_default_tags({"out": out})
             return metric
 
@@ -32,7 +31,7 @@ class Meter:
         self.failures = counter("failures", "Input rows that became no image, by reason.", "reason")
         self.chunks = counter("chunks", "Chunks that ended, by state: committed or failed.", "state")
         self.seconds = counter("stage_seconds", "Seconds that workers spent, by stage.", "stage")
-        self.waiting = Gauge("capfilt_chunks_waiting", description="Chunks not ended yet.", tag_keys=("out",))
+        self.waiting = metrics.Gauge("capfilt_chunks_waiting", description="Chunks not ended yet.", tag_keys=("out",))
         self.waiting.set_default_tags({"out": out})
         self.left = chunks
         self.waiting.set(chunks)

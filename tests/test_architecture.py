@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTRACTS = ("schema", "config", "storage", "ledger", "errors", "stable", "changes", "status", "sandbox", "redo")
-ENGINES = ("engine.py", "cluster.py", "meter.py", "pretrain.py")
+ENGINES = ("engine.py", "cluster.py", "pretrain.py")
 
 FORBIDDEN = {
     "models": {"ray", "pyarrow", "duckdb", "typer", "rich"},
