@@ -95,6 +95,15 @@ def test_blip_judges_each_text_alone(rows: list[Any], threshold: float, judge: s
     assert said(table, Select(policy="blip", threshold=threshold, judge=judge)) == wanted
 
 
+@settings(deadline=None, max_examples=20)
+@given(candidates)
+def test_all_keeps_every_text(rows: list[Any]) -> None:
+    table = table_of(rows)
+    seen = rows_of(table)
+    wanted = ranked(seen, [(True, "all")] * len(seen), lambda row: (row["candidate"],))
+    assert said(table, Select(policy="all")) == wanted
+
+
 @settings(deadline=None, max_examples=40)
 @given(candidates, st.integers(0, 3), st.sampled_from(JUDGES))
 def test_blip2_keeps_the_top_k_of_all_texts(rows: list[Any], top: int, judge: str) -> None:
@@ -191,7 +200,7 @@ def test_ensemble_takes_the_mean_or_the_least(rows: list[Any], threshold: float,
 
 
 def test_every_policy_that_ships_is_found_by_name_and_has_its_defaults() -> None:
-    assert policy_names() == ["blip", "blip2", "ensemble", "laion-coco", "quantile"]
+    assert policy_names() == ["all", "blip", "blip2", "ensemble", "laion-coco", "quantile"]
     for name in policy_names():
         check_policy(Select(policy=name), ("itm", "itc", "clip", "clip_2"))
 

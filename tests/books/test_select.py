@@ -196,7 +196,7 @@ def test_a_policy_that_does_not_decide_everything_once(tmp_path: Path, full_book
 
 @pytest.mark.parametrize("name", ["nosuch", "nosuch.sql", "/etc/passwd", ""])
 def test_an_unknown_policy(full_books: Any, name: str) -> None:
-    with pytest.raises(ConfigError, match=r"select\.policy = .* is neither a \.sql file nor one of: blip"):
+    with pytest.raises(ConfigError, match=r"select\.policy = .* is neither a \.sql file nor one of: all, blip"):
         select(full_books.ledger.folder, Select(policy=name))
 
 
