@@ -134,12 +134,12 @@ class Folder:
         return bool(info.type != pafs.FileType.NotFound)
 
     def names(self, prefix: str, suffix: str = "") -> list[str]:
-        """Sorted names of the files under the directory `prefix` (not recursive), unfinished ones left out."""
+        """Sorted names of the files in the directory `prefix` ("" = in the folder itself), unfinished ones left out."""
         selector = pafs.FileSelector(self.full(prefix), allow_not_found=True)
         infos = patiently(lambda: self.filesystem.get_file_info(selector), self.is_local)
         found = (info for info in infos if info.type == pafs.FileType.File)
         keep = (i.base_name for i in found if i.base_name.endswith(suffix) and not i.base_name.startswith(TMP_PREFIX))
-        return sorted(f"{prefix}/{base}" for base in keep)
+        return sorted(f"{prefix}/{base}" if prefix else base for base in keep)
 
     def read(self, name: str) -> bytes:
         """All bytes of a file; `FileNotFoundError` if it is not there."""
