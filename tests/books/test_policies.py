@@ -191,7 +191,7 @@ def test_ensemble_takes_the_mean_or_the_least(rows: list[Any], threshold: float,
 
 
 def test_every_policy_that_ships_is_found_by_name_and_has_its_defaults() -> None:
-    assert policy_names() == ["blip", "blip2", "ensemble", "laion-coco", "quantile"]
+    assert policy_names() == ["all", "blip", "blip2", "ensemble", "laion-coco", "quantile"]
     for name in policy_names():
         check_policy(Select(policy=name), ("itm", "itc", "clip", "clip_2"))
 
