@@ -37,7 +37,7 @@ def bootstrap(
         ),
     ] = None,
 ) -> None:
-    """Pretrain, tune captioner and filter, clean the web, pretrain anew; N times.
+    """Tune captioner and filter, clean, pretrain anew; N rounds.
 
     The same command again goes on where the last one stopped, and does again only what has changed.
     """

@@ -50,7 +50,7 @@ def select(
 
     It prints what changes: texts and images by source, the filter's own estimate of how many texts are wrong, and five
     examples each way. corpus/ is the selection made last; `capfilt select OUT --name NAME` brings a named one back.
-    Policies are blip, blip2, ensemble, laion-coco, quantile and any .sql file: --set select.policy=NAME|FILE.
+    Policies are all, blip, blip2, ensemble, laion-coco, quantile and any .sql file: --set select.policy=NAME|FILE.
     """
     from contextlib import nullcontext
 

@@ -98,10 +98,11 @@ def world(
     pairs: Annotated[int, typer.Option(min=1, help="pictures")] = 10_000,
     seed: Annotated[int, typer.Option(help="seed of the pictures and their texts")] = 1,
     noisy: Annotated[
-        bool, typer.Option("--noisy", help="a web text each, half of them wrong, to clean", show_default=False)
+        bool,
+        typer.Option("--noisy", help="a web text each, half of them wrong; default: annotated", show_default=False),
     ] = False,
 ) -> None:
-    """Draw pictures of the demo's world: annotated ones to train on, or noisy ones."""
+    """Draw pictures of the demo's world, annotated or noisy."""
     from capfilt.world.dataset import write_noisy, write_pairs
 
     (write_noisy if noisy else write_pairs)(out, pairs, seed)

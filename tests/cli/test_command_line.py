@@ -39,6 +39,8 @@ OPTIONS = {
     "models": set(),
     "caption": {"--captioner", "--n", "--set"},
     "score": {"--judge", "--set"},
+    "evaluate": {"--captioner", "--judge", "--out", "--limit", "--candidates", "--set"},
+    "bootstrap": {"--out", "--rounds", "--web", "--human", "--test", "--set"},
 }
 """Every option of every command a person runs. Adding one is a decision: change it here too."""
 
