@@ -68,7 +68,7 @@ def commands_on_it(out: str, bucket: str, checkpoint: Path, tmp_path: Path) -> N
     assert "3 of 3 done, 30 of 30 rows" in counts
     assert "58" in command("query", out, "SELECT count(*) FROM captions")
     assert "report: " in command("report", out)
-    assert Folder.at(out).read("report.html").startswith(b"<!doctype html>")
+    assert b"<!doctype html>" in Folder.at(out).read("report.html")
     assert "nothing was written" in command("select", out, "--set", "select.threshold=0", "--dry-run")
     command("select", out, "--set", "select.threshold=0", "--name", "all")
     command("export", out, "--to", f"{bucket}/export", "--format", "parquet")

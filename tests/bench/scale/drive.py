@@ -50,7 +50,6 @@ def main(source: str, out: str, workers: str) -> None:
         "caption.captioner='python:standin:Sleeper'",
         "score.judges=['python:standin:Nodder']",
         "input.chunk_rows=250",
-        "decode.isolate=false",
         f"engine.workers={workers}",
     )
     recipe = load_recipe("blip", settings)
