@@ -52,7 +52,8 @@ def submit(
         bool, typer.Option("--ship", help="Send this capfilt along. Default: the one installed on the nodes.")
     ] = False,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until it ended; its exit code becomes this one's.")
+        bool,
+        typer.Option("--wait", help="Wait until it ended; its exit code becomes this one's. Default: do not wait."),
     ] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Wait, and show what it says.")] = False,
 ) -> None:
@@ -95,7 +96,10 @@ def stop(
     job: Annotated[str, typer.Argument(metavar="JOB", help="A name of `capfilt jobs`.", show_default=False)],
     address: Address = HERE,
 ) -> None:
-    """Stop a job; what it committed stays, and the same `capfilt submit` goes on from there."""
+    """Stop a job; what it committed stays.
+
+    The same `capfilt submit` goes on from there.
+    """
     from capfilt import screen
     from capfilt.jobs import ENDED, Cluster
 

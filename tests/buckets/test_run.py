@@ -74,7 +74,7 @@ def commands_on_it(out: str, bucket: str, checkpoint: Path, tmp_path: Path) -> N
     command("export", out, "--to", f"{bucket}/export", "--format", "parquet")
     assert Folder.at(f"{bucket}/export").exists("export.json")
     trained = tmp_path / "trained"
-    few = ("--start", str(checkpoint), "--steps", "2", "--batch", "4")
+    few = ("--start", str(checkpoint), "--steps", "2", "--batch", "4", "--set", 'data.sources=["web"]')
     command("train", "captioner", f"{out}/corpus", "--out", str(trained), *few)
     assert list(trained.glob("*.safetensors"))
 

@@ -25,7 +25,10 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 OPTIONS = {
     "demo": {"--out", "--images", "--seed"},
-    "run": {"--out", "--recipe", "--set", "--limit", "--fresh", "--exclude-eval"},
+    "run": {"--out", "--recipe", "--set", "--limit", "--fresh", "--exclude-eval", "--address"},
+    "submit": {"--out", "--recipe", "--set", "--limit", "--address", "--env", "--ship", "--follow", "--wait"},
+    "jobs": {"--address"},
+    "stop": {"--address"},
     "select": {"--recipe", "--set", "--name", "--dry-run"},
     "status": set(),
     "query": {"--format", "--output"},
