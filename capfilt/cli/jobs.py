@@ -53,9 +53,9 @@ def submit(
     ] = False,
     wait: Annotated[
         bool,
-        typer.Option("--wait", help="Wait until it ended; its exit code becomes this one's. Default: do not wait."),
+        typer.Option("--wait", help="Wait for the end; its exit code is then this one's. Default: no."),
     ] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Wait, and show what it says.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait, and show what it says. Default: no.")] = False,
 ) -> None:
     """Hand a run to a Ray cluster.
 
