@@ -54,7 +54,8 @@ def test_two_judges_of_one_column_are_refused_before_any_work(published: Publish
 def test_a_captioner_that_does_not_caption_is_an_error_of_every_chunk(published: Published) -> None:
     """What the engine's actor says when it cannot work, and what makes the engine stop."""
     dai = published("blip-dai-dai")
-    annotate = Annotate(load_recipe("blip", (f"caption.captioner={str(dai)!r}", "score.judges=[]")), None)
+    recipe = load_recipe("blip", (f"caption.captioner={str(dai)!r}", "score.judges=[]"))
+    annotate = Annotate(recipe, None, 1, ("caption", "score"))
     chunk = Chunk("000000", (Part("lists", "x.csv", "x.csv", 0, 3, {}),))
     payload = _pack(pa.table({"uid": ["a"]}))
     row = {
