@@ -346,6 +346,8 @@ class Ledger:
             stream.truncate(0)
             stream.write(f"process {os.getpid()} on {socket.gethostname()}")
             stream.flush()
+            for table in (*CHUNK_TABLES, "commits", "decisions", "corpus"):
+                self.folder.sweep(table)
             settle(self.folder)
             yield
 

@@ -22,6 +22,8 @@ from capfilt.errors import InputError
 T = TypeVar("T")
 
 TMP_PREFIX = ".tmp-"
+"""Begins the name of a file that is being written. Such a name has no suffix, for the globs of others
+(`read_parquet('out/images/*.parquet')`) match hidden files too, and a killed writer leaves its file behind."""
 
 TRIES: Final = 4
 FIRST_PAUSE: Final = 0.2
@@ -135,11 +137,14 @@ class Folder:
 
     def names(self, prefix: str, suffix: str = "") -> list[str]:
         """Sorted names of the files in the directory `prefix` ("" = in the folder itself), unfinished ones left out."""
-        selector = pafs.FileSelector(self.full(prefix), allow_not_found=True)
-        infos = patiently(lambda: self.filesystem.get_file_info(selector), self.is_local)
-        found = (info for info in infos if info.type == pafs.FileType.File)
-        keep = (i.base_name for i in found if i.base_name.endswith(suffix) and not i.base_name.startswith(TMP_PREFIX))
+        keep = (base for base in self._bases(prefix) if base.endswith(suffix) and not base.startswith(TMP_PREFIX))
         return sorted(f"{prefix}/{base}" if prefix else base for base in keep)
+
+    def sweep(self, prefix: str) -> None:
+        """Remove what killed writers left in the directory `prefix`; a live one there would fail."""
+        for base in self._bases(prefix):
+            if base.startswith(TMP_PREFIX):
+                self.filesystem.delete_file(self.full(f"{prefix}/{base}"))
 
     def read(self, name: str) -> bytes:
         """All bytes of a file; `FileNotFoundError` if it is not there."""
@@ -157,6 +162,11 @@ class Folder:
         if self.exists(name):
             self.filesystem.delete_file(self.full(name))
 
+    def _bases(self, prefix: str) -> list[str]:
+        selector = pafs.FileSelector(self.full(prefix), allow_not_found=True)
+        infos = patiently(lambda: self.filesystem.get_file_info(selector), self.is_local)
+        return [info.base_name for info in infos if info.type == pafs.FileType.File]
+
     def _read(self, name: str) -> bytes:
         with self.filesystem.open_input_stream(self.full(name)) as stream:
             return bytes(stream.read())
@@ -168,7 +178,7 @@ class Folder:
     @staticmethod
     def _write_local(target: Path, data: bytes) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.parent / f"{TMP_PREFIX}{uuid.uuid4().hex}-{target.name}"
+        draft = target.parent / f"{TMP_PREFIX}{uuid.uuid4().hex}"
         try:
             with draft.open("xb") as stream:
                 stream.write(data)

@@ -76,7 +76,7 @@ def test_no_trace_is_left(run: Any) -> None:
     (url, first), (_, second), (_, third), (kept_url, kept) = list(uids(run).items())[:4]
     MarkBook(folder).mark(first, 0, "as it was seen", False)
     (run.out / "report.html").write_text("thumbnails")
-    (run.out / "images" / ".tmp-0123-000000.parquet").write_text(second)
+    (run.out / "images" / ".tmp-0123").write_text(second)
     digest = next(row["sha256"] for row in run.table("images") if row["uid"] == third)
     failed = run.table("failures")[0]
     words = [word for uid in (first, second, third, failed["uid"]) for word in words_of(run, uid)]

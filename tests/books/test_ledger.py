@@ -161,9 +161,17 @@ def test_every_section_is_either_free_or_matters(books: Any) -> None:
 def test_todo_is_the_plan_without_the_commits(books: Any) -> None:
     assert books.ledger.todo() == books.chunks
     books.commit(1)
-    books.ledger.folder.write("commits/.tmp-123-000000.parquet", b"half")
+    books.ledger.folder.write("commits/.tmp-123", b"half")
     assert books.ledger.committed() == {"000001"}
     assert [chunk.name for chunk in books.ledger.todo()] == ["000000", "000002"]
+
+
+def test_whoever_has_the_lock_removes_what_killed_writers_left(books: Any) -> None:
+    books.commit(1)
+    books.ledger.folder.write("images/.tmp-123", b"half")
+    with books.ledger.lock():
+        assert not list(Path(books.ledger.folder.path).rglob(".tmp-*"))
+    assert books.ledger.committed() == {"000001"}
 
 
 def test_a_whole_run_balances(full_books: Any) -> None:

@@ -18,6 +18,8 @@ from capfilt.storage import Folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 
+ROUNDS = 4
+
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Stage]:
@@ -35,11 +37,14 @@ def calm(stage: harness.Stage) -> Path:
 def test_one_fault_of_each_kind_costs_nothing(stage: harness.Stage, calm: Path) -> None:
     first = "driver terminated"  # while there is work enough left for it to interrupt
     kinds = [first, *stage.rng.sample(sorted(harness.FAULTS.keys() - {first}), k=len(harness.FAULTS) - 1)]
-    with harness.disk(stage.folder / "disturbed") as place:
-        harness.disturbed(stage, place / "out", kinds, harness.commits(calm))
-        assert harness.compare(calm, place / "out") == (0, 0)
-    assert stage.done.total() >= 10
-    assert stage.done[first] == 1  # and it ended with the exit code of SIGTERM
+    for number in range(ROUNDS):  # a fast machine is done before the last of them come
+        with harness.disk(stage.folder / f"disturbed-{number}") as place:
+            harness.disturbed(stage, place / "out", kinds, harness.commits(calm))
+            assert harness.compare(calm, place / "out") == (0, 0)
+        kinds = [kind for kind in harness.FAULTS if not stage.done[kind]]
+        if set(kinds) <= {"disk full"}:  # which needs leave to mount a disk
+            break
+    assert set(kinds) <= {"disk full"}
 
 
 def test_a_row_that_kills_its_process_every_time_is_poison_and_the_others_land(
