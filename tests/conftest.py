@@ -61,6 +61,27 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     return make
 
 
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A med-tiny of random weights that may caption and judge."""
+    from dataclasses import replace
+
+    import torch
+
+    from capfilt.models.med.config import SIZES
+    from capfilt.models.med.model import MED
+    from capfilt.models.tokenizer import Tokenizer
+    from capfilt.models.weights import save_med
+    from capfilt.world import web_rows
+
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.from_words(row.text for _, row in web_rows(300, seed=0))
+    model = MED(replace(SIZES["med-tiny"], vocab_size=len(tokenizer)))
+    folder = tmp_path_factory.mktemp("models") / "random"
+    save_med(folder, model, tokenizer, ("captioner", "filter"))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def chromium() -> "Iterator[Browser]":
     """A real Chromium without a window, driven by playwright: `chromium.new_context(...)`, `chromium.new_page()`.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from capfilt.cli.group import resumable
+from capfilt.cli.options import settings_option
 
 if TYPE_CHECKING:
     from capfilt.rounds.account import Account
@@ -27,15 +28,7 @@ def bootstrap(
         list[str] | None,
         typer.Option(metavar="DATA", help="Held-out human pairs. Default: the recipe's.", show_default=False),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change a setting, e.g. stop.fall=0.05. Default: none.",
-            show_default=False,
-        ),
-    ] = None,
+    settings: Annotated[list[str] | None, settings_option("Change a setting, e.g. stop.fall=0.05")] = None,
 ) -> None:
     """Tune captioner and filter, clean, pretrain anew; N rounds.
 

@@ -4,9 +4,11 @@ from typing import Annotated
 
 import typer
 
+from capfilt.cli.options import Run
+
 
 def browse(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or bucket URL of a run.", show_default=False)],
+    out: Run,
     port: Annotated[
         int,
         typer.Option(min=0, max=65535, metavar="N", help="Port on 127.0.0.1. Default: a free one.", show_default=False),

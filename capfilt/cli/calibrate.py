@@ -4,13 +4,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from capfilt.cli.options import Run
+
 if TYPE_CHECKING:
     from capfilt.pipelines.calibration.calibrate import Calibration
     from capfilt.pipelines.calibration.measure import Cut, Estimate, Measured
 
 
 def calibrate(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or bucket URL of a run.", show_default=False)],
+    out: Run,
     pairs: Annotated[
         str,
         typer.Option(

@@ -4,12 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from capfilt.cli.options import Run
+
 if TYPE_CHECKING:
     from capfilt.pipelines.dedup.find import Groups
 
 
 def dedup(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or bucket URL of a run.", show_default=False)],
+    out: Run,
     against: Annotated[
         list[str] | None,
         typer.Option(metavar="OUT", help="An earlier run whose images count too; may be given again. Default: none."),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from capfilt.cli.options import settings_option
+
 if TYPE_CHECKING:
     from capfilt.pipelines.measures.evaluate import Measured
 
@@ -32,15 +34,7 @@ def evaluate(
         int | None, typer.Option(min=1, metavar="N", help="Only N pictures. Default: all.", show_default=False)
     ] = None,
     candidates: Annotated[int, typer.Option(min=1, metavar="K", help="Nearest by ITC, which ITM puts in order.")] = 32,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="A setting as in a recipe of a run, e.g. caption.top_p=0.8. Default: none.",
-            show_default=False,
-        ),
-    ] = None,
+    settings: Annotated[list[str] | None, settings_option("A setting as in a recipe, e.g. caption.top_p=0.8")] = None,
 ) -> None:
     """Measure a captioner and a judge against human captions."""
     from capfilt import screen

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from capfilt.cli.group import resumable
+from capfilt.cli.options import Run
 
 if TYPE_CHECKING:
     from capfilt.pipelines.export.formats import Format
@@ -22,7 +23,7 @@ class Form(StrEnum):
 
 
 def export(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or bucket URL of a run.", show_default=False)],
+    out: Run,
     to: Annotated[
         str, typer.Option(metavar="DEST", help="Empty folder or bucket URL to write to.", show_default=False)
     ],

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from capfilt.cli.options import Run
+
 if TYPE_CHECKING:
     from capfilt.pipelines.forget import Forgotten
 
@@ -11,7 +13,7 @@ Names = list[str] | None
 
 
 def forget(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or bucket URL of a run.", show_default=False)],
+    out: Run,
     url: Annotated[
         Names, typer.Option(metavar="URL", help="The row of this URL. Default: none.", show_default=False)
     ] = None,

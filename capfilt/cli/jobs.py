@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from capfilt.cli.options import Limit, Out, RecipeName, settings_option
+
 if TYPE_CHECKING:
     from capfilt.jobs import Job
 
@@ -22,24 +24,11 @@ HERE = "http://127.0.0.1:8265"
 
 def submit(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="As of `capfilt run`.", show_default=False)],
-    out: Annotated[str, typer.Option(metavar="DIR", help="Folder or bucket URL of the run.", show_default=False)],
+    out: Out,
     address: Address = HERE,
-    recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE.toml", help="A name of `capfilt recipes`, or a TOML file, sent along.")
-    ] = "blip",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="As of `capfilt run`; may be given again. Default: none.",
-            show_default=False,
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="ROWS", help="Only the first ROWS rows. Default: all.", show_default=False),
-    ] = None,
+    recipe: RecipeName = "blip",
+    settings: Annotated[list[str] | None, settings_option("As of `capfilt run`")] = None,
+    limit: Limit = None,
     env: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,8 +48,9 @@ def submit(
 ) -> None:
     """Hand a run to a Ray cluster.
 
-    It starts `capfilt run` there with the same arguments. If its driver dies while somebody waits, it is handed in
-    again and goes on; else the same command does that.
+    It starts `capfilt run` there with the same arguments; a recipe's file is sent along.
+    If its driver dies while somebody waits, it is handed in again and goes on; else the
+    same command does that.
     """
     from capfilt import screen
     from capfilt.jobs import Cluster, Order, local_paths, see_through

@@ -1,8 +1,10 @@
 """Commands that only look: `capfilt status`, `capfilt recipes`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
+
+from capfilt.cli.options import Run
 
 if TYPE_CHECKING:
     from capfilt.status import Status
@@ -10,9 +12,7 @@ if TYPE_CHECKING:
 Row = tuple[str, int]
 
 
-def status(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or bucket URL of a run.", show_default=False)],
-) -> None:
+def status(out: Run) -> None:
     """Show where a run stands, and whether it is whole.
 
     Exit code 0 only if the run is complete and balanced, else 1.

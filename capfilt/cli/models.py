@@ -6,17 +6,10 @@ from typing import Annotated
 
 import typer
 
+from capfilt.cli.options import settings_option
 from capfilt.cli.run import warn_of_demo_models
 
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="A setting as in a recipe, e.g. caption.prompt='a photo of'; may be given again. Default: none.",
-        show_default=False,
-    ),
-]
+Settings = Annotated[list[str] | None, settings_option("A setting as in a recipe, e.g. caption.prompt='a photo of'")]
 
 
 def models() -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from capfilt.cli.options import Run
+
 if TYPE_CHECKING:
     from pyarrow import Table
 
@@ -14,7 +16,7 @@ Format = Literal["table", "csv", "json", "parquet"]
 
 
 def query(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or bucket URL of a run.", show_default=False)],
+    out: Run,
     sql: Annotated[
         str,
         typer.Argument(

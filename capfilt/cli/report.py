@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from capfilt.cli.options import Run
+
 
 def report(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or bucket URL of a run.", show_default=False)],
+    out: Run,
     output: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write it here too. Default: only OUT/report.html.", show_default=False),

@@ -5,10 +5,11 @@ from typing import Annotated
 import typer
 
 from capfilt.cli.group import resumable
+from capfilt.cli.options import Run, settings_option
 
 
 def retry(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or bucket URL of a run.", show_default=False)],
+    out: Run,
     reasons: Annotated[
         list[str] | None,
         typer.Option(
@@ -18,15 +19,7 @@ def retry(
             show_default=False,
         ),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change a setting of [fetch], e.g. fetch.timeout=60; may be given again. Default: none.",
-            show_default=False,
-        ),
-    ] = None,
+    settings: Annotated[list[str] | None, settings_option("Change a setting of [fetch], e.g. fetch.timeout=60")] = None,
 ) -> None:
     """Fetch once more what failed and may have healed.
 

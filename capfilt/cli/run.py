@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from capfilt.cli.group import resumable
+from capfilt.cli.options import Limit, Out, RecipeName, settings_option
 
 if TYPE_CHECKING:
     from capfilt.config import Recipe
@@ -22,19 +23,9 @@ def run(
             show_default=False,
         ),
     ],
-    out: Annotated[str, typer.Option(metavar="DIR", help="Folder or bucket URL of the run.", show_default=False)],
-    recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE.toml", help="A name of `capfilt recipes`, or a TOML file.")
-    ] = "blip",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change a setting of the recipe, e.g. caption.n=10; may be given again. Default: none.",
-            show_default=False,
-        ),
-    ] = None,
+    out: Out,
+    recipe: RecipeName = "blip",
+    settings: Annotated[list[str] | None, settings_option("Change a setting of the recipe, e.g. caption.n=10")] = None,
     exclude_eval: Annotated[
         list[str] | None,
         typer.Option(
@@ -52,10 +43,7 @@ def run(
             show_default=False,
         ),
     ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="ROWS", help="Only the first ROWS rows. Default: all.", show_default=False),
-    ] = None,
+    limit: Limit = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Refuse a DIR that holds a run. Default: go on with it.", show_default=False)
     ] = False,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from capfilt.cli.group import resumable
+from capfilt.cli.options import Run, settings_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,7 @@ JUDGES = 4
 
 
 def select(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or bucket URL of a run.", show_default=False)],
+    out: Run,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -29,15 +30,7 @@ def select(
             show_default=False,
         ),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change a setting, e.g. select.threshold=0.6; may be given again. Default: none.",
-            show_default=False,
-        ),
-    ] = None,
+    settings: Annotated[list[str] | None, settings_option("Change a setting, e.g. select.threshold=0.6")] = None,
     name: Annotated[
         str, typer.Option(metavar="NAME", help="Keep the decisions under a name. Default: none.", show_default=False)
     ] = "",

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from capfilt.cli.group import resumable
+from capfilt.cli.options import settings_option
 
 
 def _option(what: str, default: str = "the recipe's", least: float | None = None) -> Any:
@@ -51,15 +52,7 @@ def train(
     half: Annotated[
         bool, typer.Option("--half", help="Store the weights as float16. Default: float32.", show_default=False)
     ] = False,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change a setting of the recipe, e.g. objectives.queue=4096. Default: none.",
-            show_default=False,
-        ),
-    ] = None,
+    settings: Annotated[list[str] | None, settings_option("Change a setting, e.g. objectives.queue=4096")] = None,
     fresh: Annotated[
         bool,
         typer.Option("--fresh", help="Forget a training that is there. Default: go on with it.", show_default=False),

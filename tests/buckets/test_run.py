@@ -1,21 +1,15 @@
 """The main job from a bucket to a bucket, and what reads it there."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from capfilt.cli import app
 from capfilt.config import load_recipe
 from capfilt.ledger import Ledger
-from capfilt.models.med.config import SIZES
-from capfilt.models.med.model import MED
-from capfilt.models.tokenizer import Tokenizer
-from capfilt.models.weights import save_med
 from capfilt.query import run_query
 from capfilt.run import run
 from capfilt.status import status
@@ -23,19 +17,6 @@ from capfilt.storage import Folder
 from capfilt.world import jpeg, web_rows
 
 pytestmark = [pytest.mark.ray(alone=True), pytest.mark.timeout(300)]
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    torch.manual_seed(0)
-    tokenizer = Tokenizer.from_words(row.text for _, row in web_rows(300, seed=0))
-    save_med(
-        tmp_path / "random",
-        MED(replace(SIZES["med-tiny"], vocab_size=len(tokenizer))),
-        tokenizer,
-        ("captioner", "filter"),
-    )
-    return tmp_path / "random"
 
 
 def test_from_a_bucket_to_a_bucket(bucket: str, checkpoint: Path, tmp_path: Path) -> None:

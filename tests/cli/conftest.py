@@ -124,27 +124,6 @@ def capfilt() -> Callable[..., Done]:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A med-tiny of random weights that may caption and judge."""
-    from dataclasses import replace
-
-    import torch
-
-    from capfilt.models.med.config import SIZES
-    from capfilt.models.med.model import MED
-    from capfilt.models.tokenizer import Tokenizer
-    from capfilt.models.weights import save_med
-    from capfilt.world.site import pages
-
-    folder = tmp_path_factory.mktemp("models") / "random-med"
-    tokenizer = Tokenizer.from_words(page.row.truth for page in pages(300, 9))
-    torch.manual_seed(0)
-    model = MED(replace(SIZES["med-tiny"], vocab_size=len(tokenizer)))
-    save_med(folder, model, tokenizer, roles=("captioner", "filter"))
-    return folder
-
-
-@pytest.fixture(scope="session")
 def model(checkpoint: Path) -> Any:
     """The demo's recipe with the random weights."""
     return load_recipe("demo", (f"caption.captioner={checkpoint}", f'score.judges=["{checkpoint}"]'))

@@ -1,32 +1,16 @@
 """A small input, a tiny random model, and one unbroken run over them that several tests look at."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from capfilt.config import Recipe, load_recipe
-from capfilt.models.med.config import SIZES
-from capfilt.models.med.model import MED
-from capfilt.models.tokenizer import Tokenizer
-from capfilt.models.weights import save_med
 from capfilt.run import Outcome, run
 from capfilt.world import jpeg, web_rows
 
 ROWS = 60
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "random"
-    torch.manual_seed(0)
-    tokenizer = Tokenizer.from_words(row.text for _, row in web_rows(300, seed=0))
-    model = MED(replace(SIZES["med-tiny"], vocab_size=len(tokenizer)))
-    save_med(folder, model, tokenizer, ("captioner", "filter"))
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -3,18 +3,12 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from capfilt.models.med.config import SIZES
-from capfilt.models.med.model import MED
-from capfilt.models.tokenizer import Tokenizer
-from capfilt.models.weights import save_med
 from capfilt.world import jpeg, web_rows
 
 
@@ -59,16 +53,6 @@ def site() -> Iterator[Site]:
     yield site
     site.shutdown()
     site.server_close()
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "random"
-    torch.manual_seed(0)
-    tokenizer = Tokenizer.from_words(row.text for _, row in web_rows(300, seed=0))
-    model = MED(replace(SIZES["med-tiny"], vocab_size=len(tokenizer)))
-    save_med(folder, model, tokenizer, ("captioner", "filter"))
-    return folder
 
 
 @pytest.fixture
