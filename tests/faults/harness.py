@@ -65,9 +65,6 @@ def kill_driver(stage: Stage, driver: "subprocess.Popen[bytes]", out: Path) -> b
 
 
 def terminate_driver(stage: Stage, driver: "subprocess.Popen[bytes]", out: Path) -> bool:
-    before = commits(out)
-    while driver.poll() is None and commits(out) == before:  # at work, not still importing
-        time.sleep(0.02)
     driver.terminate()
     if driver.wait(60) not in (128 + signal.SIGTERM, 0):
         raise Unsurvived(f"SIGTERM ended the run with exit code {driver.returncode}")
@@ -202,6 +199,7 @@ def driver(stage: Stage, out: Path, *options: str) -> Iterator["subprocess.Popen
         "fetch.timeout": "60.0",
         "fetch.opt_out": "[]",
         "engine.address": f"'{stage.cluster.address}'",
+        "engine.resources": "{fetch = {CPU = 0.8}}",  # fewer processes: each start of the driver costs their imports
     }
     sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     command = [sys.executable, "-m", "capfilt", "run", str(stage.urls), "--out", str(out), *sets, *options]
@@ -226,17 +224,18 @@ def undisturbed(stage: Stage, out: Path, *options: str) -> None:
             raise Unsurvived(f"the undisturbed run ended with exit code {process.returncode}; see {stage.folder}/log")
 
 
-def disturbed(stage: Stage, out: Path, kinds: Sequence[str], chunks: int) -> None:
-    """One run with these faults, each at a random number of commits, started again whenever it ended."""
-    moments = sorted(stage.rng.sample(range(1, chunks - 4), len(kinds)))
+def disturbed(stage: Stage, out: Path, kinds: Sequence[str], until: int) -> None:
+    """One run with these faults, each at a random number of commits below `until`; started again whenever it ended."""
+    moments = sorted(stage.rng.sample(range(1, until), len(kinds)))
     ahead = list(zip(moments, kinds, strict=True))
     deadline = time.monotonic() + PATIENCE
     while True:
         with driver(stage, out) as process:
+            before = commits(out)
             while process.poll() is None:
                 if time.monotonic() > deadline:
                     raise Unsurvived(f"the run hangs after {dict(stage.done)}; see {stage.folder}/log")
-                if ahead and commits(out) >= ahead[0][0]:
+                if ahead and commits(out) >= max(ahead[0][0], before + 1):  # at work, not still starting
                     kind = ahead.pop(0)[1]
                     stage.done[kind] += FAULTS[kind](stage, process, out)
                 time.sleep(0.02)
@@ -294,12 +293,12 @@ def survive(folder: Path, faults: int, a_round: int, rows: int, seed: int) -> Co
     with prepared(folder, rows, seed) as stage:
         calm = folder / "calm"
         undisturbed(stage, calm)
-        chunks, number = commits(calm), 0
+        number = 0
         while stage.done.total() < faults:
             number += 1
             kinds = stage.rng.choices(list(FAULTS), k=a_round) if number > 1 else _one_of_each(stage.rng, a_round)
             with disk(folder / f"round-{number}") as place:
-                disturbed(stage, place / "out", kinds, chunks)
+                disturbed(stage, place / "out", kinds, commits(calm) - 4)
                 lost, doubled = compare(calm, place / "out")
             print(f"round {number}: faults {stage.done.total()}, rows lost {lost}, rows doubled {doubled}", flush=True)
             if lost or doubled:
