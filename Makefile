@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow lint clean fuzz faults bench-select bench-models bench-scale bench-train table1
+.PHONY: setup demo test test-slow lint clean fuzz faults bench-guards bench-select bench-models bench-scale bench-train table1
 
 setup: .venv/.ready
 
@@ -39,6 +39,10 @@ faults: setup
 # How fast the models are beside transformers; about 8 minutes, results in tests/bench/models/.
 bench-models: setup
 	$(BIN)/python tests/bench/models
+
+# What the guards against hostile sites and files cost; a few minutes.
+bench-guards: setup
+	$(BIN)/python tests/bench/guards/guards.py
 
 # How long select takes over 1 and 10 million candidates.
 bench-select: setup

@@ -31,8 +31,8 @@ from capfilt.storage import Folder
 WRITERS: Final[dict[Images, int]] = {"reference": 4, "bytes": 2}
 """Chunks in work at once: much of the time goes into waiting for the disk, but pictures take room."""
 
-Rows = tuple[str, pa.Table, pa.Table]
-"""A chunk's name, its captions, and what was decided of them (`VERDICT`)."""
+Rows = tuple[str, pa.Table]
+"""A chunk's name, and what was decided of its captions (`VERDICT`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ def select(
     with _named(ledger, chunks, name) if is_named else decide(ledger, chunks, policy, settings) as verdicts:
         if not dry_run:
             write.begin()
-        work = write.preview if dry_run else write.chunk
-        for part in _ahead(work, _chunks(ledger, records, verdicts), WRITERS[images]):
+        work = _captioned(ledger, write.preview if dry_run else write.chunk)
+        for part in _ahead(work, _chunks(records, verdicts), WRITERS[images]):
             total.add(part)
     result = _result(total)
     if not dry_run:
@@ -149,31 +149,51 @@ def _named(ledger: Ledger, chunks: Sequence[str], name: str) -> Iterator[Iterabl
     yield decisions.to_batches(columns=VERDICT.names)
 
 
-def _chunks(ledger: Ledger, records: pa.Table, verdicts: Iterable[pa.RecordBatch]) -> Iterator[Rows]:
-    columns = ledger.captions_schema()
-    names = ["uid", "candidate", "source", "text", *judge_columns(columns)]
+def _chunks(records: pa.Table, verdicts: Iterable[pa.RecordBatch]) -> Iterator[Rows]:
     chunks, sizes = records["chunk"].to_pylist(), records["captions"].to_pylist()
-    captions = ledger.dataset("captions", columns, chunks).to_batches(columns=names)
-    read = pa.schema([columns.field(name) for name in names])
-    return zip(chunks, _cut(captions, read, sizes), _cut(verdicts, VERDICT, sizes), strict=True)
+    return zip(chunks, _cut(verdicts, sizes), strict=True)
 
 
-def _cut(batches: Iterable[pa.RecordBatch], columns: pa.Schema, sizes: Sequence[int]) -> Iterator[pa.Table]:
+def _cut(verdicts: Iterable[pa.RecordBatch], sizes: Sequence[int]) -> Iterator[pa.Table]:
     """Tables of these numbers of rows, which must come out even."""
-    rest, more = columns.empty_table(), iter(batches)
+    rest, more = VERDICT.empty_table(), iter(verdicts)
     for size in sizes:
         while rest.num_rows < size:
             batch = next(more, None)
             if batch is None:
                 raise Unbalanced("captions/ holds fewer candidates than were committed")
-            rest = pa.concat_tables([rest, pa.Table.from_batches([batch]).cast(columns)])
+            rest = pa.concat_tables([rest, pa.Table.from_batches([batch]).cast(VERDICT)])
         yield rest.slice(0, size).combine_chunks()
         rest = rest.slice(size)
     if rest.num_rows or any(batch.num_rows for batch in more):
         raise Unbalanced("captions/ holds more candidates than were committed")
 
 
-def _ahead(work: Callable[[str, pa.Table, pa.Table], Diff], chunks: Iterable[Rows], writers: int) -> Iterator[Diff]:
+def _captioned(ledger: Ledger, work: Callable[[str, pa.Table, pa.Table], Diff]) -> Callable[[str, pa.Table], Diff]:
+    """`work` on a chunk, whose captions it reads then and there: a scan of all of them would run far ahead of it."""
+    columns = ledger.captions_schema()
+    names = ["uid", "candidate", "source", "text", *judge_columns(columns)]
+    wanted = pa.schema([columns.field(name) for name in names])
+
+    def work_on(chunk: str, verdict: pa.Table) -> Diff:
+        captions = _captions(ledger.folder, chunk, wanted)
+        if captions.num_rows != verdict.num_rows:
+            raise Unbalanced(f"captions/{chunk}.parquet holds {captions.num_rows} candidates, not {verdict.num_rows}")
+        return work(chunk, captions, verdict)
+
+    return work_on
+
+
+def _captions(folder: Folder, chunk: str, wanted: pa.Schema) -> pa.Table:
+    """These columns of a chunk's captions; a judge that it never met leaves nulls."""
+    with folder.filesystem.open_input_file(folder.full(f"captions/{chunk}.parquet")) as stream:
+        file = pq.ParquetFile(stream)
+        table = file.read(columns=[name for name in wanted.names if name in file.schema_arrow.names])
+    whole = pa.concat_tables([wanted.empty_table(), table], promote_options="default")
+    return whole.select(wanted.names).cast(wanted).combine_chunks()
+
+
+def _ahead(work: Callable[[str, pa.Table], Diff], chunks: Iterable[Rows], writers: int) -> Iterator[Diff]:
     """`work` done on each chunk, in order; a few of them at once, and no more are read than that."""
     with ThreadPoolExecutor(writers) as pool:
         waiting: deque[Future[Diff]] = deque()

@@ -87,7 +87,7 @@ def _itm_well(theirs: reference.Filter, ready: Tensor, texts: list[list[str]]) -
 def _text_stage(bench: Bench, where: Where, judge: Any, ready: Tensor, texts: list[list[str]], what: str) -> None:
     shape, batch, width = judge.model.config, where.batch, ready.dtype.itemsize
     tokens = sum(len(text.split()) + 2 for row in texts for text in row)
-    least = reading(shape, tokens, width) + look(shape, batch, width)
+    least = reading(shape, batch, tokens, width) + look(shape, batch, width)
     bench.stage(f"K/V and 11 texts {what}", where, partial(ours.read, judge, judge.model.see(ready), texts), least)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,13 +49,12 @@ class Candidate:
     right: bool
 
 
-def new_model(folder: Path, texts: Sequence[str], seed: int) -> None:
-    """An untrained MED with the words of the texts."""
+def new_model(folder: Path, texts: Sequence[str], seed: int, shape: dict[str, Any] = SHAPE, least: int = 2) -> None:
+    """An untrained MED with the words that stand in `least` of the texts."""
     torch.manual_seed(seed)
-    tokenizer = Tokenizer.from_words(texts)
-    save_med(
-        folder, MED(replace(SIZES["med-tiny"], vocab_size=len(tokenizer), **SHAPE)), tokenizer, ("captioner", "filter")
-    )
+    tokenizer = Tokenizer.from_words(texts, least=least)
+    model = MED(replace(SIZES["med-tiny"], vocab_size=len(tokenizer), **shape))
+    save_med(folder, model, tokenizer, ("captioner", "filter"))
 
 
 def fit(task: str, data: Sequence[Path], start: Path, out: Path, steps: int, seed: int, *settings: str) -> None:
@@ -114,18 +114,21 @@ def judge(model: Path, pictures: Sequence[Picture], texts: Sequence[str]) -> lis
 
 def measure(model: Path, test: Sequence[Picture]) -> dict[str, float]:
     """Retrieval both ways, and captions that say exactly what is there, of a pretrained MED."""
-    scorer = MedJudge("med", "0" * 12, *load_med(model), "enc")
-    images = tensor(test)
-    texts = [picture.texts[0] for picture in test]
-    ranks = rank(scorer, lambda: torch.split(images, BATCH), texts, range(len(test)), 16)
     written = write_captions(model, test, 0, "greedy")
     pairs = list(zip(written, test, strict=True))
     return {
-        "tr_1": recall(ranks.of_images, 1),
-        "ir_1": recall(ranks.of_texts, 1),
+        **retrieval(model, test),
         "exact": sum(says_it_all(text, picture.truth) for text, picture in pairs) / len(test),
         "right": sum(is_right(text, picture.truth) for text, picture in pairs) / len(test),
     }
+
+
+def retrieval(model: Path, test: Sequence[Picture]) -> dict[str, float]:
+    """R@1 both ways, of the pictures and the first text of each."""
+    scorer = MedJudge("med", "0" * 12, *load_med(model), "enc")
+    images = tensor(test)
+    ranks = rank(scorer, lambda: torch.split(images, BATCH), [p.texts[0] for p in test], range(len(test)), 16)
+    return {"tr_1": recall(ranks.of_images, 1), "ir_1": recall(ranks.of_texts, 1)}
 
 
 def _parts(pictures: Sequence[Picture]) -> list[Sequence[Picture]]:
