@@ -23,12 +23,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from capfilt import schema
+from capfilt import redo, schema
 from capfilt.changes import changed_inputs, changed_limit, changed_models, changed_recipe, settings_that_matter
 from capfilt.config import Recipe
 from capfilt.errors import BusyError, ChangedError, InputError, Unbalanced
 from capfilt.lease import lease
-from capfilt.redo import settle
 from capfilt.stable import parquet_bytes, stable_json, to_toml
 from capfilt.storage import Folder
 
@@ -49,6 +48,9 @@ PLAN: Final = pa.schema(
 
 CHUNK_TABLES: Final = ("images", "captions", "failures")
 """The tables a commit writes, one file a chunk, before its record."""
+
+WRITTEN: Final = (*CHUNK_TABLES, "commits", "decisions", "corpus", redo.PLACE)
+"""Folders that nobody writes but the holder of the lock, and its workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +338,7 @@ class Ledger:
         """
         if not self.folder.is_local:
             with lease(self.folder):
-                settle(self.folder)
+                redo.settle(self.folder)
                 yield
             return
         path = Path(self.folder.full(".lock"))
@@ -346,9 +348,9 @@ class Ledger:
             stream.truncate(0)
             stream.write(f"process {os.getpid()} on {socket.gethostname()}")
             stream.flush()
-            for table in (*CHUNK_TABLES, "commits", "decisions", "corpus"):
-                self.folder.sweep(table)
-            settle(self.folder)
+            for place in WRITTEN:
+                self.folder.sweep(place)
+            redo.settle(self.folder)
             yield
 
     def save_session(self, session: Session, number: int | None = None) -> int:

@@ -186,11 +186,15 @@ def _captioned(ledger: Ledger, work: Callable[[str, pa.Table, pa.Table], Diff]) 
 
 def _captions(folder: Folder, chunk: str, wanted: pa.Schema) -> pa.Table:
     """These columns of a chunk's captions; a judge that it never met leaves nulls."""
-    with folder.filesystem.open_input_file(folder.full(f"captions/{chunk}.parquet")) as stream:
-        file = pq.ParquetFile(stream)
-        table = file.read(columns=[name for name in wanted.names if name in file.schema_arrow.names])
+    table = _read(folder, f"captions/{chunk}.parquet", wanted.names)
     whole = pa.concat_tables([wanted.empty_table(), table], promote_options="default")
     return whole.select(wanted.names).cast(wanted).combine_chunks()
+
+
+def _read(folder: Folder, name: str, columns: Sequence[str]) -> pa.Table:
+    """Those of the columns that the file has."""
+    with folder.filesystem.open_input_file(folder.full(name)) as stream:
+        return pq.ParquetFile(stream).read(columns=list(columns))
 
 
 def _ahead(work: Callable[[str, pa.Table], Diff], chunks: Iterable[Rows], writers: int) -> Iterator[Diff]:
@@ -270,8 +274,7 @@ class _Writer:
         name = f"decisions/{chunk}.parquet"
         if not (self.has_old and name in self.files):
             return None
-        with self.folder.filesystem.open_input_file(self.folder.full(name)) as stream:
-            return pq.ParquetFile(stream).read()
+        return _read(self.folder, name, schema.DECISIONS.names)
 
 
 def _decisions(captions: pa.Table, verdict: pa.Table) -> pa.Table:

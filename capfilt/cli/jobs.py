@@ -48,9 +48,8 @@ def submit(
 ) -> None:
     """Hand a run to a Ray cluster.
 
-    It starts `capfilt run` there with the same arguments; a recipe's file is sent along.
-    If its driver dies while somebody waits, it is handed in again and goes on; else the
-    same command does that.
+    It starts `capfilt run` there with the same arguments; a recipe's file is sent along. If its driver dies while
+    somebody waits, it is handed in again and goes on; else the same command does that.
     """
     from capfilt import screen
     from capfilt.jobs import Cluster, Order, local_paths, see_through

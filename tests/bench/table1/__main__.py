@@ -15,19 +15,16 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import report
 import steps
 import torch
 from material import pictures, says_it_all, write
 from steps import Candidate
 
-from capfilt.pipelines.calibration.curves import labelled, sweep
 from capfilt.pipelines.measures.captions import diversity
 from capfilt.world.language import is_right
 
 HERE = Path(__file__).parent
-THRESHOLD = 0.5
 
 
 class Seed:
@@ -75,7 +72,7 @@ class Seed:
             c: steps.judge(judge, self.web, [x.text for x in c_]) for c, c_ in (("web", given), ("synthetic", made))
         }
         kept = {
-            c: [x for x, s in zip(xs, scores[c], strict=True) if s >= THRESHOLD]
+            c: [x for x, s in zip(xs, scores[c], strict=True) if s >= steps.THRESHOLD]
             for c, xs in (("web", given), ("synthetic", made))
         }
         facts = self.facts(given, made, kept, judge, scores)
@@ -113,7 +110,11 @@ class Seed:
             "kept web right": _share(kept["web"]),
             "kept synthetic": len(kept["synthetic"]) / len(made),
             "kept synthetic right": _share(kept["synthetic"]),
-            **{f"auc {name}": area for name, own in parts.items() if (area := _auc(own, scores[name])) is not None},
+            **{
+                f"auc {name}": area
+                for name, own in parts.items()
+                if (area := steps.auc(scores[name], [c.right for c in own])) is not None
+            },
             "distinct_2": diversity([c.text for c in kept["synthetic"]])["distinct_2"],
         }
 
@@ -143,12 +144,6 @@ class Seed:
 
 
 RATE = ("schedule.rate=5e-4",)
-
-
-def _auc(candidates: list[Candidate], scores: list[float]) -> float | None:
-    """The chance that a right text scores above a wrong one; None where there are not both."""
-    right = np.array([c.right for c in candidates])
-    return None if right.all() or not right.any() else float(sweep(np.array(scores), labelled(right)).auc)
 
 
 def _share(candidates: list[Candidate]) -> float:

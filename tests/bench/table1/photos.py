@@ -24,11 +24,8 @@ import steps
 import torch
 from material import Picture, write
 
-from capfilt.pipelines.calibration.curves import labelled, sweep
-
 HERE: Final = Path(__file__).parent
 NOISE: Final = 0.4
-THRESHOLD: Final = 0.5
 SHAPE: Final = {"image_size": 112, "patch_size": 16, "place": 0.0}
 """Of the models, beside med-tiny's."""
 
@@ -114,9 +111,9 @@ def experiment(home: Path, asked: argparse.Namespace, seed: int) -> list[dict[st
     kept = {}
     for source, given in (("web", web), ("synthetic", written)):
         scores = steps.judge(home / "filter", own.web, [text for [(text, _)] in given])
-        kept[source] = [one if score >= THRESHOLD else [] for one, score in zip(given, scores, strict=True)]
+        kept[source] = [one if score >= steps.THRESHOLD else [] for one, score in zip(given, scores, strict=True)]
         if source == "web":
-            facts = {"auc planted": auc(scores, own.right), "auc pairs": matched(home / "filter", own)}
+            facts = {"auc planted": steps.auc(scores, own.right), "auc pairs": matched(home / "filter", own)}
             facts |= {"kept right": share(kept["web"], own.right), "web right": sum(own.right) / len(own.right)}
     facts |= {f"kept {source}": sum(map(len, found)) / len(found) for source, found in kept.items()}
     both = [a + b for a, b in zip(kept["web"], kept["synthetic"], strict=True)]
@@ -127,19 +124,14 @@ def experiment(home: Path, asked: argparse.Namespace, seed: int) -> list[dict[st
     return rows
 
 
-def measured(model: Path, own: Material) -> dict[str, float]:
+def measured(model: Path, own: Material) -> dict[str, float | None]:
     """R@1 both ways on the held-out photographs, and ITM's AUC on what people labelled."""
     return {**steps.retrieval(model, own.test), "itm auc": matched(model, own)}
 
 
-def matched(model: Path, own: Material) -> float:
+def matched(model: Path, own: Material) -> float | None:
     photos, texts, right = zip(*own.pairs, strict=True)
-    return auc(steps.judge(model, photos, texts), right)
-
-
-def auc(scores: Sequence[float], right: Sequence[bool]) -> float:
-    """The chance that a right text scores above a wrong one."""
-    return float(sweep(np.array(scores), labelled(np.array(right))).auc)
+    return steps.auc(steps.judge(model, photos, texts), right)
 
 
 def share(kept: Sequence[Sequence[Any]], right: Sequence[bool]) -> float:

@@ -22,6 +22,7 @@ from capfilt.models.retrieval import rank, recall
 from capfilt.models.sampling import Decoding
 from capfilt.models.tokenizer import SEP, Tokenizer
 from capfilt.models.weights import load_med, save_med
+from capfilt.pipelines.calibration.curves import labelled, sweep
 from capfilt.pipelines.caption import seed_of
 from capfilt.train import Listener, Request, train
 from capfilt.training import load_training
@@ -37,6 +38,8 @@ SHAPE = {
     "place": 0.0,
 }
 BATCH = 128
+THRESHOLD = 0.5
+"""Texts are kept whose ITM is at least this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,12 @@ def judge(model: Path, pictures: Sequence[Picture], texts: Sequence[str]) -> lis
         scores = scorer.score(tensor(pictures[part]), [[text] for text in texts[part]])["itm"]
         found += [row[0] for row in scores]
     return found
+
+
+def auc(scores: Sequence[float], right: Sequence[bool]) -> float | None:
+    """The chance that a right text scores above a wrong one; None where there are not both."""
+    truth = np.array(right)
+    return None if truth.all() or not truth.any() else float(sweep(np.array(scores), labelled(truth)).auc)
 
 
 def measure(model: Path, test: Sequence[Picture]) -> dict[str, float]:
