@@ -156,13 +156,18 @@ def _logical_cpus(recipe: Recipe, chunks: int) -> int:
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Keep the handler of SIGTERM that the caller chose: Ray puts its own there, which ends the process at once."""
+    """Keep the handler of SIGTERM that the caller chose: Ray puts its own there, which exits with code 15."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit as stop:
+        signal.signal(signal.SIGTERM, before)
+        if stop.code == signal.SIGTERM:  # it came while Ray's handler stood there
+            signal.raise_signal(signal.SIGTERM)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -84,6 +84,26 @@ def driver(pictures: Path, out: Path, settings: Sequence[str]) -> Iterator[subpr
 
 def commits(out: Path) -> int:
     return len(list((out / "commits").glob("*.parquet")))
+
+
+def test_told_to_stop_while_it_starts(pictures: Path, settings: tuple[str, ...], tmp_path: Path) -> None:
+    """Ray has a handler of its own for SIGTERM while it starts."""
+    deadline = time.monotonic() + 60
+    with driver(pictures, tmp_path / "out", settings) as process:
+        while b"gcs_server" not in children(process.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+
+
+def children(pid: int) -> bytes:
+    """Command lines of a process's children, one after the other."""
+    found = b""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(OSError):  # it has ended meanwhile
+            found += Path(f"/proc/{child}/cmdline").read_bytes()
+    return found
 
 
 def test_killed_and_run_again_ends_with_the_same_bytes(

@@ -219,6 +219,14 @@ def commits(out: Path) -> int:
         return 0
 
 
+def at_work(process: "subprocess.Popen[bytes]", out: Path) -> bool:
+    """Whether this driver has taken the run over; workers of the one before may commit while it still starts."""
+    try:
+        return (out / ".lock").read_text().startswith(f"process {process.pid} ")
+    except OSError:
+        return False
+
+
 def undisturbed(stage: Stage, out: Path, *options: str) -> None:
     with driver(stage, out, *options) as process:
         if process.wait(PATIENCE):
@@ -233,11 +241,13 @@ def disturbed(stage: Stage, out: Path, kinds: Sequence[str], until: int) -> None
     deadline = time.monotonic() + PATIENCE
     while True:
         with driver(stage, out) as process:
+            while process.poll() is None and not at_work(process, out):
+                time.sleep(0.02)
             before = commits(out)
             while process.poll() is None:
                 if time.monotonic() > deadline:
                     raise Unsurvived(f"the run hangs after {dict(stage.done)}; see {stage.folder}/log")
-                if ahead and commits(out) >= max(ahead[0][0], before + 1):  # at work, not still starting
+                if ahead and commits(out) >= max(ahead[0][0], before + 1):
                     kind = ahead.pop(0)[1]
                     stage.done[kind] += FAULTS[kind](stage, process, out)
                 time.sleep(0.02)
