@@ -36,7 +36,7 @@ fuzz: setup
 faults: setup
 	$(BIN)/python tests/faults/harness.py --faults 100
 
-# How fast the models are beside transformers; about 8 minutes, results in tests/bench/models/.
+# How fast the models are beside transformers; about 20 minutes, results in tests/bench/models/.
 bench-models: setup
 	$(BIN)/python tests/bench/models
 

@@ -64,6 +64,8 @@ def load_med(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cp
         raise ModelError(f"{folder / WEIGHTS}: not the weights of {CONFIG}: {first}") from error
     for name in missing:
         _take_away(model, name)
+    del weights, named  # each is given back as its packed form is made
+    model.pack()
     return model.eval(), tokenizer
 
 

@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 FEW: Final = {torch.float32: 48, torch.bfloat16: 512}
 """Rows up to which `linear` turns the operands round; found by trying, on a CPU with AVX-512 and AMX."""
+ROWS: Final = 80
+"""Rows that `packed` weights are laid out for; by trying, that layout is as good for fewer and for many more."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -23,9 +25,42 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return turned.t().contiguous().view(*x.shape[:-1], -1)
 
 
+def packed(weight: Tensor) -> Tensor | None:
+    """A weight [out, in] rearranged once and for all, for `packed_linear`; None where that brings nothing.
+
+    In bfloat16 on a CPU products are up to 2 times as fast with it. In float32 the image tower would lose 10 %.
+    """
+    if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
+        return None
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return None
+    rearranged: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
+    return rearranged
+
+
+def packed_linear(x: Tensor, weight: Tensor, bias: Tensor, then: str = "none") -> Tensor:
+    """`linear` with a weight from `packed`; then "none" or "gelu"."""
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, then, [], "none" if then == "gelu" else "")
+    return out
+
+
 class Linear(nn.Linear):
-    """`nn.Linear` through `linear`."""
+    """`nn.Linear` through `linear`, or through `packed_linear` once it is packed."""
+
+    packed: Tensor | None = None
+
+    def pack(self) -> None:
+        """For inference alone: keep the weight in the layout it is computed with, and in no other."""
+        self.packed = packed(self.weight.detach())
+        if self.packed is not None:
+            self.weight = nn.Parameter(torch.empty_like(self.weight, device="meta"))
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
+        if self.packed is not None:
+            return packed_linear(x, self.packed, self.bias)
         return linear(x, self.weight, self.bias)
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """[..., in] -> gelu of [..., out]."""
+        return F.gelu(self(x)) if self.packed is None else packed_linear(x, self.packed, self.bias, "gelu")

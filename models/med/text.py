@@ -119,7 +119,7 @@ class TextLayer(nn.Module):
         return out
 
     def feed(self, x: Tensor) -> Tensor:
-        out: Tensor = self.norm(self.fc2(F.gelu(self.fc1(x))) + x)
+        out: Tensor = self.norm(self.fc2(self.fc1.gelu(x)) + x)
         return out
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from capfilt.models.med.config import MEDConfig
+from capfilt.models.med.linear import Linear
 
 
 class VisionLayer(nn.Module):
@@ -19,16 +20,16 @@ class VisionLayer(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm1 = nn.LayerNorm(width, eps=1e-5)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
         self.norm2 = nn.LayerNorm(width, eps=1e-5)
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
+        self.fc1 = Linear(width, 4 * width)
+        self.fc2 = Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, D] -> [B, N, D]."""
         x = x + self.attention(self.norm1(x))
-        hidden: Tensor = self.fc2(F.gelu(self.fc1(self.norm2(x))))
+        hidden: Tensor = self.fc2(self.fc1.gelu(self.norm2(x)))
         return x + hidden
 
     def attention(self, x: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """What is computed in another way for speed, against the plain way."""
 
+import copy
+
 import pytest
 import torch
 
@@ -20,6 +22,38 @@ def test_a_linear_layer_gives_the_same_for_few_rows_and_many(rows: int, dtype: t
     plain = torch.nn.functional.linear(x.double(), layer.weight.double(), layer.bias.double())
     assert fast.shape == (3, rows, 70)
     assert (fast - plain).abs().max() < {torch.float32: 1e-5, torch.bfloat16: 3e-2}[dtype]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 33, 600])
+def test_a_packed_layer_gives_the_same(rows: int) -> None:
+    torch.manual_seed(0)
+    layer = Linear(48, 70).to(torch.bfloat16)
+    x = torch.randn(rows, 3, 48).transpose(0, 1).to(torch.bfloat16)
+    weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
+    plain = torch.nn.functional.linear(x.double(), weight, bias)
+    layer.pack()
+    if layer.packed is None:
+        pytest.skip("this CPU does not compute in bfloat16")
+    assert layer.weight.is_meta
+    with torch.no_grad():
+        assert (layer(x) - plain).abs().max() < 3e-2
+        assert (layer.gelu(x) - torch.nn.functional.gelu(plain)).abs().max() < 3e-2
+
+
+def test_a_packed_model_gives_the_same(med: MED) -> None:
+    def read(model: MED) -> torch.Tensor:
+        pixels = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1)).bfloat16()
+        ids = torch.arange(5, 13).view(2, 4)
+        with torch.no_grad():
+            return model.predict(ids, model.text.look(model.see(pixels))).float()
+
+    side = med.config.image_size
+    half = copy.deepcopy(med).to(torch.bfloat16)
+    plain = read(half)
+    half.pack()
+    if half.lm_head.words is None:
+        pytest.skip("this CPU does not compute in bfloat16")
+    assert (read(half) - plain).abs().mean() < 0.02 * plain.abs().mean()
 
 
 def test_a_gradient_goes_through_a_linear_layer() -> None:

@@ -17,7 +17,7 @@ def arguments() -> argparse.Namespace:
     """What is asked for."""
     parser = argparse.ArgumentParser(prog="python tests/bench/models", description=__doc__)
     sizes = ("base", "large")
-    parser.add_argument("--seconds", type=float, default=450, help="nothing is begun that would end after so long")
+    parser.add_argument("--seconds", type=float, default=1500, help="nothing is begun that would end after so long")
     parser.add_argument("--sizes", nargs="+", default=["base"], choices=sizes)
     parser.add_argument("--parity-sizes", nargs="+", default=list(sizes), choices=sizes)
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
