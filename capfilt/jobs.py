@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from rich.text import Text
+
 from capfilt import __version__, lease
 from capfilt.config import load_recipe, read_settings
 from capfilt.errors import ConfigError, RunFailed
@@ -191,7 +193,7 @@ class Cluster:
             for line in lines:
                 number += 1
                 if number > told:
-                    tell(line.expandtabs())
+                    tell(Text.from_ansi(line).plain.expandtabs())  # Ray colours what its workers say
         return max(number, told)
 
 
@@ -218,6 +220,7 @@ def see_through(cluster: Cluster, order: Order, name: str, tell: Say | None, not
 def _job(details: Any) -> Job:
     started, ended = (stamp / 1000 if stamp else None for stamp in (details.start_time, details.end_time))
     out, message = (details.metadata or {}).get("out", ""), " ".join((details.message or "").split())
+    message = message.partition(", last available logs")[0]  # which whoever follows has seen
     status = str(details.status.value)
     return Job(details.submission_id, status, out, started, ended, message, details.driver_exit_code)
 
