@@ -135,11 +135,20 @@ class Cluster:
             raise ConfigError(f"--address {address}: {' '.join(str(error).split())[:200]}") from error
 
     def submit(self, order: Order) -> str:
-        """Hand a run in; gives its name."""
+        """Hand a run in; gives its name.
+
+        Raises:
+            RunFailed: the cluster does not take it; one line.
+        """
         name = f"capfilt-{uuid.uuid4().hex[:8]}"
         about = {"capfilt": __version__, "out": _absolute(order.out)}
         with runtime_env(order) as env:
-            self.client.submit_job(entrypoint=order.command(), submission_id=name, runtime_env=env, metadata=about)
+            try:
+                self.client.submit_job(entrypoint=order.command(), submission_id=name, runtime_env=env, metadata=about)
+            except RuntimeError as error:
+                raise RunFailed(
+                    f"{self.address} does not take the job: {' '.join(str(error).split())[:200]}"
+                ) from error
         return name
 
     def job(self, name: str) -> Job:

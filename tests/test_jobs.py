@@ -1,13 +1,17 @@
 """What is handed to a cluster, and what is not; the cluster itself is in engine/test_cluster.py."""
 
+import json
 import shlex
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import ray
 import yaml
 
 from capfilt.config import load_recipe
-from capfilt.errors import ConfigError
+from capfilt.errors import ConfigError, RunFailed
 from capfilt.jobs import Cluster, Job, Order, environment, runtime_env
 
 S3 = Order(("s3://in/a b", "s3://in/*.tar"), "s3://out/run")
@@ -90,3 +94,34 @@ def test_nobody_at_the_address_is_told_in_a_line() -> None:
     with pytest.raises(ConfigError, match=r"--address http://127\.0\.0\.1:9") as caught:
         Cluster("http://127.0.0.1:9")
     assert "\n" not in str(caught.value)
+
+
+class StillStarting(BaseHTTPRequestHandler):
+    """A job server as Ray's is before its agent has come up."""
+
+    def do_GET(self) -> None:
+        self.answer(
+            200, json.dumps({"version": "4", "ray_version": ray.__version__, "ray_commit": "", "session_name": ""})
+        )
+
+    def do_POST(self) -> None:
+        self.answer(500, "No available agent to submit job, please try again later.")
+
+    def answer(self, code: int, text: str) -> None:
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_cluster_that_takes_no_job_says_so_in_a_line() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), StillStarting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(RunFailed, match=f"{address} does not take the job: .*No available agent") as failed:
+            Cluster(address).submit(S3)
+        server.shutdown()
+    assert "\n" not in str(failed.value)

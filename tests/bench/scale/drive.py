@@ -49,7 +49,7 @@ def main(source: str, out: str, workers: str) -> None:
     settings = (
         "caption.captioner='python:standin:Sleeper'",
         "score.judges=['python:standin:Nodder']",
-        "input.chunk_rows=250",
+        "input.chunk_rows=1000",
         f"engine.workers={workers}",
     )
     recipe = load_recipe("blip", settings)
