@@ -3,9 +3,7 @@
 import logging
 import math
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from capfilt.config import Engine, Recipe
 from capfilt.errors import ConfigError, RunFailed
 from capfilt.pipelines import placement
 from capfilt.pipelines.placement import Pool, Resources
+from capfilt.pipelines.sigterm import sigterm_waits
 
 LOCAL: Final = "local"
 """The address of a Ray that is started for the run and ends with it."""
@@ -56,9 +55,9 @@ def runtime(engine: Engine, cpus: int = 0) -> Iterator[Any]:
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ours = not ray.is_initialized()
-    if ours:
-        _start(ray, engine, engine.cpus or cpus or (os.cpu_count() or 1) + 2)
     try:
+        if ours:
+            _start(ray, engine, engine.cpus or cpus or (os.cpu_count() or 1) + 2)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
@@ -66,7 +65,8 @@ def runtime(engine: Engine, cpus: int = 0) -> Iterator[Any]:
         yield ray
     finally:
         if ours:
-            ray.shutdown()
+            with sigterm_waits(ray):
+                ray.shutdown()
 
 
 def actors_on_a_node(ray: Any, some: list[Pool]) -> int:
@@ -125,7 +125,7 @@ def _start(ray: Any, engine: Engine, cpus: int) -> None:
     settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False} | engine.ray
     if engine.address != LOCAL:
         try:
-            with _hushed(), _own_sigterm():
+            with _hushed(), sigterm_waits(ray):
                 ray.init(address=engine.address, **settings)
         except Exception as error:  # Ray raises bare Exceptions here
             raise ConfigError(f"engine.address = {engine.address!r}: {_first_line(error)}") from error
@@ -133,7 +133,7 @@ def _start(ray: Any, engine: Engine, cpus: int) -> None:
     settings = {"include_dashboard": False, "num_cpus": cpus} | settings
     for last in (False, True):
         try:
-            with _hushed(), _own_sigterm():
+            with _hushed(), sigterm_waits(ray):
                 ray.init(address=LOCAL, **settings)
             return
         except (TypeError, ValueError) as error:
@@ -152,24 +152,6 @@ def _logical_cpus(recipe: Recipe, chunks: int) -> int:
     """Cores and a little more, for fetching waits; as many as the plan needs, for on one machine they cost nothing."""
     pools = placement.pools(recipe, chunks, has_gpu=False)
     return max((os.cpu_count() or 1) + 2, math.ceil(placement.total(pools, placement.tasks(recipe.engine))["CPU"]))
-
-
-@contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keep the handler of SIGTERM that the caller chose: Ray puts its own there, which exits with code 15."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    except SystemExit as stop:
-        signal.signal(signal.SIGTERM, before)
-        if stop.code == signal.SIGTERM:  # it came while Ray's handler stood there
-            signal.raise_signal(signal.SIGTERM)
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -86,8 +86,7 @@ def commits(out: Path) -> int:
     return len(list((out / "commits").glob("*.parquet")))
 
 
-def test_told_to_stop_while_it_starts(pictures: Path, settings: tuple[str, ...], tmp_path: Path) -> None:
-    """Ray has a handler of its own for SIGTERM while it starts."""
+def test_told_to_stop_while_ray_starts(pictures: Path, settings: tuple[str, ...], tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
     with driver(pictures, tmp_path / "out", settings) as process:
         while b"gcs_server" not in children(process.pid):

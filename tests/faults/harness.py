@@ -68,8 +68,7 @@ def kill_driver(stage: Stage, driver: "subprocess.Popen[bytes]", out: Path) -> b
 def terminate_driver(stage: Stage, driver: "subprocess.Popen[bytes]", out: Path) -> bool:
     driver.terminate()
     code = driver.wait(60)
-    # By its own exit code, or, at times and for a reason not found yet, by the signal itself: a shell says 143 of both.
-    if code not in (128 + signal.SIGTERM, -signal.SIGTERM, 0):
+    if code not in (128 + signal.SIGTERM, 0):
         raise Unsurvived(f"SIGTERM ended the run with exit code {code}")
     return code != 0
 
@@ -221,12 +220,16 @@ def commits(out: Path) -> int:
         return 0
 
 
-def at_work(process: "subprocess.Popen[bytes]", out: Path) -> bool:
-    """Whether this driver has taken the run over; workers of the one before may commit while it still starts."""
+def at_work(stage: Stage, process: "subprocess.Popen[bytes]", out: Path, strangers: Sequence[int]) -> bool:
+    """Whether this driver has taken the run over and has a model actor, not one of the `strangers` that still end.
+
+    Workers of the driver before may commit while this one still starts, and SIGTERM has to wait for Ray's start.
+    """
     try:
-        return (out / ".lock").read_text().startswith(f"process {process.pid} ")
+        taken = (out / ".lock").read_text().startswith(f"process {process.pid} ")
     except OSError:
         return False
+    return taken and bool(set(stage.cluster.workers("Annotate")) - set(strangers))
 
 
 def undisturbed(stage: Stage, out: Path, *options: str) -> None:
@@ -242,9 +245,10 @@ def disturbed(stage: Stage, out: Path, kinds: Sequence[str], until: int) -> None
     ahead = list(zip(moments, early, strict=True))
     deadline = time.monotonic() + PATIENCE
     while True:
+        strangers = stage.cluster.workers("Annotate")
         with driver(stage, out) as process:
-            while process.poll() is None and not at_work(process, out):
-                time.sleep(0.02)
+            while process.poll() is None and not at_work(stage, process, out, strangers):
+                time.sleep(0.05)
             before = commits(out)
             while process.poll() is None:
                 if time.monotonic() > deadline:

@@ -1,0 +1,26 @@
+"""SIGTERM stays this process's to answer when Ray has started, and when it has ended."""
+
+import subprocess
+import sys
+
+SCRIPT = """
+import ray, signal
+from capfilt.config import Engine
+from capfilt.pipelines.cluster import runtime
+from capfilt.pipelines.sigterm import sigterm_waits
+signal.signal(signal.SIGTERM, lambda *_: print("asked"))
+with runtime(Engine()):
+    print("started")
+    signal.raise_signal(signal.SIGTERM)
+print("ended")
+signal.raise_signal(signal.SIGTERM)
+with sigterm_waits(ray):
+    signal.raise_signal(signal.SIGTERM)
+    print("waits")
+"""
+
+
+def test_who_asked_is_heard_afterwards() -> None:
+    command = [sys.executable, "-c", SCRIPT]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["started", "asked", "ended", "asked", "waits", "asked"])
