@@ -38,8 +38,8 @@ from capfilt.world.site import pages
 
 ROWS = 2000
 TABLES = ("images", "captions", "failures", "commits", "decisions", "corpus")
-PATIENCE = 400.0
-"""Seconds a round may take; a run that hangs is not one that survived."""
+PATIENCE = 300.0
+"""Seconds without a commit, starts of the driver included; a run that hangs is not one that survived."""
 
 
 @dataclass
@@ -234,7 +234,7 @@ def at_work(stage: Stage, process: "subprocess.Popen[bytes]", out: Path, strange
 
 def undisturbed(stage: Stage, out: Path, *options: str) -> None:
     with driver(stage, out, *options) as process:
-        if process.wait(PATIENCE):
+        if process.wait(2 * PATIENCE):
             raise Unsurvived(f"the undisturbed run ended with exit code {process.returncode}; see {stage.folder}/log")
 
 
@@ -243,7 +243,7 @@ def disturbed(stage: Stage, out: Path, kinds: Sequence[str], until: int) -> None
     moments = sorted(stage.rng.sample(range(1, until), len(kinds)))
     early = sorted(kinds, key=lambda kind: not kind.startswith("captioner"))  # captions are done long before commits
     ahead = list(zip(moments, early, strict=True))
-    deadline = time.monotonic() + PATIENCE
+    seen, since = 0, time.monotonic()
     while True:
         strangers = stage.cluster.workers("Annotate")
         with driver(stage, out) as process:
@@ -251,7 +251,9 @@ def disturbed(stage: Stage, out: Path, kinds: Sequence[str], until: int) -> None
                 time.sleep(0.05)
             before = commits(out)
             while process.poll() is None:
-                if time.monotonic() > deadline:
+                if (now := commits(out)) != seen:
+                    seen, since = now, time.monotonic()
+                if time.monotonic() - since > PATIENCE:
                     raise Unsurvived(f"the run hangs after {dict(stage.done)}; see {stage.folder}/log")
                 if ahead and commits(out) >= max(ahead[0][0], before + 1):
                     kind = ahead.pop(0)[1]
