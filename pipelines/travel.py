@@ -83,7 +83,8 @@ def unpack(batch: pa.Table) -> pa.Table:
     """The table that travels in a row; it lies in the row's own bytes."""
     payload = batch["payload"].chunk(0)
     _, offsets, data = payload.buffers()  # a scalar's bytes would be a copy
-    start, end = np.frombuffer(offsets, np.int64)[payload.offset : payload.offset + 2].tolist()
+    wide = np.int64 if pa.types.is_large_binary(payload.type) else np.int32  # Ray chooses the type of a departure
+    start, end = np.frombuffer(offsets, wide)[payload.offset : payload.offset + 2].tolist()
     return pa.ipc.open_stream(data.slice(start, end - start)).read_all()
 
 

@@ -17,6 +17,12 @@ def row() -> pa.Table:
     return pa.Table.from_pylist([departure(CHUNK, "d") | {"payload": pack(TABLE).to_pybytes()}], TRAVEL)
 
 
+def test_a_departure_as_ray_types_it_comes_as_an_empty_table() -> None:
+    plain = pa.Table.from_pylist([departure(CHUNK, "d")])
+    assert plain.schema.field("payload").type == pa.binary()
+    assert unpack(pa.concat_tables([plain, plain]).combine_chunks().slice(1)).num_rows == 0
+
+
 def test_a_stage_gets_the_table_and_the_chunk(row: pa.Table) -> None:
     seen = []
 

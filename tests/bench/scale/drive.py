@@ -1,6 +1,5 @@
 """One run of the bench, in a process of its own: `drive.py INPUT OUT WORKERS`; prints what it measured as JSON."""
 
-import contextlib
 import json
 import resource
 import sys
@@ -16,6 +15,16 @@ from capfilt.run import Progress, run
 def peak_mb() -> float:
     """The most memory this process ever had."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def store_mb() -> float:
+    """What lies in this machine's object store; no public call of Ray tells."""
+    import ray
+    from ray._private.internal_api import node_stats
+
+    node = ray.nodes()[0]
+    told = node_stats(node["NodeManagerAddress"], node["NodeManagerPort"], include_memory_info=False)
+    return float(told.store_stats.object_store_bytes_used) / 1e6
 
 
 class Watch:
@@ -37,12 +46,10 @@ class Watch:
         self.rss[progress.phase] = peak_mb()
 
     def look(self) -> None:
-        from ray._private.internal_api import node_stats  # no public call tells how full the store is
-
         while True:
-            with contextlib.suppress(Exception):  # Ray is not up yet, or is going down
-                self.store = max(self.store, node_stats().store_stats.object_store_bytes_used / 1e6)
-            time.sleep(1)
+            time.sleep(0.5)
+            if "work" in self.at and "select" not in self.at:
+                self.store = max(self.store, store_mb())
 
 
 def main(source: str, out: str, workers: str) -> None:
