@@ -29,7 +29,7 @@ from capfilt.pipelines.evaluation import without_leaks
 from capfilt.pipelines.fetch import fetch
 from capfilt.pipelines.meter import Meter
 from capfilt.pipelines.micro import MicroBatches, Part
-from capfilt.pipelines.placement import options, tasks
+from capfilt.pipelines.placement import fetchers, options, tasks
 from capfilt.pipelines.read import read
 from capfilt.pipelines.retry import recommit, reopen
 from capfilt.pipelines.score import score
@@ -80,7 +80,8 @@ def work(
         one_chunk = {"batch_size": 1, "batch_format": "pyarrow"}
         takes = {stage: options(some) for stage, some in tasks(recipe.engine).items()}
         fetching = {"settings": recipe.fetch, "out": out, "retry": retry}
-        data = data.map_batches(_fetch, fn_kwargs=fetching, **takes["fetch"], **one_chunk)
+        waiting = ray.data.TaskPoolStrategy(fetchers(recipe.engine, os.cpu_count() or 1))
+        data = data.map_batches(_fetch, fn_kwargs=fetching, compute=waiting, **takes["fetch"], **one_chunk)
         decoding = {"settings": recipe.decode, "pixels": annotators.pixels(recipe), "out": out}
         data = data.map_batches(_decode, fn_kwargs=decoding, **takes["decode"], **one_chunk)
         models = {"recipe": recipe, "deaths": deaths, "beside": actors_on_a_node(ray, pools)}
