@@ -128,7 +128,7 @@ class Cluster:
         from ray.job_submission import JobSubmissionClient
 
         self.address = address
-        logging.getLogger("ray.dashboard").setLevel(logging.WARNING)  # it tells of every log that ends
+        logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it tells of every log that ends
         try:
             self.client = JobSubmissionClient(address)
         except Exception as error:  # Ray raises ConnectionError, RuntimeError and others of requests

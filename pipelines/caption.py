@@ -96,10 +96,10 @@ def pixel_tensor(rows: pa.Table, pixels: "PixelSpec", positions: Sequence[int]) 
     """uint8 [len(positions), S, S, 3] out of the column that decode made for this spec."""
     import torch
 
-    column = rows[f"pixels:{pixels.name}"].combine_chunks().take(pa.array(positions))
-    joined = b"".join(column.to_pylist())
-    shape = (len(positions), pixels.size, pixels.size, 3)
-    return torch.from_numpy(np.frombuffer(bytearray(joined), np.uint8).reshape(shape))
+    column = rows[f"pixels:{pixels.name}"]
+    whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which copies, and it is large
+    everything = np.frombuffer(whole.buffers()[1], np.uint8).reshape(-1, pixels.size, pixels.size, 3)
+    return torch.from_numpy(everything[np.asarray(positions, np.intp) + whole.offset])
 
 
 def seed_of(uid: str, author: str, settings: Settings, k: int) -> int:

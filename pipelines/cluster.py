@@ -12,11 +12,8 @@ from typing import Any, Final
 from capfilt.config import Engine, Recipe
 from capfilt.errors import ConfigError, RunFailed
 from capfilt.pipelines import placement
-from capfilt.pipelines.placement import Pool, Resources
+from capfilt.pipelines.placement import LOCAL, Pool, Resources
 from capfilt.pipelines.sigterm import sigterm_waits
-
-LOCAL: Final = "local"
-"""The address of a Ray that is started for the run and ends with it."""
 
 LOOK_AGAIN: Final = 2.0
 """Seconds between two looks at a cluster that has to grow."""

@@ -1,19 +1,13 @@
 """The main job on Ray: chunks through the stages, as many at once as there is room for.
 
-A chunk travels through Ray Data as ONE ROW, its table as Arrow IPC bytes. Ray can neither split nor merge a row, so no
-stage ever sees half a chunk or two, whatever blocks and batches Ray makes. Every stage stays a plain function of a
-table; `_Lifted` carries it to that row, checks that no row of the table got lost, and turns an exception into the
-chunk's error, so that one poisoned chunk costs nobody else anything.
+A chunk is one row of a Ray dataset (`travel`); stages that wait or compute are tasks, models live in actors.
 """
 
 import json
-import logging
 import os
 import re
-import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +17,7 @@ import pyarrow as pa
 from capfilt.config import Decode as DecodeSettings
 from capfilt.config import Fetch as FetchSettings
 from capfilt.config import Recipe
-from capfilt.errors import ModelError, Unbalanced
+from capfilt.errors import ModelError
 from capfilt.ledger import Chunk
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines import annotators
@@ -35,24 +29,13 @@ from capfilt.pipelines.evaluation import without_leaks
 from capfilt.pipelines.fetch import fetch
 from capfilt.pipelines.meter import Meter
 from capfilt.pipelines.micro import MicroBatches, Part
-from capfilt.pipelines.placement import options, tasks
+from capfilt.pipelines.placement import fetchers, options, tasks
 from capfilt.pipelines.read import read
 from capfilt.pipelines.retry import recommit, reopen
 from capfilt.pipelines.score import score
 from capfilt.pipelines.tombstones import Tombstones
+from capfilt.pipelines.travel import departure, lift, unpack
 from capfilt.storage import Folder
-
-TRAVEL = pa.schema(
-    [
-        ("chunk", pa.string()),
-        ("spec", pa.string()),  # Chunk as JSON
-        ("digest", pa.string()),  # Ledger.spec_digest of the chunk
-        ("payload", pa.large_binary()),  # the chunk's table, Arrow IPC
-        ("error", pa.string()),
-        ("seconds", pa.string()),  # by stage, JSON
-    ]
-)
-"""The row a chunk is while it travels."""
 
 IN_FLIGHT = 4
 """Chunks handed to a model actor at once: with 4 it is never idle between two chunks."""
@@ -62,8 +45,6 @@ MOST_DEATHS = 40
 
 UNFIT = re.compile(r"(caption|score): ModelError: (?P<why>.*)")
 """The error of a chunk that is every chunk's."""
-
-Stage = Callable[[pa.Table, Chunk], pa.Table]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +75,13 @@ def work(
         ModelError: a model cannot be loaded or does not do its work; there is no use in going on.
     """
     with joined(recipe, len(chunks)) as (ray, pools), _deaths(ray) as deaths:
-        rows = [_departure(chunk, digests[chunk.name]) for chunk in chunks]
+        rows = [departure(chunk, digests[chunk.name]) for chunk in chunks]
         data = ray.data.from_items(rows, override_num_blocks=len(rows))
         one_chunk = {"batch_size": 1, "batch_format": "pyarrow"}
         takes = {stage: options(some) for stage, some in tasks(recipe.engine).items()}
         fetching = {"settings": recipe.fetch, "out": out, "retry": retry}
-        data = data.map_batches(_fetch, fn_kwargs=fetching, **takes["fetch"], **one_chunk)
+        waiting = ray.data.TaskPoolStrategy(fetchers(recipe.engine, os.cpu_count() or 1))
+        data = data.map_batches(_fetch, fn_kwargs=fetching, compute=waiting, **takes["fetch"], **one_chunk)
         decoding = {"settings": recipe.decode, "pixels": annotators.pixels(recipe), "out": out}
         data = data.map_batches(_decode, fn_kwargs=decoding, **takes["decode"], **one_chunk)
         models = {"recipe": recipe, "deaths": deaths, "beside": actors_on_a_node(ray, pools)}
@@ -131,19 +113,20 @@ def _fetch(batch: pa.Table, settings: FetchSettings, out: str, retry: frozenset[
         rows = reopen(chunk, folder, retry) if retry else Tombstones.of(folder).honour(read(chunk))
         return fetch(rows, settings)
 
-    return lift("fetch", stage, batch)
+    return lift(batch, {"fetch": stage})
 
 
 def _decode(batch: pa.Table, settings: DecodeSettings, pixels: list[PixelSpec], out: str) -> pa.Table:
-    return lift(
-        "decode", lambda rows, _: without_leaks(decode(rows, settings, pixels), Folder.at(out), settings), batch
-    )
+    def stage(rows: pa.Table, _: Chunk) -> pa.Table:
+        return without_leaks(decode(rows, settings, pixels), Folder.at(out), settings)
+
+    return lift(batch, {"decode": stage})
 
 
 def _commit(batch: pa.Table, out: str, retry: frozenset[str]) -> pa.Table:
     digest = batch["digest"][0].as_py()
     write = recommit if retry else commit
-    return lift("commit", lambda rows, chunk: write(rows, chunk, Folder.at(out), digest), batch)
+    return lift(batch, {"commit": lambda rows, chunk: write(rows, chunk, Folder.at(out), digest)})
 
 
 class Annotate:
@@ -173,16 +156,15 @@ class Annotate:
     def __call__(self, batch: pa.Table) -> pa.Table:
         for journal in self.journals:
             journal.chunk = batch["chunk"][0].as_py()
-        if "caption" in self.stages:
-            batch = lift("caption", lambda rows, _: self._caption(rows), batch)
-        return lift("score", lambda rows, _: self._score(rows), batch) if "score" in self.stages else batch
+        known = {"caption": self._caption, "score": self._score}
+        return lift(batch, {name: known[name] for name in self.stages})
 
-    def _caption(self, rows: pa.Table) -> pa.Table:
+    def _caption(self, rows: pa.Table, _: Chunk) -> pa.Table:
         if self.unfit:
             raise ModelError(self.unfit)
         return caption(rows, self.captioner, self.recipe.caption, self.batches[0])
 
-    def _score(self, rows: pa.Table) -> pa.Table:
+    def _score(self, rows: pa.Table, _: Chunk) -> pa.Table:
         if self.unfit:
             raise ModelError(self.unfit)
         scored = score(rows, self.judges, self.batches[1:])
@@ -263,48 +245,9 @@ class DeathJournal:
         return ray.get(method.remote((self.chunk, self.stage), *values))
 
 
-def lift(name: str, stage: Stage, batch: pa.Table) -> pa.Table:
-    """Carry a stage to the one row that a chunk is; an exception becomes the chunk's error and is carried on."""
-    row = batch.to_pylist()[0]
-    if row["error"]:
-        return batch
-    began = time.perf_counter()
-    try:
-        before = _unpack(row["payload"])
-        after = stage(before, Chunk.from_json(row["spec"]))
-        if before.num_rows and name != "commit" and not before["uid"].equals(after["uid"]):
-            raise Unbalanced(
-                f"stage {name} lost, doubled or reordered rows: {before.num_rows} in, {after.num_rows} out"
-            )
-        row["payload"] = _pack(after)
-    except Exception as error:  # whatever it was, it is this chunk's failure: reported, retried by the next run
-        row["error"] = f"{name}: {type(error).__name__}: {error}".splitlines()[0]
-        row["payload"] = b""
-        logging.getLogger(__name__).error("chunk %s: %s", row["chunk"], traceback.format_exc())
-    seconds = json.loads(row["seconds"]) | {name: round(time.perf_counter() - began, 4)}
-    return pa.Table.from_pylist([row | {"seconds": json.dumps(seconds)}], TRAVEL)
-
-
-def _departure(chunk: Chunk, digest: str) -> dict[str, Any]:
-    empty = _pack(pa.table({"uid": pa.array([], pa.string())}))
-    name, spec = chunk.name, chunk.to_json()
-    return {"chunk": name, "spec": spec, "digest": digest, "payload": empty, "error": "", "seconds": "{}"}
-
-
 def _arrival(batch: pa.Table) -> Done:
-    row = batch.to_pylist()[0]
-    record = {} if row["error"] else _unpack(row["payload"]).to_pylist()[0]
+    chunk, error, seconds = (batch[name][0].as_py() for name in ("chunk", "error", "seconds"))
+    record = {} if error else unpack(batch).to_pylist()[0]
     reasons = dict(record.get("reasons") or [])
     rows, images, captions = (record.get(name, 0) for name in ("rows", "images", "captions"))
-    return Done(row["chunk"], rows, images, captions, reasons, json.loads(row["seconds"]), row["error"])
-
-
-def _pack(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
-
-
-def _unpack(payload: bytes) -> pa.Table:
-    return pa.ipc.open_stream(payload).read_all()
+    return Done(chunk, rows, images, captions, reasons, json.loads(seconds), error)

@@ -14,11 +14,17 @@ from capfilt.config import Engine, Recipe
 Resources = dict[str, float]
 """As Ray names them: CPU, GPU, memory (bytes), and whatever nodes were started with."""
 
+LOCAL: Final = "local"
+"""The address of a Ray that is started for the run and ends with it."""
+
 TASKS: Final[dict[str, Resources]] = {"fetch": {"CPU": 0.25}, "decode": {"CPU": 1.0}, "commit": {"CPU": 0.25}}
 """Stages that run as tasks. Different CPUs keep Ray from fusing neighbours: fetching waits, decoding computes."""
 
 MODEL: Final[Resources] = {"CPU": 0.5}
 """What a model actor takes beside its GPU."""
+
+FEW_FETCHERS: Final = 4
+"""Chunks fetched at once on one machine, or as many as it has cores; each is a process that starts with the run."""
 
 TINY: Final = 1e-6
 
@@ -59,6 +65,15 @@ def pools(recipe: Recipe, chunks: int, has_gpu: bool) -> list[Pool]:
         Pool(("caption",), "engine.workers", least, most, writer),
         Pool(("score",), "engine.judge_workers", min(least, judges), judges, judge),
     ]
+
+
+def fetchers(engine: Engine, cores: int) -> int | None:
+    """Chunks fetched at once at most; None = as many as their resources allow, on a cluster.
+
+    Before the first chunk is through, Ray starts a process for every task it has room for. On one machine those of
+    fetching, four a core, kept the cores busy with imports while the first chunk waited for them.
+    """
+    return max(FEW_FETCHERS, cores) if engine.address == LOCAL else None
 
 
 def options(takes: Mapping[str, float]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pytest
 
 from capfilt.config import load_recipe
 from capfilt.errors import ConfigError
-from capfilt.pipelines.placement import Pool, missing, options, pools, tasks, total
+from capfilt.pipelines.placement import Pool, fetchers, missing, options, pools, tasks, total
 
 SMALL = {"CPU": 2.0, "memory": 4e9, "node:127.0.0.1": 1.0}
 GPU = {"CPU": 8.0, "GPU": 1.0, "accelerator_type:A100": 1.0}
@@ -90,3 +90,10 @@ def test_resources_reach_ray_by_its_own_names() -> None:
 def test_settings_that_cannot_be_are_refused(setting: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load_recipe("blip", (setting,))
+
+
+@pytest.mark.parametrize(
+    ("address", "cores", "most"), [("local", 2, 4), ("local", 64, 64), ("auto", 2, None), ("10.0.0.1:6379", 64, None)]
+)
+def test_one_machine_is_not_flooded_with_fetching_processes(address: str, cores: int, most: int | None) -> None:
+    assert fetchers(load_recipe("blip", (f"engine.address={address!r}",)).engine, cores) == most

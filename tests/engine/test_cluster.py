@@ -157,6 +157,7 @@ def test_a_job_outlives_a_node_and_its_driver(
     assert job.returncode == 0, said
     assert "died (Job entrypoint command failed with exit code -9); handed in again" in said
     assert "\x1b" not in said
+    assert "sdk.py" not in said
     assert "12 of 12 chunks" not in said
     assert len(cluster.raylets()) == 1
     assert status(Folder.at(out)).complete

@@ -15,7 +15,8 @@ from capfilt.errors import ConfigError, ModelError
 from capfilt.ledger import Chunk, Part
 from capfilt.models.cards import CARDS
 from capfilt.pipelines.annotators import check_models
-from capfilt.pipelines.engine import TRAVEL, UNFIT, Annotate, _pack
+from capfilt.pipelines.engine import UNFIT, Annotate
+from capfilt.pipelines.travel import TRAVEL, departure, pack
 from capfilt.query import run_query
 from capfilt.run import run
 from capfilt.storage import Folder
@@ -57,15 +58,7 @@ def test_a_captioner_that_does_not_caption_is_an_error_of_every_chunk(published:
     recipe = load_recipe("blip", (f"caption.captioner={str(dai)!r}", "score.judges=[]"))
     annotate = Annotate(recipe, None, 1, ("caption", "score"))
     chunk = Chunk("000000", (Part("lists", "x.csv", "x.csv", 0, 3, {}),))
-    payload = _pack(pa.table({"uid": ["a"]}))
-    row = {
-        "chunk": chunk.name,
-        "spec": chunk.to_json(),
-        "digest": "d",
-        "payload": payload,
-        "error": "",
-        "seconds": "{}",
-    }
+    row = departure(chunk, "d") | {"payload": pack(pa.table({"uid": ["a"]})).to_pybytes()}
     error = annotate(pa.Table.from_pylist([row], TRAVEL))["error"][0].as_py()
     found = UNFIT.match(error)
     assert found

@@ -1,9 +1,10 @@
 """What the pipeline costs beside its models: runs over a timed stand-in that sleeps where models would compute.
 
-    python tests/bench/scale [--rows N ...] [--seconds S ...] [--folder DIR]
+    python tests/bench/scale [--only ROWS ...] [--folder DIR]
 
 For each size: a run with two workers, then the same once more with one commit of a hundred taken away (a resume). At
-the second size one worker too. results.json is written after each size, and the table of README.md at the end.
+the first size one worker too. results.json and the table of README.md are written after each run; a run that is
+measured anew takes the place of the old one.
 """
 
 import argparse
@@ -14,6 +15,9 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +33,44 @@ MARK: Final = "<!-- results -->\n"
 GROUP: Final = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What is run. `seconds`: of the stand-in a picture; `side`: of the pixels it asks for; `chunk`: rows of one."""
+
+    rows: int
+    seconds: float
+    side: int
+    chunk: int
+
+
+SIZES: Final = (Size(10_000, 0.020, 384, 256), Size(100_000, 0.004, 32, 1000), Size(1_000_000, 0.001, 32, 1000))
+
+COLUMNS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
+    "rows": lambda one: f"{one['rows']:,}",
+    "stand-in ms": lambda one: f"{1000 * one['seconds']:g}",
+    "pixels": lambda one: f"{one['side']}",
+    "what": lambda one: one["kind"],
+    "workers": lambda one: f"{one['workers']}",
+    "plan s": lambda one: f"{one['plan_s']:.1f}",
+    "first commit s": lambda one: f"{one['first_commit_s']:.1f}",
+    "whole s": lambda one: f"{one['whole_s']:.0f}",
+    "stand-in alone s": lambda one: f"{one['standin_s']:.0f}",
+    "rows/s steady": lambda one: f"{one['steady_rows_s']:.1f}" if one["steady_rows_s"] else "-",
+    "over the stand-in": lambda one: f"{100 * over(one):.1f} %" if one["steady_rows_s"] else "-",
+    "select s": lambda one: f"{one['select_s']:.1f}",
+    "driver RSS MB, work": lambda one: f"{one['rss_work_mb']:.0f}",
+    "at most": lambda one: f"{one['rss_mb']:.0f}",
+    "object store MB": lambda one: f"{one['object_store_mb']:.0f}",
+    "load": lambda one: f"{one['load']:.1f}",
+    "date": lambda one: one["date"],
+}
+
+
+def over(one: dict[str, Any]) -> float:
+    """By how much a row takes longer than the stand-in alone would take."""
+    return float(one["workers"] / one["seconds"] / one["steady_rows_s"] - 1)
+
+
 def write_input(path: Path, rows: int) -> None:
     """Rows with one and the same small picture, each with a text of its own."""
     sink = io.BytesIO()
@@ -38,17 +80,26 @@ def write_input(path: Path, rows: int) -> None:
         for start in range(0, rows, GROUP):
             count = min(GROUP, rows - start)
             texts = [f"text number {number}" for number in range(start, start + count)]
-            writer.write_table(pa.table({"image": [sink.getvalue()] * count, "text": texts}, columns))
+            writer.write_table(pa.table({"image": [sink.getvalue()] * count, "text": texts}, columns), GROUP)
 
 
-def drive(source: Path, out: Path, workers: int, seconds: float) -> dict[str, Any]:
+def drive(source: Path, out: Path, size: Size, workers: int, kind: str) -> dict[str, Any]:
     """A run in a process of its own; what it measured."""
-    here = {"PYTHONPATH": str(HERE), "STANDIN_SECONDS": str(seconds), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(HERE / "drive.py"), str(source), str(out), str(workers)]
-    subprocess.run(command, env=os.environ | here, check=True)
+    standin = {"PYTHONPATH": str(HERE), "STANDIN_SECONDS": str(size.seconds), "STANDIN_SIDE": str(size.side)}
+    command = [
+        sys.executable,
+        str(HERE / "drive.py"),
+        str(source),
+        str(out),
+        str(workers),
+        str(size.chunk),
+        str(time.time()),
+    ]
+    subprocess.run(command, env=os.environ | standin | {"OMP_NUM_THREADS": "1"}, check=True)
     told: dict[str, Any] = json.loads((out / "bench.json").read_text())
-    ideal = told["chunks_now"] * told["rows"] / told["chunks"] * seconds / workers
-    return told | {"workers": workers, "seconds": seconds, "standin_s": ideal, "load": os.getloadavg()[0]}
+    alone = told["rows_now"] * size.seconds / workers
+    run = {"kind": kind, "workers": workers, "standin_s": alone, "load": os.getloadavg()[0]}
+    return asdict(size) | told | run | {"date": datetime.now(UTC).date().isoformat()}
 
 
 def forget_one_in_a_hundred(out: Path) -> None:
@@ -58,70 +109,52 @@ def forget_one_in_a_hundred(out: Path) -> None:
             record.unlink()
 
 
-def bench(rows: int, seconds: float, folder: Path, alone: bool) -> list[dict[str, Any]]:
-    source = folder / f"{rows}.parquet"
-    write_input(source, rows)
-    found = [drive(source, folder / f"{rows}-2", 2, seconds) | {"kind": "run"}]
-    forget_one_in_a_hundred(folder / f"{rows}-2")
-    found.append(drive(source, folder / f"{rows}-2", 2, seconds) | {"kind": "resume at 99 %"})
+def bench(size: Size, folder: Path, alone: bool) -> Iterator[dict[str, Any]]:
+    source, out = folder / f"{size.rows}.parquet", folder / f"{size.rows}-2"
+    write_input(source, size.rows)
+    yield drive(source, out, size, 2, "run")
+    forget_one_in_a_hundred(out)
+    yield drive(source, out, size, 2, "resume at 99 %")
     if alone:
-        found.append(drive(source, folder / f"{rows}-1", 1, seconds) | {"kind": "run"})
-    return found
+        yield drive(source, folder / f"{size.rows}-1", size, 1, "run")
 
 
 def table(results: dict[str, Any]) -> str:
-    head = ("rows", "ms a picture", "what", "workers", "plan s", "first commit s", "whole s", "stand-in s")
-    head += (
-        "rows/s steady",
-        "over the stand-in",
-        "select s",
-        "driver RSS MB, work",
-        "at most",
-        "object store MB",
-        "load",
-    )
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for one in results["runs"]:
-        rate, ideal = one["steady_rows_s"], one["workers"] / one["seconds"]
-        cells = [
-            f"{one['rows']:,}",
-            f"{1000 * one['seconds']:g}",
-            one["kind"],
-            str(one["workers"]),
-            f"{one['plan_s']:.1f}",
-        ]
-        cells += [f"{one['first_commit_s']:.1f}", f"{one['whole_s']:.0f}", f"{one['standin_s']:.0f}"]
-        cells += [f"{rate:.0f}" if rate else "-", f"{100 * (ideal / rate - 1):.1f} %" if rate else "-"]
-        cells += [f"{one['select_s']:.1f}", f"{one['rss_work_mb']:.0f}", f"{one['rss_mb']:.0f}"]
-        cells += [f"{one['object_store_mb']:.0f}", f"{one['load']:.0f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    about = (
-        f"{results['date']}, capfilt {results['capfilt']}, {results['machine']}, {results['cores']} cores; "
-        f"`{results['command']}`"
-    )
+    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
+    lines += [f"| {' | '.join(cell(one) for cell in COLUMNS.values())} |" for one in results["runs"]]
+    about = f"capfilt {results['capfilt']}, {results['machine']}, {results['cores']} cores; `make bench-scale`"
     return f"{about}\n\n" + "\n".join(lines) + "\n"
+
+
+def _place(one: dict[str, Any]) -> tuple[Any, ...]:
+    return one["rows"], one["kind"] != "run", -one["workers"]
+
+
+def note(one: dict[str, Any]) -> None:
+    """Put a run among the results, in the place of the old one of its kind."""
+    file, page = HERE / "results.json", HERE / "README.md"
+    before = json.loads(file.read_text())["runs"] if file.exists() else []
+    kept = [old for old in before if _place(old) != _place(one)]
+    results = {
+        "capfilt": __version__,
+        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "cores": os.cpu_count(),
+        "runs": sorted([*kept, one], key=_place),
+    }
+    file.write_text(json.dumps(results, indent=2) + "\n")
+    page.write_text(page.read_text().partition(MARK)[0] + MARK + "\n" + table(results))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--seconds", type=float, nargs="+", default=[0.004, 0.004, 0.001], help="of each size")
+    parser.add_argument("--only", type=int, nargs="+", default=[size.rows for size in SIZES], help="rows")
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
-    results: dict[str, Any] = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "capfilt": __version__,
-        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "cores": os.cpu_count(),
-        "command": " ".join(["python tests/bench/scale", *sys.argv[1:]]) if sys.argv[1:] else "make bench-scale",
-        "runs": [],
-    }
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        for number, (rows, seconds) in enumerate(zip(given.rows, given.seconds, strict=True)):
-            results["runs"] += bench(rows, seconds, Path(folder), alone=number == 1)
-            (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-            page = HERE / "README.md"
-            page.write_text(page.read_text().partition(MARK)[0] + MARK + "\n" + table(results))
+    for number, size in enumerate(SIZES):
+        if size.rows in given.only:
+            with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+                for one in bench(size, Path(folder), alone=number == 0):
+                    note(one)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,15 @@ from capfilt.models.sampling import Decoding
 SECONDS = float(os.environ.get("STANDIN_SECONDS", "0.004"))
 """That a picture takes."""
 
+PIXELS = PixelSpec(int(os.environ.get("STANDIN_SIDE", "32")))
+
 
 class Sleeper:
     """A captioner that sleeps."""
 
     name = "sleeper"
     digest = "0" * 12
-    pixels = PixelSpec(32)
+    pixels = PIXELS
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -34,7 +36,7 @@ class Nodder:
 
     name = "nodder"
     digest = "0" * 12
-    pixels = PixelSpec(32)
+    pixels = PIXELS
     columns = ("itm",)
 
     def __init__(self, *_: Any) -> None:
