@@ -33,6 +33,7 @@ from capfilt.pipelines.commit import commit
 from capfilt.pipelines.decode import decode
 from capfilt.pipelines.evaluation import without_leaks
 from capfilt.pipelines.fetch import fetch
+from capfilt.pipelines.footprint import Footprint, footprint, larger
 from capfilt.pipelines.meter import Meter
 from capfilt.pipelines.micro import MicroBatches, Part
 from capfilt.pipelines.placement import options, tasks
@@ -50,6 +51,7 @@ TRAVEL = pa.schema(
         ("payload", pa.large_binary()),  # the chunk's table, Arrow IPC
         ("error", pa.string()),
         ("seconds", pa.string()),  # by stage, JSON
+        ("memory", pa.string()),  # Footprint of the largest model process it went through, JSON
     ]
 )
 """The row a chunk is while it travels."""
@@ -76,6 +78,7 @@ class Done:
     captions: int
     reasons: dict[str, int]
     seconds: dict[str, float]
+    memory: Footprint
     error: str
 
 
@@ -168,14 +171,16 @@ class Annotate:
             self.unfit = str(error)
         stages = ["caption", *(f"score {judge.name}" for judge in self.judges)]
         self.journals = [DeathJournal(deaths, stage) for stage in stages]
-        self.batches = [MicroBatches(recipe.engine.batch, journal) for journal in self.journals]
+        self.batches = [MicroBatches(annotators.batch_size(recipe), journal) for journal in self.journals]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         for journal in self.journals:
             journal.chunk = batch["chunk"][0].as_py()
         if "caption" in self.stages:
             batch = lift("caption", lambda rows, _: self._caption(rows), batch)
-        return lift("score", lambda rows, _: self._score(rows), batch) if "score" in self.stages else batch
+        if "score" in self.stages:
+            batch = lift("score", lambda rows, _: self._score(rows), batch)
+        return _with_memory(batch)
 
     def _caption(self, rows: pa.Table) -> pa.Table:
         if self.unfit:
@@ -285,10 +290,18 @@ def lift(name: str, stage: Stage, batch: pa.Table) -> pa.Table:
     return pa.Table.from_pylist([row | {"seconds": json.dumps(seconds)}], TRAVEL)
 
 
+def _with_memory(batch: pa.Table) -> pa.Table:
+    """The row of a chunk that was in this process."""
+    row = batch.to_pylist()[0]
+    most = larger(json.loads(row["memory"] or "{}"), footprint())
+    return pa.Table.from_pylist([row | {"memory": json.dumps(most)}], TRAVEL)
+
+
 def _departure(chunk: Chunk, digest: str) -> dict[str, Any]:
     empty = _pack(pa.table({"uid": pa.array([], pa.string())}))
     name, spec = chunk.name, chunk.to_json()
-    return {"chunk": name, "spec": spec, "digest": digest, "payload": empty, "error": "", "seconds": "{}"}
+    told = {"error": "", "seconds": "{}", "memory": "{}"}
+    return {"chunk": name, "spec": spec, "digest": digest, "payload": empty, **told}
 
 
 def _arrival(batch: pa.Table) -> Done:
@@ -296,7 +309,8 @@ def _arrival(batch: pa.Table) -> Done:
     record = {} if row["error"] else _unpack(row["payload"]).to_pylist()[0]
     reasons = dict(record.get("reasons") or [])
     rows, images, captions = (record.get(name, 0) for name in ("rows", "images", "captions"))
-    return Done(row["chunk"], rows, images, captions, reasons, json.loads(row["seconds"]), row["error"])
+    seconds, memory = json.loads(row["seconds"]), json.loads(row["memory"])
+    return Done(row["chunk"], rows, images, captions, reasons, seconds, memory, row["error"])
 
 
 def _pack(table: pa.Table) -> bytes:
