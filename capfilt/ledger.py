@@ -14,7 +14,7 @@ import socket
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -104,6 +104,7 @@ class Session:
     finished: str  # ISO 8601 with zone: when it was saved last
     rows: int  # committed by this session
     seconds: dict[str, float]  # by stage
+    memory: dict[str, int] = field(default_factory=dict)  # bytes that a model process took at most: host, device
 
     @property
     def rate(self) -> float | None:

@@ -16,6 +16,7 @@ from capfilt.ledger import Chunk, Ledger, Session
 from capfilt.models import registry
 from capfilt.pipelines.annotators import check_models
 from capfilt.pipelines.evaluation import EvaluationSets
+from capfilt.pipelines.footprint import larger
 from capfilt.pipelines.forget import finish_forgetting
 from capfilt.pipelines.plan import Plan, make_plan
 from capfilt.pipelines.policy import check_policy
@@ -50,6 +51,7 @@ class Outcome:
     seconds: float
     selection: Selection
     notes: tuple[str, ...]  # what planning left out of folders, and why; a line each
+    memory: dict[str, int] = field(default_factory=dict)  # bytes that a model process took at most: host, device
 
 
 Listener = Callable[[Progress], None]
@@ -84,15 +86,14 @@ def run(
         finish_forgetting(ledger)
         notes = (*plan.notes, *_write_or_check(ledger, plan, evaluation, recipe, models, limit))
         todo = ledger.todo()
-        if todo:
-            _work(ledger, todo, recipe, listener)
+        memory = _work(ledger, todo, recipe, listener) if todo else {}
         ledger.balance()
         listener(Progress("select"))
         selection = select(ledger.folder, recipe.select, recipe.output.images)
     chunks = ledger.read_plan()
     listener(Progress("done"))
     rows = sum(chunk.rows for chunk in chunks)
-    return Outcome(len(chunks), len(todo), rows, time.perf_counter() - began, selection, notes)
+    return Outcome(len(chunks), len(todo), rows, time.perf_counter() - began, selection, notes, memory)
 
 
 def versions() -> dict[str, str]:
@@ -113,7 +114,8 @@ def _write_or_check(
     return notes
 
 
-def _work(ledger: Ledger, todo: list[Chunk], recipe: Recipe, listener: Listener) -> None:
+def _work(ledger: Ledger, todo: list[Chunk], recipe: Recipe, listener: Listener) -> dict[str, int]:
+    """Take the chunks through; bytes that a model process took at most."""
     from capfilt.pipelines.engine import Done, work  # here: a run with nothing to do is spared Ray
 
     planned = ledger.read_plan()
@@ -128,7 +130,7 @@ def _work(ledger: Ledger, todo: list[Chunk], recipe: Recipe, listener: Listener)
             if done.error:
                 failed.append(done)
             else:
-                book.add(done.rows, done.seconds)
+                book.add(done.rows, done.seconds, done.memory)
                 reasons.update(done.reasons)
             rows_done = rows_before + book.rows
             chunks_done = len(planned) - len(todo) + number - len(failed)
@@ -136,6 +138,7 @@ def _work(ledger: Ledger, todo: list[Chunk], recipe: Recipe, listener: Listener)
     if failed:
         first = failed[0]
         raise RunFailed(f"{len(failed)} of {len(todo)} chunks failed; chunk {first.chunk}: {first.error}")
+    return book.memory
 
 
 class _Book:
@@ -146,11 +149,13 @@ class _Book:
         self.started = _now()
         self.rows = 0
         self.seconds: Counter[str] = Counter()
+        self.memory: dict[str, int] = {}
         self.number = ledger.save_session(self._session())
         self.saved = time.monotonic()
 
-    def add(self, rows: int, seconds: dict[str, float]) -> None:
+    def add(self, rows: int, seconds: dict[str, float], memory: dict[str, int]) -> None:
         self.rows += rows
+        self.memory = larger(self.memory, memory)
         self.seconds.update(seconds)
         if time.monotonic() - self.saved > SAVE_EVERY:
             self.save()
@@ -160,7 +165,8 @@ class _Book:
         self.saved = time.monotonic()
 
     def _session(self) -> Session:
-        return Session(self.started, _now(), self.rows, {name: round(s, 3) for name, s in self.seconds.items()})
+        seconds: dict[str, float] = {name: round(s, 3) for name, s in self.seconds.items()}
+        return Session(self.started, _now(), self.rows, seconds, memory=self.memory)
 
 
 @contextmanager

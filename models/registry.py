@@ -157,7 +157,7 @@ def _med_captioner(found: Found, digest: str, placement: Placement) -> object:
     from capfilt.models.weights import load_med
 
     device, dtype = placement.resolve()
-    return MedCaptioner(Path(found.name).name, digest, *load_med(found.folder, dtype, device))
+    return MedCaptioner(Path(found.name).name, digest, *load_med(found.folder, dtype, device, writes=True))
 
 
 def _qformer(found: Found, digest: str, placement: Placement) -> object:

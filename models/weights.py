@@ -35,8 +35,12 @@ def save_med(
     draft.replace(folder / WEIGHTS)
 
 
-def load_med(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> tuple[MED, Tokenizer]:
+def load_med(
+    folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu", writes: bool = False
+) -> tuple[MED, Tokenizer]:
     """Read a checkpoint, ours or a published one, into an evaluating MED of the dtype asked for.
+
+    `writes`: it will do nothing but caption, and is laid out for that.
 
     On a CPU, tensors that have that dtype already stay mapped from the file: they are not copied, and processes of one
     machine share them. The others are converted one by one.
@@ -65,7 +69,7 @@ def load_med(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cp
     for name in missing:
         _take_away(model, name)
     del weights, named  # each is given back as its packed form is made
-    model.pack()
+    model.pack(writes)
     return model.eval(), tokenizer
 
 

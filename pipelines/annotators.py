@@ -1,14 +1,19 @@
 """The models of a recipe: checked before a run, asked for their pixels, loaded."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from capfilt.config import Recipe
 from capfilt.models import plugin, registry
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.caption import decoding
+from capfilt.pipelines.micro import Auto
 
 if TYPE_CHECKING:
     from capfilt.models.protocols import Captioner, Judge
+
+
+ON_A_CPU: Final = 32
+"""Images a micro-batch where a CPU is to choose."""
 
 
 def placement(recipe: Recipe) -> registry.Placement:
@@ -21,6 +26,13 @@ def placement(recipe: Recipe) -> registry.Placement:
         template=recipe.caption.template,
         endpoint=registry.Endpoint(**recipe.endpoint.model_dump()),
     )
+
+
+def batch_size(recipe: Recipe) -> int | Auto:
+    """Images a micro-batch. A CPU is never asked for its largest: it gains nothing, and has nobody to say no."""
+    if recipe.engine.batch == "auto" and placement(recipe).resolve()[0] == "cpu":
+        return ON_A_CPU
+    return recipe.engine.batch
 
 
 def check_models(recipe: Recipe) -> dict[str, str]:

@@ -27,6 +27,7 @@ from capfilt.pipelines.commit import commit
 from capfilt.pipelines.decode import decode
 from capfilt.pipelines.evaluation import without_leaks
 from capfilt.pipelines.fetch import fetch
+from capfilt.pipelines.footprint import Footprint, footprint, larger
 from capfilt.pipelines.meter import Meter
 from capfilt.pipelines.micro import MicroBatches, Part
 from capfilt.pipelines.placement import fetchers, options, tasks
@@ -34,7 +35,7 @@ from capfilt.pipelines.read import read
 from capfilt.pipelines.retry import recommit, reopen
 from capfilt.pipelines.score import score
 from capfilt.pipelines.tombstones import Tombstones
-from capfilt.pipelines.travel import departure, lift, unpack
+from capfilt.pipelines.travel import changed, departure, lift, unpack
 from capfilt.storage import Folder
 
 IN_FLIGHT = 4
@@ -57,6 +58,7 @@ class Done:
     captions: int
     reasons: dict[str, int]
     seconds: dict[str, float]
+    memory: Footprint
     error: str
 
 
@@ -151,13 +153,13 @@ class Annotate:
             self.unfit = str(error)
         stages = ["caption", *(f"score {judge.name}" for judge in self.judges)]
         self.journals = [DeathJournal(deaths, stage) for stage in stages]
-        self.batches = [MicroBatches(recipe.engine.batch, journal) for journal in self.journals]
+        self.batches = [MicroBatches(annotators.batch_size(recipe), journal) for journal in self.journals]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         for journal in self.journals:
             journal.chunk = batch["chunk"][0].as_py()
         known = {"caption": self._caption, "score": self._score}
-        return lift(batch, {name: known[name] for name in self.stages})
+        return _with_memory(lift(batch, {name: known[name] for name in self.stages}))
 
     def _caption(self, rows: pa.Table, _: Chunk) -> pa.Table:
         if self.unfit:
@@ -245,9 +247,15 @@ class DeathJournal:
         return ray.get(method.remote((self.chunk, self.stage), *values))
 
 
+def _with_memory(batch: pa.Table) -> pa.Table:
+    """The row of a chunk that was in this process."""
+    most = larger(json.loads(batch["memory"][0].as_py()), footprint())
+    return changed(batch, memory=pa.array([json.dumps(most)]))
+
+
 def _arrival(batch: pa.Table) -> Done:
-    chunk, error, seconds = (batch[name][0].as_py() for name in ("chunk", "error", "seconds"))
+    chunk, error, seconds, memory = (batch[name][0].as_py() for name in ("chunk", "error", "seconds", "memory"))
     record = {} if error else unpack(batch).to_pylist()[0]
     reasons = dict(record.get("reasons") or [])
     rows, images, captions = (record.get(name, 0) for name in ("rows", "images", "captions"))
-    return Done(chunk, rows, images, captions, reasons, json.loads(seconds), error)
+    return Done(chunk, rows, images, captions, reasons, json.loads(seconds), json.loads(memory), error)

@@ -2,17 +2,24 @@
 
 A batch that raises is tried once more, for most errors heal and the same batch gives the same bits; then it is halved
 until one row is left that raises alone: that row is poison, the others land. A device that runs out of memory twice
-halves the batch for good. A process that dies takes its batch with it: its `Journal` outlives it and knows which rows
-were at work, so the next process halves just those. Each costs at most log2(batch) halvings.
+halves the batch for good; a size of "auto" is doubled until then. A process that dies takes its batch with it: its
+`Journal` outlives it and knows which rows were at work, so the next process halves just those. Each costs at most
+log2(batch) halvings.
 """
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 T = TypeVar("T")
 Part = tuple[int, ...]
 
+Auto = Literal["auto"]
+
+FIRST: Final = 8
+"""Rows of the first batch where its size is found out."""
+LARGEST: Final = 512
+"""Rows of a batch where more bring no speed on any device."""
 MOST_POISON: Final = 0.1
 """Share of a chunk's rows above which it is not the rows that are bad: the chunk fails, nothing is called poison."""
 CERTAIN: Final = 2
@@ -56,10 +63,14 @@ class NoJournal:
 
 
 class MicroBatches:
-    """Runs work over the rows of a chunk in batches of at most `size`, which it remembers from chunk to chunk."""
+    """Runs work over the rows of a chunk in batches of at most `size`, which it remembers from chunk to chunk.
 
-    def __init__(self, size: int, journal: Journal | None = None) -> None:
-        self.size = size
+    Of size "auto" it starts with `FIRST` and doubles after each whole batch, up to `LARGEST`, until memory runs out.
+    """
+
+    def __init__(self, size: int | Auto, journal: Journal | None = None) -> None:
+        self.grows = size == "auto"
+        self.size = FIRST if size == "auto" else size
         self.journal: Journal = journal or NoJournal()
 
     def run(self, positions: Sequence[int], work: Callable[[Part], Sequence[T]]) -> tuple[dict[int, T], dict[int, str]]:
@@ -95,6 +106,7 @@ class MicroBatches:
                 poison[part[0]] = "the process died with this row, twice"
             elif self._try(part, work, results) and (error := self._try(part, work, results)):
                 if is_out_of_memory(error) and len(part) > 1:
+                    self.grows = False
                     self.size = max(1, len(part) // 2)
                     todo = deque(self._cut([*part, *(row for later in todo for row in later)]))
                 elif len(part) > 1:
@@ -103,6 +115,9 @@ class MicroBatches:
                     poison[part[0]] = f"{type(error).__name__}: {error}".splitlines()[0]
                 if len(poison) > most:
                     raise error
+            elif self.grows and len(part) == self.size < LARGEST:
+                self.size *= 2
+                todo = deque(self._cut([row for later in todo for row in later]))
         return results, poison
 
     def _cut(self, positions: Sequence[int]) -> list[Part]:

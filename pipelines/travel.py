@@ -27,6 +27,7 @@ TRAVEL = pa.schema(
         ("payload", pa.large_binary()),  # the chunk's table, Arrow IPC
         ("error", pa.string()),
         ("seconds", pa.string()),  # by stage, JSON
+        ("memory", pa.string()),  # footprint.Footprint of the largest model process it went through, JSON
     ]
 )
 """The row a chunk is while it travels."""
@@ -38,15 +39,8 @@ Stage = Callable[[pa.Table, Chunk], pa.Table]
 
 def departure(chunk: Chunk, digest: str) -> dict[str, Any]:
     """The row of a chunk that nothing was done to yet."""
-    payload = pack(EMPTY).to_pybytes()
-    return {
-        "chunk": chunk.name,
-        "spec": chunk.to_json(),
-        "digest": digest,
-        "payload": payload,
-        "error": "",
-        "seconds": "{}",
-    }
+    row = {"chunk": chunk.name, "spec": chunk.to_json(), "digest": digest, "payload": pack(EMPTY).to_pybytes()}
+    return row | {"error": "", "seconds": "{}", "memory": "{}"}
 
 
 def lift(batch: pa.Table, stages: Mapping[str, Stage]) -> pa.Table:
@@ -67,8 +61,12 @@ def lift(batch: pa.Table, stages: Mapping[str, Stage]) -> pa.Table:
         if error:
             break
     payload = pa.py_buffer(b"") if error else pack(rows)
-    changed = {"payload": _one(payload), "error": pa.array([error]), "seconds": pa.array([json.dumps(seconds)])}
-    return pa.table([changed.get(name, batch[name]) for name in TRAVEL.names], schema=TRAVEL)
+    return changed(batch, payload=_one(payload), error=pa.array([error]), seconds=pa.array([json.dumps(seconds)]))
+
+
+def changed(batch: pa.Table, **columns: pa.Array) -> pa.Table:
+    """The row with other values; what stays is not copied."""
+    return pa.table([columns.get(name, batch[name]) for name in TRAVEL.names], schema=TRAVEL)
 
 
 def pack(table: pa.Table) -> pa.Buffer:

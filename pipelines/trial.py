@@ -26,7 +26,7 @@ def caption_files(paths: Sequence[Path], recipe: Recipe) -> list[list[dict[str, 
     """
     rows = _read(paths, (), recipe)
     captioner = annotators.load_captioner(recipe)
-    captioned = caption(rows, captioner, recipe.caption, MicroBatches(recipe.engine.batch))
+    captioned = caption(rows, captioner, recipe.caption, MicroBatches(annotators.batch_size(recipe)))
     _check(captioned)
     found: list[list[dict[str, Any]]] = captioned[CANDIDATES].to_pylist()
     return found
@@ -41,7 +41,7 @@ def score_texts(path: Path, texts: Sequence[str], recipe: Recipe) -> tuple[tuple
     """
     rows = caption(_read([path], texts, recipe), None, recipe.caption)
     judges = annotators.load_judges(recipe)
-    scored = score(rows, judges, [MicroBatches(recipe.engine.batch) for _ in judges])
+    scored = score(rows, judges, [MicroBatches(annotators.batch_size(recipe)) for _ in judges])
     _check(scored)
     return columns_of(judges), scored[CANDIDATES].to_pylist()[0]
 

@@ -1,5 +1,6 @@
 """A linear layer that is fast on a CPU where few rows are read, as in every step of a decoder."""
 
+import platform
 from typing import Final
 
 import torch
@@ -8,6 +9,8 @@ from torch.nn import functional as F
 
 FEW: Final = {torch.float32: 48, torch.bfloat16: 512}
 """Rows up to which `linear` turns the operands round; found by trying, on a CPU with AVX-512 and AMX."""
+TURNS: Final = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+"""Whether it turns them at all: with AVX2 alone that is up to 1.5 times slower."""
 ROWS: Final = 80
 """Rows that `packed` weights are laid out for; by trying, that layout is as good for fewer and for many more."""
 
@@ -19,22 +22,26 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     the smaller one, so it computes (W x^T)^T there instead of x W^T: the same sums, up to 1.7 times faster.
     """
     rows = x.numel() // x.shape[-1]
-    if x.device.type != "cpu" or not 1 < rows <= FEW.get(x.dtype, 0) or torch.is_grad_enabled():
+    few = 1 < rows <= FEW.get(x.dtype, 0)
+    if x.device.type != "cpu" or not (TURNS and few) or torch.is_grad_enabled():
         return F.linear(x, weight, bias)
     turned = torch.addmm(bias[:, None], weight, x.reshape(rows, -1).t())
     return turned.t().contiguous().view(*x.shape[:-1], -1)
 
 
-def packed(weight: Tensor) -> Tensor | None:
+def packed(weight: Tensor, few: bool = False) -> Tensor | None:
     """A weight [out, in] rearranged once and for all, for `packed_linear`; None where that brings nothing.
 
-    In bfloat16 on a CPU products are up to 2 times as fast with it. In float32 the image tower would lose 10 %.
+    On a CPU products are up to 2 times as fast with it: in bfloat16 all of them, in float32 those of `few` rows. Of
+    many, as in the image tower, those lose 10 %.
     """
-    if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
+    if weight.device.type != "cpu" or not torch._C._has_mkldnn:
         return None
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return None
-    rearranged: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
+    if weight.dtype == torch.bfloat16:
+        able = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    else:
+        able = few and weight.dtype == torch.float32 and platform.machine() in ("x86_64", "AMD64")
+    rearranged: Tensor | None = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS) if able else None
     return rearranged
 
 
@@ -49,9 +56,9 @@ class Linear(nn.Linear):
 
     packed: Tensor | None = None
 
-    def pack(self) -> None:
+    def pack(self, few: bool = False) -> None:
         """For inference alone: keep the weight in the layout it is computed with, and in no other."""
-        self.packed = packed(self.weight.detach())
+        self.packed = packed(self.weight.detach(), few)
         if self.packed is not None:
             self.weight = nn.Parameter(torch.empty_like(self.weight, device="meta"))
 

@@ -48,13 +48,17 @@ class MED(nn.Module):
         std = INIT_STD * (768 / config.text_width) ** 0.5
         self.apply(lambda module: _initialise(module, std))
 
-    def pack(self) -> None:
-        """For inference alone: lay the weights out as this machine computes with them, where that is faster."""
+    def pack(self, writes: bool = False) -> None:
+        """For inference alone: lay the weights out as this machine computes with them, where that is faster.
+
+        `writes`: it is a captioner, whose text side reads a token a caption at a time, so few rows.
+        """
+        few = {*self.text.of_steps(), self.lm_head.dense} if writes else set()
         for module in self.modules():
             if isinstance(module, Linear) and not module.weight.is_meta:
-                module.pack()
+                module.pack(module in few)
         if not self.lm_head.bias.is_meta:
-            self.lm_head.words = packed(self.text.word.weight.detach())
+            self.lm_head.words = packed(self.text.word.weight.detach(), writes)
 
     def see(self, pixels: Tensor) -> Tensor:
         """Normalised pixels [B, 3, S, S] -> image states [B, N, vision width]."""

@@ -15,6 +15,7 @@ class Ragged:
         self.longest = int(place.max()) + 1
         self.place = place
         self._cell = group * self.longest + place
+        self._full = len(place) == groups * self.longest  # no padding: a view does
 
     @classmethod
     def of(cls, mask: Tensor) -> "Ragged":
@@ -28,9 +29,12 @@ class Ragged:
 
     def pad(self, tokens: Tensor) -> Tensor:
         """[K, D] -> [groups, longest, D], zero where no token is."""
+        if self._full:
+            return tokens.view(self.groups, self.longest, -1)
         grid = tokens.new_zeros(self.groups * self.longest, tokens.shape[-1])
         return grid.index_copy_(0, self._cell, tokens).view(self.groups, self.longest, -1)
 
     def flat(self, grid: Tensor) -> Tensor:
         """[groups, longest, D] -> [K, D], the inverse of `pad`."""
-        return grid.reshape(self.groups * self.longest, -1)[self._cell]
+        rows = grid.reshape(self.groups * self.longest, -1)
+        return rows if self._full else rows[self._cell]

@@ -204,5 +204,11 @@ class TextTransformer(nn.Module):
         width = config.text_width // config.text_heads
         return SelfCache(config.text_layers, rows, config.text_heads, length, width, self.word.weight)
 
+    def of_steps(self) -> list[nn.Module]:
+        """What every step of a caption goes through: all but the encoder and what looks at the image once."""
+        once = {layer.cross.key for layer in self._layers()} | {layer.cross.value for layer in self._layers()}
+        encoders = {part for layer in self._layers() for part in layer.encoder.modules()}
+        return [module for module in self.modules() if isinstance(module, Linear) and module not in once | encoders]
+
     def _layers(self) -> list[TextLayer]:
         return [layer for layer in self.layers if isinstance(layer, TextLayer)]

@@ -138,7 +138,7 @@ def _take(
     rows: pa.Table, captioner: "Captioner | None", judges: "Sequence[Judge]", recipe: Recipe, book: _Book
 ) -> None:
     rows = decode(rows, recipe.decode, annotators.pixels(recipe))
-    batches = MicroBatches(recipe.engine.batch)
+    batches = MicroBatches(annotators.batch_size(recipe))
     if captioner:
         own = recipe.caption.model_copy(update={"n": 1})
         drawn = caption(rows, captioner, own, batches)

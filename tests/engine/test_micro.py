@@ -119,6 +119,35 @@ def test_a_full_device_halves_the_batch_for_good() -> None:
     assert sizes == [4, 4]
 
 
+def test_the_largest_batch_that_fits_is_found_and_stays() -> None:
+    sizes: list[int] = []
+
+    def work(part: Part) -> list[int]:
+        sizes.append(len(part))
+        if len(part) > 40:
+            raise torch.OutOfMemoryError("no memory")
+        return squares(part)
+
+    batches = MicroBatches("auto")
+    assert batches.run(range(130), work) == ({row: row * row for row in range(130)}, {})
+    assert sizes == [8, 16, 32, 64, 64, 32, 32, 10]
+    sizes.clear()
+    batches.run(range(130), work)
+    assert sizes == [32, 32, 32, 32, 2]
+
+
+def test_a_batch_does_not_grow_for_ever() -> None:
+    sizes: list[int] = []
+
+    def work(part: Part) -> list[int]:
+        sizes.append(len(part))
+        return squares(part)
+
+    batches = MicroBatches("auto")
+    batches.run(range(2000), work)
+    assert sizes == [8, 16, 32, 64, 128, 256, 512, 512, 472]
+
+
 @given(st.integers(1, 64), st.integers(1, 32), st.data())
 def test_a_row_that_kills_the_process_every_time_is_found(rows: int, size: int, data: st.DataObject) -> None:
     bad = data.draw(st.integers(0, rows - 1))

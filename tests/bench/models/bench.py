@@ -4,7 +4,7 @@ import argparse
 import datetime
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from typing import Any, Final
 import material
 import report
 import torch
-from limits import Limits, Work, machine, seconds
+from limits import Limits, Work, commit, machine, seconds
 
 MARK: Final = "<!-- results -->"
 
@@ -37,6 +37,7 @@ class Bench:
         self.results: dict[str, Any] = {
             "date": datetime.date.today().isoformat(),
             "machine": machine(self.device),
+            "commit": commit(),
             "versions": f"torch {torch.__version__}, {torch.get_num_threads()} threads, {asked.clock} clock",
             "command": asked.command,
             "left_out": [],
@@ -46,13 +47,16 @@ class Bench:
         }
 
     def save(self) -> None:
-        """Write results.json and the tables of the README."""
+        """Write results.json and the tables of the README; other machines and commands keep what they found."""
         out: Path = self.asked.out
         out.mkdir(parents=True, exist_ok=True)
-        (out / "results.json").write_text(json.dumps(self.results, indent=1) + "\n", encoding="utf-8")
+        file = out / "results.json"
+        kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+        runs = [self.results, *(run for run in kept if _of(run) != _of(self.results))]
+        file.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
         if (readme := out / "README.md").is_file():
             head = readme.read_text(encoding="utf-8").partition(MARK)[0]
-            readme.write_text(f"{head}{MARK}\n\n{report.markdown(self.results)}", encoding="utf-8")
+            readme.write_text(f"{head}{MARK}\n\n{report.page(runs)}", encoding="utf-8")
 
     def add(self, table: str, row: dict[str, Any]) -> None:
         """Note a row, save, and say it."""
@@ -77,14 +81,16 @@ class Bench:
             "clip": material.clip(self.folder / self.asked.clip, self.asked.clip),
         }
 
-    def compare(self, what: str, floor: str, where: Where, work: tuple[Do, Do, Do]) -> None:
-        """Time ours and A in turn, then B, which does one image; note seconds an image."""
+    def compare(self, what: str, floor: str, where: Where, work: tuple[Do, Do, Do], least: Sequence[Work]) -> None:
+        """Time ours and A in turn, then B, which does one image; note seconds an image. `least`: of ours, by stage."""
         best = [float("inf"), float("inf")]
         for turn in range(self.asked.repeat):
             if turn and time.monotonic() + 2 * where.batch * sum(best) > self.until:
                 break
             best = [min(old, seconds(run) / where.batch) for old, run in zip(best, work[:2], strict=True)]
-        row = {"what": what, "floor": floor, **asdict(where)}
+        limits = Limits(**self.results["limits"][where.dtype])
+        bound = sum(limits.least(part) for part in least) / where.batch
+        row = {"what": what, "floor": floor, **asdict(where), "least": bound}
         self.add("speed", row | {"ours": best[0], "a": best[1], "b": seconds(work[2])})
 
     def stage(self, what: str, where: Where, work: Do, least: Work) -> Any:
@@ -95,3 +101,8 @@ class Bench:
         row = {"what": what, **asdict(where), "seconds": spent / where.batch, "least": bound / where.batch}
         self.add("stages", row)
         return kept[-1]
+
+
+def _of(run: dict[str, Any]) -> tuple[str, str]:
+    """A later run on the same machine by the same command takes a run's place."""
+    return run["machine"], run["command"]

@@ -1,9 +1,11 @@
 """This machine: what it is, what it can do at most, and what a piece of work needs at least."""
 
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,12 +91,16 @@ def decoding(med: MEDConfig, images: int, n: int, steps: int, width: int) -> Wor
     return Work(steps * rows * (2 * weights + attention), steps * (weights + images * _keys(med)) * width)
 
 
-def reading(med: MEDConfig, images: int, tokens: int, width: int, cross: bool = True) -> Work:
-    """The encoder over so many tokens of text, padding not counted."""
+def reading(med: MEDConfig, images: int, tokens: int, texts: int, width: int, cross: bool = True) -> Work:
+    """The encoder over so many tokens of so many texts, padding not counted; the last layer is asked for one token."""
     d = med.text_width
-    weights = med.text_layers * ((6 if cross else 4) * d * d + 2 * d * med.text_ffn)
-    attention = med.text_layers * 4 * (med.patches + 1) * d if cross else 0
-    return Work(tokens * (2 * weights + attention), (weights + cross * images * _keys(med)) * width)
+    asked = (4 if cross else 2) * d * d + 2 * d * med.text_ffn  # weights that the last layer's one token goes through
+    layer = asked + 2 * d * d
+    seen = 4 * (med.patches + 1) * d if cross else 0
+    before = (med.text_layers - 1) * tokens * (2 * layer + seen)
+    last = 2 * tokens * 2 * d * d + texts * (2 * asked + seen)
+    weights = med.text_layers * layer
+    return Work(before + last, (weights + cross * images * _keys(med)) * width)
 
 
 def _keys(med: MEDConfig) -> int:
@@ -109,6 +115,13 @@ def machine(device: str) -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     gpu = f"one {torch.cuda.get_device_name()}, " if device.startswith("cuda") else ""
     return f"{gpu}{os.cpu_count()} CPU cores ({able}), {memory:.0f} GiB of memory"
+
+
+def commit() -> str:
+    """The commit that is measured; with a plus where files differ from it."""
+    git = partial(subprocess.run, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    changed = git(["git", "status", "--porcelain", "--", "../../../models", "../../../pipelines"]).stdout.strip()
+    return git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip() + ("+" if changed else "")
 
 
 def memory() -> dict[str, int]:

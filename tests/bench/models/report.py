@@ -11,13 +11,20 @@ FLOORS: Final = {
 """What the project promises: times as fast as A and as B."""
 
 
+def page(runs: list[dict[str, Any]]) -> str:
+    """A section a run, the newest first."""
+    newest = sorted(runs, key=lambda run: str(run["date"]), reverse=True)
+    return "\n".join(f"## {run['date']}, {run['machine']}, `{run['command']}`\n\n{markdown(run)}" for run in newest)
+
+
 def markdown(results: dict[str, Any]) -> str:
     """All tables."""
     parts = [
-        f"{results['date']}, {results['machine']}, {results['versions']}. Command: `{results['command']}`"
+        f"{results['date']}, {results['machine']}, {results['versions']}. "
+        f"Command: `{results['command']}`, at commit {results['commit']}"
         + (f". Left out, no time: {'; '.join(results['left_out'])}" if results["left_out"] else ""),
         _table(
-            ["what", "size, dtype, batch", "ours, s an image", "A", "B", "A / ours", "B / ours"],
+            ["what", "size, dtype, batch", "ours, s an image", "A", "B", "A / ours", "B / ours", "at the limit: A, B"],
             [_speed(row) for row in results["speed"]],
         ),
         _table(
@@ -53,7 +60,8 @@ def _speed(row: dict[str, Any]) -> list[str]:
     for name, floor in zip(("a", "b"), floors, strict=True):
         ratio = row[name] / row["ours"] if row[name] else 0.0
         cells.append(f"{ratio:.2f}x (floor {floor:g}x)" if ratio and floor else f"{ratio:.2f}x" if ratio else "")
-    return cells
+    least = row.get("least")
+    return [*cells, f"{row['a'] / least:.2f}x, {row['b'] / least:.2f}x" if least else ""]
 
 
 def _stage(row: dict[str, Any]) -> list[str]:
