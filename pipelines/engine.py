@@ -81,8 +81,7 @@ def work(
         meter = Meter(ray.util.metrics, out, len(chunks))
         for first in range(0, len(chunks), AT_ONCE):
             rows = [departure(chunk, digests[chunk.name]) for chunk in chunks[first : first + AT_ONCE]]
-            data = ray.data.from_items(rows, override_num_blocks=len(rows))
-            data = _through_all_stages(ray, data, out, recipe, retry, pools, deaths)
+            data = _through_all_stages(ray, rows, out, recipe, retry, pools, deaths)
             for batch in data.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
                 done = _arrival(batch)
                 meter.count(done)
@@ -92,13 +91,20 @@ def work(
 
 
 def _through_all_stages(
-    ray: Any, data: Any, out: str, recipe: Recipe, retry: frozenset[str], pools: Sequence[Pool], deaths: Any
+    ray: Any,
+    rows: list[dict[str, Any]],
+    out: str,
+    recipe: Recipe,
+    retry: frozenset[str],
+    pools: Sequence[Pool],
+    deaths: Any,
 ) -> Any:
-    """The dataset that comes out of a dataset of departures."""
+    """The dataset that comes out of departures."""
+    data = ray.data.from_items(rows, override_num_blocks=len(rows))
     one_chunk = {"batch_size": 1, "batch_format": "pyarrow"}
     takes = {stage: options(some) for stage, some in tasks(recipe.engine).items()}
     fetching = {"settings": recipe.fetch, "out": out, "retry": retry}
-    waiting = ray.data.TaskPoolStrategy(fetchers(recipe.engine, os.cpu_count() or 1))
+    waiting = ray.data.TaskPoolStrategy(fetchers(recipe.engine, os.cpu_count() or 1, len(rows)))
     data = data.map_batches(_fetch, fn_kwargs=fetching, compute=waiting, **takes["fetch"], **one_chunk)
     decoding = {"settings": recipe.decode, "pixels": annotators.pixels(recipe), "out": out}
     data = data.map_batches(_decode, fn_kwargs=decoding, **takes["decode"], **one_chunk)
