@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -66,7 +66,7 @@ def runtime(engine: Engine, cpus: int = 0) -> Iterator[Any]:
                 ray.shutdown()
 
 
-def actors_on_a_node(ray: Any, some: list[Pool]) -> int:
+def actors_on_a_node(ray: Any, some: Sequence[Pool]) -> int:
     """Model actors that share the cores of a node, about."""
     return math.ceil(sum(pool.most for pool in some) / max(1, sum(bool(node.get("CPU")) for node in _nodes(ray))))
 

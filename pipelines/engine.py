@@ -30,7 +30,7 @@ from capfilt.pipelines.fetch import fetch
 from capfilt.pipelines.footprint import Footprint, footprint, larger
 from capfilt.pipelines.meter import Meter
 from capfilt.pipelines.micro import MicroBatches, Part
-from capfilt.pipelines.placement import fetchers, options, tasks
+from capfilt.pipelines.placement import Pool, fetchers, options, tasks
 from capfilt.pipelines.read import read
 from capfilt.pipelines.retry import recommit, reopen
 from capfilt.pipelines.score import score
@@ -40,6 +40,9 @@ from capfilt.storage import Folder
 
 IN_FLIGHT = 4
 """Chunks handed to a model actor at once: with 4 it is never idle between two chunks."""
+
+AT_ONCE = 10_000
+"""Chunks that Ray is given at once, for it keeps records of them all; the models are loaded anew for the next ones."""
 
 MOST_DEATHS = 40
 """Deaths of the process on one stage of one chunk after which the chunk fails: several rows are poison, or all."""
@@ -77,35 +80,49 @@ def work(
         ModelError: a model cannot be loaded or does not do its work; there is no use in going on.
     """
     with joined(recipe, len(chunks)) as (ray, pools), _deaths(ray) as deaths:
-        rows = [departure(chunk, digests[chunk.name]) for chunk in chunks]
-        data = ray.data.from_items(rows, override_num_blocks=len(rows))
-        one_chunk = {"batch_size": 1, "batch_format": "pyarrow"}
-        takes = {stage: options(some) for stage, some in tasks(recipe.engine).items()}
-        fetching = {"settings": recipe.fetch, "out": out, "retry": retry}
-        waiting = ray.data.TaskPoolStrategy(fetchers(recipe.engine, os.cpu_count() or 1))
-        data = data.map_batches(_fetch, fn_kwargs=fetching, compute=waiting, **takes["fetch"], **one_chunk)
-        decoding = {"settings": recipe.decode, "pixels": annotators.pixels(recipe), "out": out}
-        data = data.map_batches(_decode, fn_kwargs=decoding, **takes["decode"], **one_chunk)
-        models = {"recipe": recipe, "deaths": deaths, "beside": actors_on_a_node(ray, pools)}
-        for pool in pools:
-            actors = ray.data.ActorPoolStrategy(
-                min_size=pool.least, max_size=pool.most, max_tasks_in_flight_per_actor=IN_FLIGHT
-            )
-            data = data.map_batches(
-                Annotate,
-                fn_constructor_kwargs=models | {"stages": pool.stages},
-                compute=actors,
-                **options(pool.takes),
-                **one_chunk,
-            )
-        data = data.map_batches(_commit, fn_kwargs={"out": out, "retry": retry}, **takes["commit"], **one_chunk)
         meter = Meter(ray.util.metrics, out, len(chunks))
-        for batch in data.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
-            done = _arrival(batch)
-            meter.count(done)
-            if unfit := UNFIT.match(done.error):
-                raise ModelError(unfit["why"])
-            yield done
+        for first in range(0, len(chunks), AT_ONCE):
+            rows = [departure(chunk, digests[chunk.name]) for chunk in chunks[first : first + AT_ONCE]]
+            data = _through_all_stages(ray, rows, out, recipe, retry, pools, deaths)
+            for batch in data.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
+                done = _arrival(batch)
+                meter.count(done)
+                if unfit := UNFIT.match(done.error):
+                    raise ModelError(unfit["why"])
+                yield done
+
+
+def _through_all_stages(
+    ray: Any,
+    rows: list[dict[str, Any]],
+    out: str,
+    recipe: Recipe,
+    retry: frozenset[str],
+    pools: Sequence[Pool],
+    deaths: Any,
+) -> Any:
+    """The dataset that comes out of departures."""
+    data = ray.data.from_items(rows, override_num_blocks=len(rows))
+    one_chunk = {"batch_size": 1, "batch_format": "pyarrow"}
+    takes = {stage: options(some) for stage, some in tasks(recipe.engine).items()}
+    fetching = {"settings": recipe.fetch, "out": out, "retry": retry}
+    waiting = ray.data.TaskPoolStrategy(fetchers(recipe.engine, os.cpu_count() or 1, len(rows)))
+    data = data.map_batches(_fetch, fn_kwargs=fetching, compute=waiting, **takes["fetch"], **one_chunk)
+    decoding = {"settings": recipe.decode, "pixels": annotators.pixels(recipe), "out": out}
+    data = data.map_batches(_decode, fn_kwargs=decoding, **takes["decode"], **one_chunk)
+    models = {"recipe": recipe, "deaths": deaths, "beside": actors_on_a_node(ray, pools)}
+    for pool in pools:
+        actors = ray.data.ActorPoolStrategy(
+            min_size=pool.least, max_size=pool.most, max_tasks_in_flight_per_actor=IN_FLIGHT
+        )
+        data = data.map_batches(
+            Annotate,
+            fn_constructor_kwargs=models | {"stages": pool.stages},
+            compute=actors,
+            **options(pool.takes),
+            **one_chunk,
+        )
+    return data.map_batches(_commit, fn_kwargs={"out": out, "retry": retry}, **takes["commit"], **one_chunk)
 
 
 def _fetch(batch: pa.Table, settings: FetchSettings, out: str, retry: frozenset[str]) -> pa.Table:

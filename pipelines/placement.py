@@ -67,13 +67,13 @@ def pools(recipe: Recipe, chunks: int, has_gpu: bool) -> list[Pool]:
     ]
 
 
-def fetchers(engine: Engine, cores: int) -> int | None:
+def fetchers(engine: Engine, cores: int, chunks: int) -> int | None:
     """Chunks fetched at once at most; None = as many as their resources allow, on a cluster.
 
     Before the first chunk is through, Ray starts a process for every task it has room for. On one machine those of
     fetching, four a core, kept the cores busy with imports while the first chunk waited for them.
     """
-    return max(FEW_FETCHERS, cores) if engine.address == LOCAL else None
+    return min(max(FEW_FETCHERS, cores), chunks) if engine.address == LOCAL else None
 
 
 def options(takes: Mapping[str, float]) -> dict[str, Any]:

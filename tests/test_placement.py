@@ -93,7 +93,10 @@ def test_settings_that_cannot_be_are_refused(setting: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "cores", "most"), [("local", 2, 4), ("local", 64, 64), ("auto", 2, None), ("10.0.0.1:6379", 64, None)]
+    ("address", "cores", "chunks", "most"),
+    [("local", 2, 99, 4), ("local", 2, 3, 3), ("local", 64, 99, 64), ("auto", 2, 3, None)],
 )
-def test_one_machine_is_not_flooded_with_fetching_processes(address: str, cores: int, most: int | None) -> None:
-    assert fetchers(load_recipe("blip", (f"engine.address={address!r}",)).engine, cores) == most
+def test_one_machine_is_not_flooded_with_fetching_processes(
+    address: str, cores: int, chunks: int, most: int | None
+) -> None:
+    assert fetchers(load_recipe("blip", (f"engine.address={address!r}",)).engine, cores, chunks) == most

@@ -48,7 +48,7 @@ def finished(out: str, source: Path) -> Ledger:
 def test_a_bucket_does_as_a_folder_does(bucket: str, tmp_path: Path) -> None:
     ledger = finished(f"{bucket}/out", tmp_path / "in")
     assert find_duplicates(ledger.folder, radius=4, similarity=0.8).images.spare == 1
-    for kind in ("parquet", "hf", "open_clip"):
+    for kind in ("parquet", "hf", "open_clip", "webdataset"):
         done = export(ledger.folder, f"{bucket}/{kind}", kind, FORMATS[kind]())
         assert (done.images, done.fresh) == (4, True)
         assert not export(ledger.folder, f"{bucket}/{kind}", kind, FORMATS[kind]()).fresh
@@ -56,7 +56,7 @@ def test_a_bucket_does_as_a_folder_does(bucket: str, tmp_path: Path) -> None:
     uid = ledger.dataset("images", schema.IMAGES).to_table(["uid"])["uid"][0].as_py()
     found = forget(ledger.folder, [("uid", uid)])
     assert {use.name for use in found.used_by[1:]} == {
-        f"export {bucket}/{kind} ({kind})" for kind in ("hf", "open_clip", "parquet")
+        f"export {bucket}/{kind} ({kind})" for kind in ("hf", "open_clip", "parquet", "webdataset")
     }
     stand = status(ledger.folder)
     assert (stand.balanced, stand.selected, stand.images, stand.failures) == (True, True, 3, {"forgotten": 1})

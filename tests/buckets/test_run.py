@@ -52,8 +52,8 @@ def commands_on_it(out: str, bucket: str, checkpoint: Path, tmp_path: Path) -> N
     assert b"<!doctype html>" in Folder.at(out).read("report.html")
     assert "nothing was written" in command("select", out, "--set", "select.threshold=0", "--dry-run")
     command("select", out, "--set", "select.threshold=0", "--name", "all")
-    command("export", out, "--to", f"{bucket}/export", "--format", "parquet")
-    assert Folder.at(f"{bucket}/export").exists("export.json")
+    command("export", out, "--to", f"{bucket}/webdataset", "--format", "webdataset")
+    assert Folder.at(f"{bucket}/webdataset").names("", ".tar")
     trained = tmp_path / "trained"
     few = ("--start", str(checkpoint), "--steps", "2", "--batch", "4", "--set", 'data.sources=["web"]')
     command("train", "captioner", f"{out}/corpus", "--out", str(trained), *few)

@@ -64,6 +64,15 @@ def test_a_second_run_does_nothing(unbroken: tuple[Path, Outcome], pictures: Pat
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")} == before
 
 
+def test_more_chunks_than_ray_is_given_at_once(
+    unbroken: tuple[Path, Outcome], pictures: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("capfilt.pipelines.engine.AT_ONCE", 7)
+    outcome = run([str(pictures)], str(tmp_path / "out"), recipe)
+    assert (outcome.chunks, outcome.chunks_now) == (12, 12)
+    assert tables(tmp_path / "out") == tables(unbroken[0])
+
+
 def test_another_recipe_is_refused(unbroken: tuple[Path, Outcome], pictures: Path, recipe: Recipe) -> None:
     other = recipe.model_copy(update={"caption": recipe.caption.model_copy(update={"top_p": 0.8})})
     with pytest.raises(ChangedError, match=r"caption\.top_p"):
