@@ -6,6 +6,7 @@ held-out pictures. Results are saved after each; the same command goes on where 
 
 import argparse
 import json
+import os
 import platform
 import shutil
 import sys
@@ -20,6 +21,7 @@ import steps
 import torch
 from material import pictures, says_it_all, write
 from steps import Candidate
+from tower import tower_that_sees
 
 from capfilt.pipelines.measures.captions import diversity
 from capfilt.world.language import is_right
@@ -41,7 +43,7 @@ class Seed:
         if not (self.start / "model.safetensors").is_file():
             write(self.human_file, [(p, [(t, "human") for t in p.texts]) for p in self.human])
             words = [text for picture in (*self.web, *self.human) for text in picture.texts]
-            steps.new_model(self.start, words, seed)
+            steps.new_model(self.start, words, seed, tower=tower_that_sees(asked.folder / "tower.pt"))
 
     def run(self, wanted: list[str]) -> None:
         """The conditions that are not in the book yet."""
@@ -85,16 +87,16 @@ class Seed:
             self.condition(need, choice.get(need, [*kept["web"], *kept["synthetic"]]), facts)
 
     def tune(self, base: Path, name: str, shared: bool) -> tuple[Path, Path]:
-        """Captioner and filter, each tuned from the same pretrained model; or one model that is both (Table 4)."""
+        """A captioner, and a filter that starts from it as the demo's does; or one model that is both (Table 4)."""
         asked = self.asked
         prefix = name if name.startswith("round") else ""
         if shared:
             out = self.home / "tuned together"
-            steps.fit("med", [self.human_file], base, out, asked.tune, self.seed, *RATE)
+            steps.fit("med", [self.human_file], base, out, asked.judge, self.seed, *steps.TUNE)
             return out, out
         captioner, judge = self.home / f"{prefix} captioner".strip(), self.home / f"{prefix} filter".strip()
-        steps.fit("captioner", [self.human_file], base, captioner, asked.tune, self.seed, *RATE)
-        steps.fit("filter", [self.human_file], base, judge, asked.tune, self.seed, *RATE)
+        steps.fit("captioner", [self.human_file], base, captioner, asked.tune, self.seed, *steps.TUNE)
+        steps.fit("filter", [self.human_file], captioner, judge, asked.judge, self.seed, *steps.FILTER)
         return captioner, judge
 
     def facts(
@@ -128,7 +130,9 @@ class Seed:
             by_picture.setdefault(candidate.picture, []).append((candidate.text, candidate.source))
         data = self.home / f"{name}.parquet"
         count = write(data, ((p, by_picture.get(n, [])) for n, p in enumerate(self.web)))
-        steps.fit("med", [data, self.human_file], self.start, self.home / name, self.asked.steps, self.seed)
+        steps.fit(
+            "med", [data, self.human_file], self.start, self.home / name, self.asked.steps, self.seed, *steps.PRETRAIN
+        )
         row = {
             "condition": name,
             "seed": self.seed,
@@ -143,9 +147,6 @@ class Seed:
         report.save(self.asked.out, self.book)
 
 
-RATE = ("schedule.rate=5e-4",)
-
-
 def _share(candidates: list[Candidate]) -> float:
     return sum(c.right for c in candidates) / max(1, len(candidates))
 
@@ -154,10 +155,11 @@ def arguments() -> argparse.Namespace:
     """What is asked for."""
     parser = argparse.ArgumentParser(prog="python tests/bench/table1", description=__doc__)
     parser.add_argument("--web", type=int, default=10_000, help="web pictures")
-    parser.add_argument("--human", type=int, default=1_000, help="pictures that people described")
+    parser.add_argument("--human", type=int, default=2_000, help="pictures that people described")
     parser.add_argument("--test", type=int, default=500, help="held-out pictures")
-    parser.add_argument("--steps", type=int, default=1_500, help="of every pretraining")
-    parser.add_argument("--tune", type=int, default=800, help="steps of captioner and filter")
+    parser.add_argument("--steps", type=int, default=300, help="of every pretraining")
+    parser.add_argument("--tune", type=int, default=300, help="steps of the captioner")
+    parser.add_argument("--judge", type=int, default=500, help="steps of the filter, and of the one that is both")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", default=list(report.CONDITIONS), choices=report.CONDITIONS)
     parser.add_argument("--folder", type=Path, help="where models are kept; else a temporary one")
@@ -165,16 +167,22 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _told(words: list[str]) -> list[str]:
+    """What was typed, less where the models are kept: that says nothing of the results."""
+    return [word for before, word in zip(["", *words], words, strict=False) if "--folder" not in (before, word)]
+
+
 def main() -> None:
     """All seeds; what matters most comes first."""
     asked = arguments()
     temporary = None if asked.folder else tempfile.mkdtemp(prefix="capfilt-table1-")
     asked.folder = asked.folder or Path(temporary)
-    settings = {name: getattr(asked, name) for name in ("web", "human", "test", "steps", "tune")}
+    settings = {name: getattr(asked, name) for name in ("web", "human", "test", "steps", "tune", "judge")}
     book = report.load(asked.out, settings) or {
         "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} thread of torch {torch.__version__}",
-        "command": " ".join(["python tests/bench/table1", *sys.argv[1:]]),
+        "machine": f"{os.cpu_count()} cores ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()}), "
+        f"{torch.get_num_threads()} thread of torch {torch.__version__}",
+        "command": " ".join(["python tests/bench/table1", *_told(sys.argv[1:])]),
         "settings": settings,
         "rows": [],
     }

@@ -3,7 +3,7 @@
 | set | pictures | texts |
 |---|---|---|
 | web | 10,000 | one each; half of them right, the others another picture's, off by a detail, or junk |
-| human | 1,000 | three right and complete ones each |
+| human | 2,000 | three right and complete ones each |
 | test | 500, no two told alike | one right and complete one each |
 """
 

@@ -40,6 +40,10 @@ SHAPE = {
 BATCH = 128
 THRESHOLD = 0.5
 """Texts are kept whose ITM is at least this."""
+PRETRAIN = ("schedule.rate=2e-3",)
+TUNE = ("schedule.rate=2e-3", "objectives.smoothing=0")
+"""No smoothing: a nucleus of 0.9 would draw from the mass that it spreads over words that do not fit."""
+FILTER = ("schedule.rate=1.5e-3",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +56,20 @@ class Candidate:
     right: bool
 
 
-def new_model(folder: Path, texts: Sequence[str], seed: int, shape: dict[str, Any] = SHAPE, least: int = 2) -> None:
-    """An untrained MED with the words that stand in `least` of the texts."""
+def new_model(
+    folder: Path,
+    texts: Sequence[str],
+    seed: int,
+    shape: dict[str, Any] = SHAPE,
+    least: int = 2,
+    tower: dict[str, Tensor] | None = None,
+) -> None:
+    """A MED with the words that stand in `least` of the texts; untrained, but for the image tower if one is given."""
     torch.manual_seed(seed)
     tokenizer = Tokenizer.from_words(texts, least=least)
     model = MED(replace(SIZES["med-tiny"], vocab_size=len(tokenizer), **shape))
+    if tower:
+        model.vision.load_state_dict(tower)
     save_med(folder, model, tokenizer, ("captioner", "filter"))
 
 
@@ -66,7 +79,7 @@ def fit(task: str, data: Sequence[Path], start: Path, out: Path, steps: int, see
         f"model.start={start}",
         f"schedule.steps={steps}",
         f"work.seed={seed}",
-        "schedule.batch=32",
+        "schedule.batch=64",
         "work.save_every=200",
         "work.log_every=100",
         *settings,
