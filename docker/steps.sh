@@ -14,7 +14,7 @@ mkdir "$home/src" "$home/user"
 cp -R pyproject.toml README.md LICENSE models pipelines capfilt "$home/src/"
 cd "$home"
 "${PYTHON:-python3}" -m venv venv
-venv/bin/pip wheel --quiet --no-cache-dir --no-deps --wheel-dir wheels src
+venv/bin/pip wheel --quiet --no-cache-dir --no-deps --wheel-dir wheels ./src # `src` would be a package of the registry
 ${INSTALL:-venv/bin/pip install --no-cache-dir} --quiet wheels/*.whl
 rm -rf src
 cd user

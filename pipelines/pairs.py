@@ -100,7 +100,7 @@ def load_pairs(locations: Sequence[str], wanted: Wanted) -> Pairs:
     reasons: Sequence[str | None] = [None] * len(counts)
     if len(counts) * wanted.pixels.bytes <= wanted.memory:
         held, reasons = decode_all(shelf.places, wanted.pixels)
-    untold = f"no text of source {' or '.join(wanted.sources)}"
+    untold = f"no text of source {' or '.join(wanted.sources)} (data.sources)"
     why = [reason or (None if count else untold) for reason, count in zip(reasons, counts.tolist(), strict=True)]
     left_out = Counter(reason for reason in why if reason)
     keep = np.array([row for row, reason in enumerate(why) if reason is None], np.int64)
