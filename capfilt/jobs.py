@@ -20,8 +20,8 @@ from typing import Any, Final
 from rich.text import Text
 
 from capfilt import __version__, lease
-from capfilt.config import load_recipe, read_settings
 from capfilt.errors import ConfigError, RunFailed
+from capfilt.recipes import load_recipe, read_settings
 from capfilt.stable import to_toml
 from capfilt.storage import has_secret, may_be_secret
 

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from capfilt import redo, schema
 from capfilt.changes import changed_inputs, changed_limit, changed_models, changed_recipe, settings_that_matter
+from capfilt.chunks import Chunk
 from capfilt.config import Recipe
 from capfilt.errors import BusyError, ChangedError, InputError, Unbalanced
 from capfilt.lease import lease
@@ -33,9 +34,6 @@ from capfilt.storage import Folder
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
-
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-"""What a reader may keep in `Part.where`."""
 
 PLAN: Final = pa.schema(
     [
@@ -51,49 +49,6 @@ CHUNK_TABLES: Final = ("images", "captions", "failures")
 
 WRITTEN: Final = (*CHUNK_TABLES, "commits", "decisions", "corpus", redo.PLACE)
 """Folders that nobody writes but the holder of the lock, and its workers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Rows [start, start + rows) of one input file."""
-
-    reader: str  # a name of capfilt.pipelines.readers
-    file: str  # absolute path or URL
-    identity: str  # stable name of the file, part of every uid
-    start: int
-    rows: int
-    where: dict[str, Json]  # private to the reader: byte offsets, row groups, columns ...
-
-    def to_json(self) -> str:
-        """Stable JSON of every field."""
-        return stable_json(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The part that `to_json` wrote."""
-        return cls(**json.loads(text))
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """The unit of commit and resume: some hundred rows, named by position in the sorted input ("000000", ...)."""
-
-    name: str
-    parts: tuple[Part, ...]
-
-    @property
-    def rows(self) -> int:
-        return sum(part.rows for part in self.parts)
-
-    def to_json(self) -> str:
-        """Stable JSON of the name and all parts."""
-        return stable_json(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The chunk that `to_json` wrote."""
-        fields = json.loads(text)
-        return cls(fields["name"], tuple(Part(**part) for part in fields["parts"]))
 
 
 @dataclass(frozen=True, slots=True)

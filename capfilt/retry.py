@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from capfilt import config
+from capfilt import config, recipes
 from capfilt.changes import changed_models, changed_recipe
+from capfilt.chunks import Chunk
 from capfilt.config import Recipe
 from capfilt.errors import ChangedError, ConfigError, RunFailed
-from capfilt.ledger import Chunk, Ledger
+from capfilt.ledger import Ledger
 from capfilt.pipelines.annotators import check_models
 from capfilt.pipelines.forget import finish_forgetting
 from capfilt.pipelines.select import Selection, select
@@ -99,7 +100,7 @@ def reasons_of(names: Sequence[str]) -> frozenset[str]:
 def _recipe(ledger: Ledger, overrides: Sequence[str]) -> Recipe:
     """The run's recipe with the overrides; the models must be those of the run."""
     stored: dict[str, Any] = ledger.run["recipe"]
-    recipe = config.make_recipe(stored, tuple(overrides), f"{ledger.folder.location}/run.toml")
+    recipe = recipes.make_recipe(stored, tuple(overrides), f"{ledger.folder.location}/run.toml")
     new = recipe.model_dump(mode="json")
     if change := changed_recipe({**stored, "fetch": {}}, {**new, "fetch": {}}):
         raise ConfigError(f"--set: a retry may change [fetch] alone; the run {change}")

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from capfilt import __version__
+from capfilt.chunks import Chunk
 from capfilt.config import Recipe
 from capfilt.errors import ChangedError, RunFailed
-from capfilt.ledger import Chunk, Ledger, Session
+from capfilt.ledger import Ledger, Session
 from capfilt.models import registry
 from capfilt.pipelines.annotators import check_models
 from capfilt.pipelines.evaluation import EvaluationSets

@@ -9,7 +9,8 @@ from typing import Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from capfilt.config import RECIPES, Section, Settings, merge, override, read_settings, validate
+from capfilt.config import Section
+from capfilt.recipes import RECIPES, Settings, merge, override, read_settings, validate
 
 FOLDER: Final = RECIPES / "train"
 

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from capfilt import schema
+from capfilt.chunks import Chunk
 from capfilt.errors import Unbalanced
-from capfilt.ledger import CHUNK_TABLES, Chunk
+from capfilt.ledger import CHUNK_TABLES
 from capfilt.pipelines.tombstones import Tombstones
 from capfilt.stable import parquet_bytes
 from capfilt.storage import Folder

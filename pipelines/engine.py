@@ -14,11 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from capfilt.chunks import Chunk
 from capfilt.config import Decode as DecodeSettings
 from capfilt.config import Fetch as FetchSettings
 from capfilt.config import Recipe
 from capfilt.errors import ModelError
-from capfilt.ledger import Chunk
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines import annotators
 from capfilt.pipelines.caption import caption

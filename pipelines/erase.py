@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from capfilt import schema
-from capfilt.ledger import PLAN, Chunk, Ledger
+from capfilt.chunks import Chunk
+from capfilt.ledger import PLAN, Ledger
 from capfilt.pipelines.commit import table_bytes, write_chunk
 from capfilt.pipelines.dedup.groups import FACTS, without_members
 from capfilt.pipelines.diff import ANY, Diff, compare, moves

@@ -9,8 +9,8 @@ from typing import Any, Final
 import pyarrow as pa
 
 from capfilt import config
+from capfilt.chunks import Chunk, Part
 from capfilt.errors import ConfigError, InputError
-from capfilt.ledger import Chunk, Part
 from capfilt.pipelines.readers import READERS, InputFile
 from capfilt.pipelines.readers.base import BrokenReader, broken_part
 from capfilt.pipelines.readers.files import Neighbours

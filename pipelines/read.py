@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 
+from capfilt.chunks import Chunk, Part
 from capfilt.errors import Unbalanced
-from capfilt.ledger import Chunk, Part
 from capfilt.pipelines.readers import READERS
 from capfilt.schema import ROWS, make_uid
 from capfilt.storage import patiently

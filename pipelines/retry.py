@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from capfilt import schema
+from capfilt.chunks import Chunk
 from capfilt.errors import Unbalanced
-from capfilt.ledger import Chunk
 from capfilt.pipelines.commit import captions_table, check_filled, chunk_files, failures_table, images_table
 from capfilt.pipelines.read import read
 from capfilt.pipelines.tombstones import Tombstones

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from capfilt import __version__, config, schema
+from capfilt import __version__, config, recipes, schema
 from capfilt.errors import ConfigError, Unbalanced
 from capfilt.ledger import Ledger
 from capfilt.pipelines.commit import table_bytes
@@ -116,11 +116,11 @@ def settings_for(
         if not override.strip().startswith("select."):
             raise ConfigError(f"--set {override!r}: only settings of [select] can change, e.g. select.threshold=0.6")
     if recipe is not None:
-        return config.load_recipe(recipe, tuple(overrides)).select
+        return recipes.load_recipe(recipe, tuple(overrides)).select
     made = ledger.selection(check_name(name)) if name else {}
     base = {"policy": made["policy"], **made["parameters"]} if made else run["select"]
     origin = f"{ledger.folder.location}/{f'selections/{name}' if made else 'run'}.toml"
-    return config.make_recipe({"select": dict(base)}, tuple(overrides), origin).select
+    return recipes.make_recipe({"select": dict(base)}, tuple(overrides), origin).select
 
 
 def _made_of(ledger: Ledger, records: pa.Table, policy: Policy, settings: config.Select) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from capfilt.chunks import Chunk
 from capfilt.errors import Unbalanced
-from capfilt.ledger import Chunk
 
 TRAVEL = pa.schema(
     [

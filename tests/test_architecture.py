@@ -11,7 +11,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CONTRACTS = ("schema", "config", "storage", "ledger", "errors", "stable", "changes", "status", "sandbox", "redo")
+CONTRACTS = (
+    "schema",
+    "config",
+    "recipes",
+    "storage",
+    "chunks",
+    "ledger",
+    "errors",
+    "stable",
+    "changes",
+    "status",
+    "sandbox",
+    "redo",
+)
 ENGINES = ("engine.py", "cluster.py", "pretrain.py")
 
 FORBIDDEN = {

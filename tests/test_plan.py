@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from capfilt.chunks import Chunk
 from capfilt.config import Input
 from capfilt.errors import ConfigError, Unbalanced
-from capfilt.ledger import Chunk
 from capfilt.pipelines import plan as planning
 from capfilt.pipelines.plan import find_inputs, make_plan
 from capfilt.pipelines.read import read

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from capfilt.config import load_recipe
 from capfilt.errors import InputError
 from capfilt.ledger import Ledger
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.read import read
+from capfilt.recipes import load_recipe
 from capfilt.storage import Folder, has_secret, split_url, without_secrets
 
 WITH_SECRETS = [

@@ -10,11 +10,12 @@ from capfilt.browse.filters import Filter
 from capfilt.browse.index import Index, Json, Missing, finite
 from capfilt.browse.numbers import Counter
 from capfilt.browse.thumbnails import SIZES, Thumbnails
-from capfilt.config import Select, make_recipe
+from capfilt.config import Select
 from capfilt.errors import ConfigError
 from capfilt.ledger import Ledger
 from capfilt.pipelines.marks import MarkBook
 from capfilt.pipelines.select import select
+from capfilt.recipes import make_recipe
 
 POLICY: Final = "blip"
 """The policy that a threshold alone means: every text is judged by itself, and kept from that score on."""

@@ -38,9 +38,9 @@ def evaluate(
 ) -> None:
     """Measure a captioner and a judge against human captions."""
     from capfilt import screen
-    from capfilt.config import load_recipe
     from capfilt.errors import ConfigError
     from capfilt.pipelines.measures.evaluate import evaluate as measure
+    from capfilt.recipes import load_recipe
 
     if not captioner and not judge:
         raise ConfigError("evaluate: give --captioner, --judge or both")

@@ -35,7 +35,7 @@ def status(out: Run) -> None:
 def recipes() -> None:
     """List the recipes that ship."""
     from capfilt import screen
-    from capfilt.config import load_recipe, recipe_names
+    from capfilt.recipes import load_recipe, recipe_names
 
     screen.table(("recipe", "about"), [(name, load_recipe(name).about) for name in recipe_names()])
 

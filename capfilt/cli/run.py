@@ -52,7 +52,7 @@ def run(
 
     The same command again goes on where the last one stopped, and does nothing where it was done.
     """
-    from capfilt.config import load_recipe
+    from capfilt.recipes import load_recipe
 
     given = [f"decode.exclude_eval={json.dumps(exclude_eval, ensure_ascii=False)}"] if exclude_eval else []
     given += [f"engine.address={json.dumps(address)}"] if address else []

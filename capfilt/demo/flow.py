@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from capfilt.config import Recipe, load_recipe
+from capfilt.config import Recipe
 from capfilt.demo.account import Account, take_account
 from capfilt.demo.truth import truth_table
 from capfilt.errors import ChangedError, ConfigError
 from capfilt.ledger import Ledger
 from capfilt.pipelines.annotators import check_models
+from capfilt.recipes import load_recipe
 from capfilt.run import Listener, Outcome, run
 from capfilt.stable import parquet_bytes
 from capfilt.world.server import HOST, serving

@@ -4,7 +4,8 @@ from typing import Final
 
 from pydantic import Field, model_validator
 
-from capfilt.config import RECIPES, Section, override, read_settings, validate
+from capfilt.config import Section
+from capfilt.recipes import RECIPES, override, read_settings, validate
 
 FOLDER: Final = RECIPES / "bootstrap"
 

@@ -57,4 +57,6 @@ class AdamW:
             {"params": matrices, "weight_decay": self.weight_decay},
             {"params": rest, "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW([group for group in groups if group["params"]], betas=(self.beta1, self.beta2), fused=True)
+        return torch.optim.AdamW(
+            [group for group in groups if group["params"]], betas=(self.beta1, self.beta2), fused=True
+        )

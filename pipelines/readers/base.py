@@ -7,7 +7,7 @@ from typing import Final, Protocol, TypeVar
 import pyarrow as pa
 
 from capfilt import config
-from capfilt.ledger import Json, Part
+from capfilt.chunks import Json, Part
 from capfilt.pipelines.readers.text import MAX_URL, clean_key, clean_line, clean_texts, clean_url
 from capfilt.schema import RAW, Reason
 

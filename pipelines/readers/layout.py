@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from capfilt import config
+from capfilt.chunks import Json
 from capfilt.errors import ConfigError, InputError
-from capfilt.ledger import Json
 from capfilt.pipelines.readers import columns, records
 from capfilt.pipelines.readers.base import Broken
 from capfilt.pipelines.readers.columns import Names, Record

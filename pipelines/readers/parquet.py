@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from capfilt import config
+from capfilt.chunks import Json, Part
 from capfilt.errors import InputError
-from capfilt.ledger import Json, Part
 from capfilt.pipelines.readers import columns
 from capfilt.pipelines.readers.base import InputFile, Row, batches, make_part, raw_table
 from capfilt.pipelines.readers.columns import Names, Record

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from capfilt.ledger import Part
+from capfilt.chunks import Part
 from capfilt.pipelines.readers.base import Lost, Row
 from capfilt.pipelines.readers.columns import Names, Record, find
 from capfilt.pipelines.readers.files import Neighbours

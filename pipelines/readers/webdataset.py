@@ -10,8 +10,8 @@ from typing import Any, Final, cast
 import pyarrow as pa
 
 from capfilt import config
+from capfilt.chunks import Json, Part
 from capfilt.errors import ConfigError, InputError, Unbalanced
-from capfilt.ledger import Json, Part
 from capfilt.pipelines.readers import tar
 from capfilt.pipelines.readers.base import (
     MAX_IMAGE_BYTES,

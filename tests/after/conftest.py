@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from capfilt import schema
-from capfilt.config import Recipe, load_recipe
-from capfilt.ledger import Chunk, Ledger
+from capfilt.chunks import Chunk
+from capfilt.config import Recipe
+from capfilt.ledger import Ledger
 from capfilt.pipelines.commit import commit
 from capfilt.pipelines.decode import decode
 from capfilt.pipelines.evaluation import EvaluationSets, without_leaks
@@ -22,6 +23,7 @@ from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.read import read
 from capfilt.pipelines.select import select
 from capfilt.pipelines.tombstones import Tombstones
+from capfilt.recipes import load_recipe
 from capfilt.status import Status, status
 
 JUDGES = ("itm", "itc")

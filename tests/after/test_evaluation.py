@@ -146,9 +146,9 @@ FROM captions
 @pytest.mark.ray
 def test_a_real_run_leaves_out_and_forgets(tmp_path: Path, exam: Path, picture: Picture, Run: Any) -> None:
     """Through the engine: what is an exam picture or was forgotten is no image, and the run is whole."""
-    from capfilt.config import load_recipe
     from capfilt.pipelines.forget import forget
     from capfilt.pipelines.tombstones import Tombstones
+    from capfilt.recipes import load_recipe
 
     photos = tmp_path / "photos"
     photos.mkdir()

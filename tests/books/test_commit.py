@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from capfilt import schema
+from capfilt.chunks import Chunk, Part
 from capfilt.errors import Unbalanced
-from capfilt.ledger import Chunk, Part
 from capfilt.pipelines.commit import commit
 from capfilt.storage import Folder
 

@@ -16,13 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capfilt import schema
-from capfilt.config import Select, load_recipe
+from capfilt.config import Select
 from capfilt.errors import ConfigError
 from capfilt.ledger import Ledger
 from capfilt.pipelines.decide import decide
 from capfilt.pipelines.flags import FLAGS
 from capfilt.pipelines.policy import read_policy
 from capfilt.pipelines.scores import KNOTS
+from capfilt.recipes import load_recipe
 from capfilt.stable import parquet_bytes
 
 CAPTIONS = schema.captions_schema(("itm",))

@@ -15,10 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capfilt import config
-from capfilt.config import Recipe, load_recipe
+from capfilt.chunks import Chunk, Part
+from capfilt.config import Recipe
 from capfilt.errors import BusyError, ChangedError, InputError, Unbalanced
-from capfilt.ledger import Chunk, Ledger, Part, Session
+from capfilt.ledger import Ledger, Session
 from capfilt.pipelines.select import select
+from capfilt.recipes import load_recipe
 from capfilt.schema import COMMITS
 from capfilt.stable import parquet_bytes, stable_json, to_toml
 from capfilt.status import status

@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 from capfilt import schema
+from capfilt.chunks import Chunk, Part
 from capfilt.config import Select
 from capfilt.errors import ConfigError, Unbalanced
-from capfilt.ledger import Chunk, Ledger, Part
+from capfilt.ledger import Ledger
 from capfilt.pipelines.commit import commit
 from capfilt.pipelines.corpus import corpus_schema
 from capfilt.pipelines.policy import read_policy

@@ -20,10 +20,11 @@ import pytest
 from PIL import Image
 
 from capfilt import schema
-from capfilt.config import load_recipe
-from capfilt.ledger import Chunk, Ledger, Part
+from capfilt.chunks import Chunk, Part
+from capfilt.ledger import Ledger
 from capfilt.pipelines.commit import commit
 from capfilt.pipelines.select import select
+from capfilt.recipes import load_recipe
 
 JUDGES = ("itm", "itc")
 CHUNKS, ROWS = 3, 40

@@ -9,7 +9,6 @@ import pyarrow as pa
 from PIL import Image
 
 from capfilt import schema
-from capfilt.config import load_recipe
 from capfilt.ledger import Ledger
 from capfilt.pipelines.commit import commit
 from capfilt.pipelines.decode import decode
@@ -19,6 +18,7 @@ from capfilt.pipelines.forget import forget
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.read import read
 from capfilt.pipelines.select import select
+from capfilt.recipes import load_recipe
 from capfilt.status import status
 from capfilt.storage import Folder
 

@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from capfilt.cli import app
-from capfilt.config import load_recipe
 from capfilt.ledger import Ledger
 from capfilt.query import run_query
+from capfilt.recipes import load_recipe
 from capfilt.run import run
 from capfilt.status import status
 from capfilt.storage import Folder

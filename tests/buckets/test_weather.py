@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from capfilt import schema
-from capfilt.config import load_recipe
 from capfilt.ledger import Ledger
 from capfilt.pipelines.commit import commit
 from capfilt.pipelines.decode import decode
@@ -20,6 +19,7 @@ from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.read import read
 from capfilt.pipelines.select import select
 from capfilt.query import run_query
+from capfilt.recipes import load_recipe
 from capfilt.status import status
 from capfilt.storage import Folder
 

@@ -8,14 +8,15 @@ import pyarrow as pa
 import pytest
 
 from capfilt import schema
-from capfilt.config import load_recipe
-from capfilt.ledger import Chunk, Ledger, Part
+from capfilt.chunks import Chunk, Part
+from capfilt.ledger import Ledger
 from capfilt.models import registry
 from capfilt.pipelines.caption import CANDIDATES
 from capfilt.pipelines.commit import commit
 from capfilt.pipelines.decode import decode
 from capfilt.pipelines.score import score
 from capfilt.pipelines.select import select
+from capfilt.recipes import load_recipe
 from capfilt.world import Scene, describe, jpeg, other_caption, paraphrase, random_scene
 
 IMAGES = 120

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pytest
 
 from capfilt import schema
-from capfilt.config import load_recipe
-from capfilt.ledger import Chunk, Ledger, Part
+from capfilt.chunks import Chunk, Part
+from capfilt.ledger import Ledger
 from capfilt.pipelines.commit import commit
 from capfilt.pipelines.select import select
+from capfilt.recipes import load_recipe
 from capfilt.world import describe, jpeg, other_caption, paraphrase, random_scene
 
 HOSTILE = "\x1b[2J\x1b[31mred\u202e text"

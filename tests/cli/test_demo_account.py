@@ -7,12 +7,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from capfilt.config import load_recipe
 from capfilt.demo.account import Texts, take_account
 from capfilt.demo.flow import NUMBERS, TRUTH, URLS, demo, url_list
 from capfilt.demo.truth import TRUTH as TRUTH_SCHEMA
 from capfilt.demo.truth import truth_table
 from capfilt.errors import ChangedError, ConfigError, ModelError
+from capfilt.recipes import load_recipe
 from capfilt.world import WebRow, is_right
 from capfilt.world.site import Page, Trouble, pages
 

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from capfilt import schema
-from capfilt.config import load_recipe
 from capfilt.errors import InputError
 from capfilt.pipelines.decode import decode
 from capfilt.pipelines.fetch import fetch
+from capfilt.recipes import load_recipe
 from capfilt.world import describe, is_right, jpeg
 from capfilt.world.server import HOST, serving
 from capfilt.world.site import SHARES, SMALLEST, Page, Trouble, pages

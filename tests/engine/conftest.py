@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.config import Recipe, load_recipe
+from capfilt.config import Recipe
+from capfilt.recipes import load_recipe
 from capfilt.run import Outcome, run
 from capfilt.world import jpeg, web_rows
 

@@ -5,7 +5,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from capfilt.ledger import Chunk, Part
+from capfilt.chunks import Chunk, Part
 from capfilt.pipelines.travel import TRAVEL, Stage, departure, lift, pack, unpack
 
 TABLE = pa.table({"uid": ["a", "b", "c"], "n": [1, 2, 3]})

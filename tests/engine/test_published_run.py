@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from capfilt.config import load_recipe
+from capfilt.chunks import Chunk, Part
 from capfilt.errors import ConfigError, ModelError
-from capfilt.ledger import Chunk, Part
 from capfilt.models.cards import CARDS
 from capfilt.pipelines.annotators import check_models
 from capfilt.pipelines.engine import UNFIT, Annotate
 from capfilt.pipelines.travel import TRAVEL, departure, pack
 from capfilt.query import run_query
+from capfilt.recipes import load_recipe
 from capfilt.run import run
 from capfilt.storage import Folder
 

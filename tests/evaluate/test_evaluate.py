@@ -9,10 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from capfilt.cli import app
-from capfilt.config import Recipe, load_recipe
+from capfilt.config import Recipe
 from capfilt.errors import InputError
 from capfilt.pipelines.measures.evaluate import evaluate
 from capfilt.pipelines.trial import score_texts
+from capfilt.recipes import load_recipe
 from capfilt.world.dataset import write_pairs
 
 

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from capfilt.config import Caption as CaptionSettings
-from capfilt.config import Decode, load_recipe
+from capfilt.config import Decode
 from capfilt.errors import ModelError
 from capfilt.models import registry
 from capfilt.models.endpoint import EndpointFailed
@@ -26,6 +26,7 @@ from capfilt.models.sampling import Decoding
 from capfilt.pipelines.caption import caption
 from capfilt.pipelines.decode import decode
 from capfilt.pipelines.micro import MicroBatches
+from capfilt.recipes import load_recipe
 from capfilt.schema import ROWS, make_uid
 from capfilt.stable import to_toml
 

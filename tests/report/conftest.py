@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from capfilt import schema
+from capfilt.chunks import Chunk, Part
 from capfilt.config import Recipe
-from capfilt.ledger import Chunk, Ledger, Part, Session
+from capfilt.ledger import Ledger, Session
 from capfilt.pipelines.commit import commit
 from capfilt.pipelines.select import select
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.config import Decode, Fetch, Recipe, load_recipe
+from capfilt.config import Decode, Fetch, Recipe
 from capfilt.errors import Unbalanced
 from capfilt.ledger import Ledger
 from capfilt.pipelines.caption import caption
@@ -19,6 +19,7 @@ from capfilt.pipelines.forget import forget
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.read import read
 from capfilt.pipelines.retry import KEPT, recommit, reopen
+from capfilt.recipes import load_recipe
 from capfilt.redo import settle
 
 FETCH = Fetch(allow_private=("127.0.0.0/8",), ports=(), retries=0, per_host_rate=0, give_up=0, backoff=0)

@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.config import load_recipe
 from capfilt.errors import ChangedError, ConfigError, InputError
 from capfilt.ledger import Ledger
+from capfilt.recipes import load_recipe
 from capfilt.retry import reasons_of, retry
 from capfilt.run import run
 from capfilt.status import status

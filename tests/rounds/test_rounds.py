@@ -8,8 +8,8 @@ import pytest
 import typer
 
 from capfilt.cli import app
-from capfilt.config import recipe_names
 from capfilt.errors import ChangedError, ConfigError, RunFailed
+from capfilt.recipes import recipe_names
 from capfilt.rounds import steps
 from capfilt.rounds.account import Account, why_stop
 from capfilt.rounds.book import digest, quoted, take
@@ -34,7 +34,7 @@ def all_steps(loop: Loop, out: Path) -> list[Step]:
 @pytest.mark.parametrize("name", recipe_names(FOLDER))
 def test_every_step_is_a_command_that_the_command_line_takes(name: str, count: int) -> None:
     """Options and arguments are parsed by the real commands, and the settings by their recipes."""
-    from capfilt.config import load_recipe
+    from capfilt.recipes import load_recipe
     from capfilt.training import load_training
 
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from capfilt.config import recipe_names
 from capfilt.errors import ConfigError
+from capfilt.recipes import recipe_names
 from capfilt.training import FOLDER, TASKS, load_training
 
 

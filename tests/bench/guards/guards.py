@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from capfilt.config import load_recipe
+from capfilt.recipes import load_recipe
 from capfilt.run import run
 from capfilt.status import status
 from capfilt.storage import Folder

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from capfilt.config import load_recipe
+from capfilt.recipes import load_recipe
 from capfilt.run import Progress, run
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from capfilt import schema
-from capfilt.config import load_recipe
-from capfilt.ledger import Chunk, Ledger, Part
+from capfilt.chunks import Chunk, Part
+from capfilt.ledger import Ledger
 from capfilt.pipelines.commit import table_bytes
+from capfilt.recipes import load_recipe
 from capfilt.stable import parquet_bytes
 
 IMAGES: Final = 256  # a chunk, as the recipes have it
