@@ -1,6 +1,6 @@
 """What the pipeline costs beside its models: runs over a timed stand-in that sleeps where models would compute.
 
-    python tests/bench/scale [--only ROWS ...] [--folder DIR]
+    python tests/bench/scale [--only ROWS ...] [--limit ROWS] [--folder DIR]
 
 For each size: a run with two workers, then the same once more with one commit of a hundred taken away (a resume). At
 the first size one worker too. results.json and the table of README.md are written after each run; a run that is
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -95,7 +95,8 @@ def drive(source: Path, out: Path, size: Size, workers: int, kind: str) -> dict[
         str(size.chunk),
         str(time.time()),
     ]
-    subprocess.run(command, env=os.environ | standin | {"OMP_NUM_THREADS": "1"}, check=True)
+    quiet = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}  # or whatever else runs here goes before our workers
+    subprocess.run(command, env=os.environ | standin | quiet, check=True)
     told: dict[str, Any] = json.loads((out / "bench.json").read_text())
     alone = told["rows_now"] * size.seconds / workers
     run = {"kind": kind, "workers": workers, "standin_s": alone, "load": os.getloadavg()[0]}
@@ -148,12 +149,14 @@ def note(one: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", type=int, nargs="+", default=[size.rows for size in SIZES], help="rows")
+    parser.add_argument("--limit", type=int, default=max(size.rows for size in SIZES), help="rows of a size at most")
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
     for number, size in enumerate(SIZES):
         if size.rows in given.only:
             with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-                for one in bench(size, Path(folder), alone=number == 0):
+                less = replace(size, rows=min(size.rows, given.limit))
+                for one in bench(less, Path(folder), alone=number == 0):
                     note(one)
 
 
