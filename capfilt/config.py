@@ -215,8 +215,9 @@ class Engine(Section):
     device: str = Field("auto", description="torch device; auto = cuda, then mps, then cpu")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: bfloat16 on cuda")
     batch: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        32, description="images a micro-batch; auto = the largest that the device has room for (a CPU: 32)"
+        32, description="images a micro-batch; auto = as many as a GPU has room for, which moves last bits (a CPU: 32)"
     )
+    compile: bool = Field(False, description="torch.compile BLIP's and our image tower; pays on GPUs, in long runs")
     stall_minutes: float = Field(30.0, gt=0, description="minutes without progress after which the run stops")
 
     @field_validator("min_workers")

@@ -19,7 +19,9 @@ from capfilt.models.pixels import PixelSpec
 from capfilt.models.placement import Endpoint, Placement
 
 if TYPE_CHECKING:
+    from capfilt.models.med.model import MED
     from capfilt.models.protocols import Captioner, Judge
+    from capfilt.models.tokenizer import Tokenizer
 
 __all__ = [
     "CARDS",
@@ -154,10 +156,18 @@ def _check_server(url: str, role: Role, placement: Placement) -> str:
 
 def _med_captioner(found: Found, digest: str, placement: Placement) -> object:
     from capfilt.models.captioners.med import MedCaptioner
+
+    return MedCaptioner(Path(found.name).name, digest, *_med(found, placement, writes=True))
+
+
+def _med(found: Found, placement: Placement, writes: bool) -> "tuple[MED, Tokenizer]":
     from capfilt.models.weights import load_med
 
     device, dtype = placement.resolve()
-    return MedCaptioner(Path(found.name).name, digest, *load_med(found.folder, dtype, device, writes=True))
+    model, tokenizer = load_med(found.folder, dtype, device, writes)
+    if placement.compile:
+        model.vision.compile()
+    return model, tokenizer
 
 
 def _qformer(found: Found, digest: str, placement: Placement) -> object:
@@ -174,10 +184,8 @@ def _vlm(found: Found, digest: str, placement: Placement) -> object:
 
 def _med_judge(found: Found, digest: str, placement: Placement) -> object:
     from capfilt.models.judges.med import MedJudge
-    from capfilt.models.weights import load_med
 
-    device, dtype = placement.resolve()
-    return MedJudge(Path(found.name).name, digest, *load_med(found.folder, dtype, device), placement.token)
+    return MedJudge(Path(found.name).name, digest, *_med(found, placement, writes=False), placement.token)
 
 
 def _open_clip(found: Found, digest: str, placement: Placement) -> object:

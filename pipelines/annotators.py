@@ -21,6 +21,7 @@ def placement(recipe: Recipe) -> registry.Placement:
     return registry.Placement(
         device=recipe.engine.device,
         dtype=recipe.engine.dtype,
+        compile=recipe.engine.compile,
         token=recipe.score.token,
         max_side=recipe.caption.max_side,
         template=recipe.caption.template,

@@ -391,6 +391,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in chosen.only:
         make(name, chosen.folder / name, chosen.size)
         print(chosen.folder / name)
+    if {"blip", "blip-itm", "clip"} <= set(chosen.only):
+        judges = ", ".join(f'"{chosen.folder / name}"' for name in ("blip-itm", "clip"))
+        models = f"--set caption.captioner={chosen.folder / 'blip'} --set 'score.judges=[{judges}]'"
+        print(f"\ntry: capfilt run PICTURES --out OUT --recipe blip2 {models}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,19 @@
 """What is computed in another way for speed, against the plain way."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 
+from capfilt.models.captioners.med import MedCaptioner
+from capfilt.models.judges.med import MedJudge
 from capfilt.models.med.linear import FEW, Linear
 from capfilt.models.med.model import MED
 from capfilt.models.med.ragged import Ragged
 from capfilt.models.med.text import SelfCache
+from capfilt.models.placement import Placement
+from capfilt.models.registry import load_captioner, load_judge
 
 
 @pytest.mark.parametrize("dtype", FEW, ids=str)
@@ -143,3 +148,16 @@ def test_a_cache_goes_on_with_rows_dropped_and_doubled() -> None:
     keys, values = cache.extend(1, new, -new)
     assert keys[:, 0, :, 0].tolist() == [[102, 112, 7], [100, 110, 7], [102, 112, 7], [102, 112, 7]]
     assert torch.equal(values, -keys)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_image_tower_is_compiled_where_that_is_asked_for(checkpoint: Path, asked: bool) -> None:
+    placement = Placement(device="cpu", compile=asked)
+    for loaded in (load_captioner(str(checkpoint), placement), load_judge(str(checkpoint), placement)):
+        assert isinstance(loaded, MedCaptioner | MedJudge)
+        tower = loaded.model.vision
+        assert (tower._compiled_call_impl is not None) == asked
+        side = loaded.model.config.image_size
+        pixels = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(4))
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # a compiler is not everywhere, and is slow
+            assert torch.equal(tower(pixels), tower.forward(pixels))
