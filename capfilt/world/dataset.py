@@ -12,7 +12,15 @@ from capfilt.world.pairs import AnnotatedPair, annotated_pairs, jpeg
 from capfilt.world.scene import Scene
 from capfilt.world.web import WebRow, web_rows
 
-COLUMNS = pa.schema([("image", IMAGE), ("captions", pa.list_(TEXT)), ("wrong", pa.list_(pa.string()))])
+QUESTION = pa.struct([("question", pa.string()), ("answers", pa.list_(pa.string()))])
+COLUMNS = pa.schema(
+    [
+        ("image", IMAGE),
+        ("captions", pa.list_(TEXT)),
+        ("wrong", pa.list_(pa.string())),
+        ("questions", pa.list_(QUESTION)),
+    ]
+)
 NOISY = pa.schema([("image", IMAGE), ("text", pa.string()), ("truth", pa.string()), ("right", pa.bool_())])
 ROW_GROUP = 4096
 SIDE = 96
@@ -49,4 +57,5 @@ def _row(number: int, pair: AnnotatedPair) -> dict[str, object]:
         "image": {"bytes": pair.jpeg, "path": f"{number:06d}.jpg"},
         "captions": [{"text": text, "source": source} for source, text in said],
         "wrong": list(pair.wrong),
+        "questions": [{"question": question, "answers": [answer]} for question, answer in pair.questions],
     }

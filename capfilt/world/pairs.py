@@ -10,18 +10,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from capfilt.world.language import paraphrase, partial, wrong_texts
+from capfilt.world.questions import questions
 from capfilt.world.scene import Scene, random_scene, render
 from capfilt.world.web import as_on_the_web
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedPair:
-    """One picture: `jpeg` bytes, complete `human` captions, right but hasty `web` texts, and `wrong` ones."""
+    """One picture: `jpeg` bytes, complete `human` captions, right but hasty `web` texts, `wrong` ones, questions."""
 
     jpeg: bytes
     human: tuple[str, ...]
     web: tuple[str, ...]
     wrong: tuple[str, ...]
+    questions: tuple[tuple[str, str], ...]  # with the answer of each
 
 
 def annotated_pairs(n: int, seed: int, side: int = 96) -> Iterator[AnnotatedPair]:
@@ -43,4 +45,5 @@ def _pair(scene: Scene, rng: np.random.Generator, side: int) -> AnnotatedPair:
         human=tuple(paraphrase(scene, rng) for _ in range(3)),
         web=tuple(as_on_the_web(partial(scene, rng), rng) for _ in range(2)),
         wrong=tuple(as_on_the_web(text, rng) for text in wrong_texts(scene, rng, 4)),
+        questions=tuple(questions(scene)),
     )

@@ -26,10 +26,11 @@ from material import Picture, write
 
 HERE: Final = Path(__file__).parent
 NOISE: Final = 0.4
-SHAPE: Final = {"image_size": 112, "patch_size": 16, "place": 0.0}
-"""Of the models, beside med-tiny's."""
+SHAPE: Final = {**steps.SHAPE, "image_size": 112, "patch_size": 16}
+"""Of the models, from scratch."""
+THRESHOLD: Final = 1 / 3
+"""Texts are kept whose ITM is at least this: of the pairs a filter is taught with, one in three matches."""
 
-BATCH: Final = "schedule.batch=64"
 CONDITIONS: Final = ("none", "filter only", "both", "oracle")
 
 
@@ -99,19 +100,19 @@ def experiment(home: Path, asked: argparse.Namespace, seed: int) -> list[dict[st
         began = time.perf_counter()
         data = home / f"{name}.parquet"
         write(data, zip(own.web, kept, strict=True))
-        steps.fit("med", [data, human], start, home / name, asked.steps, seed, BATCH)
+        steps.fit("med", [data, human], start, home / name, asked.steps, seed, *steps.PRETRAIN)
         row = {"condition": name, "seed": seed, "texts": sum(map(len, kept)), **measured(home / name, own)}
         return row | {"seconds": round(time.perf_counter() - began)}
 
     web = [[(photo.texts[0], "web")] for photo in own.web]
     rows = [pretrained("none", web)]
-    for task in ("captioner", "filter"):
-        steps.fit(task, [human], home / "none", home / task, asked.tune, seed, BATCH, "schedule.rate=3e-4")
+    steps.fit("captioner", [human], home / "none", home / "captioner", asked.tune, seed, *steps.TUNE)
+    steps.fit("filter", [human], home / "captioner", home / "filter", asked.tune, seed, *steps.FILTER)
     written = [[(text, "synthetic")] for text in steps.write_captions(home / "captioner", own.web, seed, "nucleus")]
     kept = {}
     for source, given in (("web", web), ("synthetic", written)):
         scores = steps.judge(home / "filter", own.web, [text for [(text, _)] in given])
-        kept[source] = [one if score >= steps.THRESHOLD else [] for one, score in zip(given, scores, strict=True)]
+        kept[source] = [one if score >= THRESHOLD else [] for one, score in zip(given, scores, strict=True)]
         if source == "web":
             facts = {"auc planted": steps.auc(scores, own.right), "auc pairs": matched(home / "filter", own)}
             facts |= {"kept right": share(kept["web"], own.right), "web right": sum(own.right) / len(own.right)}
@@ -170,8 +171,8 @@ def main() -> None:
     parser.add_argument("photos", type=Path, help="webdataset shards, and itm_triples.jsonl")
     parser.add_argument("--human", type=int, default=1_500, help="photographs with the texts of people")
     parser.add_argument("--test", type=int, default=500, help="held-out photographs")
-    parser.add_argument("--steps", type=int, default=2_000, help="of every pretraining")
-    parser.add_argument("--tune", type=int, default=600, help="steps of captioner and filter")
+    parser.add_argument("--steps", type=int, default=300, help="of every pretraining")
+    parser.add_argument("--tune", type=int, default=200, help="steps of captioner and filter")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--out", type=Path, default=HERE, help="where photos.json and photos.md go")
     asked = parser.parse_args()

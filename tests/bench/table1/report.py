@@ -7,7 +7,13 @@ from typing import Any
 
 MAIN = ("none", "filter only", "captioner only", "both", "oracle")
 CONDITIONS = (*MAIN, "shared", "beam", "round 2", "round 3")
-MEASURES = {"tr_1": "TR@1", "ir_1": "IR@1", "exact": "captions exact", "right": "captions right"}
+MEASURES = {
+    "itc_tr_1": "TR@1",
+    "itc_ir_1": "IR@1",
+    "exact": "captions exact",
+    "tr_1": "TR@1, ordered by ITM",
+    "ir_1": "IR@1, ordered by ITM",
+}
 MARK = "<!-- results -->"
 
 
@@ -82,7 +88,7 @@ def _time(book: dict[str, Any]) -> str:
 def picture(book: dict[str, Any]) -> str:
     """A bar a condition and measure, a dot a seed."""
     names = [name for name in CONDITIONS if means(book, name, "tr_1")]
-    shown = {"tr_1": "#4269d0", "ir_1": "#ff725c", "exact": "#3ca951"}
+    shown = {"itc_tr_1": "#4269d0", "itc_ir_1": "#ff725c", "exact": "#3ca951"}
     width, height, left = 110 * len(names) + 80, 300, 50
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
