@@ -73,12 +73,6 @@ def say_what_was_done(outcome: "Outcome") -> None:
 
     if outcome.chunks_now:
         screen.say(f"{outcome.chunks_now} of {outcome.chunks} chunks done in {screen.seconds(outcome.seconds)}")
-        kinds = {"host": "of memory", "device": "of the GPU's"}
-        most = " and ".join(
-            f"{outcome.memory[kind] / 2**30:.1f} GiB {of}" for kind, of in kinds.items() if kind in outcome.memory
-        )
-        if most:
-            screen.say(f"a model process took {most} at most")
     else:
         screen.say(f"nothing to do: all {outcome.chunks} chunks ({outcome.rows} rows) were done already")
 
@@ -116,6 +110,9 @@ def _report(out: str, outcome: "Outcome") -> None:
     for note in outcome.notes:
         screen.say(f"left out: {note}")
     say_what_was_done(outcome)
+    kinds = {"host": "of memory", "device": "of the GPU's"}
+    if most := [f"{outcome.memory[kind] / 2**30:.1f} GiB {of}" for kind, of in kinds.items() if kind in outcome.memory]:
+        screen.say(f"a model process took {' and '.join(most)} at most")
     screen.table(("", "rows"), [*count_rows(stand), *failure_rows(stand)])
     screen.table(
         ("texts", "kept", "dropped"),

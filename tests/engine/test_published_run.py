@@ -12,6 +12,7 @@ from PIL import Image
 
 from capfilt.chunks import Chunk, Part
 from capfilt.errors import ConfigError, ModelError
+from capfilt.ledger import Ledger
 from capfilt.models.cards import CARDS
 from capfilt.pipelines.annotators import check_models
 from capfilt.pipelines.engine import UNFIT, Annotate
@@ -59,8 +60,9 @@ def test_a_captioner_that_does_not_caption_is_an_error_of_every_chunk(published:
     annotate = Annotate(recipe, None, 1, ("caption", "score"))
     chunk = Chunk("000000", (Part("lists", "x.csv", "x.csv", 0, 3, {}),))
     row = departure(chunk, "d") | {"payload": pack(pa.table({"uid": ["a"]})).to_pybytes()}
-    error = annotate(pa.Table.from_pylist([row], TRAVEL))["error"][0].as_py()
-    found = UNFIT.match(error)
+    after = annotate(pa.Table.from_pylist([row], TRAVEL)).to_pylist()[0]
+    assert json.loads(after["memory"])["host"] > 2**26  # torch alone takes that
+    found = UNFIT.match(after["error"])
     assert found
     assert found["why"].startswith("captioner 'blip-dai-dai' says 'dai dai dai")
 
@@ -87,6 +89,8 @@ def test_recipe_blip2_from_pictures_to_the_best_two_texts(published: Published, 
     outcome = run([str(tmp_path / "pictures.parquet")], str(out), recipe)
     assert (outcome.rows, outcome.chunks, outcome.selection.images) == (10, 2, 9)
     assert sum(outcome.selection.kept.values()) == 18
+    assert outcome.memory["host"] > 2**26
+    assert Ledger.at(out).sessions()[-1].memory == outcome.memory
     count = "SELECT count(*) AS n FROM captions WHERE {}"
     scored = "itm BETWEEN 0 AND 1 AND itc BETWEEN -1 AND 1 AND clip BETWEEN -1 AND 1 AND itm_q BETWEEN 0 AND 1"
     assert run_query(Folder.at(str(out)), count.format(scored)).to_pylist() == [{"n": 9 * 11}]
