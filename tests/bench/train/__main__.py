@@ -108,11 +108,11 @@ def child(asked: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Both sides, and the ratio."""
     parser = argparse.ArgumentParser(prog="python tests/bench/train", description=__doc__)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--queue", type=int, default=57_600)
-    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
