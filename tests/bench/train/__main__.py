@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--queue", type=int, default=57_600)
-    parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
