@@ -82,7 +82,7 @@ def _line(cells: list[str]) -> str:
 
 
 def _time(book: dict[str, Any]) -> str:
-    return f"{sum(row['seconds'] for row in book['rows']) / 60:.0f} min in all"
+    return f"{sum(row['seconds'] for row in book['rows']) / 60:.0f} min of pretraining and measuring"
 
 
 def picture(book: dict[str, Any]) -> str:

@@ -108,7 +108,7 @@ def child(asked: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Both sides, and the ratio."""
     parser = argparse.ArgumentParser(prog="python tests/bench/train", description=__doc__)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--queue", type=int, default=57_600)
