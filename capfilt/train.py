@@ -261,7 +261,7 @@ def _files(location: str) -> list[tuple[str, int]]:
 
 def _write_or_check(home: Path, identity: dict[str, Any]) -> None:
     path = home / RECIPE
-    if not path.is_file():
+    if not (path.is_file() and (home / STATE).is_file()):  # without a state nothing was learnt that could get lost
         Folder.at(home).write(RECIPE, to_toml(identity).encode())
         return
     old = tomllib.loads(path.read_text(encoding="utf-8"))

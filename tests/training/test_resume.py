@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from capfilt.errors import ChangedError, ModelError
+from capfilt.errors import ChangedError, ConfigError, ModelError
 from capfilt.models.med.model import MED
 from capfilt.models.tokenizer import Tokenizer
 from capfilt.models.training.state import load_state, save_state
@@ -135,6 +135,15 @@ def test_the_same_again_does_nothing_and_another_is_refused(pairs_file: Path, st
     with pytest.raises(ChangedError, match="checkpoints changed"):
         train(request(pairs_file, start, out, *short))
     assert train(request(pairs_file, start, out, *short), fresh=True).steps_now == 2
+
+
+def test_a_refused_training_does_not_take_the_place_of_the_right_one(
+    pairs_file: Path, start: Path, tmp_path: Path
+) -> None:
+    out, two = tmp_path / "out", "schedule.steps=2"
+    with pytest.raises(ConfigError, match=r"schedule\.batch = 4000: .* has only 40 pictures"):
+        train(request(pairs_file, start, out, two, "schedule.batch=4000"))
+    assert train(request(pairs_file, start, out, two, "schedule.batch=8")).steps_now == 2
 
 
 def test_a_state_is_whole_or_not_there(tmp_path: Path) -> None:
