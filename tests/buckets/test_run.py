@@ -53,7 +53,7 @@ def commands_on_it(out: str, bucket: str, checkpoint: Path, tmp_path: Path) -> N
     assert "nothing was written" in command("select", out, "--set", "select.threshold=0", "--dry-run")
     command("select", out, "--set", "select.threshold=0", "--name", "all")
     command("export", out, "--to", f"{bucket}/webdataset", "--format", "webdataset")
-    assert Folder.at(f"{bucket}/webdataset").names("", ".tar")
+    assert Folder.at(f"{bucket}/webdataset").names("data", ".tar")
     trained = tmp_path / "trained"
     few = ("--start", str(checkpoint), "--steps", "2", "--batch", "4", "--set", 'data.sources=["web"]')
     command("train", "captioner", f"{out}/corpus", "--out", str(trained), *few)
