@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from capfilt import __version__
 from capfilt.chunks import Chunk
 from capfilt.config import Recipe
-from capfilt.errors import ChangedError, RunFailed
+from capfilt.errors import ChangedError, RunFailed, Unbalanced
 from capfilt.ledger import Ledger, Session
 from capfilt.models import registry
 from capfilt.pipelines.annotators import check_models
@@ -88,6 +88,8 @@ def run(
         notes = (*plan.notes, *_write_or_check(ledger, plan, evaluation, recipe, models, limit))
         todo = ledger.todo()
         memory = _work(ledger, todo, recipe, listener) if todo else {}
+        if lacking := sorted({chunk.name for chunk in todo} - ledger.committed()):
+            raise Unbalanced(f"{out}: chunk {lacking[0]} was done, but its commit is not there")
         ledger.balance()
         listener(Progress("select"))
         selection = select(ledger.folder, recipe.select, recipe.output.images)

@@ -127,6 +127,11 @@ class Folder:
     def is_local(self) -> bool:
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
+    @property
+    def everywhere(self) -> str:
+        """The location as a process means it that stands in another directory."""
+        return self.path if self.is_local else self.location
+
     def full(self, name: str) -> str:
         """The path of `name` on the folder's file system."""
         return f"{self.path}/{name}" if name else self.path

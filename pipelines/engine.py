@@ -8,7 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +83,7 @@ def work(
         meter = Meter(ray.util.metrics, out, len(chunks))
         for first in range(0, len(chunks), AT_ONCE):
             rows = [departure(chunk, digests[chunk.name]) for chunk in chunks[first : first + AT_ONCE]]
-            data = _through_all_stages(ray, rows, out, recipe, retry, pools, deaths)
+            data = _through_all_stages(ray, rows, Folder.at(out).everywhere, recipe, retry, pools, deaths)
             for batch in data.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
                 done = _arrival(batch)
                 meter.count(done)
@@ -110,7 +110,7 @@ def _through_all_stages(
     data = data.map_batches(_fetch, fn_kwargs=fetching, compute=waiting, **takes["fetch"], **one_chunk)
     decoding = {"settings": recipe.decode, "pixels": annotators.pixels(recipe), "out": out}
     data = data.map_batches(_decode, fn_kwargs=decoding, **takes["decode"], **one_chunk)
-    models = {"recipe": recipe, "deaths": deaths, "beside": actors_on_a_node(ray, pools)}
+    models = {"recipe": recipe, "deaths": deaths, "beside": actors_on_a_node(ray, pools), "here": os.getcwd()}
     for pool in pools:
         actors = ray.data.ActorPoolStrategy(
             min_size=pool.least, max_size=pool.most, max_tasks_in_flight_per_actor=IN_FLIGHT
@@ -154,8 +154,14 @@ class Annotate:
     Where `engine.split` says so, there are actors for the captioner and others for the judges.
     """
 
-    def __init__(self, recipe: Recipe, deaths: Any, beside: int, stages: Sequence[str]) -> None:
-        """`beside`: model actors that share this node's cores. `stages`: caption, score or both."""
+    def __init__(self, recipe: Recipe, deaths: Any, beside: int, stages: Sequence[str], here: str = ".") -> None:
+        """Load the models.
+
+        Args:
+            beside: model actors that share this node's cores.
+            stages: caption, score or both.
+            here: the directory that names of models start from: the driver's, where this node has it.
+        """
         import torch
 
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // beside))
@@ -164,8 +170,9 @@ class Annotate:
         self.unfit = ""
         self.captioner, self.judges = None, []
         try:
-            self.captioner = annotators.load_captioner(recipe) if "caption" in stages else None
-            self.judges = annotators.load_judges(recipe) if "score" in stages else []
+            with chdir(here) if os.path.isdir(here) else nullcontext():
+                self.captioner = annotators.load_captioner(recipe) if "caption" in stages else None
+                self.judges = annotators.load_judges(recipe) if "score" in stages else []
         except ModelError as error:  # told by the first chunk: raised here, Ray would wrap it in pages of its own
             self.unfit = str(error)
         stages = ["caption", *(f"score {judge.name}" for judge in self.judges)]

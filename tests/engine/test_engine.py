@@ -16,6 +16,7 @@ from capfilt.config import Recipe
 from capfilt.errors import ChangedError, RunFailed
 from capfilt.ledger import Ledger
 from capfilt.query import run_query
+from capfilt.recipes import load_recipe
 from capfilt.run import Outcome, run
 from capfilt.status import status
 from capfilt.storage import Folder
@@ -71,6 +72,18 @@ def test_more_chunks_than_ray_is_given_at_once(
     outcome = run([str(pictures)], str(tmp_path / "out"), recipe)
     assert (outcome.chunks, outcome.chunks_now) == (12, 12)
     assert tables(tmp_path / "out") == tables(unbroken[0])
+
+
+def test_names_are_meant_from_where_the_driver_stands(
+    pictures: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not from where the workers stand, whose Ray (`tests/conftest.py`) started in another directory."""
+    monkeypatch.chdir(tmp_path)
+    Path("in.parquet").symlink_to(pictures)
+    Path("random").symlink_to(checkpoint)
+    recipe = load_recipe("blip", ("caption.captioner=random", "score.judges=['random']", "input.chunk_rows=5"))
+    assert run(["in.parquet"], "out", recipe, limit=10).chunks_now == 2
+    assert (commits(tmp_path / "out"), status(Folder.at("out")).images) == (2, 9)
 
 
 def test_another_recipe_is_refused(unbroken: tuple[Path, Outcome], pictures: Path, recipe: Recipe) -> None:
