@@ -36,7 +36,6 @@ from capfilt.world import web_rows
 from capfilt.world.server import HOST
 from capfilt.world.site import pages
 
-ROWS = 2000
 TABLES = ("images", "captions", "failures", "commits", "decisions", "corpus")
 PATIENCE = 300.0
 """Seconds without a commit, starts of the driver included; a run that hangs is not one that survived."""
