@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 80
 EVERY: Final = 5.0
-"""Seconds between two plain lines of progress, at least."""
+"""Seconds between two plain lines of progress of one phase, at least."""
 
 Cell = str | int | float | None
 
@@ -153,16 +153,16 @@ def progress() -> "Iterator[Callable[[Progress], None]]":
 
 
 def plain_listener(clock: Callable[[], float] = time.monotonic) -> "Callable[[Progress], None]":
-    """Says a line when it hears something, but not within `EVERY` seconds of the last one."""
+    """Says a line when another phase begins, and else when it hears something `EVERY` seconds after the last one."""
     pace = Pace(clock)
-    said = float("-inf")
+    said, phase = float("-inf"), ""
 
     def listen(heard: "Progress") -> None:
-        nonlocal said
+        nonlocal said, phase
         pace.hear(heard)
-        if clock() - said >= EVERY:
+        if heard.phase != phase or clock() - said >= EVERY:
             say(pace.words())
-            said = clock()
+            said, phase = clock(), heard.phase
 
     return listen
 

@@ -13,7 +13,8 @@ def sigterm_waits(ray: Any) -> Iterator[None]:
 
     Ray puts a handler of its own there, which exits with code 15 wherever it is; it is refused. Its native core puts
     a second one there when it starts and none at all when it ends, and leaves it so. What cannot be helped: while the
-    native core connects, which takes a second or some, SIGTERM ends the process as it ends one without a handler.
+    native core connects, or a Ray of this process's own ends, each a second or some, SIGTERM ends the process as it
+    ends one without a handler.
     In another thread than the main one, or where SIGTERM is not Python's to handle, nothing is done.
     """
     before, came = signal.getsignal(signal.SIGTERM), threading.Event()

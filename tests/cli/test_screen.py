@@ -88,7 +88,7 @@ def test_pace_says_nothing_of_speed_before_the_first_rows() -> None:
     assert pace.words() == "starting workers: 0/1000 rows"
 
 
-def test_plain_lines_come_every_5_seconds_at_most(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_lines_come_every_5_seconds_at_most_and_with_each_phase(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     listen = screen.plain_listener(clock)
     listen(start())
@@ -98,8 +98,8 @@ def test_plain_lines_come_every_5_seconds_at_most(capsys: pytest.CaptureFixture[
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "starting workers: 0/1000 rows",
-        "working: 320/1000 rows, 64 rows/s, 11 s left",
-        "working: 640/1000 rows, 64 rows/s, 6 s left",
+        "working: 8/1000 rows, 64 rows/s, 16 s left",
+        "working: 328/1000 rows, 64 rows/s, 10 s left",
     ]
 
 

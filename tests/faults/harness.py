@@ -219,16 +219,15 @@ def commits(out: Path) -> int:
         return 0
 
 
-def at_work(stage: Stage, process: "subprocess.Popen[bytes]", out: Path, strangers: Sequence[int]) -> bool:
-    """Whether this driver has taken the run over and has a model actor, not one of the `strangers` that still end.
+def at_work(stage: Stage, since: int) -> bool:
+    """Whether the driver whose log begins at byte `since` has done a chunk itself.
 
-    Workers of the driver before may commit while this one still starts, and SIGTERM has to wait for Ray's start.
+    Workers of the driver before may commit, and its actors start anew, while this one still starts; SIGTERM has to wait
+    for Ray's start.
     """
-    try:
-        taken = (out / ".lock").read_text().startswith(f"process {process.pid} ")
-    except OSError:
-        return False
-    return taken and bool(set(stage.cluster.workers("Annotate")) - set(strangers))
+    with (stage.folder / "log").open("rb") as log:
+        log.seek(since)
+        return b"\nworking: " in log.read()
 
 
 def undisturbed(stage: Stage, out: Path, *options: str) -> None:
@@ -244,17 +243,16 @@ def disturbed(stage: Stage, out: Path, kinds: Sequence[str], until: int) -> None
     ahead = list(zip(moments, early, strict=True))
     seen, since = 0, time.monotonic()
     while True:
-        strangers = stage.cluster.workers("Annotate")
+        log = (stage.folder / "log").stat().st_size
         with driver(stage, out) as process:
-            while process.poll() is None and not at_work(stage, process, out, strangers):
-                time.sleep(0.05)
-            before = commits(out)
+            working = False
             while process.poll() is None:
+                working = working or at_work(stage, log)
                 if (now := commits(out)) != seen:
                     seen, since = now, time.monotonic()
                 if time.monotonic() - since > PATIENCE:
                     raise Unsurvived(f"the run hangs after {dict(stage.done)}; see {stage.folder}/log")
-                if ahead and commits(out) >= max(ahead[0][0], before + 1):
+                if ahead and working and commits(out) >= ahead[0][0]:
                     kind = ahead.pop(0)[1]
                     stage.done[kind] += FAULTS[kind](stage, process, out)
                 time.sleep(0.02)
