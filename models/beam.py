@@ -12,8 +12,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.model import MED
-from capfilt.models.med.text import KeysValues
 from capfilt.models.sampling import begin
 
 NEVER: Final = -1e9

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from capfilt.models.med.cache import KeysValues, SelfCache
 from capfilt.models.med.model import MED
-from capfilt.models.med.text import KeysValues, SelfCache
 
 LIKELIEST: Final = 256
 """Tokens that are put in order first; a nucleus that needs more of them is rare, and the whole vocabulary is slow."""
@@ -52,15 +52,20 @@ def nucleus(logits: Tensor, draws: Tensor, top_p: float) -> Tensor:
         int64 [R]. The likeliest token is always in the set, so top_p near 0 is greedy decoding.
     """
     mass = logits.softmax(-1)
-    if logits.device.type != "cpu" or logits.shape[-1] <= LIKELIEST:
-        return _draw(*mass.sort(-1, descending=True), draws, top_p)
-    likeliest = mass.topk(LIKELIEST)
+    tokens, wide = among_likeliest(mass, draws, top_p)
+    rows = wide.nonzero()[:, 0]
+    if len(rows):
+        tokens[rows] = _draw(*mass[rows].sort(-1, descending=True), draws[rows], top_p)
+    return tokens
+
+
+def among_likeliest(mass: Tensor, draws: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """`nucleus` of probabilities [R, V] as if it lay in the likeliest tokens, and where, bool [R], it may not."""
+    likeliest = mass.topk(min(LIKELIEST, mass.shape[-1]))
     tokens = _draw(*likeliest, draws, top_p)
     # Where even the last of them belongs to the nucleus there may be more. Elsewhere all sums are those of the whole.
-    wide = (likeliest.values[:, :-1].sum(-1) < top_p).nonzero()[:, 0]
-    if len(wide):
-        tokens[wide] = _draw(*mass[wide].sort(-1, descending=True), draws[wide], top_p)
-    return tokens
+    wide = likeliest.values[:, :-1].sum(-1) < top_p
+    return tokens, wide & (mass.shape[-1] > LIKELIEST)
 
 
 def _draw(mass: Tensor, tokens: Tensor, draws: Tensor, top_p: float) -> Tensor:

@@ -18,9 +18,10 @@ from torch.nn import functional as F
 
 from capfilt.errors import ModelError
 from capfilt.models.checkpoint import CONFIG, TOKENIZER, WEIGHTS
+from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED, LMHead
-from capfilt.models.med.text import KeysValues, TextLayer, TextTransformer
+from capfilt.models.med.text import TextLayer, TextTransformer
 from capfilt.models.preprocess import normalise
 from capfilt.models.tokenizer import DEC, ENC, SEP, Tokenizer
 

@@ -1,5 +1,7 @@
 """BLIP and our own MED as captioners: the image-grounded decoder."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,7 @@ from capfilt.models.med.model import MED
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.preprocess import normalise
 from capfilt.models.protocols import Caption, Pictures
+from capfilt.models.replay import Recorder
 from capfilt.models.sampling import Decoding, sample, uniforms
 from capfilt.models.tokenizer import SEP, Tokenizer
 
@@ -20,6 +23,8 @@ class MedCaptioner:
         self.pixels = PixelSpec(model.config.image_size, "squash")
         self.model = model
         self.tokenizer = tokenizer
+        on_cuda = model.text.word.weight.device.type == "cuda"
+        self.write = Recorder(model).sample if on_cuda else partial(sample, model)
 
     @torch.inference_mode()
     def caption(self, images: Pictures, seeds: list[list[int]], prompt: str, decoding: Decoding) -> list[list[Caption]]:
@@ -32,7 +37,7 @@ class MedCaptioner:
         states = self.model.see(normalise(images.to(weight.device), weight.dtype))
         draws = uniforms([seed for row in seeds for seed in row], decoding.max_tokens).to(weight.device)
         start, stop = self.tokenizer.prompt(prompt), self.tokenizer.ids[SEP]
-        ids, logprob = sample(self.model, self.model.text.look(states), start, stop, draws, decoding)
+        ids, logprob = self.write(self.model.text.look(states), start, stop, draws, decoding)
         captions = [
             Caption(self.tokenizer.decode(row), value, () if stop in row else ("cut",))
             for row, value in zip(ids.tolist(), logprob.tolist(), strict=True)

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.linear import Linear, linear, packed, packed_linear
-from capfilt.models.med.text import KeysValues, TextTransformer
+from capfilt.models.med.text import TextTransformer
 from capfilt.models.med.vision import VisionTransformer
 
 INIT_STD = 0.02

@@ -15,53 +15,18 @@ The n texts of one image lie side by side on the query axis of that image's cros
 projected once an image, and neither copied nor read again n times.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from capfilt.models.med.cache import FixedCache, KeysValues, SelfCache
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.linear import Linear
 from capfilt.models.med.ragged import Ragged
 
 Reading = Literal["encoder", "decoder"]
-
-
-class KeysValues(NamedTuple):
-    """Keys and values of one attention, each [B, H, length, d]."""
-
-    keys: Tensor
-    values: Tensor
-
-
-class SelfCache:
-    """Keys and values of the tokens decoded so far, allocated once: a pair [rows, H, T_max, d] a layer."""
-
-    def __init__(self, layers: int, rows: int, heads: int, length: int, head_width: int, like: Tensor) -> None:
-        shape = (layers, rows, heads, length, head_width)
-        self.keys = like.new_empty(shape)
-        self.values = like.new_empty(shape)
-        self.length = 0
-
-    def extend(self, layer: int, keys: Tensor, values: Tensor) -> KeysValues:
-        """Store the new tokens of one layer and give all of them; `advance` once all layers did."""
-        end = self.length + keys.shape[2]
-        self.keys[layer, :, :, self.length : end] = keys
-        self.values[layer, :, :, self.length : end] = values
-        return KeysValues(self.keys[layer, :, :, :end], self.values[layer, :, :, :end])
-
-    def advance(self, tokens: int) -> None:
-        self.length += tokens
-
-    def take(self, rows: Tensor) -> None:
-        """Go on with these rows (int64 indices); one may be taken several times, or not at all."""
-        self.keys, self.values = self._taken(self.keys, rows), self._taken(self.values, rows)
-
-    def _taken(self, cache: Tensor, rows: Tensor) -> Tensor:
-        room = cache.new_empty(cache.shape[0], len(rows), *cache.shape[2:])
-        room[:, :, :, : self.length] = cache[:, :, :, : self.length].index_select(1, rows)
-        return room
 
 
 class Attention(nn.Module):
@@ -178,19 +143,21 @@ class TextTransformer(nn.Module):
 
         Padding stands on the right, where no earlier token can see it, so no mask is needed.
         """
-        x = self.embed(ids, cache.length if cache else 0)
+        x = self.embed(ids, cache.places(ids.shape[1]) if cache else None)
+        seen = cache.seen() if cache else None
         for index, layer in enumerate(self._layers()):
             kv = layer.decoder.project(x)
             kv = cache.extend(index, *kv) if cache else kv
-            x = layer.decoder(x, kv, causal=ids.shape[1] > 1)
+            x = layer.decoder(x, kv, seen, causal=ids.shape[1] > 1)
             x = layer.feed(layer.see_image(x, image[index]))
         if cache:
             cache.advance(ids.shape[1])
         return x
 
-    def embed(self, ids: Tensor, start: int = 0) -> Tensor:
-        positions = torch.arange(start, start + ids.shape[1], device=ids.device)
-        out: Tensor = self.norm(self.word(ids) + self.position(positions))
+    def embed(self, ids: Tensor, places: Tensor | None = None) -> Tensor:
+        """Words and their places, int64 [T], by default from 0 on."""
+        places = torch.arange(ids.shape[1], device=ids.device) if places is None else places
+        out: Tensor = self.norm(self.word(ids) + self.position(places))
         return out
 
     def start_encoder_from_decoder(self) -> None:
@@ -200,9 +167,16 @@ class TextTransformer(nn.Module):
 
     def new_cache(self, rows: int, length: int) -> SelfCache:
         """Room for `length` tokens of `rows` captions."""
+        return SelfCache(*self._room(rows, length))
+
+    def new_fixed_cache(self, rows: int, length: int) -> FixedCache:
+        """The same, for steps that are recorded."""
+        return FixedCache(*self._room(rows, length))
+
+    def _room(self, rows: int, length: int) -> tuple[int, int, int, int, int, Tensor]:
         config = self.config
         width = config.text_width // config.text_heads
-        return SelfCache(config.text_layers, rows, config.text_heads, length, width, self.word.weight)
+        return config.text_layers, rows, config.text_heads, length, width, self.word.weight
 
     def of_steps(self) -> list[nn.Module]:
         """What every step of a caption goes through: all but the encoder and what looks at the image once."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from capfilt.models.med.text import KeysValues
+from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.vision import VisionTransformer
 from capfilt.models.qformer.config import QFormerConfig
 from capfilt.models.qformer.model import QFormer

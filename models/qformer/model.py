@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.model import INIT_STD, LMHead
-from capfilt.models.med.text import Attention, KeysValues
+from capfilt.models.med.text import Attention
 from capfilt.models.qformer.config import QFormerConfig
 
 TEMPERATURE = 0.07

@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.model import MED
-from capfilt.models.med.text import KeysValues
 from capfilt.models.preprocess import normalise
 from capfilt.models.tokenizer import CLS, DEC, ENC, Tokenizer
 from capfilt.models.training.batch import Batch, pair_codes, same_pairs

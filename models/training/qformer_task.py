@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from capfilt.models.med.text import KeysValues
+from capfilt.models.med.cache import KeysValues
 from capfilt.models.preprocess import normalise
 from capfilt.models.qformer.bridge import Bridge
 from capfilt.models.qformer.language import IGNORED, Language

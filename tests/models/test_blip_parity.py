@@ -10,9 +10,9 @@ from capfilt.errors import ModelError
 from capfilt.models import registry
 from capfilt.models.beam import Search, beam_search
 from capfilt.models.med.blip import from_blip, to_blip
+from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
-from capfilt.models.med.text import KeysValues
 from capfilt.models.preprocess import normalise
 from capfilt.models.sampling import Decoding, sample, uniforms
 

@@ -8,10 +8,10 @@ import torch
 
 from capfilt.models.captioners.med import MedCaptioner
 from capfilt.models.judges.med import MedJudge
+from capfilt.models.med.cache import SelfCache
 from capfilt.models.med.linear import FEW, Linear
 from capfilt.models.med.model import MED
 from capfilt.models.med.ragged import Ragged
-from capfilt.models.med.text import SelfCache
 from capfilt.models.placement import Placement
 from capfilt.models.registry import load_captioner, load_judge
 

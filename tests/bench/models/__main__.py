@@ -22,6 +22,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--parity-sizes", nargs="+", default=list(sizes), choices=sizes)
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--batches", nargs="+", type=int, default=[8, 1])
+    parser.add_argument("--chunk", type=int, default=8, help="images of the chunk")
     parser.add_argument("--clip", default="ViT-B-32", help="a model of open_clip by name")
     parser.add_argument("--repeat", type=int, default=2, help="turns; the fastest counts")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

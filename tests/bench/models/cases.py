@@ -15,11 +15,12 @@ import parity
 import reference
 import torch
 from bench import Bench, Where
-from limits import Work, decoding, look, memory, reading, seconds, tower
+from limits import Limits, Work, clip_texts, clip_tower, decoding, look, memory, reading, seconds, tower
 from torch import Tensor
 
+from capfilt.models.checkpoint import describe
 from capfilt.models.preprocess import normalise
-from capfilt.models.sampling import Decoding, sample, uniforms
+from capfilt.models.sampling import Decoding, uniforms
 
 TOKENS: Final = 20
 TEXTS: Final = 11
@@ -59,7 +60,7 @@ def _caption_stages(bench: Bench, where: Where, captioner: Any, ready: Tensor) -
     how = Decoding(max_tokens=TOKENS, min_tokens=TOKENS + 1)
     for n in (1, 10):
         draws = uniforms(range(batch * n), TOKENS).to(bench.device)
-        loop = partial(sample, model, image, [material.DEC], material.SEP, draws, how)
+        loop = partial(captioner.write, image, [material.DEC], material.SEP, draws, how)
         bench.stage(f"decode loop, n = {n}", where, loop, decoding(shape, batch, n, TOKENS, width))
 
 
@@ -103,22 +104,41 @@ def _reading(judge: Any, texts: list[list[str]], width: int) -> Work:
 
 def chunk(bench: Bench, size: str, dtype: str) -> None:
     """Recipe blip2 over a whole chunk; each side in a process of its own, so that its memory can be told."""
-    where, found = Where(size, dtype, 8), {}
+    where, found = Where(size, dtype, bench.asked.chunk), {}
     if not bench.goes(f"chunk, {where}", 60):
         return
     for side, images in (("ours", where.batch), ("a", where.batch), ("b", 1)):
         found[side] = _in_a_child(bench, size, {"side": side, "images": images, "dtype": dtype})
+    limits = Limits(**bench.results["limits"][dtype])
+    least = {
+        stage: sum(map(limits.least, work)) / where.batch for stage, work in _chunk_work(bench, where, dtype).items()
+    }
     for stage, spent in found["ours"]["stages"].items():
-        row = {"what": f"chunk: {stage}", **asdict(where), "seconds": spent / where.batch, "least": 0.0}
-        bench.add("stages", row)
+        row = {"what": f"chunk: {stage}", **asdict(where), "seconds": spent / where.batch}
+        bench.add("stages", row | {"least": least.get(stage, 0.0)})
     times = {side: found[side]["seconds"] / (1 if side == "b" else where.batch) for side in found}
-    bench.add(
-        "speed",
-        {"what": f"chunk, {bench.asked.clip}", "floor": "chunk, recipe blip2", **asdict(where), **times, "least": 0.0},
-    )
+    row = {"what": f"chunk, {bench.asked.clip}", "floor": "chunk, recipe blip2", **asdict(where)}
+    bench.add("speed", row | times | {"least": sum(least.values())})
     bench.add("memory", {"what": "capfilt, models loaded", "dtype": dtype, **found["ours"]["loaded"]})
-    bench.add("memory", {"what": "capfilt, a chunk of 8", "dtype": dtype, **found["ours"]["memory"]})
-    bench.add("memory", {"what": "A, a chunk of 8", "dtype": dtype, **found["a"]["memory"]})
+    bench.add("memory", {"what": f"capfilt, a chunk of {where.batch}", "dtype": dtype, **found["ours"]["memory"]})
+    bench.add("memory", {"what": f"A, a chunk of {where.batch}", "dtype": dtype, **found["a"]["memory"]})
+
+
+def _chunk_work(bench: Bench, where: Where, dtype: str) -> dict[str, list[Work]]:
+    """What the models of a chunk do at least; decoding JPEGs is not counted."""
+    folders, width = bench.folders(where.size), getattr(torch, dtype).itemsize
+    shape, images = describe(folders["captioner"]).config, where.batch
+    clip = json.loads((folders["clip"] / "open_clip_config.json").read_text(encoding="utf-8"))["model_cfg"]
+    texts = images * TEXTS
+    tokens = texts * (TOKENS + 2)  # the first and the last of each
+    seen = [tower(shape, images, width), look(shape, images, width)]
+    read = [reading(shape, images, tokens, texts, width, cross) for cross in (True, False)]
+    clips = [clip_tower(clip, images, width), clip_texts(clip, tokens, TOKENS + 2, width)]
+    return {
+        "caption": [*seen, decoding(shape, images, 10, TOKENS, width)],
+        "itm and itc": [*seen, *read],
+        "clip": clips,
+    }
 
 
 def _in_a_child(bench: Bench, size: str, asked: dict[str, Any]) -> dict[str, Any]:

@@ -103,6 +103,26 @@ def reading(med: MEDConfig, images: int, tokens: int, texts: int, width: int, cr
     return Work(before + last, (weights + cross * images * _keys(med)) * width)
 
 
+def clip_tower(clip: dict[str, Any], images: int, width: int) -> Work:
+    """A CLIP's image tower, by its configuration as open_clip writes it."""
+    own = clip["vision_cfg"]
+    d, patches = own["width"], (own["image_size"] // own["patch_size"]) ** 2
+    return _blocks(own["layers"], d, images, patches + 1, width) + Work(
+        6 * images * patches * own["patch_size"] ** 2 * d, 0
+    )
+
+
+def clip_texts(clip: dict[str, Any], tokens: int, longest: int, width: int) -> Work:
+    """A CLIP's text tower over so many tokens, padding not counted, in texts no longer than `longest`."""
+    own = clip["text_cfg"]
+    return _blocks(own["layers"], own["width"], tokens / longest, longest, width)
+
+
+def _blocks(layers: int, d: int, sequences: float, tokens: int, width: int) -> Work:
+    each = 24 * tokens * d * d + 4 * tokens * tokens * d
+    return Work(sequences * layers * each, layers * 12 * d * d * width)
+
+
 def _keys(med: MEDConfig) -> int:
     return (med.patches + 1) * med.text_layers * 2 * med.text_width
 

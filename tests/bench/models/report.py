@@ -32,7 +32,9 @@ def markdown(results: dict[str, Any]) -> str:
             [_stage(row) for row in results["stages"]],
         ),
         _table(["limit", "dtype", "measured"], [_limit(*item) for item in results["limits"].items()]),
-        _table(["process", "dtype", "peak", "own", "mapped"], [_memory(row) for row in results["memory"]]),
+        _table(
+            ["process", "dtype", "peak", "own", "mapped", "on the device"], [_memory(row) for row in results["memory"]]
+        ),
         _table(["parity with transformers, fp32", "largest difference"], [_parity(row) for row in results["parity"]]),
         _table(["bfloat16 against float32, ours", "agreement"], [[k, v] for k, v in results["agreement"].items()]),
     ]
@@ -55,8 +57,7 @@ def _where(row: dict[str, Any]) -> str:
 
 def _speed(row: dict[str, Any]) -> list[str]:
     floors = FLOORS.get(row["floor"], (0.0, 0.0))
-    cells = [row["what"], _where(row), f"{row['ours']:.2f}"]
-    cells += [f"{row[name]:.2f}" if row[name] else "" for name in ("a", "b")]
+    cells = [row["what"], _where(row), *(_seconds(row[name]) for name in ("ours", "a", "b"))]
     for name, floor in zip(("a", "b"), floors, strict=True):
         ratio = row[name] / row["ours"] if row[name] else 0.0
         cells.append(f"{ratio:.2f}x (floor {floor:g}x)" if ratio and floor else f"{ratio:.2f}x" if ratio else "")
@@ -67,7 +68,12 @@ def _speed(row: dict[str, Any]) -> list[str]:
 def _stage(row: dict[str, Any]) -> list[str]:
     least = row["least"]
     share = f"{100 * least / row['seconds']:.0f} %" if least else ""
-    return [row["what"], _where(row), f"{row['seconds']:.3f}", f"{least:.3f}" if least else "", share]
+    return [row["what"], _where(row), _seconds(row["seconds"]), _seconds(least), share]
+
+
+def _seconds(value: float) -> str:
+    """As many digits as say something, down to a hundredth of a millisecond."""
+    return f"{value:.2f}" if value >= 1 else f"{value:.3f}" if value >= 0.1 else f"{value:.5f}" if value else ""
 
 
 def _limit(dtype: str, limits: dict[str, float]) -> list[str]:
@@ -75,7 +81,7 @@ def _limit(dtype: str, limits: dict[str, float]) -> list[str]:
 
 
 def _memory(row: dict[str, Any]) -> list[str]:
-    cells = [f"{row[name] / 2**30:.2f} GiB" for name in ("peak", "own", "mapped")]
+    cells = [f"{row.get(name, 0) / 2**30:.2f} GiB" for name in ("peak", "own", "mapped", "device")]
     return [row["what"], row["dtype"], *cells]
 
 

@@ -130,9 +130,8 @@ class Seed:
             by_picture.setdefault(candidate.picture, []).append((candidate.text, candidate.source))
         data = self.home / f"{name}.parquet"
         count = write(data, ((p, by_picture.get(n, [])) for n, p in enumerate(self.web)))
-        steps.fit(
-            "med", [data, self.human_file], self.start, self.home / name, self.asked.steps, self.seed, *steps.PRETRAIN
-        )
+        how = (*steps.PRETRAIN, *self.share(texts))
+        steps.fit("med", [data, self.human_file], self.start, self.home / name, self.asked.steps, self.seed, *how)
         row = {
             "condition": name,
             "seed": self.seed,
@@ -146,6 +145,13 @@ class Seed:
         print(json.dumps(self.book["rows"][-1]), flush=True)
         report.save(self.asked.out, self.book)
 
+    def share(self, texts: list[Candidate]) -> list[str]:
+        """The same share of a batch from people in every condition; the rest by how many texts a source has."""
+        count = {source: sum(text.source == source for text in texts) for source in ("web", "synthetic")}
+        rest = {source: (1 - self.asked.share) * n / max(1, len(texts)) for source, n in count.items()}
+        told = ", ".join(f"{source} = {share:.4f}" for source, share in {"human": self.asked.share, **rest}.items())
+        return [f"data.share={{{told}}}"]
+
 
 def _share(candidates: list[Candidate]) -> float:
     return sum(c.right for c in candidates) / max(1, len(candidates))
@@ -157,6 +163,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--web", type=int, default=10_000, help="web pictures")
     parser.add_argument("--human", type=int, default=2_000, help="pictures that people described")
     parser.add_argument("--test", type=int, default=500, help="held-out pictures")
+    parser.add_argument("--share", type=float, default=0.17, help="of a batch from people, in every condition")
     parser.add_argument("--steps", type=int, default=300, help="of every pretraining")
     parser.add_argument("--tune", type=int, default=300, help="steps of the captioner")
     parser.add_argument("--judge", type=int, default=500, help="steps of the filter, and of the one that is both")
@@ -172,16 +179,20 @@ def _told(words: list[str]) -> list[str]:
     return [word for before, word in zip(["", *words], words, strict=False) if "--folder" not in (before, word)]
 
 
+def _machine() -> str:
+    gpu = f"one {torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    return f"{gpu}{os.cpu_count()} cores ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
+
+
 def main() -> None:
     """All seeds; what matters most comes first."""
     asked = arguments()
     temporary = None if asked.folder else tempfile.mkdtemp(prefix="capfilt-table1-")
     asked.folder = asked.folder or Path(temporary)
-    settings = {name: getattr(asked, name) for name in ("web", "human", "test", "steps", "tune", "judge")}
+    settings = {name: getattr(asked, name) for name in ("web", "human", "test", "share", "steps", "tune", "judge")}
     book = report.load(asked.out, settings) or {
         "date": date.today().isoformat(),
-        "machine": f"{os.cpu_count()} cores ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()}), "
-        f"{torch.get_num_threads()} thread of torch {torch.__version__}",
+        "machine": f"{_machine()}, {torch.get_num_threads()} thread of torch {torch.__version__}",
         "command": " ".join(["python tests/bench/table1", *_told(sys.argv[1:])]),
         "settings": settings,
         "rows": [],

@@ -38,6 +38,7 @@ SHAPE = {
     "place": 0.0,
 }
 BATCH = 128
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 THRESHOLD = 0.5
 """Texts are kept whose ITM is at least this."""
 PRETRAIN = ("schedule.rate=2e-3",)
@@ -97,7 +98,7 @@ def tensor(pictures: Sequence[Picture]) -> Tensor:
 
 def write_captions(model: Path, pictures: Sequence[Picture], seed: int, how: str) -> list[str]:
     """One caption a picture: `nucleus` (p = 0.9), `greedy` or `beam` (3 beams)."""
-    captioner = MedCaptioner("captioner", "0" * 12, *load_med(model))
+    captioner = MedCaptioner("captioner", "0" * 12, *load_med(model, device=DEVICE))
     found: list[str] = []
     for part in _parts(pictures):
         if how == "beam":
@@ -112,14 +113,14 @@ def write_captions(model: Path, pictures: Sequence[Picture], seed: int, how: str
 @torch.inference_mode()
 def _beams(captioner: MedCaptioner, part: Sequence[Picture]) -> list[str]:
     model, tokenizer = captioner.model, captioner.tokenizer
-    image = model.text.look(model.see(normalise(tensor(part), torch.float32)))
+    image = model.text.look(model.see(normalise(tensor(part).to(DEVICE), torch.float32)))
     ids, _ = beam_search(model, image, tokenizer.prompt(""), tokenizer.ids[SEP], Search(max_tokens=30))
     return [tokenizer.decode(row) for row in ids[:, 0].tolist()]
 
 
 def judge(model: Path, pictures: Sequence[Picture], texts: Sequence[str]) -> list[float]:
     """ITM of a text of each picture."""
-    scorer = MedJudge("filter", "0" * 12, *load_med(model), "enc")
+    scorer = MedJudge("filter", "0" * 12, *load_med(model, device=DEVICE), "enc")
     found: list[float] = []
     for start in range(0, len(pictures), BATCH):
         part = slice(start, start + BATCH)
@@ -147,7 +148,7 @@ def measure(model: Path, test: Sequence[Picture]) -> dict[str, float]:
 
 def retrieval(model: Path, test: Sequence[Picture]) -> dict[str, float]:
     """R@1 both ways, of the pictures and the first text of each: by ITC, and after ITM put the 16 nearest in order."""
-    scorer = MedJudge("med", "0" * 12, *load_med(model), "enc")
+    scorer = MedJudge("med", "0" * 12, *load_med(model, device=DEVICE), "enc")
     images, texts = tensor(test), [picture.texts[0] for picture in test]
     found: dict[str, float] = {}
     for name, candidates in (("itc_", 1), ("", 16)):  # ITM changes nothing in the order of one

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import torch
 from material import SIDE, draw
-from steps import SHAPE
+from steps import DEVICE, SHAPE
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -34,7 +34,7 @@ def tower_that_sees(path: Path) -> dict[str, Tensor]:
         tower = VisionTransformer(config)
         print(f"the image tower knows {100 * teach_classes(tower, config.vision_width, 0):.1f} % of shapes", flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(tower.state_dict(), path)
+        torch.save(tower.cpu().state_dict(), path)
     weights: dict[str, Tensor] = torch.load(path, weights_only=True)
     return weights
 
@@ -46,12 +46,13 @@ def teach_classes(tower: VisionTransformer, width: int, seed: int, steps: int = 
     pixels = torch.from_numpy(np.stack([np.array(render(scene, SIDE)) for scene in scenes]))
     labels = torch.tensor([_classes(scene) for scene in scenes])
     head = nn.Linear(width, sum(map(len, CLASSES)))
-    both = nn.ModuleList((tower, head))
+    both = nn.ModuleList((tower, head)).to(DEVICE)
+    pixels, labels = pixels.to(DEVICE), labels.to(DEVICE)
     optimiser, schedule = AdamW().build(both), Schedule(steps=steps, rate=2e-3)
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate_at(step)
-        rows = torch.from_numpy(rng.integers(0, PICTURES - 1_000, BATCH))
+        rows = torch.from_numpy(rng.integers(0, PICTURES - 1_000, BATCH)).to(DEVICE)
         parts = head(tower(normalise(pixels[rows], torch.float32))[:, 0]).split(list(map(len, CLASSES)), 1)
         losses = [F.cross_entropy(part, labels[rows, number]) for number, part in enumerate(parts)]
         optimiser.zero_grad()

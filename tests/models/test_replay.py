@@ -1,0 +1,133 @@
+"""Captions by recorded steps are those of plain ones; where there is a CUDA device, recorded they are."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from capfilt.models.captioners.med import MedCaptioner
+from capfilt.models.med.cache import KeysValues
+from capfilt.models.med.config import MEDConfig
+from capfilt.models.med.model import MED
+from capfilt.models.preprocess import normalise
+from capfilt.models.replay import KEPT, Loop, Recorder, rounded
+from capfilt.models.sampling import Decoding, sample, uniforms
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))]
+PROMPT, STOP, TOKENS = [1, 7, 9], 2, 14
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def writer(device: str) -> MED:
+    """More words than are looked at first, and some of them far likelier than others."""
+    torch.manual_seed(0)
+    shape = {"image_size": 16, "vision_layers": 2, "text_layers": 2, "vocab_size": 1000}
+    model = MED(MEDConfig(**shape)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(3)
+        model.lm_head.bias.copy_(-2.0 * torch.arange(1000.0).add(1).log())
+        model.lm_head.bias[STOP] = -1.0
+    return model.to(device)
+
+
+@torch.inference_mode()
+def seen(model: MED, images: torch.Tensor) -> list[KeysValues]:
+    return model.text.look(model.see(normalise(images.to(model.text.word.weight.device), torch.float32)))
+
+
+def both(model: MED, images: torch.Tensor, n: int, how: Decoding) -> tuple[list[list[int]], list[list[int]]]:
+    """Ids by recorded and by plain steps; their log-probabilities are as good as the same."""
+    draws = uniforms(range(len(images) * n), how.max_tokens).to(model.text.word.weight.device)
+    image = seen(model, images)
+    ids, logprob = Recorder(model).sample(image, PROMPT, STOP, draws, how)
+    with torch.inference_mode():
+        plain, own = sample(model, image, PROMPT, STOP, draws, how)
+    assert ids.shape == plain.shape
+    assert torch.allclose(logprob, own, atol=1e-3)
+    return ids.tolist(), plain.tolist()
+
+
+@pytest.mark.parametrize(("images_", "n"), [(1, 1), (3, 4), (16, 2)])
+def test_they_are_the_same(writer: MED, images: torch.Tensor, images_: int, n: int) -> None:
+    recorded, plain = both(writer, images[:images_], n, Decoding(max_tokens=TOKENS, min_tokens=3))
+    assert recorded == plain
+    lengths = {row.index(STOP) if STOP in row else TOKENS for row in recorded}
+    assert images_ == 1 or len(lengths) > 2  # of different lengths, none too short
+    assert min(lengths) >= 2
+
+
+def test_a_nucleus_of_more_words_than_are_looked_at_first_is_found_out(
+    writer: MED, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = []
+    monkeypatch.setattr(Loop, "_take_again", _noting(again, Loop._take_again))
+    how = Decoding(max_tokens=TOKENS, top_p=0.999, temperature=5.0)
+    recorded, plain = both(writer, images, 3, how)
+    assert recorded == plain
+    assert again
+    assert max(map(max, recorded)) > 300
+
+
+def _noting(again: list[int], inner: Callable[..., None]) -> Callable[..., None]:
+    def noting(loop: Loop, before: list[torch.Tensor], steps: int) -> None:
+        again.append(steps)
+        inner(loop, before, steps)
+
+    return noting
+
+
+def test_a_recording_serves_fewer_images_and_nothing_of_the_batch_before_is_left(
+    writer: MED, images: torch.Tensor
+) -> None:
+    how, recorder = Decoding(max_tokens=TOKENS), Recorder(writer)
+    image = seen(writer, images)
+    draws = uniforms(range(16), TOKENS).to(image[0].keys.device)
+    whole = recorder.sample(image, PROMPT, STOP, draws, how)[0].tolist()
+    few = [KeysValues(kv.keys[:13], kv.values[:13]) for kv in image]
+    assert recorder.sample(few, PROMPT, STOP, draws[:13], how)[0].tolist() == whole[:13]
+    assert len(recorder.loops) == 1
+
+
+def test_few_recordings_are_kept_the_latest(writer: MED, images: torch.Tensor) -> None:
+    recorder = Recorder(writer)
+    for n in (1, 2, 3, 1, 4, 5, 1):
+        draws = uniforms(range(n), TOKENS).to(writer.text.word.weight.device)
+        recorder.sample(seen(writer, images[:1]), PROMPT, STOP, draws, Decoding(max_tokens=TOKENS))
+    assert [shape.n for shape in recorder.loops] == [3, 4, 5, 1]
+    assert len(recorder.loops) == KEPT
+
+
+def test_sizes_of_recordings() -> None:
+    assert [rounded(images) for images in (1, 2, 3, 5, 8, 9, 16, 17, 32)] == [1, 2, 4, 8, 8, 16, 16, 24, 32]
+
+
+def test_when_memory_runs_out_recordings_are_given_up(
+    writer: MED, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder, how = Recorder(writer), Decoding(max_tokens=TOKENS)
+    image, draws = seen(writer, images[:1]), uniforms([0], TOKENS).to(writer.text.word.weight.device)
+    first = recorder.sample(image, PROMPT, STOP, draws, how)[0].tolist()
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "write", full)
+        with pytest.raises(torch.OutOfMemoryError):
+            recorder.sample(image, PROMPT, STOP, draws, how)
+    assert not recorder.loops
+    assert recorder.sample(image, PROMPT, STOP, draws, how)[0].tolist() == first
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+def test_a_captioner_on_cuda_writes_by_recordings(med: MED, tokenizer: object) -> None:
+    captioner = MedCaptioner("test", "0", copy.deepcopy(med).cuda(), tokenizer)  # type: ignore[arg-type]
+    assert isinstance(getattr(captioner.write, "__self__", None), Recorder)
