@@ -4,7 +4,7 @@ A batch that raises is tried once more, for most errors heal and the same batch 
 until one row is left that raises alone: that row is poison, the others land. A device that runs out of memory twice
 halves the batch for good; a size of "auto" is doubled until then. A process that dies takes its batch with it: its
 `Journal` outlives it and knows which rows were at work, so the next process halves just those. Each costs at most
-log2(batch) halvings.
+log2(batch) halvings. A batch that was halved and had no bad row is worked through whole once more.
 """
 
 from collections import Counter, deque
@@ -96,20 +96,23 @@ class MicroBatches:
     ) -> tuple[dict[int, T], dict[int, str]]:
         results: dict[int, T] = {}
         poison: dict[int, str] = {}
+        split: list[Part] = []
         most = max(1, round(len(positions) * MOST_POISON))
         todo = deque(self._cut(positions))
         while todo:
             part = todo.popleft()
             if deaths[part] and len(part) > 1:
+                split.append(part)
                 todo.extendleft(reversed(halves(part)))
             elif deaths[part] >= CERTAIN:
                 poison[part[0]] = "the process died with this row, twice"
-            elif self._try(part, work, results) and (error := self._try(part, work, results)):
-                if is_out_of_memory(error) and len(part) > 1:
+            elif (first := self._try(part, work, results)) and (error := self._try(part, work, results)):
+                if is_out_of_memory(first) and is_out_of_memory(error) and len(part) > 1:
                     self.grows = False
                     self.size = max(1, len(part) // 2)
                     todo = deque(self._cut([*part, *(row for later in todo for row in later)]))
                 elif len(part) > 1:
+                    split.append(part)
                     todo.extendleft(reversed(halves(part)))
                 else:
                     poison[part[0]] = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -118,7 +121,21 @@ class MicroBatches:
             elif self.grows and len(part) == self.size < LARGEST:
                 self.size *= 2
                 todo = deque(self._cut([row for later in todo for row in later]))
+        self._join(split, work, results, {*poison, *(row for part in split if deaths[part] >= CERTAIN for row in part)})
         return results, poison
+
+    def _join(
+        self, split: Sequence[Part], work: Callable[[Part], Sequence[T]], results: dict[int, T], apart: set[int]
+    ) -> None:
+        """Work once more through batches that were halved for nothing: their last bits are those of a calm run then.
+
+        The largest ones, for they hold the others; where it fails again, the halves' results stay.
+        """
+        done: set[int] = set(apart)
+        for part in split:
+            if not done & set(part):
+                self._try(part, work, results)
+                done |= set(part)
 
     def _cut(self, positions: Sequence[int]) -> list[Part]:
         return [tuple(positions[start : start + self.size]) for start in range(0, len(positions), self.size)]

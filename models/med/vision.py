@@ -69,15 +69,27 @@ class VisionTransformer(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels [B, 3, S, S] -> states [B, N, D]."""
-        patches = self.patch(pixels)
-        rows, columns = patches.shape[-2:]
-        tokens = patches.flatten(2).transpose(1, 2)
+        tokens, rows, columns = self._patches(pixels)
         x = torch.cat((self.cls.to(tokens.dtype).expand(len(tokens), -1, -1), tokens), dim=1)
         x = x + fitted(self.position, rows, columns).to(x.dtype)
         for layer in self.layers:
             x = layer(x)
         states: Tensor = self.norm(x)
         return states if self.place is None else states + fitted(self.place, rows, columns).to(x.dtype)
+
+    def _patches(self, pixels: Tensor) -> tuple[Tensor, int, int]:
+        """One token a patch [B, rows * columns, D].
+
+        As a matrix product, for a CUDA device rounds float32 to TF32 in convolutions, not in those.
+        """
+        if not isinstance(self.patch, nn.Conv2d):
+            found = self.patch(pixels)
+            return found.flatten(2).transpose(1, 2), *found.shape[-2:]
+        side = self.patch.kernel_size[0]
+        rows, columns = (length // side for length in pixels.shape[-2:])
+        cut = pixels[:, :, : rows * side, : columns * side].unfold(2, side, side).unfold(3, side, side)
+        flat = cut.permute(0, 2, 3, 1, 4, 5).reshape(len(pixels), rows * columns, -1)
+        return F.linear(flat, self.patch.weight.flatten(1), self.patch.bias), rows, columns
 
 
 def fitted(positions: Tensor, rows: int, columns: int) -> Tensor:

@@ -88,6 +88,72 @@ def test_an_error_that_heals_changes_no_batch() -> None:
     assert (batches.size, set(map(len, parts))) == (8, {8})
 
 
+def test_a_batch_that_was_halved_for_nothing_is_worked_through_whole_again() -> None:
+    """Last bits depend on how many rows are computed together; a run that was disturbed ends like one that was not."""
+    calls = 0
+
+    def work(part: Part) -> list[int]:
+        nonlocal calls
+        calls += 1
+        if calls in (2, 3, 5, 6):
+            raise RuntimeError("twice in a row, and again in a half")
+        return [len(part)] * len(part)
+
+    results, poison = MicroBatches(8).run(range(20), work)
+    assert results == {row: 8 if row < 16 else 4 for row in range(20)}
+    assert not poison
+
+
+def test_so_is_one_that_a_process_from_outside_was_killed_with() -> None:
+    journal, calls = Paper(), 0
+
+    def work(part: Part) -> list[int]:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise Died
+        return [len(part)] * len(part)
+
+    with pytest.raises(Died):
+        MicroBatches(8, journal).run(range(20), work)
+    assert MicroBatches(8, journal).run(range(20), work)[0] == {row: 8 if row < 16 else 4 for row in range(20)}
+
+
+def test_one_that_dies_whole_and_not_in_halves_is_left_in_halves() -> None:
+    journal, died = Paper(), 0
+
+    def work(part: Part) -> list[int]:
+        if len(part) > 4 and 3 in part:
+            raise Died
+        return [len(part)] * len(part)
+
+    while True:
+        try:
+            results, poison = MicroBatches(8, journal).run(range(20), work)
+            break
+        except Died:
+            died += 1
+    assert results == {row: 8 if 8 <= row < 16 else 4 for row in range(20)}
+    assert (died, poison) == (2, {})
+
+
+def test_an_error_of_another_kind_and_a_full_device_do_not_halve_the_batch_for_good() -> None:
+    calls = 0
+
+    def work(part: Part) -> list[int]:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise RuntimeError("for a moment")
+        if calls == 2:
+            raise torch.OutOfMemoryError("for a moment")
+        return [len(part)] * len(part)
+
+    batches = MicroBatches(8)
+    assert batches.run(range(16), work)[0] == dict.fromkeys(range(16), 8)
+    assert batches.size == 8
+
+
 def test_an_answer_of_the_wrong_length_is_an_error() -> None:
     results, poison = MicroBatches(8).run(range(20), lambda part: squares(part)[: 1 if 5 in part else None])
     assert (sorted(results), poison) == (list(range(20)), {})  # alone, one answer is right

@@ -241,7 +241,7 @@ def disturbed(stage: Stage, out: Path, kinds: Sequence[str], until: int) -> None
     moments = sorted(stage.rng.sample(range(1, until), len(kinds)))
     early = sorted(kinds, key=lambda kind: not kind.startswith("captioner"))  # captions are done long before commits
     ahead = list(zip(moments, early, strict=True))
-    seen, since = 0, time.monotonic()
+    seen, since, last = 0, time.monotonic(), 0
     while True:
         log = (stage.folder / "log").stat().st_size
         with driver(stage, out) as process:
@@ -252,9 +252,10 @@ def disturbed(stage: Stage, out: Path, kinds: Sequence[str], until: int) -> None
                     seen, since = now, time.monotonic()
                 if time.monotonic() - since > PATIENCE:
                     raise Unsurvived(f"the run hangs after {dict(stage.done)}; see {stage.folder}/log")
-                if ahead and working and commits(out) >= ahead[0][0]:
+                if ahead and working and seen >= max(ahead[0][0], last + 1):  # a fault has its consequences first
                     kind = ahead.pop(0)[1]
                     stage.done[kind] += FAULTS[kind](stage, process, out)
+                    last = commits(out)
                 time.sleep(0.02)
             if process.returncode == 0:
                 return
@@ -273,16 +274,25 @@ def compare(calm: Path, out: Path) -> tuple[int, int]:
         names = {path.name for path in (calm / table).glob("*.parquet")}
         if names != {path.name for path in (out / table).glob("*.parquet")}:
             raise Unsurvived(f"{table}/ holds other files than the undisturbed run's")
-        for name in sorted(names):
-            one, other = calm / table / name, out / table / name
-            if one.read_bytes() != other.read_bytes():
-                raise Unsurvived(f"{table}/{name} differs from the undisturbed run's: {out}")
+        changed = [
+            name for name in sorted(names) if (calm / table / name).read_bytes() != (out / table / name).read_bytes()
+        ]
+        if changed:
+            what = _what_differs(calm / table / changed[0], out / table / changed[0])
+            raise Unsurvived(f"{len(changed)} of {len(names)} files of {table}/ differ; {changed[0]}: {what}")
         if table in ("images", "failures"):
             wanted = pq.read_table(calm / table, columns=["uid"])["uid"].to_pylist()
             found = Counter(pq.read_table(out / table, columns=["uid"])["uid"].to_pylist())
             lost += len(set(wanted) - set(found))
             doubled += found.total() - len(found)
     return lost, doubled
+
+
+def _what_differs(one: Path, other: Path) -> str:
+    """The first rows that are not the same, and how many there are."""
+    rows = list(zip(pq.read_table(one).to_pylist(), pq.read_table(other).to_pylist(), strict=False))
+    apart = [{key: (a[key], b[key]) for key in a if a[key] != b[key]} for a, b in rows if a != b]
+    return f"{len(apart)} of {len(rows)} rows, first {apart[:2]}"
 
 
 @contextmanager
