@@ -130,7 +130,7 @@ def test_a_loss_is_the_cpu_s(med: MED, tokenizer: Tokenizer, images: torch.Tenso
     for device in ("cpu", "cuda"):
         task = MEDTask(copy.deepcopy(med).to(device).eval(), tokenizer, Objectives(itm=0))
         losses.append({name: float(value) for name, value in task(batch)[1].items()})
-    assert losses[0].keys() == losses[1].keys() > {"itc", "lm"}
+    assert losses[0].keys() == losses[1].keys() >= {"itc", "lm"}
     assert all(abs(losses[0][name] - losses[1][name]) < 1e-3 for name in losses[0])
 
 
@@ -142,7 +142,7 @@ def test_training_learns_and_goes_on_from_its_state(
 
     def trainer() -> Trainer:
         torch.manual_seed(1)
-        task = MEDTask(copy.deepcopy(med).cuda(), tokenizer, Objectives(momentum=0.9, queue=8, alpha=0.4))
+        task = MEDTask(copy.deepcopy(med), tokenizer, Objectives(momentum=0.9, queue=8, alpha=0.4)).cuda()
         pace = Pace(log_every=10, save_every=20, bf16=bf16)
         return Trainer(task, Schedule(steps=40, rate=1e-3), AdamW(), pace)
 
