@@ -75,7 +75,7 @@ def beam_search(
     running.score[:, 0] = 0.0  # all beams start alike: the first alone goes on from the prompt
     running.logprob.zero_()
     said = torch.tensor(prompt, device=device)
-    logits, cache = begin(model, image, prompt, k, search.max_tokens)
+    logits, cache = begin(model, image, said, k, search.max_tokens)
     for step in range(search.max_tokens):
         grown, beam = _grow(running, logits, step, said, stop, search)
         token = grown.ids[:, :, step]

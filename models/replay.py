@@ -7,7 +7,7 @@ long as they may become), and the state of every caption.
 Dimensions: B images, n captions an image, R = B * n rows, T tokens, N image tokens, D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import torch
@@ -84,47 +84,57 @@ class Loop:
         self.cache = model.text.new_fixed_cache(rows, shape.prompt + how.max_tokens)
         self.ids = torch.zeros(rows, how.max_tokens, dtype=torch.int64, device=like.device)
         self.token, self.step = self.ids.new_zeros(rows, 1), self.ids.new_zeros(1)
+        self.prompt = self.ids.new_zeros(shape.prompt)
         self.logprob = torch.zeros(rows, device=like.device)
         self.draws = torch.zeros(rows, how.max_tokens, device=like.device)
-        self.going = torch.zeros(rows, dtype=torch.bool, device=like.device)
-        self.wide = torch.zeros((), dtype=torch.bool, device=like.device)
-        self.graph: torch.cuda.CUDAGraph | None = None
+        self.real = torch.zeros(rows, dtype=torch.bool, device=like.device)
+        self.going, self.wide = torch.zeros_like(self.real), self.real.new_zeros(())
+        self.graphs: list[torch.cuda.CUDAGraph] = []  # of opening, and of a step
 
     def write(self, image: list[KeysValues], prompt: Sequence[int], draws: Tensor) -> tuple[Tensor, Tensor]:
         """Captions of so many images as there are; ids [R, max_tokens] and log-probabilities [R]."""
-        if self.graph is None and draws.device.type == "cuda":
-            self.graph = self._recorded()
-        rows, last = len(draws), self.shape.how.max_tokens
-        self._start(image, prompt, draws)
-        done = 1
+        self._fill(image, prompt, draws)
+        if not self.graphs and draws.device.type == "cuda":
+            self.graphs = [_recorded(self._open), _recorded(self._take_step)]
+        rows, done, last = len(draws), 0, self.shape.how.max_tokens
         while done < last:
-            steps, before = min(LOOK_EVERY, last - done), [tensor.clone() for tensor in self._state()]
-            for _ in range(steps):
-                self.graph.replay() if self.graph else self._take_step()
+            steps, before = range(done, min(done + LOOK_EVERY, last)), [tensor.clone() for tensor in self._state()]
+            for step in steps:
+                self._play(step)
             going, wide = torch.stack((self.going.any(), self.wide)).tolist()
             if wide:
                 self._take_again(before, steps)
                 going = bool(self.going.any())
             if not going:
                 break
-            done += steps
+            done = steps.stop
         return self.ids[:rows].clone(), self.logprob[:rows].clone()
 
-    def _start(self, image: list[KeysValues], prompt: Sequence[int], draws: Tensor) -> None:
-        """Read the prompt and draw the first token of each caption."""
-        images, rows, n = len(image[0].keys), len(draws), self.shape.n
+    def _fill(self, image: list[KeysValues], prompt: Sequence[int], draws: Tensor) -> None:
+        images, rows = len(image[0].keys), len(draws)
         for mine, given in zip(self.image, image, strict=True):
             mine.keys[:images].copy_(given.keys)
             mine.values[:images].copy_(given.values)
-        logits, cache = begin(self.model, image, prompt, 1, 0)
-        self.cache.start(cache, n)
-        for tensor in (self.ids, self.logprob, self.step, self.wide, self.going):
-            tensor.zero_()
-        self.going[:rows] = True
+        self.prompt.copy_(torch.tensor(prompt))
         self.draws[:rows] = draws[:, : self.draws.shape[1]]
-        first = logits.new_zeros(len(self.draws), logits.shape[1])
-        first[:rows] = logits.repeat_interleave(n, 0)
-        self._choose(first, exactly=True)
+        self.real.zero_()[:rows] = True
+
+    def _play(self, step: int) -> None:
+        if self.graphs:
+            self.graphs[step > 0].replay()
+        elif step:
+            self._take_step()
+        else:
+            self._open()
+
+    def _open(self, exactly: bool = False) -> None:
+        """Read the prompt and draw the first token of each caption."""
+        logits, cache = begin(self.model, self.image, self.prompt, 1, 0)
+        self.cache.start(cache, self.shape.n)
+        for tensor in (self.ids, self.logprob, self.step, self.wide):
+            tensor.zero_()
+        self.going.copy_(self.real)
+        self._choose(logits[:, None].expand(-1, self.shape.n, -1).contiguous().flatten(0, 1), exactly)
 
     def _take_step(self, exactly: bool = False) -> None:
         states = self.model.text.decode(self.token, self.image, self.cache)
@@ -133,7 +143,7 @@ class Loop:
     def _choose(self, logits: Tensor, exactly: bool) -> None:
         """Draw a token of every caption that goes on, and note it; without `exactly` the host need not wait."""
         how, stop = self.shape.how, self.shape.stop
-        own = logits.log_softmax(-1)
+        own = logits.log_softmax(-1)  # of the words as they are: `early` and the temperature change what is drawn alone
         early = self.step + 1 < how.min_tokens
         logits[:, stop].masked_fill_(early, float("-inf"))
         draws = self.draws.index_select(1, self.step)[:, 0]
@@ -149,19 +159,23 @@ class Loop:
         self.token.copy_(choice[:, None])
         self.step += 1
 
-    def _take_again(self, before: list[Tensor], steps: int) -> None:
+    def _take_again(self, before: list[Tensor], steps: range) -> None:
         for tensor, old in zip(self._state(), before, strict=True):
             tensor.copy_(old)
-        for _ in range(steps):
-            self._take_step(exactly=True)
+        for step in steps:
+            if step:
+                self._take_step(exactly=True)
+            else:
+                self._open(exactly=True)
 
     def _state(self) -> tuple[Tensor, ...]:
         """What steps change, but for keys and values, which are written anew."""
         return self.ids, self.logprob, self.going, self.token, self.step, self.wide, self.cache.place
 
-    def _recorded(self) -> torch.cuda.CUDAGraph:
-        self._take_step()  # once without: libraries take their memory at first use
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self._take_step()
-        return graph
+
+def _recorded(work: Callable[[], None]) -> torch.cuda.CUDAGraph:
+    work()  # once without: libraries take their memory at first use
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        work()
+    return graph

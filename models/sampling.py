@@ -98,7 +98,7 @@ def sample(
     ids = torch.zeros(len(draws), decoding.max_tokens, dtype=torch.int64, device=draws.device)
     logprob = torch.zeros(len(draws), device=draws.device)
     going = torch.ones_like(rows, dtype=torch.bool)
-    logits, cache = begin(model, image, prompt, n, decoding.max_tokens)
+    logits, cache = begin(model, image, torch.tensor(prompt, device=draws.device), n, decoding.max_tokens)
     for step in range(decoding.max_tokens):
         choice, gain = _choose(logits, draws[rows, step], stop, decoding, early=step + 1 < decoding.min_tokens)
         ids[rows, step] = torch.where(going, choice, 0)
@@ -120,18 +120,17 @@ def sample(
     return ids, logprob
 
 
-def begin(model: MED, image: list[KeysValues], prompt: Sequence[int], n: int, room: int) -> tuple[Tensor, SelfCache]:
-    """Read the prompt, once an image, for n captions of each.
+def begin(model: MED, image: list[KeysValues], prompt: Tensor, n: int, room: int) -> tuple[Tensor, SelfCache]:
+    """Read the prompt, int64 [T], once an image, for n captions of each.
 
     Returns:
         Logits float32 [R, V] of the first token; a cache with room for so many tokens more.
     """
     images = image[0].keys.shape[0]
     cache = model.text.new_cache(images, len(prompt) + room)
-    ids = torch.tensor([prompt], device=image[0].keys.device).expand(images, -1)
-    logits = model.words(model.text.decode(ids, image, cache)[:, -1]).float()
+    logits = model.words(model.text.decode(prompt.expand(images, -1), image, cache)[:, -1]).float()
     if n > 1:
-        cache.take(torch.arange(images, device=ids.device).repeat_interleave(n))
+        cache.take(torch.arange(images, device=prompt.device).repeat_interleave(n))
     return logits.repeat_interleave(n, 0), cache
 
 

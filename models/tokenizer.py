@@ -15,6 +15,8 @@ from torch import Tensor
 PAD, UNK, CLS, SEP, MASK, DEC, ENC = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")
 CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789.,'-"
 MAX_WORDS: Final = 30
+MOST_KNOWN: Final = 200_000
+"""Words whose pieces are remembered; then it begins anew."""
 
 _STRIPPED: Final = re.compile(r"[.!\"()*#:;~]")
 _SPACES: Final = re.compile(r"\s+")
@@ -34,6 +36,7 @@ class Tokenizer:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self.words: dict[str, list[int]] = {}  # pieces of words seen before
         self.ids = {token: self._id(token) for token in (PAD, UNK, CLS, SEP, DEC, ENC)}
         if self.ids[PAD] != 0:
             raise ValueError("the tokenizer's [PAD] must have id 0")
@@ -83,20 +86,38 @@ class Tokenizer:
 
         A text is cleaned first (`clean_text`). T is the longest of the texts, not max_tokens.
         """
-        pieces = self.backend.encode_batch([clean_text(text) for text in texts], add_special_tokens=False)
         start, stop = self.ids[first], self.ids[SEP]
-        rows = [[start, *piece.ids[: max_tokens - 2], stop] for piece in pieces]
+        rows = [[start, *pieces[: max_tokens - 2], stop] for pieces in self._pieces(texts)]
         length = max((len(row) for row in rows), default=2)
         ids = torch.tensor([row + [0] * (length - len(row)) for row in rows], dtype=torch.int64).view(-1, length)
         return ids, ids != 0
 
     def prompt(self, text: str) -> list[int]:
         """Ids of a prompt: [DEC] and its pieces, no [SEP] (what a decoder goes on from)."""
-        return [self.ids[DEC], *self.backend.encode(clean_text(text), add_special_tokens=False).ids]
+        return [self.ids[DEC], *self._pieces([text])[0]]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Ids -> text without special tokens."""
-        return str(self.backend.decode(list(ids), skip_special_tokens=True)).strip()
+        return self.decode_all([list(ids)])[0]
+
+    def decode_all(self, rows: Sequence[list[int]]) -> list[str]:
+        """Ids of many texts -> texts without special tokens."""
+        return [text.strip() for text in self.backend.decode_batch(rows, skip_special_tokens=True)]
+
+    def _pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of texts without special tokens, word by word: no piece reaches over a space, and most words come again.
+
+        Of 11 texts an image it takes a twentieth of the time, in which a fast device would wait.
+        """
+        told = [clean_text(text).split(" ") for text in texts]
+        if new := {word for words in told for word in words} - self.words.keys():
+            if len(self.words) + len(new) > MOST_KNOWN:
+                self.words.clear()
+                new = {word for words in told for word in words}
+            order = sorted(new)
+            found = self.backend.encode_batch(order, add_special_tokens=False)
+            self.words |= {word: one.ids for word, one in zip(order, found, strict=True)}
+        return [[piece for word in words for piece in self.words[word]] for words in told]
 
     def _id(self, token: str) -> int:
         found = self.backend.token_to_id(token)

@@ -38,8 +38,9 @@ class MedCaptioner:
         draws = uniforms([seed for row in seeds for seed in row], decoding.max_tokens).to(weight.device)
         start, stop = self.tokenizer.prompt(prompt), self.tokenizer.ids[SEP]
         ids, logprob = self.write(self.model.text.look(states), start, stop, draws, decoding)
+        rows = ids.tolist()
         captions = [
-            Caption(self.tokenizer.decode(row), value, () if stop in row else ("cut",))
-            for row, value in zip(ids.tolist(), logprob.tolist(), strict=True)
+            Caption(text, value, () if stop in row else ("cut",))
+            for text, row, value in zip(self.tokenizer.decode_all(rows), rows, logprob.tolist(), strict=True)
         ]
         return [captions[first : first + n] for first in range(0, len(captions), n)]

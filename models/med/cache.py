@@ -16,6 +16,11 @@ class KeysValues(NamedTuple):
     values: Tensor
 
 
+def added(seen: Tensor, like: Tensor) -> Tensor:
+    """A mask bool (True = seen) as what attention adds, in the dtype of `like`: made once, not in every layer."""
+    return like.new_zeros(seen.shape).masked_fill_(~seen, float("-inf"))
+
+
 class SelfCache:
     """Keys and values of the tokens decoded so far, allocated once: a pair [rows, H, T_max, d] a layer."""
 
@@ -40,7 +45,7 @@ class SelfCache:
         return torch.arange(self.length, self.length + tokens, device=self.keys.device)
 
     def seen(self) -> Tensor | None:
-        """Which of what `extend` gives the next token sees; None = all."""
+        """What attention adds for what `extend` gives: 0 where the next token sees it, else -inf; None: it sees all."""
         return None
 
     def take(self, rows: Tensor) -> None:
@@ -68,9 +73,9 @@ class FixedCache(SelfCache):
 
     def start(self, prompt: SelfCache, n: int) -> None:
         """Begin with what these images' prompt left, for n captions of each."""
-        rows, filled = prompt.keys.shape[1] * n, prompt.length
-        self.keys[:, :rows, :, :filled] = prompt.keys[:, :, :, :filled].repeat_interleave(n, 1)
-        self.values[:, :rows, :, :filled] = prompt.values[:, :, :, :filled].repeat_interleave(n, 1)
+        images, filled = prompt.keys.shape[1], prompt.length
+        for mine, given in ((self.keys, prompt.keys), (self.values, prompt.values)):
+            mine.view(len(mine), images, n, *mine.shape[2:])[:, :, :, :, :filled] = given[:, :, None, :, :filled]
         self.place.fill_(filled)
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> KeysValues:
@@ -85,4 +90,4 @@ class FixedCache(SelfCache):
         return self.place
 
     def seen(self) -> Tensor | None:
-        return (self._spots <= self.place)[None, None, None]
+        return added(self._spots <= self.place, self.keys)[None, None, None]

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from capfilt.models.med.cache import FixedCache, KeysValues, SelfCache
+from capfilt.models.med.cache import FixedCache, KeysValues, SelfCache, added
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.linear import Linear
 from capfilt.models.med.ragged import Ragged
@@ -110,7 +110,7 @@ class TextTransformer(nn.Module):
     def encode(self, ids: Tensor, mask: Tensor, image: list[KeysValues] | None = None) -> Tensor:
         """Bidirectional reading of ids [B * n, T] (mask: True where a token is) -> states [B * n, T, D]."""
         x = self.embed(ids)
-        seen = mask[:, None, None, :]
+        seen = added(mask, x)[:, None, None, :]
         for index, layer in enumerate(self._layers()):
             x = layer.encoder(x, layer.encoder.project(x), seen)
             x = layer.feed(layer.see_image(x, image[index]) if image else x)

@@ -74,6 +74,26 @@ def test_clean_text_is_the_paper_s() -> None:
     assert len(clean_text("word " * 100).split()) == 30
 
 
+@pytest.mark.parametrize("most", [200_000, 3])
+def test_word_by_word_a_text_is_what_it_is_as_a_whole(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("capfilt.models.tokenizer.MOST_KNOWN", most)
+    odd = [
+        "",
+        "a",
+        "it's a-b,c",
+        "two\u3000blue\tsquares",
+        "猫 cat\x00 s\u200bat",
+        "[SEP] [sep] naïve ÉTÉ 7x7",
+        "a " * 50,
+    ]
+    for texts in (odd, odd[::-1], ["the cat sat on a mat", "one unseen word"]):
+        ids, mask = tokenizer.encode(texts, ENC, 99)
+        whole = [tokenizer.backend.encode(clean_text(text), add_special_tokens=False).ids for text in texts]
+        assert [row[own].tolist()[1:-1] for row, own in zip(ids, mask, strict=True)] == whole
+
+
 def test_any_text_can_be_read(tokenizer: Tokenizer) -> None:
     ids, mask = tokenizer.encode(["", "\U0001f600 caf\u00e9 \x00", "x" * 5000, "red"], ENC, 35)
     assert ids.shape == mask.shape == (4, ids.shape[1])

@@ -1,8 +1,9 @@
 """`make bench-train`: a pretraining step of MED-base beside the same step on the modules of `transformers`.
 
 Each side runs in a process of its own: forward, backward, AdamW and momentum, at the paper's sizes but for the batch.
-Ours is measured twice, the second time with `model.checkpointing`. Seconds are CPU time of the process, so that a busy
-machine counts little.
+Ours is measured twice, the second time with `model.checkpointing`. On a CPU seconds are CPU time of the process, so
+that a busy machine counts little; on a GPU they are the clock's, the forward pass is in bfloat16, and memory is the
+device's.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -52,6 +54,7 @@ def ours(asked: argparse.Namespace) -> Callable[[], Any]:
     task = MEDTask(model, tokenizer, Objectives(momentum=0.995, queue=asked.queue, alpha=0.4))
     assert task.queue is not None
     task.queue.filled = asked.queue  # as after the first epoch
+    task.to(asked.device)
     if asked.side == "ours, checkpointed":
         checkpoint_layers(model)
     optimiser = AdamW().build(task)
@@ -60,7 +63,8 @@ def ours(asked: argparse.Namespace) -> Callable[[], Any]:
 
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)
-        loss, _ = task(batch)
+        with precision(asked.device):
+            loss, _ = task(batch)
         loss.backward()
         optimiser.step()
         task.after_update()
@@ -76,18 +80,32 @@ def theirs(asked: argparse.Namespace) -> Callable[[], Any]:
     from capfilt.models.training.schedule import AdamW
 
     task = Step(asked.image_size, asked.layers, VOCABULARY, asked.queue)
-    task.train()
+    task.train().to(asked.device)
     optimiser = AdamW().build(task)
-    ids, mask = Tokenizer.from_words(TEXTS, least=1).encode(texts(asked.batch), CLS, 30)
-    pixels = torch.randn(asked.batch, 3, asked.image_size, asked.image_size)
+    ids, mask = (t.to(asked.device) for t in Tokenizer.from_words(TEXTS, least=1).encode(texts(asked.batch), CLS, 30))
+    pixels = torch.randn(asked.batch, 3, asked.image_size, asked.image_size, device=asked.device)
 
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)
-        task(pixels, ids, mask.long()).backward()
+        with precision(asked.device):
+            loss = task(pixels, ids, mask.long())
+        loss.backward()
         optimiser.step()
         task.follow()
 
     return step
+
+
+def precision(device: str) -> AbstractContextManager[Any]:
+    return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
+
+
+def now(device: str, threads: int) -> float:
+    """Seconds, of this process on a CPU and of the clock on a GPU."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time() / threads
 
 
 def child(asked: argparse.Namespace) -> dict[str, Any]:
@@ -95,14 +113,22 @@ def child(asked: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(0)
     torch.set_num_threads(asked.threads)
     step = (theirs if asked.side == "transformers" else ours)(asked)
-    step()
+    for _ in range(2 if asked.device == "cuda" else 1):
+        step()
     seconds = []
     for _ in range(asked.steps):
-        began = time.process_time()
+        began = now(asked.device, asked.threads)
         step()
-        seconds.append((time.process_time() - began) / asked.threads)
+        seconds.append(now(asked.device, asked.threads) - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = torch.cuda.max_memory_allocated() if asked.device == "cuda" else peak
     return {"seconds": seconds, "pairs_per_second": asked.batch / statistics.median(seconds), "peak_bytes": peak}
+
+
+def _machine(asked: argparse.Namespace) -> str:
+    if asked.device == "cuda":
+        return f"one {torch.cuda.get_device_name()}, forward in bfloat16"
+    return f"{platform.machine()}, {asked.threads} thread, CPU time of the process"
 
 
 def main() -> None:
@@ -114,6 +140,7 @@ def main() -> None:
     parser.add_argument("--queue", type=int, default=57_600)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -122,7 +149,7 @@ def main() -> None:
         return
     results: dict[str, Any] = {
         "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {asked.threads} thread, CPU time of the process, torch {torch.__version__}",
+        "machine": f"{_machine(asked)}, torch {torch.__version__}",
         "command": " ".join(["python tests/bench/train", *sys.argv[1:]]),
         **{name: getattr(asked, name) for name in ("batch", "image_size", "layers", "queue", "steps")},
     }
@@ -135,6 +162,7 @@ def main() -> None:
         side: {what: results[side][what] / theirs_[what] for what in ("pairs_per_second", "peak_bytes")}
         for side in SIDES[:2]
     }
+    asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for side, ratio in results["ratios"].items():
         print(f"{side}: {ratio['pairs_per_second']:.2f} times as fast, {ratio['peak_bytes']:.2f} of the memory")

@@ -36,8 +36,10 @@ class Step(nn.Module):
         self.itm_head = nn.Linear(WIDTH, 2)
         self.slow = copy.deepcopy(nn.ModuleList((self.vision, self.vision_proj, self.encoder, self.text_proj)))
         self.slow.requires_grad_(False)
-        self.images = F.normalize(torch.randn(256, queue), dim=0)
-        self.texts = F.normalize(torch.randn(256, queue), dim=0)
+        self.images: Tensor
+        self.texts: Tensor
+        self.register_buffer("images", F.normalize(torch.randn(256, queue), dim=0))
+        self.register_buffer("texts", F.normalize(torch.randn(256, queue), dim=0))
         self.pointer = 0
 
     def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
@@ -66,7 +68,7 @@ class Step(nn.Module):
             slow_image = F.normalize(vision_proj(vision(pixels).last_hidden_state[:, 0]), dim=-1)
             slow_text = F.normalize(text_proj(self._read(encoder, ids, mask)[:, 0]), dim=-1)
             images, texts = torch.cat((slow_image.T, self.images), 1), torch.cat((slow_text.T, self.texts), 1)
-            hard = torch.zeros(len(ids), images.shape[1])
+            hard = torch.zeros(len(ids), images.shape[1], device=ids.device)
             hard.fill_diagonal_(1)
             to_text = ALPHA * (slow_image @ texts / TEMPERATURE).softmax(1) + (1 - ALPHA) * hard
             to_image = ALPHA * (slow_text @ images / TEMPERATURE).softmax(1) + (1 - ALPHA) * hard
@@ -78,7 +80,7 @@ class Step(nn.Module):
         return loss, by_image[:, : len(ids)].detach(), by_text[:, : len(ids)].detach()
 
     def _match(self, states: Tensor, ids: Tensor, mask: Tensor, by_image: Tensor, by_text: Tensor) -> Tensor:
-        own = torch.eye(len(ids), dtype=torch.bool)
+        own = torch.eye(len(ids), dtype=torch.bool, device=ids.device)
         texts, images = (
             torch.multinomial((similarity.softmax(1) + 1e-4).masked_fill(own, 0), 1)[:, 0]
             for similarity in (by_image, by_text)
@@ -90,7 +92,7 @@ class Step(nn.Module):
             torch.cat((mask, mask[texts])),
             torch.cat((states[images], states)),
         )[:, 0]
-        truth = torch.cat((torch.ones(len(ids)), torch.zeros(2 * len(ids)))).long()
+        truth = (torch.arange(3 * len(ids), device=ids.device) < len(ids)).long()
         return F.cross_entropy(self.itm_head(torch.cat((first, wrong))), truth)
 
     def _predict(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
