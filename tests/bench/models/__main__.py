@@ -35,8 +35,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    asked.command = " ".join(["python tests/bench/models", *sys.argv[1:]]) if sys.argv[1:] else "make bench-models"
+    told = _told(sys.argv[1:])
+    asked.command = " ".join(["python tests/bench/models", *told]) if told else "make bench-models"
     return asked
+
+
+def _told(words: list[str]) -> list[str]:
+    """What was typed, less where checkpoints and results are kept: that says nothing of the results."""
+    places = ("--folder", "--out")
+    return [word for before, word in zip(["", *words], words, strict=False) if not {before, word} & set(places)]
 
 
 def main() -> None:
