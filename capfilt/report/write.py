@@ -15,6 +15,7 @@ from capfilt.report.lookalikes import lookalikes
 from capfilt.report.page import render
 from capfilt.report.scores import field, histograms
 from capfilt.report.thumbnails import thumbnails
+from capfilt.report.training import loss_curves
 from capfilt.stable import to_toml
 from capfilt.status import status
 from capfilt.storage import Folder
@@ -66,6 +67,7 @@ def _facts(desk: Desk) -> dict[str, Any]:
         "hosts": hosts(desk),
         "calibration": calibration,
         "curves": calibration_charts(calibration) if calibration else {},
+        "trainings": loss_curves(desk.ledger.run["recipe"]),
         **_origin(desk),
     }
 

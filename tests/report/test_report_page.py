@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from capfilt.cli import app
 from capfilt.config import Recipe
+from capfilt.curves import draw_curves
 from capfilt.ledger import Ledger
 from capfilt.pipelines.calibration.calibrate import calibrate
 from capfilt.report import write_report
@@ -166,3 +167,20 @@ def test_mistakes_are_told_in_a_line(plain_run: Path, tmp_path: Path) -> None:
         assert result.exit_code == 2
         assert result.stderr.startswith("error: ")
         assert len(result.stderr.splitlines()) == 1
+
+
+def test_loss_curves_of_models_that_were_trained_here(
+    plain_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the recipe's two models one has its training beside it, where the report is asked for."""
+    home = tmp_path / "demo-captioner" / "training"
+    home.mkdir(parents=True)
+    drawn = draw_curves({"itc": [(1, 4.0), (2, 2.0)], "<b>lm</b>": [(1, 3.0), (2, 1.5)]}).encode()
+    (home / "losses.svg").write_bytes(drawn)
+    monkeypatch.chdir(tmp_path)
+    page = Page(write_report(Folder.at(plain_run)).decode())
+    (picture,) = [image["src"] for image in page.all("img") if image["src"].startswith("data:image/svg+xml;base64,")]
+    assert base64.b64decode(picture.partition(",")[2]) == drawn
+    assert "Training of its models" in page.words
+    monkeypatch.chdir("/")
+    assert "Training of its models" not in write_report(Folder.at(plain_run)).decode()

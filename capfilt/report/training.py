@@ -1,0 +1,24 @@
+"""Loss curves of the models that a run used, where their trainings left them."""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from capfilt.train import HOME
+
+PICTURE = "losses.svg"
+
+
+def loss_curves(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """A picture, as a URL that holds it, of each model of the recipe that is a directory with its training in it.
+
+    Names that are no path from where the report is asked for have none.
+    """
+    names = dict.fromkeys((recipe["caption"]["captioner"], *recipe["score"]["judges"]))
+    places = {name: Path(name) / HOME / PICTURE for name in names}
+    return {name: _as_url(place.read_bytes()) for name, place in places.items() if place.is_file()}
+
+
+def _as_url(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{b64encode(svg).decode()}"
