@@ -92,6 +92,9 @@ class Caption(Section):
         "demo-captioner", description="a name of `capfilt models`, a directory, or the URL of a server"
     )
     n: int = Field(1, ge=0, le=100, description="captions an image")
+    beams: int = Field(
+        0, ge=0, le=20, description="beam search over so many, the n best are kept; 0 = nucleus sampling"
+    )
     top_p: float = Field(0.9, gt=0, le=1, description="nucleus: sample among the likeliest tokens of this total mass")
     temperature: float = Field(1.0, gt=0, description="divides the logits; below 1 is more careful")
     max_tokens: int = Field(30, ge=1, le=512, description="tokens a caption has at most")
@@ -101,6 +104,13 @@ class Caption(Section):
     max_side: int = Field(768, ge=32, le=4096, description="pixels of the longer side that a VLM or server is shown")
     round: int = Field(0, ge=0, description="round of bootstrapping, part of every caption's random stream")
     seed: int = Field(0, ge=0, description="seed of the run, part of every caption's random stream")
+
+    @field_validator("beams")
+    @classmethod
+    def _finds_n(cls, beams: int, info: ValidationInfo) -> int:
+        if beams and info.data.get("n", 0) > beams:
+            raise ValueError(f"finds no more than {beams} captions, and caption.n is {info.data['n']}")
+        return beams
 
 
 class Endpoint(Section):

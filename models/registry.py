@@ -34,6 +34,7 @@ __all__ = [
     "load_judge",
     "locate",
     "pixels",
+    "searches",
 ]
 
 _TAGGED: Final = re.compile(r"(?P<tag>[a-z0-9_]+)=(?P<name>.+)")
@@ -84,6 +85,11 @@ def check_columns(judges: Sequence[str]) -> None:
                     f"tell one apart by a tag: 'TAG={untagged(judge)[1]}' gives '{column}_TAG'"
                 )
             owner[column] = judge
+
+
+def searches(name: str) -> bool:
+    """Whether a captioner can look for its captions by beam search."""
+    return plugin.is_plugin(name) or (not is_url(name) and _found(name, "captioner").family == "med")
 
 
 def load_captioner(name: str, placement: Placement | None = None) -> "Captioner":

@@ -27,8 +27,9 @@ LOOK_EVERY: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoding:
-    """How captions are drawn. Lengths count the tokens after the prompt, the closing [SEP] included."""
+    """How captions are found. Lengths count the tokens after the prompt, the closing [SEP] included."""
 
+    beams: int = 0  # searched for by so many beams, where the captioner can; 0 = drawn
     top_p: float = 0.9
     temperature: float = 1.0
     max_tokens: int = 30

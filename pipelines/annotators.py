@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from capfilt.config import Recipe
+from capfilt.errors import ConfigError
 from capfilt.models import plugin, registry
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.caption import decoding
@@ -41,7 +42,7 @@ def check_models(recipe: Recipe) -> dict[str, str]:
 
     Raises:
         ModelError: one that is missing, broken or of the wrong role.
-        ConfigError: two judges that would write the same column.
+        ConfigError: two judges that would write the same column, or a search that the captioner cannot do.
     """
     place = placement(recipe)
     registry.check_columns(recipe.score.judges)
@@ -49,6 +50,8 @@ def check_models(recipe: Recipe) -> dict[str, str]:
     if recipe.caption.n:
         writer = recipe.caption.captioner
         digests[f"captioner {writer}"] = registry.check(writer, "captioner", place)
+        if recipe.caption.beams and not registry.searches(writer):
+            raise ConfigError(f"caption.beams = {recipe.caption.beams}: {writer} only draws captions; set it to 0")
     return digests
 
 

@@ -109,10 +109,10 @@ def seed_of(uid: str, author: str, settings: Settings, k: int) -> int:
 
 
 def decoding(settings: Settings) -> Any:
-    """The recipe's sampler settings as the models take them."""
+    """The recipe's settings of how words are chosen, as the models take them."""
     from capfilt.models.sampling import Decoding
 
-    names = ("top_p", "temperature", "max_tokens", "min_tokens")
+    names = ("beams", "top_p", "temperature", "max_tokens", "min_tokens")
     return Decoding(**{name: getattr(settings, name) for name in names})
 
 

@@ -5,6 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from capfilt.models.beam import Search, beam_search
 from capfilt.models.med.model import MED
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.preprocess import normalise
@@ -28,16 +29,20 @@ class MedCaptioner:
 
     @torch.inference_mode()
     def caption(self, images: Pictures, seeds: list[list[int]], prompt: str, decoding: Decoding) -> list[list[Caption]]:
-        """As many captions of each image as it has seeds (the same number for all)."""
+        """As many captions of each image as it has seeds (the same number for all); of beams, the best in order."""
         assert isinstance(images, Tensor)
         weight = self.model.vision.norm.weight
         n = len(seeds[0]) if seeds else 0
         if n == 0:
             return [[] for _ in seeds]
-        states = self.model.see(normalise(images.to(weight.device), weight.dtype))
-        draws = uniforms([seed for row in seeds for seed in row], decoding.max_tokens).to(weight.device)
+        image = self.model.text.look(self.model.see(normalise(images.to(weight.device), weight.dtype)))
         start, stop = self.tokenizer.prompt(prompt), self.tokenizer.ids[SEP]
-        ids, logprob = self.write(self.model.text.look(states), start, stop, draws, decoding)
+        if decoding.beams:
+            search = Search(decoding.beams, decoding.max_tokens, decoding.min_tokens)
+            ids, logprob = (found[:, :n].flatten(0, 1) for found in beam_search(self.model, image, start, stop, search))
+        else:
+            draws = uniforms([seed for row in seeds for seed in row], decoding.max_tokens).to(weight.device)
+            ids, logprob = self.write(image, start, stop, draws, decoding)
         rows = ids.tolist()
         captions = [
             Caption(text, value, () if stop in row else ("cut",))

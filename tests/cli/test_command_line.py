@@ -125,9 +125,10 @@ def test_help_is_there_at_once(capfilt: Run) -> None:
     [
         (["run", "x", "--out", "o", "--recipe", "nope"], "recipe 'nope' is not known; there are: blip, blip2, demo,"),
         (["run", "x", "--out", "o", "--set", "nope"], "--set 'nope': expected section.key=value"),
-        (["run", "x", "--out", "o", "--set", "caption.q=1"], "unknown setting caption.q; known: captioner"),
+        (["run", "x", "--out", "o", "--set", "caption.q=1"], "unknown setting caption.q; known: beams, captioner"),
         (["run", "x", "--out", "o", "--set", "caption.n=x"], "caption.n = 'x'"),
         (["run", "x", "--out", "o", *NO_JUDGE, "--set", "caption.captioner=nope"], "model 'nope' is neither"),
+        (["run", "x", "--out", "o", "--set", "caption.n=5", "--set", "caption.beams=3"], "no more than 3 captions"),
         (["status", "nowhere"], "nowhere: no run here"),
         (["query", "nowhere", "select 1"], "nowhere: no run here"),
         (["demo", "--images", "3"], "--images 3: the demo's web site has at least 16"),

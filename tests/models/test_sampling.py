@@ -95,3 +95,20 @@ def test_lengths_are_kept(med: MED, tokenizer: Tokenizer, images: torch.Tensor) 
     captions = captioner.caption(images, [[i] for i in range(len(images))], "two blue", Decoding(max_tokens=6))
     assert all(not row[0].text.startswith("two blue") for row in captions)
     assert captioner.caption(images[:2], [[], []], "", DECODING) == [[], []]
+
+
+def test_beams_give_the_best_captions_in_order_whatever_the_seeds_and_the_company(
+    med: MED, tokenizer: Tokenizer, images: torch.Tensor
+) -> None:
+    captioner = MedCaptioner("test", "0", med, tokenizer)
+    how = Decoding(beams=4, max_tokens=12, min_tokens=3)
+    whole = captioner.caption(images, [[1, 2, 3]] * len(images), "", how)
+    assert [len(row) for row in whole] == [3] * len(images)
+    assert all(len({caption.text for caption in row}) > 1 for row in whole)
+    alone = [captioner.caption(images[k : k + 1], [[8, 9, 7]], "", how)[0] for k in range(len(images))]
+    assert [[c.text for c in row] for row in alone] == [[c.text for c in row] for row in whole]
+    (best,) = captioner.caption(images[:1], [[5]], "", how)
+    assert best[0].text == whole[0][0].text
+    greedy = captioner.caption(images, [[1]] * len(images), "", Decoding(top_p=1e-6, max_tokens=12, min_tokens=3))
+    per_token = [(b[0].logprob or 0) >= (g[0].logprob or 0) - 1e-3 for b, g in zip(whole, greedy, strict=True)]
+    assert sum(per_token) > len(images) * 3 // 4  # what a search is for

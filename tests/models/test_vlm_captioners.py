@@ -10,11 +10,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from capfilt.errors import ModelError
+from capfilt.config import Caption, Recipe, Score
+from capfilt.errors import ConfigError, ModelError
 from capfilt.models import registry
 from capfilt.models.captioners.vlm import Streams
 from capfilt.models.protocols import Captioner, Pictures
 from capfilt.models.sampling import Decoding, uniforms
+from capfilt.pipelines.annotators import check_models
 
 Published = Callable[[str], Path]
 
@@ -171,3 +173,11 @@ def test_code_in_a_directory_is_never_run(published: Published, tmp_path: Path) 
     with pytest.raises(ModelError, match=str(tmp_path)) as caught:
         registry.load_captioner(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_search_is_refused_before_the_run(published: Published) -> None:
+    asked = {"captioner": str(published("qwen2-vl")), "beams": 3}
+    recipe = Recipe(caption=Caption.model_validate(asked), score=Score(judges=()))
+    with pytest.raises(ConfigError, match=r"caption\.beams = 3: .*qwen2-vl only draws captions"):
+        check_models(recipe)
+    check_models(Recipe(caption=Caption.model_validate(asked | {"beams": 0}), score=Score(judges=())))

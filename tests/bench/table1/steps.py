@@ -12,15 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from capfilt.config import Caption
-from capfilt.models.beam import Search, beam_search
 from capfilt.models.captioners.med import MedCaptioner
 from capfilt.models.judges.med import MedJudge
 from capfilt.models.med.config import SIZES
 from capfilt.models.med.model import MED
-from capfilt.models.preprocess import normalise
 from capfilt.models.retrieval import rank, recall
 from capfilt.models.sampling import Decoding
-from capfilt.models.tokenizer import SEP, Tokenizer
+from capfilt.models.tokenizer import Tokenizer
 from capfilt.models.weights import load_med, save_med
 from capfilt.pipelines.calibration.curves import labelled, sweep
 from capfilt.pipelines.caption import seed_of
@@ -101,21 +99,10 @@ def write_captions(model: Path, pictures: Sequence[Picture], seed: int, how: str
     captioner = MedCaptioner("captioner", "0" * 12, *load_med(model, device=DEVICE))
     found: list[str] = []
     for part in _parts(pictures):
-        if how == "beam":
-            found += _beams(captioner, part)
-            continue
         seeds = [[seed_of(picture.uid, "captioner", Caption(seed=seed), 0)] for picture in part]
-        settings = Decoding(top_p=0.9 if how == "nucleus" else 1e-6)
+        settings = Decoding(beams=3 if how == "beam" else 0, top_p=0.9 if how == "nucleus" else 1e-6)
         found += [row[0].text for row in captioner.caption(tensor(part), seeds, "", settings)]
     return found
-
-
-@torch.inference_mode()
-def _beams(captioner: MedCaptioner, part: Sequence[Picture]) -> list[str]:
-    model, tokenizer = captioner.model, captioner.tokenizer
-    image = model.text.look(model.see(normalise(tensor(part).to(DEVICE), torch.float32)))
-    ids, _ = beam_search(model, image, tokenizer.prompt(""), tokenizer.ids[SEP], Search(max_tokens=30))
-    return [tokenizer.decode(row) for row in ids[:, 0].tolist()]
 
 
 def judge(model: Path, pictures: Sequence[Picture], texts: Sequence[str]) -> list[float]:
