@@ -160,7 +160,7 @@ def plain_listener(clock: Callable[[], float] = time.monotonic) -> "Callable[[Pr
     def listen(heard: "Progress") -> None:
         nonlocal said, phase
         pace.hear(heard)
-        if heard.phase != phase or clock() - said >= EVERY:
+        if heard.phase != "done" and (heard.phase != phase or clock() - said >= EVERY):  # the account says that itself
             say(pace.words())
             said, phase = clock(), heard.phase
 
