@@ -153,14 +153,17 @@ def progress() -> "Iterator[Callable[[Progress], None]]":
 
 
 def plain_listener(clock: Callable[[], float] = time.monotonic) -> "Callable[[Progress], None]":
-    """Says a line when another phase begins, and else when it hears something `EVERY` seconds after the last one."""
+    """Says a line when another phase begins, and else when it hears something `EVERY` seconds after the last one.
+
+    Not that it is done, for the account of the run follows.
+    """
     pace = Pace(clock)
     said, phase = float("-inf"), ""
 
     def listen(heard: "Progress") -> None:
         nonlocal said, phase
         pace.hear(heard)
-        if heard.phase != "done" and (heard.phase != phase or clock() - said >= EVERY):  # the account says that itself
+        if heard.phase != "done" and (heard.phase != phase or clock() - said >= EVERY):
             say(pace.words())
             said, phase = clock(), heard.phase
 

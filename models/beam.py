@@ -20,7 +20,7 @@ NEVER: Final = -1e9
 """Score of what does not exist (yet)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """How beams are searched. Lengths count the tokens after the prompt, the closing [SEP] included."""
 

@@ -15,12 +15,10 @@ from torch import Tensor
 
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.model import MED
-from capfilt.models.sampling import Decoding, among_likeliest, begin, nucleus
+from capfilt.models.sampling import LOOK_EVERY, Decoding, among_likeliest, begin, nucleus
 
 KEPT: Final = 4
 """Shapes whose buffers and graphs are kept; a run has one or two, and a few more where a chunk ends."""
-LOOK_EVERY: Final = 4
-"""Steps between two looks at what is done, where the host waits for the device."""
 
 
 class Shape(NamedTuple):
@@ -119,13 +117,13 @@ class Loop:
         self.draws[:rows] = draws[:, : self.draws.shape[1]]
         self.real.zero_()[:rows] = True
 
-    def _play(self, step: int) -> None:
-        if self.graphs:
+    def _play(self, step: int, exactly: bool = False) -> None:
+        if self.graphs and not exactly:
             self.graphs[step > 0].replay()
         elif step:
-            self._take_step()
+            self._take_step(exactly)
         else:
-            self._open()
+            self._open(exactly)
 
     def _open(self, exactly: bool = False) -> None:
         """Read the prompt and draw the first token of each caption."""
@@ -163,10 +161,7 @@ class Loop:
         for tensor, old in zip(self._state(), before, strict=True):
             tensor.copy_(old)
         for step in steps:
-            if step:
-                self._take_step(exactly=True)
-            else:
-                self._open(exactly=True)
+            self._play(step, exactly=True)
 
     def _state(self) -> tuple[Tensor, ...]:
         """What steps change, but for keys and values, which are written anew."""

@@ -121,17 +121,18 @@ class MicroBatches:
             elif self.grows and len(part) == self.size < LARGEST:
                 self.size *= 2
                 todo = deque(self._cut([row for later in todo for row in later]))
-        self._join(split, work, results, {*poison, *(row for part in split if deaths[part] >= CERTAIN for row in part)})
+        deadly = (row for part in split if deaths[part] >= CERTAIN for row in part)
+        self._join(split, work, results, {*poison, *deadly})
         return results, poison
 
     def _join(
-        self, split: Sequence[Part], work: Callable[[Part], Sequence[T]], results: dict[int, T], apart: set[int]
+        self, split: Sequence[Part], work: Callable[[Part], Sequence[T]], results: dict[int, T], done: set[int]
     ) -> None:
         """Work once more through batches that were halved for nothing: their last bits are those of a calm run then.
 
-        The largest ones, for they hold the others; where it fails again, the halves' results stay.
+        The largest ones, for they hold the others, and none with rows that are `done` with; where it fails again, the
+        halves' results stay.
         """
-        done: set[int] = set(apart)
         for part in split:
             if not done & set(part):
                 self._try(part, work, results)

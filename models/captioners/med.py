@@ -38,8 +38,9 @@ class MedCaptioner:
         image = self.model.text.look(self.model.see(normalise(images.to(weight.device), weight.dtype)))
         start, stop = self.tokenizer.prompt(prompt), self.tokenizer.ids[SEP]
         if decoding.beams:
-            search = Search(decoding.beams, decoding.max_tokens, decoding.min_tokens)
-            ids, logprob = (found[:, :n].flatten(0, 1) for found in beam_search(self.model, image, start, stop, search))
+            how = Search(beams=decoding.beams, max_tokens=decoding.max_tokens, min_tokens=decoding.min_tokens)
+            best = beam_search(self.model, image, start, stop, how)
+            ids, logprob = (found[:, :n].flatten(0, 1) for found in best)
         else:
             draws = uniforms([seed for row in seeds for seed in row], decoding.max_tokens).to(weight.device)
             ids, logprob = self.write(image, start, stop, draws, decoding)

@@ -36,7 +36,7 @@ class VisionLayer(nn.Module):
         """Every token sees every token."""
         b, n, d = x.shape
         parts = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        q, k, v = parts if x.is_cuda else parts.contiguous()  # a CPU reads them faster than it would one by one
+        q, k, v = parts if x.is_cuda else parts.contiguous()  # a CPU attends faster over what lies together
         seen = F.scaled_dot_product_attention(q, k, v)
         out: Tensor = self.out(seen.transpose(1, 2).reshape(b, n, d))
         return out

@@ -175,8 +175,9 @@ def arguments() -> argparse.Namespace:
 
 
 def _told(words: list[str]) -> list[str]:
-    """What was typed, less where the models are kept: that says nothing of the results."""
-    return [word for before, word in zip(["", *words], words, strict=False) if "--folder" not in (before, word)]
+    """What was typed, less where models and results are kept: that says nothing of the results."""
+    places = {"--folder", "--out"}
+    return [word for before, word in zip(["", *words], words, strict=False) if not {before, word} & places]
 
 
 def _machine() -> str:
