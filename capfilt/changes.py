@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from capfilt.config import Recipe
 from capfilt.stable import encodable, stable_json
 
 FREE: Final = frozenset(
@@ -26,8 +27,9 @@ def settings_that_matter(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changed_recipe(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """The first setting that matters and differs, of two dumped recipes."""
-    before, now = settings_that_matter(old), settings_that_matter(new)
+    """The first setting that matters and differs, of two dumped recipes; what an older plan lacks was the default."""
+    defaults = settings_that_matter(Recipe().model_dump(mode="json"))
+    before, now = (defaults | settings_that_matter(recipe) for recipe in (old, new))
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             return f"was planned with {key} = {_shown(before.get(key))}, now {_shown(now.get(key))}"

@@ -227,6 +227,9 @@ class Engine(Section):
     batch: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         32, description="images a micro-batch; auto = as many as a GPU has room for, which moves last bits (a CPU: 32)"
     )
+    threads: int = Field(
+        0, ge=0, description="CPU threads of a model actor, which move last bits; 0 = a node's cores over its actors"
+    )
     compile: bool = Field(False, description="torch.compile BLIP's and our image tower; pays on GPUs, in long runs")
     stall_minutes: float = Field(30.0, gt=0, description="minutes without progress after which the run stops")
 

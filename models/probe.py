@@ -1,4 +1,4 @@
-"""Does a captioner caption? Asked before the first picture of a run, on two plain ones.
+"""Does a captioner caption? Asked before a run is planned or its first picture is seen, on two plain ones.
 
 A BLIP that was pretrained but not fine-tuned to caption says "dai dai dai" to everything, and nothing in its files
 tells it from one that was. It costs one batch of two pictures with one caption each.

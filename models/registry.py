@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 from capfilt.errors import ConfigError, ModelError
 from capfilt.models import plugin
 from capfilt.models.cards import CARDS
-from capfilt.models.checkpoint import digest
+from capfilt.models.checkpoint import describe, digest
 from capfilt.models.find import Family, Found, Role, find, locate
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.placement import Endpoint, Placement
@@ -33,6 +33,7 @@ __all__ = [
     "load_captioner",
     "load_judge",
     "locate",
+    "may_not_caption",
     "pixels",
     "searches",
 ]
@@ -90,6 +91,14 @@ def check_columns(judges: Sequence[str]) -> None:
 def searches(name: str) -> bool:
     """Whether a captioner can look for its captions by beam search."""
     return plugin.is_plugin(name) or (not is_url(name) and _found(name, "captioner").family == "med")
+
+
+def may_not_caption(name: str) -> bool:
+    """Whether nothing in a captioner's files tells if it was taught to caption: so it is of published BLIP weights."""
+    if plugin.is_plugin(name) or is_url(name):
+        return False
+    found = _found(name, "captioner")
+    return found.family == "med" and describe(found.folder).layout is not None
 
 
 def load_captioner(name: str, placement: Placement | None = None) -> "Captioner":

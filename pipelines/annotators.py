@@ -82,6 +82,17 @@ def load_captioner(recipe: Recipe) -> "Captioner | None":
     return captioner
 
 
+def prove_captioner(recipe: Recipe) -> None:
+    """Let a captioner that may not be one caption two plain pictures, on a CPU, before a run is planned.
+
+    Raises:
+        ModelError: it cannot be loaded, or says one word over and over.
+    """
+    if recipe.caption.n and registry.may_not_caption(recipe.caption.captioner):
+        here = recipe.engine.model_copy(update={"device": "cpu", "dtype": "auto", "compile": False})
+        load_captioner(recipe.model_copy(update={"engine": here}))
+
+
 def load_judges(recipe: Recipe) -> "list[Judge]":
     """The recipe's judges, in its order.
 

@@ -164,7 +164,7 @@ class Annotate:
         """
         import torch
 
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // beside))
+        torch.set_num_threads(recipe.engine.threads or max(1, (os.cpu_count() or 1) // beside))
         self.recipe = recipe
         self.stages = stages
         self.unfit = ""

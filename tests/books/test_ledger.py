@@ -138,6 +138,16 @@ def test_inputs_with_odd_names_stay_unchanged(tmp_path: Path, books: Any) -> Non
     Ledger.at(tmp_path / "odd").check_unchanged(odd, Recipe(), {})
 
 
+def test_a_plan_older_than_a_setting_had_its_default(tmp_path: Path, books: Any) -> None:
+    old = books.ledger.folder.read("run.toml").decode()
+    assert "\nthreads = 0\n" in old
+    books.ledger.folder.write("run.toml", old.replace("\nthreads = 0\n", "\n").encode())
+    again = Ledger.at(books.ledger.folder.location)
+    again.check_unchanged(INPUTS, books.recipe, MODELS)
+    with pytest.raises(ChangedError, match=r"was planned with engine\.threads = 0, now 1"):
+        again.check_unchanged(INPUTS, load_recipe("blip", ("engine.threads=1",)), MODELS)
+
+
 def test_spec_digest_follows_what_decides_the_bytes(tmp_path: Path, books: Any) -> None:
     def digest(name: str, settings: tuple[str, ...], models: dict[str, str], chunk: int = 0) -> str:
         ledger = Ledger.at(tmp_path / name)

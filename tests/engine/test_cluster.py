@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -118,9 +119,11 @@ def cluster() -> Iterator[Cluster]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def tables(out: Path) -> dict[str, bytes]:
+def tables(out: Path) -> dict[str, str]:
     files = [path for table in TABLES for path in sorted((out / table).glob("*.parquet"))]
-    return {str(path.relative_to(out)): path.read_bytes() for path in [out / "plan.parquet", *files]}
+    return {
+        str(path.relative_to(out)): sha256(path.read_bytes()).hexdigest() for path in [out / "plan.parquet", *files]
+    }
 
 
 def wait(until: Callable[[], bool], job: "subprocess.Popen[str]", seconds: float = 400) -> None:

@@ -53,14 +53,29 @@ def test_two_judges_of_one_column_are_refused_before_any_work(published: Publish
         check_models(load_recipe("blip", (f"score.judges={judges}", "caption.n=0")))
 
 
-def test_a_captioner_that_does_not_caption_is_an_error_of_every_chunk(published: Published) -> None:
+def test_a_captioner_that_does_not_caption_is_refused_before_the_folder_is_made(
+    published: Published, tmp_path: Path
+) -> None:
+    dai = f"caption.captioner={str(published('blip-dai-dai'))!r}"
+    recipe = load_recipe("blip", (dai, "score.judges=[]", "select.policy=all"))
+    pq.write_table(pa.table({"image": [b""]}), tmp_path / "pictures.parquet")
+    with pytest.raises(ModelError, match="captioner 'blip-dai-dai' says 'dai dai dai"):
+        run([str(tmp_path / "pictures.parquet")], str(tmp_path / "out"), recipe)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_captioner_that_does_not_caption_is_an_error_of_every_chunk(
+    published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the engine's actor says when it cannot work, and what makes the engine stop."""
     dai = published("blip-dai-dai")
-    recipe = load_recipe("blip", (f"caption.captioner={str(dai)!r}", "score.judges=[]"))
+    recipe = load_recipe("blip", (f"caption.captioner={str(dai)!r}", "score.judges=[]", "engine.threads=1"))
+    monkeypatch.setattr("torch.set_num_threads", (asked := []).append)  # this process computes on as many as before
     annotate = Annotate(recipe, None, 1, ("caption", "score"))
     chunk = Chunk("000000", (Part("lists", "x.csv", "x.csv", 0, 3, {}),))
     row = departure(chunk, "d") | {"payload": pack(pa.table({"uid": ["a"]})).to_pybytes()}
     after = annotate(pa.Table.from_pylist([row], TRAVEL)).to_pylist()[0]
+    assert asked == [1]
     assert json.loads(after["memory"])["host"] > 2**26  # torch alone takes that
     found = UNFIT.match(after["error"])
     assert found

@@ -20,7 +20,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=1500, help="nothing is begun that would end after so long")
     parser.add_argument("--sizes", nargs="+", default=["base"], choices=sizes)
     parser.add_argument("--parity-sizes", nargs="+", default=list(sizes), choices=sizes)
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--dtypes", nargs="+", help="else float32, and bfloat16 where the device computes in it")
     parser.add_argument("--batches", nargs="+", type=int, default=[8, 1])
     parser.add_argument("--chunk", type=int, default=8, help="images of the chunk")
     parser.add_argument("--clip", default="ViT-B-32", help="a model of open_clip by name")
@@ -35,9 +35,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    asked.dtypes = asked.dtypes or ["float32", *["bfloat16"] * _has_bfloat16(asked.device)]
     told = _told(sys.argv[1:])
     asked.command = " ".join(["python tests/bench/models", *told]) if told else "make bench-models"
     return asked
+
+
+def _has_bfloat16(device: str) -> bool:
+    """A CPU without it would be asked for ten times the time, to show what nobody should do there."""
+    return device != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _told(words: list[str]) -> list[str]:
@@ -69,7 +75,7 @@ def main() -> None:
         for size in asked.parity_sizes:
             if "parity" in asked.only:
                 cases.same_as_transformers(bench, size)
-        if "agreement" in asked.only:
+        if "agreement" in asked.only and "bfloat16" in asked.dtypes:
             cases.agreement(bench, asked.sizes[0])
     print(f"\n{report.markdown(bench.results)}")
 
