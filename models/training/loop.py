@@ -90,7 +90,7 @@ class Trainer:
         while self.step < self.schedule.steps:
             pairs += self._take_step(items)
             self.step += 1
-            if self.step % self.pace.log_every == 0:
+            if self.step % self.pace.log_every == 0 or self.step == self.schedule.steps:
                 seconds = time.perf_counter() - since
                 on_log(self._progress(pairs / seconds, seconds / (self.step - first)))
                 self.sums, pairs, since, first = {}, 0, time.perf_counter(), self.step
@@ -133,7 +133,8 @@ class Trainer:
             self.sums[name] = self.sums.get(name, 0.0) + value.double() / self.pace.accumulate
 
     def _progress(self, pairs_per_second: float, seconds_per_step: float) -> Progress:
-        losses = {name: float(self.group.mean(total)) / self.pace.log_every for name, total in self.sums.items()}
+        since = self.step % self.pace.log_every or self.pace.log_every
+        losses = {name: float(self.group.mean(total)) / since for name, total in self.sums.items()}
         left = (self.schedule.steps - self.step) * seconds_per_step
         rate = self.schedule.rate_at(self.step - 1)
         return Progress(self.step, self.schedule.steps, losses, rate, pairs_per_second, left)

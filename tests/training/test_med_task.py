@@ -39,6 +39,14 @@ def test_a_few_steps_learn_a_handful_of_pairs(
     assert all(logs[-1].losses[name] < logs[0].losses[name] for name in learned)
 
 
+def test_the_last_step_is_logged_too(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
+    """Rate 0: every step has the same loss, so each line's mean is that, over however many steps it is."""
+    task = MEDTask(med, tokenizer, Objectives(itc=0, itm=0))
+    logs = run(task, Batch(images[:4], TEXTS), Schedule(steps=5, rate=0), Pace(log_every=2))
+    assert [p.step for p in logs] == [2, 4, 5]
+    assert [p.losses["lm"] for p in logs] == pytest.approx([logs[0].losses["lm"]] * 3, rel=1e-6)
+
+
 def test_itm_is_one_true_pair_to_two_hard_negatives(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
     """The same loss, a pair at a time, with the negatives that the task's own generator draws."""
     task = MEDTask(med.eval(), tokenizer, Objectives(lm=0), seed=7)
