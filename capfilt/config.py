@@ -88,10 +88,10 @@ class Decode(Section):
 class Caption(Section):
     """Who writes captions, and how."""
 
-    captioner: str = Field(
-        "demo-captioner", description="a name of `capfilt models`, a directory, or the URL of a server"
+    captioner: str | tuple[str, ...] = Field(
+        "demo-captioner", description="a name of `capfilt models`, a directory, a server's URL; or a list of them"
     )
-    n: int = Field(1, ge=0, le=100, description="captions an image")
+    n: int = Field(1, ge=0, le=100, description="captions an image, of each captioner")
     beams: int = Field(
         0, ge=0, le=20, description="beam search over so many, the n best are kept; 0 = nucleus sampling"
     )
@@ -104,6 +104,19 @@ class Caption(Section):
     max_side: int = Field(768, ge=32, le=4096, description="pixels of the longer side that a VLM or server is shown")
     round: int = Field(0, ge=0, description="round of bootstrapping, part of every caption's random stream")
     seed: int = Field(0, ge=0, description="seed of the run, part of every caption's random stream")
+
+    @property
+    def captioners(self) -> tuple[str, ...]:
+        """Those who write, in order; none where nothing is to be written."""
+        names = (self.captioner,) if isinstance(self.captioner, str) else self.captioner
+        return names if self.n else ()
+
+    @field_validator("captioner")
+    @classmethod
+    def _are_some(cls, names: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not names or (not isinstance(names, str) and len(set(names)) < len(names)):
+            raise ValueError("names nobody, or somebody twice")
+        return names
 
     @field_validator("beams")
     @classmethod

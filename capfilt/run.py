@@ -15,7 +15,7 @@ from capfilt.config import Recipe
 from capfilt.errors import ChangedError, RunFailed, Unbalanced
 from capfilt.ledger import Ledger, Session
 from capfilt.models import registry
-from capfilt.pipelines.annotators import check_models, prove_captioner
+from capfilt.pipelines.annotators import check_models, prove_captioners
 from capfilt.pipelines.evaluation import EvaluationSets
 from capfilt.pipelines.footprint import larger
 from capfilt.pipelines.forget import finish_forgetting
@@ -82,7 +82,7 @@ def run(
         raise ChangedError(f"--fresh: {out} is not empty; remove it or use another --out")
     listener(Progress("plan"))
     if not ledger.planned:
-        prove_captioner(recipe)
+        prove_captioners(recipe)
     plan = make_plan(inputs, recipe.input, limit)
     evaluation = EvaluationSets.find(recipe.decode)
     with ledger.lock():

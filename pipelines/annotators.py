@@ -47,8 +47,7 @@ def check_models(recipe: Recipe) -> dict[str, str]:
     place = placement(recipe)
     registry.check_columns(recipe.score.judges)
     digests = {f"filter {name}": registry.check(name, "filter", place) for name in recipe.score.judges}
-    if recipe.caption.n:
-        writer = recipe.caption.captioner
+    for writer in recipe.caption.captioners:
         digests[f"captioner {writer}"] = registry.check(writer, "captioner", place)
         if recipe.caption.beams and not registry.searches(writer):
             raise ConfigError(f"caption.beams = {recipe.caption.beams}: {writer} only draws captions; set it to 0")
@@ -58,39 +57,40 @@ def check_models(recipe: Recipe) -> dict[str, str]:
 def pixels(recipe: Recipe) -> list[PixelSpec]:
     """The pixels the recipe's models want, each kind once."""
     place = placement(recipe)
-    writers = [recipe.caption.captioner] if recipe.caption.n else []
-    specs = [registry.pixels(name, "captioner", place) for name in writers]
+    specs = [registry.pixels(name, "captioner", place) for name in recipe.caption.captioners]
     specs += [registry.pixels(name, "filter", place) for name in recipe.score.judges]
     return list(dict.fromkeys(specs))
 
 
-def load_captioner(recipe: Recipe) -> "Captioner | None":
-    """The recipe's captioner, after it has shown on two plain pictures that it captions; None if it is to write none.
+def load_captioners(recipe: Recipe) -> "list[Captioner]":
+    """The recipe's captioners, in its order, after each has shown on two plain pictures that it captions.
 
     A class of a person's own is not asked to show it: what else its `caption` does is not known.
 
     Raises:
-        ModelError: it cannot be loaded, or says one word over and over.
+        ModelError: one that cannot be loaded, or says one word over and over.
     """
-    if recipe.caption.n == 0:
-        return None
-    from capfilt.models.probe import probe
-
-    captioner = registry.load_captioner(recipe.caption.captioner, placement(recipe))
-    if not plugin.is_plugin(recipe.caption.captioner):
-        probe(captioner, recipe.caption.prompt, decoding(recipe.caption))
-    return captioner
+    return [_captioner(name, recipe) for name in recipe.caption.captioners]
 
 
-def prove_captioner(recipe: Recipe) -> None:
-    """Let a captioner that may not be one caption two plain pictures, on a CPU, before a run is planned.
+def prove_captioners(recipe: Recipe) -> None:
+    """Let captioners that may be none caption two plain pictures, on a CPU, before a run is planned.
 
     Raises:
-        ModelError: it cannot be loaded, or says one word over and over.
+        ModelError: one that cannot be loaded, or says one word over and over.
     """
-    if recipe.caption.n and registry.may_not_caption(recipe.caption.captioner):
-        here = recipe.engine.model_copy(update={"device": "cpu", "dtype": "auto", "compile": False})
-        load_captioner(recipe.model_copy(update={"engine": here}))
+    here = recipe.engine.model_copy(update={"device": "cpu", "dtype": "auto", "compile": False})
+    for name in filter(registry.may_not_caption, recipe.caption.captioners):
+        _captioner(name, recipe.model_copy(update={"engine": here}))
+
+
+def _captioner(name: str, recipe: Recipe) -> "Captioner":
+    from capfilt.models.probe import probe
+
+    captioner = registry.load_captioner(name, placement(recipe))
+    if not plugin.is_plugin(name):
+        probe(captioner, recipe.caption.prompt, decoding(recipe.caption))
+    return captioner
 
 
 def load_judges(recipe: Recipe) -> "list[Judge]":

@@ -1,6 +1,7 @@
 """The caption stage: every living image gets its candidates, the texts that came along and the captions written now."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,28 +24,30 @@ CANDIDATES = "candidates"
 
 
 def caption(
-    rows: pa.Table, captioner: "Captioner | None", settings: Settings, batches: MicroBatches | None = None
+    rows: pa.Table, captioners: "Sequence[Captioner]", settings: Settings, batches: Sequence[MicroBatches] = ()
 ) -> pa.Table:
     """Add the column `candidates`: a list of `schema.candidate_type(())` a row, empty in dead rows.
 
-    The texts that came along are candidates 0..k-1; synthetic ones start at max(k, 1), so that 0 is never synthetic.
+    The texts that came along are candidates 0..k-1; synthetic ones, captioner by captioner, start at max(k, 1), so
+    that 0 is never synthetic.
 
     Args:
-        rows: `schema.ROWS` with the captioner's `pixels:` column.
-        captioner: None writes nothing; the texts that came along are then the only candidates.
-        batches: of images; a row that is poison becomes a failure.
+        rows: `schema.ROWS` with the captioners' `pixels:` columns.
+        captioners: without any, the texts that came along are the only candidates.
+        batches: of images, one a captioner; a row that is poison becomes a failure.
     """
     texts = rows["texts"].to_pylist()
-    if captioner:
-        written, poison = _write(rows, captioner, settings, batches or MicroBatches(32))
+    written: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    for captioner, own in zip(captioners, batches or [MicroBatches(32) for _ in captioners], strict=True):
+        captions, poison = _write(rows, captioner, settings, own)
         rows = bury_poison(rows, "caption", poison)
-    else:
-        written = {}
+        for row, some in captions.items():
+            written[row] += some
     column: list[list[dict[str, Any]]] = [[] for _ in texts]
     for row in alive(rows):
         first = max(len(texts[row]), 1)
-        own = [c | {"candidate": first + k} for k, c in enumerate(written.get(row, []))]
-        column[row] = _mark_duplicates([*_given(texts[row], settings.round), *own])
+        made = [c | {"candidate": first + k} for k, c in enumerate(written[row])]
+        column[row] = _mark_duplicates([*_given(texts[row], settings.round), *made])
     return rows.append_column(CANDIDATES, pa.array(column, pa.list_(candidate_type(()))))
 
 

@@ -168,15 +168,16 @@ class Annotate:
         self.recipe = recipe
         self.stages = stages
         self.unfit = ""
-        self.captioner, self.judges = None, []
+        self.captioners, self.judges = [], []
         try:
             with chdir(here) if os.path.isdir(here) else nullcontext():
-                self.captioner = annotators.load_captioner(recipe) if "caption" in stages else None
+                self.captioners = annotators.load_captioners(recipe) if "caption" in stages else []
                 self.judges = annotators.load_judges(recipe) if "score" in stages else []
         except ModelError as error:  # told by the first chunk: raised here, Ray would wrap it in pages of its own
             self.unfit = str(error)
-        stages = ["caption", *(f"score {judge.name}" for judge in self.judges)]
-        self.journals = [DeathJournal(deaths, stage) for stage in stages]
+        at_work = [f"caption {captioner.name}" for captioner in self.captioners]
+        at_work += [f"score {judge.name}" for judge in self.judges]
+        self.journals = [DeathJournal(deaths, what) for what in at_work]
         self.batches = [MicroBatches(annotators.batch_size(recipe), journal) for journal in self.journals]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -188,12 +189,12 @@ class Annotate:
     def _caption(self, rows: pa.Table, _: Chunk) -> pa.Table:
         if self.unfit:
             raise ModelError(self.unfit)
-        return caption(rows, self.captioner, self.recipe.caption, self.batches[0])
+        return caption(rows, self.captioners, self.recipe.caption, self.batches[: len(self.captioners)])
 
     def _score(self, rows: pa.Table, _: Chunk) -> pa.Table:
         if self.unfit:
             raise ModelError(self.unfit)
-        scored = score(rows, self.judges, self.batches[1:])
+        scored = score(rows, self.judges, self.batches[len(self.captioners) :])
         return scored.drop_columns([name for name in scored.column_names if name.startswith("pixels:")])
 
 

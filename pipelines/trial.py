@@ -22,11 +22,12 @@ def caption_files(paths: Sequence[Path], recipe: Recipe) -> list[list[dict[str, 
 
     Raises:
         InputError: a file that is not there or is no picture, or a picture that the captioner cannot take.
-        ModelError: see `annotators.check_models` and `annotators.load_captioner`.
+        ModelError: see `annotators.check_models` and `annotators.load_captioners`.
     """
     rows = _read(paths, (), recipe)
-    captioner = annotators.load_captioner(recipe)
-    captioned = caption(rows, captioner, recipe.caption, MicroBatches(annotators.batch_size(recipe)))
+    captioners = annotators.load_captioners(recipe)
+    batches = [MicroBatches(annotators.batch_size(recipe)) for _ in captioners]
+    captioned = caption(rows, captioners, recipe.caption, batches)
     _check(captioned)
     found: list[list[dict[str, Any]]] = captioned[CANDIDATES].to_pylist()
     return found
@@ -39,7 +40,7 @@ def score_texts(path: Path, texts: Sequence[str], recipe: Recipe) -> tuple[tuple
         InputError: a file that is not there or is no picture, or a picture that a judge cannot take.
         ModelError, ConfigError: see `annotators.check_models`.
     """
-    rows = caption(_read([path], texts, recipe), None, recipe.caption)
+    rows = caption(_read([path], texts, recipe), (), recipe.caption)
     judges = annotators.load_judges(recipe)
     scored = score(rows, judges, [MicroBatches(annotators.batch_size(recipe)) for _ in judges])
     _check(scored)

@@ -90,7 +90,7 @@ def warn_of_demo_models(recipe: "Recipe") -> None:
     """Tell whoever uses them on photographs what to expect."""
     from capfilt.screen import complain
 
-    named = {recipe.caption.captioner if recipe.caption.n else "", *recipe.score.judges}
+    named = {*recipe.caption.captioners, *recipe.score.judges}
     if demo := sorted(named & {"demo-captioner", "demo-filter"}):
         complain(
             "warning",

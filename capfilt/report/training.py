@@ -15,7 +15,8 @@ def loss_curves(recipe: Mapping[str, Any]) -> dict[str, str]:
 
     Names that are no path from where the report is asked for have none.
     """
-    names = dict.fromkeys((recipe["caption"]["captioner"], *recipe["score"]["judges"]))
+    writers = recipe["caption"]["captioner"]
+    names = dict.fromkeys((*([writers] if isinstance(writers, str) else writers), *recipe["score"]["judges"]))
     places = {name: Path(name) / HOME / PICTURE for name in names}
     return {name: _as_url(place.read_bytes()) for name, place in places.items() if place.is_file()}
 

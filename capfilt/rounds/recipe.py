@@ -32,10 +32,15 @@ class Call(Section):
     set: tuple[str, ...] = Field((), description="settings of that recipe that change, as for --set")
 
 
-class Filter(Call):
-    """How filters are trained."""
+class Several(Call):
+    """How captioners, or filters, are trained."""
 
-    count: int = Field(1, ge=1, description="filters that decide together, each of a seed of its own")
+    count: int = Field(1, ge=1, description="how many work together, each of a seed of its own")
+
+
+class Filter(Several):
+    """How filters are trained, and decide."""
+
     votes: int = Field(0, ge=0, description="votes a kept text has at least; 0 = more than half")
 
     @model_validator(mode="after")
@@ -67,7 +72,7 @@ class Loop(Section):
     about: str = Field("", description="one line for people")
     data: Data
     pretrain: Call = Call()
-    captioner: Call = Call()
+    captioner: Several = Several()
     filter: Filter = Filter()
     run: Run = Run()
     stop: Stop = Stop()

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capfilt.rounds.recipe import Call, Loop
+from capfilt.rounds.recipe import Call, Loop, Several
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,41 +44,41 @@ def pretrain(loop: Loop, out: Path, number: int) -> Step:
 
 
 def tune(loop: Loop, out: Path, number: int) -> list[Step]:
-    """Captioner and filters, apart, from the model of the round before."""
+    """Captioners and filters, apart, from the model of the round before."""
     start, home = out / f"round-{number - 1}" / "med", out / f"round-{number}"
-    steps = [_train("captioner", loop.captioner, loop.data.human, home / "captioner", (start,))]
-    for seed, folder in enumerate(filters(loop, out, number)):
-        own = ("--seed", str(seed)) if loop.filter.count > 1 else ()
-        steps.append(_train("filter", loop.filter, loop.data.human, folder, (start,), own))
+    steps = []
+    for task, how in (("captioner", loop.captioner), ("filter", loop.filter)):
+        for seed, folder in enumerate(folders(home, task, how)):
+            own = ("--seed", str(seed)) if how.count > 1 else ()
+            steps.append(_train(task, how, loop.data.human, Path(folder), (start,), own))
     return steps
 
 
-def filters(loop: Loop, out: Path, number: int) -> list[Path]:
-    """The folders of a round's filters."""
-    names = ["filter"] if loop.filter.count == 1 else [f"filter-{k}" for k in range(loop.filter.count)]
-    return [out / f"round-{number}" / name for name in names]
+def folders(home: Path, task: str, how: Several) -> list[str]:
+    """Where a round's captioners, or filters, are."""
+    return [str(home / task)] if how.count == 1 else [str(home / f"{task}-{k}") for k in range(how.count)]
 
 
 def clean(loop: Loop, out: Path, number: int) -> Step:
     """Caption and judge the web's pictures, and keep what the filter, or most filters, let through."""
     home, source = out / f"round-{number}", out / "raw" / "corpus"
-    judges = [str(path) for path in filters(loop, out, number)]
+    writers, filters = folders(home, "captioner", loop.captioner), folders(home, "filter", loop.filter)
+    judges = filters
     voting: list[str] = []
-    if len(judges) > 1:
-        columns = [f"itm_f{k}" for k in range(len(judges))]
-        judges = [f"f{k}={path}" for k, path in enumerate(judges)]
+    if len(filters) > 1:
+        columns = [f"itm_f{k}" for k in range(len(filters))]
+        judges = [f"f{k}={path}" for k, path in enumerate(filters)]
         voting = ["select.policy=ensemble", f"select.judges={json.dumps(columns)}", f"select.votes={loop.filter.votes}"]
     settings = (
         *loop.run.set,
-        f"caption.captioner={json.dumps(str(home / 'captioner'))}",
+        f"caption.captioner={json.dumps(writers if len(writers) > 1 else writers[0])}",
         f"score.judges={json.dumps(judges)}",
         *voting,
         f"caption.round={number}",
     )
     made = home / "run"
     command = ("run", str(source), "--out", str(made), "--recipe", loop.run.recipe, *_settings(settings))
-    reads = (str(source), str(home / "captioner"), *(str(path) for path in filters(loop, out, number)))
-    return Step(f"round-{number}/run", command, reads, made)
+    return Step(f"round-{number}/run", command, (str(source), *writers, *filters), made)
 
 
 def evaluate(loop: Loop, out: Path, number: int) -> Step:

@@ -73,7 +73,7 @@ class _Book:
 
 
 def evaluate(locations: Sequence[str], recipe: Recipe, limit: int | None = None, candidates: int = 32) -> Measured:
-    """Measure the recipe's captioner (none where `caption.n` is 0) and its first judge (none where there are none).
+    """Measure the recipe's first captioner and its first judge, where there are any.
 
     Args:
         locations: Parquet files or folders with `image`, `captions` (those of source human count) and maybe `wrong`.
@@ -89,10 +89,10 @@ def evaluate(locations: Sequence[str], recipe: Recipe, limit: int | None = None,
     first = next(tables, None)
     if first is None:
         raise InputError(f"{' '.join(locations)}: no picture has a human caption")
-    captioner, judges = annotators.load_captioner(recipe), annotators.load_judges(recipe)[:1]
+    captioners, judges = annotators.load_captioners(recipe)[:1], annotators.load_judges(recipe)[:1]
     book = _Book()
     for rows in (first, *tables):
-        _take(rows, captioner, judges, recipe, book)
+        _take(rows, captioners, judges, recipe, book)
     if not book.references:
         raise InputError(f"{' '.join(locations)}: no picture can be used: {', '.join(book.left_out)}")
     texts = [text for own in book.references for text in own]
@@ -101,8 +101,8 @@ def evaluate(locations: Sequence[str], recipe: Recipe, limit: int | None = None,
         texts=len(texts),
         wrong=len(book.right) - sum(book.right) if judges else 0,
         left_out=dict(book.left_out),
-        captions=_captions(book) if captioner else {},
-        drawn=diversity(book.drawn) if captioner else {},
+        captions=_captions(book) if captioners else {},
+        drawn=diversity(book.drawn) if captioners else {},
         human=diversity([own[0] for own in book.references]),
         auc=_auc(book),
         retrieval=_retrieval(judges, book, texts, candidates),
@@ -135,20 +135,20 @@ def _row(found: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _take(
-    rows: pa.Table, captioner: "Captioner | None", judges: "Sequence[Judge]", recipe: Recipe, book: _Book
+    rows: pa.Table, captioners: "Sequence[Captioner]", judges: "Sequence[Judge]", recipe: Recipe, book: _Book
 ) -> None:
     rows = decode(rows, recipe.decode, annotators.pixels(recipe))
     batches = MicroBatches(annotators.batch_size(recipe))
-    if captioner:
+    if captioners:
         own = recipe.caption.model_copy(update={"n": 1})
-        drawn = caption(rows, captioner, own, batches)
-        rows = caption(rows, captioner, own.model_copy(update={"top_p": GREEDY}), batches)
+        drawn = caption(rows, captioners, own, [batches])
+        rows = caption(rows, captioners, own.model_copy(update={"top_p": GREEDY}), [batches])
         dead = [
             one or other for one, other in zip(drawn["reason"].to_pylist(), rows["reason"].to_pylist(), strict=True)
         ]
         drawn_texts = [_texts(row, "synthetic") for row in drawn[CANDIDATES].to_pylist()]
     else:
-        rows = caption(rows, None, recipe.caption)
+        rows = caption(rows, (), recipe.caption)
         drawn_texts = [[]] * len(rows)
         dead = rows["reason"].to_pylist()
     rows = score(rows, judges, [batches for _ in judges])

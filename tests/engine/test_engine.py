@@ -83,10 +83,15 @@ def test_names_are_meant_from_where_the_driver_stands(
     """Not from where the workers stand, whose Ray (`tests/conftest.py`) started in another directory."""
     monkeypatch.chdir(tmp_path)
     Path("in.parquet").symlink_to(pictures)
-    Path("random").symlink_to(checkpoint)
-    recipe = load_recipe("blip", ("caption.captioner=random", "score.judges=['random']", "input.chunk_rows=5"))
+    for name in ("random", "second"):
+        Path(name).symlink_to(checkpoint)
+    both = "caption.captioner=['random', 'second']"
+    recipe = load_recipe("blip", (both, "score.judges=['random']", "input.chunk_rows=5"))
     assert run(["in.parquet"], "out", recipe, limit=10).chunks_now == 2
     assert (commits(tmp_path / "out"), status(Folder.at("out")).images) == (2, 9)
+    writers = "SELECT split_part(captioner, '@', 1) AS name, count(itm) AS n FROM captions GROUP BY 1 ORDER BY 1"
+    found = [tuple(row.values()) for row in run_query(Folder.at("out"), writers).to_pylist()]
+    assert found == [("random", 9), ("second", 9), (None, 9)]
 
 
 def test_another_recipe_is_refused(unbroken: tuple[Path, Outcome], pictures: Path, recipe: Recipe) -> None:

@@ -70,7 +70,7 @@ def picture(rows: pa.Table, position: int) -> torch.Tensor:
 def test_in_the_caption_stage(rows: pa.Table, checkpoint: Path) -> None:
     captioner = PickyCaptioner("picky", "0", *load_med(checkpoint))
     captioner.refused = picture(rows, BAD)
-    done = caption(rows, captioner, Caption(n=2))
+    done = caption(rows, [captioner], Caption(n=2))
     reasons = done["reason"].to_pylist()
     assert reasons == [None if n != BAD else "poison" for n in range(12)]
     assert (done["stage"][BAD].as_py(), done["detail"][BAD].as_py()) == (
@@ -84,7 +84,7 @@ def test_in_the_caption_stage(rows: pa.Table, checkpoint: Path) -> None:
 def test_in_the_score_stage(rows: pa.Table, checkpoint: Path) -> None:
     judge = PickyJudge("picky", "0", *load_med(checkpoint), "enc")
     judge.refused = picture(rows, BAD)
-    done = score(caption(rows, None, Caption(n=0)), [judge])
+    done = score(caption(rows, (), Caption(n=0)), [judge])
     assert done["reason"].to_pylist() == [None if n != BAD else "poison" for n in range(12)]
     assert done["stage"][BAD].as_py() == "score"
     scores = [[c["itm"] for c in own] for own in done["candidates"].to_pylist()]

@@ -97,13 +97,13 @@ def test_memory_that_runs_out_halves_the_batch_and_every_caption_is_written(toke
     captioner = MedCaptioner("test", "0", model, tokenizer)
     chunk, settings = rows(64, captioner), Settings(n=8, max_tokens=8, min_tokens=8)
     peak = {size: peak_of(chunk, captioner, settings, size) for size in (8, 64)}
-    roomy = caption(chunk, captioner, settings, MicroBatches(8))
+    roomy = caption(chunk, [captioner], settings, [MicroBatches(8)])
     captioner = MedCaptioner("test", "0", model, tokenizer)
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction((peak[8] + peak[64]) / 2 / total)
     batches = MicroBatches(64)
-    tight = caption(chunk, captioner, settings, batches)
+    tight = caption(chunk, [captioner], settings, [batches])
     assert batches.size < 64
     assert tight["reason"].null_count == 64
     texts = [[c["text"] for row in table["candidates"].to_pylist() for c in row] for table in (tight, roomy)]
@@ -124,7 +124,7 @@ def peak_of(chunk: pa.Table, captioner: MedCaptioner, settings: Settings, size: 
     fresh = MedCaptioner("test", "0", captioner.model, captioner.tokenizer)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    caption(chunk, fresh, settings, MicroBatches(size))
+    caption(chunk, [fresh], settings, [MicroBatches(size)])
     return torch.cuda.max_memory_reserved()
 
 

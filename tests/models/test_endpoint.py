@@ -292,7 +292,7 @@ def test_one_picture_that_never_gets_an_answer_costs_nobody_else_anything(state:
     placement = registry.Placement(max_side=256, endpoint=registry.Endpoint(backoff=0.001, retries=1))
     captioner = registry.load_captioner(url, placement)
     state.always = lambda body: "500" if picture_of(body).size == (133, 120) else ""
-    out = caption(rows(12), captioner, CaptionSettings(n=1), MicroBatches(4))
+    out = caption(rows(12), [captioner], CaptionSettings(n=1), [MicroBatches(4)])
     candidates = out["candidates"].to_pylist()
     assert [len(own) for own in candidates] == [1] * 3 + [0] + [1] * 8
     assert all(own[0]["text"].endswith(f"of ({130 + n}, 120)") for n, own in enumerate(candidates) if own)
@@ -304,4 +304,4 @@ def test_a_server_that_is_down_fails_the_chunk_and_no_row(state: State, url: str
     captioner = registry.load_captioner(url, registry.Placement(max_side=256, endpoint=registry.Endpoint(retries=0)))
     state.always = lambda body: "503"
     with pytest.raises(EndpointFailed):
-        caption(rows(12), captioner, CaptionSettings(n=1), MicroBatches(4))
+        caption(rows(12), [captioner], CaptionSettings(n=1), [MicroBatches(4)])

@@ -73,7 +73,7 @@ def test_a_full_device_halves_the_batch_and_every_caption_is_written(
     rows = rows.append_column(f"pixels:{captioner.pixels.name}", pixels)
     settings = Settings(n=2, max_tokens=8)
     cramped, batches = Cramped(captioner), MicroBatches(16)
-    tight, roomy = caption(rows, cramped, settings, batches), caption(rows, captioner, settings)
+    tight, roomy = caption(rows, [cramped], settings, [batches]), caption(rows, [captioner], settings)
     texts = [[[c["text"] for c in row] for row in table["candidates"].to_pylist()] for table in (tight, roomy)]
     assert texts[0] == texts[1]
     assert [len(row) for row in texts[0]] == [2] * 16
@@ -81,5 +81,5 @@ def test_a_full_device_halves_the_batch_and_every_caption_is_written(
     assert cramped.asked[0] == 16
     assert cramped.asked[-4:] == [4, 4, 4, 4]
     cramped.asked.clear()
-    caption(rows, cramped, settings, batches)
+    caption(rows, [cramped], settings, [batches])
     assert cramped.asked == [4, 4, 4, 4]  # it stays there

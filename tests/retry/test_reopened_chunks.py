@@ -40,7 +40,7 @@ class Run:
         self.digest = self.ledger.spec_digest(self.chunk)
 
     def stages(self, rows: pa.Table) -> pa.Table:
-        return caption(decode(fetch(rows, FETCH), Decode(isolate=False)), None, load_recipe().caption)
+        return caption(decode(fetch(rows, FETCH), Decode(isolate=False)), (), load_recipe().caption)
 
     def first(self) -> None:
         commit(self.stages(read(self.chunk)), self.chunk, self.folder, self.digest)

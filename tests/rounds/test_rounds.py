@@ -38,7 +38,7 @@ def test_every_step_is_a_command_that_the_command_line_takes(name: str, count: i
     from capfilt.training import load_training
 
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    for step in all_steps(load_loop(name, (*DATA, f"filter.count={count}")), Path("OUT")):
+    for step in all_steps(load_loop(name, (*DATA, f"captioner.count={count}", f"filter.count={count}")), Path("OUT")):
         words = list(step.command)
         parsed = commands[words[0]].make_context(words[0], words[1:]).params
         settings = tuple(parsed.get("settings") or ())
@@ -57,6 +57,17 @@ def test_filters_that_decide_together_vote(loop: Loop) -> None:
     assert 'select.judges=["itm_f0", "itm_f1"]' in command
     assert "select.votes=2" in command
     assert [step.name for step in steps.tune(both, Path("OUT"), 1)][1:] == ["round-1/filter-0", "round-1/filter-1"]
+
+
+def test_captioners_that_work_together_all_write(loop: Loop) -> None:
+    both = loop.model_copy(update={"captioner": loop.captioner.model_copy(update={"count": 2})})
+    made = ["OUT/round-1/captioner-0", "OUT/round-1/captioner-1"]
+    step = steps.clean(both, Path("OUT"), 1)
+    assert f"caption.captioner={json.dumps(made)}" in step.command
+    assert set(made) < set(step.reads)
+    tuned = steps.tune(both, Path("OUT"), 1)
+    assert [str(step.makes) for step in tuned] == [*made, "OUT/round-1/filter"]
+    assert [step.command[step.command.index("--seed") + 1] for step in tuned[:2]] == ["0", "1"]
 
 
 def test_a_new_model_starts_from_nothing_and_tuned_ones_from_the_round_before(loop: Loop) -> None:

@@ -92,7 +92,7 @@ class Chunk:
         state = rows(files, given)
         stages: dict[str, Callable[[pa.Table], pa.Table]] = {
             "decode": lambda now: decode(now, Decode(), self.pixels),
-            "caption": lambda now: caption(now, self.captioner, self.how),
+            "caption": lambda now: caption(now, [self.captioner], self.how),
             "itm and itc": lambda now: score(now, self.judges[:1]),
             "clip": lambda now: score(now, self.judges[1:]),
         }
