@@ -1,6 +1,6 @@
 """The models that are known by name: what `capfilt models` tells. Any other one works by its directory or address.
 
-Sizes are counted on the classes that load them, but for LLaVA's and Qwen's, which their pages tell. Licences are those
+Sizes are counted on the classes that load them, but for LLaVA-1.5's and Qwen's, which their pages tell. Licences are those
 of the pages; read them before you use a model, for they change, and some forbid uses.
 """
 
@@ -49,7 +49,9 @@ _CARDS: Final = (
     _captioner("Salesforce/blip-image-captioning-base", "224M", "BSD-3", _PICTURE),
     _captioner("Salesforce/blip-image-captioning-large", "446M", "BSD-3", _PICTURE),
     _captioner("Salesforce/blip2-opt-2.7b", "3.7B", "MIT", ""),
+    _captioner("Salesforce/instructblip-flan-t5-xl", "4.0B", "MIT", _QUESTION),
     _captioner("llava-hf/llava-1.5-7b-hf", "7.1B", "Llama 2", _QUESTION),
+    _captioner("llava-hf/llava-v1.6-mistral-7b-hf", "7.6B", "Apache-2.0", _QUESTION),
     _captioner("Qwen/Qwen2-VL-2B-Instruct", "2.2B", "Apache-2.0", _QUESTION),
     _captioner("Qwen/Qwen2-VL-7B-Instruct", "8.3B", "Apache-2.0", _QUESTION),
     ModelCard(

@@ -91,21 +91,33 @@ def instructblip(folder: Path, size: Size) -> None:
 
 
 def llava(folder: Path, size: Size) -> None:
+    _llava(folder, "Llava", "CLIP", {})
+
+
+def llava_next(folder: Path, size: Size) -> None:
+    """The one that cuts a picture into tiles, by its shape."""
+    side = SIDE["tiny"]
+    tiles = {"image_grid_pinpoints": [[side, 2 * side], [2 * side, side], [2 * side, 2 * side]]}
+    _llava(folder, "LlavaNext", "LlavaNext", tiles)
+
+
+def _llava(folder: Path, kind: str, images: str, tiles: dict[str, Any]) -> None:
     import transformers as tf
 
     tokenizer, side = _tokenizer("<image>"), SIDE["tiny"]
-    vision = tf.CLIPVisionConfig(**_vision(side), projection_dim=16)
-    config = tf.LlavaConfig(
-        vision_config=vision,
+    config = getattr(tf, f"{kind}Config")(
+        vision_config=tf.CLIPVisionConfig(**_vision(side), projection_dim=16),
         text_config=tf.LlamaConfig(**_decoder(len(tokenizer))),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         image_seq_length=(side // 8) ** 2,
+        **tiles,
     )
-    tf.LlavaForConditionalGeneration(config).save_pretrained(folder)
-    images = tf.CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+    getattr(tf, f"{kind}ForConditionalGeneration")(config).save_pretrained(folder)
+    sizes = {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
+    processor = getattr(tf, f"{images}ImageProcessor")(**sizes, **tiles)
     chat = CHAT.replace("IMAGE", "<image>\n")
     strategy = {"patch_size": 8, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
-    tf.LlavaProcessor(images, tokenizer, chat_template=chat, **strategy).save_pretrained(folder)
+    getattr(tf, f"{kind}Processor")(processor, tokenizer, chat_template=chat, **strategy).save_pretrained(folder)
 
 
 def qwen2_vl(folder: Path, size: Size) -> None:
@@ -204,6 +216,7 @@ MAKERS: Final[dict[str, Callable[[Path, Size], None]]] = {
     "blip2-itm": blip2_filter,
     "instructblip": instructblip,
     "llava": llava,
+    "llava-next": llava_next,
     "qwen2-vl": qwen2_vl,
     "clip": clip,
     "siglip": siglip,

@@ -20,7 +20,7 @@ from capfilt.pipelines.annotators import check_models
 
 Published = Callable[[str], Path]
 
-FAMILIES = ("blip2", "instructblip", "llava", "qwen2-vl")
+FAMILIES = ("blip2", "instructblip", "llava", "llava-next", "qwen2-vl")
 DRAWN = Decoding(max_tokens=8, min_tokens=3)
 GREEDY = Decoding(top_p=1e-6, max_tokens=8, min_tokens=0)
 PROMPT = "describe this"
@@ -61,7 +61,7 @@ def test_same_caption_in_any_company(published: Published, family: str) -> None:
     assert len({text for row in whole for text in row}) > 16  # or the test would prove nothing
 
 
-@pytest.mark.parametrize("family", ["blip2", "llava", "qwen2-vl"])
+@pytest.mark.parametrize("family", ["blip2", "llava", "llava-next", "qwen2-vl"])
 def test_the_likeliest_tokens_are_those_that_transformers_finds(published: Published, family: str) -> None:
     import transformers
 
@@ -145,7 +145,7 @@ def test_half_precision_captions_too(published: Published, family: str) -> None:
 
 def test_pixels_are_known_without_loading(published: Published) -> None:
     names = [registry.pixels(str(published(family))).name for family in FAMILIES]
-    assert names == ["squash-32", "squash-32", "crop-32", "fit-768"]
+    assert names == ["squash-32", "squash-32", "crop-32", "fit-768", "fit-768"]
     smaller = registry.pixels(str(published("qwen2-vl")), "captioner", registry.Placement(max_side=96))
     assert smaller.name == "fit-96"
 
