@@ -14,8 +14,10 @@ from capfilt.models.training.batch import Batch
 from capfilt.models.training.loop import Pace, Progress, Trainer
 from capfilt.models.training.med_task import MEDTask, Objectives
 from capfilt.models.training.memory import checkpoint_layers
-from capfilt.models.training.objectives import hard_negatives, language, matching
+from capfilt.models.training.objectives import exchange, hard_negatives, language, matching
 from capfilt.models.training.schedule import AdamW, Schedule
+from capfilt.train_jobs import tune
+from capfilt.training import load_training
 
 TEXTS = ["a red circle", "two blue squares", "the cat sat", "one green star"]
 ALL = Objectives(words=1.0)
@@ -63,6 +65,34 @@ def test_itm_is_one_true_pair_to_two_hard_negatives(med: MED, tokenizer: Tokeniz
             logits = med.match(*tokenizer.encode([TEXTS[text]], ENC, 35), med.text.look(states[picture : picture + 1]))
             losses.append(float(matching(logits, torch.tensor([match]))))
     assert abs(float(values["itm"]) - sum(losses) / 12) < 1e-4
+
+
+def test_words_are_asked_one_by_one_of_a_text_with_some_exchanged(
+    med: MED, tokenizer: Tokenizer, images: torch.Tensor
+) -> None:
+    """The same loss, a text at a time; the first token answers for the whole text."""
+    texts = ["a red circle", "a blue circle", "a green circle", "a red star"]
+    task = MEDTask(med.eval(), tokenizer, Objectives(itc=0, itm=0, lm=0, words=1), seed=2)
+    _, values = task(Batch(images[:4], texts))
+    with torch.no_grad():
+        states = med.see(normalise(images[:4], torch.float32))
+        ids, mask = tokenizer.encode(texts, ENC, 35)
+        changed = exchange(ids, mask, torch.Generator().manual_seed(2))
+        assert 0 < int((changed != ids).sum()) < 4
+        losses = []
+        for row in range(4):
+            own = slice(row, row + 1), slice(0, int(mask[row].sum()))
+            seen = med.text.encode(changed[own], mask[own], med.text.look(states[row : row + 1]))
+            right = (changed[own] == ids[own])[0].tolist()
+            for logits, fits in zip(med.itm_head(seen)[0], [all(right), *right[1:]], strict=True):
+                losses.append(float(matching(logits[None], torch.tensor([fits]))))
+    assert float(values["words"]) == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_the_image_tower_is_compiled_where_that_is_asked_for(med: MED, asked: bool) -> None:
+    tune(med, load_training("small", "med", (f"model.compile={str(asked).lower()}",)))
+    assert (med.vision._compiled_call_impl is not None) == asked
 
 
 def test_the_prompt_is_given_and_not_learned(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
