@@ -8,6 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from capfilt.cli import app
+from capfilt.query import run_query
+from capfilt.storage import Folder
 from capfilt.world.dataset import write_noisy, write_pairs
 
 pytestmark = [
@@ -31,7 +33,12 @@ def test_a_round_and_the_same_again(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert done.exit_code == 0, done.output
     assert "best: loop/round-" in done.output
     report = json.loads(Path("loop/round-1/report.json").read_text())
-    assert report["texts"] == {"web": 24, "synthetic": 24}
+    written = (
+        "SELECT count(*) AS n FROM captions WHERE source = 'synthetic' AND text <> ''"  # none is kept that is empty
+    )
+    said = run_query(Folder.at("loop/round-1/run"), written).to_pylist()[0]["n"]
+    assert 12 < said <= 24
+    assert report["texts"] == {"web": 24, "synthetic": said}
     assert set(report["noise"]) == {"web", "synthetic"}
     again = CliRunner().invoke(app, command)
     assert again.exit_code == 0, again.output
