@@ -33,9 +33,8 @@ def test_a_round_and_the_same_again(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert done.exit_code == 0, done.output
     assert "best: loop/round-" in done.output
     report = json.loads(Path("loop/round-1/report.json").read_text())
-    written = (
-        "SELECT count(*) AS n FROM captions WHERE source = 'synthetic' AND text <> ''"  # none is kept that is empty
-    )
+    # None is kept that is empty.
+    written = "SELECT count(*) AS n FROM captions WHERE source = 'synthetic' AND text <> ''"
     said = run_query(Folder.at("loop/round-1/run"), written).to_pylist()[0]["n"]
     assert 12 < said <= 24
     assert report["texts"] == {"web": 24, "synthetic": said}
