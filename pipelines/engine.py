@@ -175,8 +175,9 @@ class Annotate:
                 self.judges = annotators.load_judges(recipe) if "score" in stages else []
         except ModelError as error:  # told by the first chunk: raised here, Ray would wrap it in pages of its own
             self.unfit = str(error)
-        at_work = [f"caption {captioner.name}" for captioner in self.captioners]
-        at_work += [f"score {judge.name}" for judge in self.judges]
+        # By place, not by name: folders of two trainings may well be called the same.
+        at_work = [f"caption {place}" for place in range(len(self.captioners))]
+        at_work += [f"score {place}" for place in range(len(self.judges))]
         self.journals = [DeathJournal(deaths, what) for what in at_work]
         self.batches = [MicroBatches(annotators.batch_size(recipe), journal) for journal in self.journals]
 

@@ -62,8 +62,8 @@ def folders(home: Path, task: str, how: Several) -> list[str]:
 def clean(loop: Loop, out: Path, number: int) -> Step:
     """Caption and judge the web's pictures, and keep what the filter, or most filters, let through."""
     home, source = out / f"round-{number}", out / "raw" / "corpus"
-    writers, filters = folders(home, "captioner", loop.captioner), folders(home, "filter", loop.filter)
-    judges = filters
+    writers = folders(home, "captioner", loop.captioner)
+    judges = filters = folders(home, "filter", loop.filter)
     voting: list[str] = []
     if len(filters) > 1:
         columns = [f"itm_f{k}" for k in range(len(filters))]
