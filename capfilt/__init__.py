@@ -1,3 +1,5 @@
 """capfilt: turn noisy image-text pairs into a clean corpus (CapFilt of BLIP, as a service)."""
 
-__version__ = "0.1.0"
+from capfilt.core.version import __version__
+
+__all__ = ["__version__"]

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.sampling import Decoding
 
 Pictures = Tensor | list[Tensor]
 """[B, S, S, 3]; where `pixels.mode` is `fit`, a list of B tensors [height, width, 3]."""

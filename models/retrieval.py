@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from capfilt.models.judges.med import MAX_TOKENS, MedJudge
-from capfilt.models.preprocess import normalise
+from capfilt.models.normalize import normalise
 from capfilt.models.tokenizer import CLS
 
 BATCH = 64

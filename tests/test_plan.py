@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.chunks import Chunk
-from capfilt.config import Input
-from capfilt.errors import ConfigError, Unbalanced
+from capfilt.core.chunks import Chunk
+from capfilt.core.config import Input
+from capfilt.core.errors import ConfigError, Unbalanced
+from capfilt.core.schema import ROWS, make_uid
 from capfilt.pipelines import plan as planning
 from capfilt.pipelines.plan import find_inputs, make_plan
-from capfilt.pipelines.read import read
-from capfilt.schema import ROWS, make_uid
+from capfilt.pipelines.stages.read import read
 
 
 @pytest.fixture

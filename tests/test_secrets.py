@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from capfilt.errors import InputError
-from capfilt.ledger import Ledger
+from capfilt.core.errors import InputError
+from capfilt.core.storage import Folder, has_secret, split_url, without_secrets
+from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.plan import make_plan
-from capfilt.pipelines.read import read
-from capfilt.recipes import load_recipe
-from capfilt.storage import Folder, has_secret, split_url, without_secrets
+from capfilt.pipelines.recipes.load import load_recipe
+from capfilt.pipelines.stages.read import read
 
 WITH_SECRETS = [
     "s3://AKIAKEY:s3cret@bucket/run",

@@ -12,11 +12,11 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from capfilt.browse.desk import Desk
 from capfilt.browse.filters import Filter
 from capfilt.browse.guard import Guard
 from capfilt.browse.index import Json, Missing
-from capfilt.errors import CapfiltError
+from capfilt.browse.session import Desk
+from capfilt.core.errors import CapfiltError
 from capfilt.pipelines.imaging.picture import BadImage
 
 STATIC: Final = Path(__file__).parent / "static"

@@ -14,15 +14,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from capfilt import sandbox, schema
 from capfilt.browse.filters import Filter, kept, order, quoted, where
-from capfilt.config import Select
-from capfilt.errors import BusyError
-from capfilt.ledger import Ledger
-from capfilt.pipelines.flags import flag_parameters, flag_sql
-from capfilt.pipelines.marks import read_marks
-from capfilt.pipelines.policy import execute
-from capfilt.pipelines.scores import judge_columns
+from capfilt.core import duckdb_sandbox, schema
+from capfilt.core.config import Select
+from capfilt.core.errors import BusyError
+from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines.calibration.marks import read_marks
+from capfilt.pipelines.selection.policy import execute
+from capfilt.pipelines.selection.scores import judge_columns
+from capfilt.pipelines.selection.text_rules import flag_parameters, flag_sql
 
 PAGE: Final = 48
 """Images, or failures, a page."""
@@ -79,7 +79,7 @@ class Index:
             "failure_files": ledger.dataset("failures", schema.FAILURES),
             "mark_files": read_marks(ledger.folder),
         }
-        self._database = sandbox.connect(tables)
+        self._database = duckdb_sandbox.connect(tables)
         for sql in _tables(self.judges, settings):
             execute(self._database, sql, flag_parameters(settings))
         if self.query("SELECT count(*) AS n FROM images")["n"][0].as_py() != sum(records["images"].to_pylist()):

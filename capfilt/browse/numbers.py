@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from capfilt.browse.filters import quoted
 from capfilt.browse.index import Index
-from capfilt.browse.shelf import Shelf
+from capfilt.browse.lru_cache import Shelf
 
 PLACES: Final = 1000
 """Places of a slider, about."""

@@ -8,9 +8,9 @@ from typing import Final
 import uvicorn
 
 from capfilt.browse.app import app
-from capfilt.browse.desk import Desk
-from capfilt.errors import ConfigError
-from capfilt.ledger import Ledger
+from capfilt.browse.session import Desk
+from capfilt.core.errors import ConfigError
+from capfilt.ledger.ledger import Ledger
 
 HOST: Final = "127.0.0.1"
 

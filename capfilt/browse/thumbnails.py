@@ -7,12 +7,12 @@ from typing import Final
 import pyarrow.parquet as pq
 
 from capfilt.browse.index import Missing
-from capfilt.browse.shelf import Shelf
-from capfilt.config import Decode
-from capfilt.ledger import Ledger
+from capfilt.browse.lru_cache import Shelf
+from capfilt.core.config import Decode
+from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.imaging.picture import load_picture, read_header
 from capfilt.pipelines.imaging.pillow import pillow_rules
-from capfilt.pipelines.imaging.room import Room
+from capfilt.pipelines.imaging.pixel_budget import Room
 
 SIZES: Final = (320, 1280)
 """Longest sides that may be asked for, in pixels: of the grid, and of one picture alone."""

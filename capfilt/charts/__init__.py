@@ -1,10 +1,10 @@
 """Charts as SVG, for the report and for files: no JavaScript, colours from style sheets, every text escaped."""
 
 from capfilt.charts.axes import Axis
-from capfilt.charts.flow import Link, Node, flow
 from capfilt.charts.heat import heat
 from capfilt.charts.histogram import histogram
 from capfilt.charts.lines import Series, lines
+from capfilt.charts.sankey import Link, Node, flow
 from capfilt.charts.svg import STYLE, standalone
 
 __all__ = ["STYLE", "Axis", "Link", "Node", "Series", "flow", "heat", "histogram", "lines", "standalone"]

@@ -9,27 +9,11 @@ from typing import Annotated
 
 import typer
 
-from capfilt import __version__
-from capfilt.cli import (
-    bootstrap,
-    browse,
-    calibrate,
-    dedup,
-    demo,
-    evaluate,
-    export,
-    forget,
-    jobs,
-    look,
-    models,
-    query,
-    report,
-    retry,
-    run,
-    select,
-    train,
-)
-from capfilt.cli.group import Commands
+from capfilt.cli.corpus import browse, calibrate, dedup, export, forget, query, report, select
+from capfilt.cli.errors import Commands
+from capfilt.cli.runs import demo, jobs, retry, run, status
+from capfilt.cli.training import bootstrap, evaluate, models, train
+from capfilt.core.version import __version__
 
 app = typer.Typer(
     name="capfilt",
@@ -67,7 +51,7 @@ app.command()(jobs.submit)
 app.command()(jobs.jobs)
 app.command()(jobs.stop)
 app.command()(select.select)
-app.command()(look.status)
+app.command()(status.status)
 app.command()(query.query)
 app.command()(browse.browse)
 app.command()(dedup.dedup)
@@ -75,7 +59,7 @@ app.command()(export.export)
 app.command()(forget.forget)
 app.command()(calibrate.calibrate)
 app.command()(report.report)
-app.command()(look.recipes)
+app.command()(status.recipes)
 app.command()(models.models)
 app.command()(models.caption)
 app.command()(models.score)

@@ -7,14 +7,14 @@ from typing import Final
 import pyarrow as pa
 from yarl import URL
 
-from capfilt import schema
-from capfilt.ledger import Ledger
-from capfilt.world.site import Page
+from capfilt.core import schema
+from capfilt.demo.world.site import Page
+from capfilt.ledger.ledger import Ledger
 
 TRUTH: Final = pa.schema(
     [
         pa.field("uid", pa.string(), nullable=False),
-        pa.field("text", pa.string(), nullable=False),  # the canonical caption, right by `capfilt.world.is_right`
+        pa.field("text", pa.string(), nullable=False),  # the canonical caption, right by `capfilt.demo.world.is_right`
         pa.field("web_right", pa.bool_(), nullable=False),  # whether the web text is
         pa.field("url", pa.string(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),  # how the web text came about: paraphrase, swapped, ...

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from capfilt.report.desk import HOST, Desk
-from capfilt.status import Status
+from capfilt.ledger.status import Status
+from capfilt.report.database import HOST, Desk
 
 MOST: Final = 8
 """Lines of a list of reasons or hosts; what comes after them is one line, "other"."""

@@ -9,12 +9,12 @@ from markupsafe import Markup
 
 from capfilt import charts
 from capfilt.charts import Axis, Link, Node
+from capfilt.cli.console import clean
+from capfilt.ledger.status import Status
 from capfilt.report.counts import Decided
-from capfilt.report.desk import SOURCES
+from capfilt.report.database import SOURCES
 from capfilt.report.language import LONGEST, Lengths
 from capfilt.report.scores import FIELDS, Field, Histogram
-from capfilt.screen import clean
-from capfilt.status import Status
 
 REASONS: Final = 5
 """Reasons that a flow tells apart; all others are one."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from capfilt.report.counts import SHOWN
-from capfilt.report.desk import Desk, quoted
+from capfilt.report.database import Desk, quoted
 
 EACH: Final = 6
 """Examples of every view, source and decision."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from capfilt.report.desk import READ, SOURCES, Desk, in_order
+from capfilt.report.database import READ, SOURCES, Desk, in_order
 
 LONGEST: Final = 40
 """Words; longer texts are counted here too."""

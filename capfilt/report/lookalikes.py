@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from capfilt.report.desk import Desk
+from capfilt.report.database import Desk
 
 GROUPS: Final = 6
 MEMBERS: Final = 6

@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
-from capfilt.report.desk import Desk, in_order, quoted
+from capfilt.report.database import Desk, in_order, quoted
 
 BINS: Final = 40
 FIELDS: Final = 24

@@ -5,11 +5,11 @@ import io
 from collections.abc import Iterable
 from typing import Final
 
-from capfilt.config import Decode
-from capfilt.ledger import Ledger
+from capfilt.core.config import Decode
+from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.imaging.picture import BadImage, load_picture, read_header
 from capfilt.pipelines.imaging.pillow import pillow_rules
-from capfilt.pipelines.pictures import read_pictures
+from capfilt.pipelines.stages.image_reader import read_pictures
 
 SIDE: Final = 280
 """Pixels of the longer side."""

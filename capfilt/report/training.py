@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from capfilt.config import Caption
-from capfilt.train import HOME
+from capfilt.core.config import Caption
+from capfilt.training.train import HOME
 
 PICTURE = "losses.svg"
 

@@ -4,9 +4,12 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from capfilt.charts.calibration import calibration_charts
+from capfilt.core.serialization import to_toml
+from capfilt.core.storage import Folder
+from capfilt.ledger.status import status
 from capfilt.pipelines.calibration.calibrate import read_calibration
 from capfilt.report.counts import decided, failures, hosts, kept_images
-from capfilt.report.desk import Desk, lay_out
+from capfilt.report.database import Desk, lay_out
 from capfilt.report.drawings import field_charts, length_charts, rows_flow, score_charts, texts_flow
 from capfilt.report.effort import effort
 from capfilt.report.examples import VIEWS, choose
@@ -16,9 +19,6 @@ from capfilt.report.page import render
 from capfilt.report.scores import field, histograms
 from capfilt.report.thumbnails import thumbnails
 from capfilt.report.training import loss_curves
-from capfilt.stable import to_toml
-from capfilt.status import status
-from capfilt.storage import Folder
 
 NAME: Final = "report.html"
 """The file in the folder of the run."""

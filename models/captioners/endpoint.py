@@ -12,11 +12,11 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from capfilt.models.endpoint import Answer, Client, digest_of
+from capfilt.models.captioners.openai_client import Answer, Client, digest_of
+from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.placement import Placement
 from capfilt.models.protocols import Caption, Pictures
-from capfilt.models.sampling import Decoding
+from capfilt.models.runtime import Placement
 
 QUALITY = 90
 """Of the JPEG that a picture travels as."""

@@ -5,13 +5,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from capfilt.models.beam import Search, beam_search
+from capfilt.models.decoding.beam import Search, beam_search
+from capfilt.models.decoding.cuda_graphs import Recorder
+from capfilt.models.decoding.sampling import Decoding, sample, uniforms
 from capfilt.models.med.model import MED
+from capfilt.models.normalize import normalise
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.preprocess import normalise
 from capfilt.models.protocols import Caption, Pictures
-from capfilt.models.replay import Recorder
-from capfilt.models.sampling import Decoding, sample, uniforms
 from capfilt.models.tokenizer import SEP, Tokenizer
 
 

@@ -16,11 +16,11 @@ import transformers
 from PIL import Image
 from torch import Tensor
 
-from capfilt.models.find import Found
-from capfilt.models.placement import Placement
-from capfilt.models.pretrained import read_model, read_words
+from capfilt.models.decoding.sampling import Decoding, nucleus, uniforms
+from capfilt.models.formats.from_pretrained import read_model, read_words
 from capfilt.models.protocols import Caption, Pictures
-from capfilt.models.sampling import Decoding, nucleus, uniforms
+from capfilt.models.registry.resolve import Found
+from capfilt.models.runtime import Placement
 
 
 class VlmCaptioner:

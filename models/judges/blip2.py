@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from capfilt.models.find import Found
-from capfilt.models.image_processor import read_image_processor
+from capfilt.models.formats.from_pretrained import read_model, read_words
+from capfilt.models.formats.image_processor import read_image_processor
 from capfilt.models.judges.pairs import fold, owners
-from capfilt.models.placement import Placement
-from capfilt.models.preprocess import normalise
-from capfilt.models.pretrained import read_model, read_words
+from capfilt.models.normalize import normalise
+from capfilt.models.registry.resolve import Found
+from capfilt.models.runtime import Placement
 from capfilt.models.tokenizer import clean_text
 
 MAX_TOKENS = 32

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from capfilt.models.med.model import MED
+from capfilt.models.normalize import normalise
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.preprocess import normalise
 from capfilt.models.tokenizer import CLS, ENC, Tokenizer
 
 MAX_TOKENS = 35

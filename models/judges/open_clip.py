@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from capfilt.errors import ModelError
-from capfilt.models.find import Found
+from capfilt.core.errors import ModelError
+from capfilt.models.formats.open_clip_source import OpenClipSource
 from capfilt.models.judges.pairs import flatten, fold, owners
-from capfilt.models.open_clip_source import OpenClipSource
-from capfilt.models.placement import Placement
-from capfilt.models.preprocess import normalise
+from capfilt.models.normalize import normalise
+from capfilt.models.registry.resolve import Found
+from capfilt.models.runtime import Placement
 
 TEXTS_AT_ONCE = 512
 """Texts that go through the text tower together; more of them only cost memory."""

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from capfilt.errors import ModelError
-from capfilt.models.checkpoint import CONFIG, TOKENIZER, WEIGHTS
+from capfilt.core.errors import ModelError
+from capfilt.models.formats.checkpoint import CONFIG, TOKENIZER, WEIGHTS
 from capfilt.models.med.vision import VisionTransformer
 from capfilt.models.qformer.bridge import Bridge
-from capfilt.models.qformer.described import FORMAT, LANGUAGE, Described, describe
+from capfilt.models.qformer.spec import FORMAT, LANGUAGE, Described, describe
 from capfilt.models.tokenizer import Tokenizer
 
 

@@ -15,7 +15,7 @@ import transformers
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from capfilt.models.pretrained import read_model, read_words
+from capfilt.models.formats.from_pretrained import read_model, read_words
 from capfilt.models.qformer.bridge import Frozen
 
 IGNORED = -100

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.model import MED
-from capfilt.models.preprocess import normalise
+from capfilt.models.normalize import normalise
 from capfilt.models.tokenizer import CLS, DEC, ENC, Tokenizer
 from capfilt.models.training.batch import Batch, pair_codes, same_pairs
 from capfilt.models.training.group import Group

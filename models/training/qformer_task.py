@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from capfilt.models.med.cache import KeysValues
-from capfilt.models.preprocess import normalise
+from capfilt.models.normalize import normalise
 from capfilt.models.qformer.bridge import Bridge
 from capfilt.models.qformer.language import IGNORED, Language
 from capfilt.models.tokenizer import CLS, DEC, Tokenizer

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from capfilt.errors import ModelError
+from capfilt.core.errors import ModelError
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from capfilt.models.preprocess import normalise
+from capfilt.models.normalize import normalise
 from capfilt.models.tokenizer import DEC, ENC, Tokenizer
 from capfilt.models.training.batch import QuestionBatch
 from capfilt.models.training.group import Group

@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from capfilt.errors import InputError
-from capfilt.ledger import Ledger
+from capfilt.core.errors import InputError
+from capfilt.core.serialization import parquet_bytes, stable_json
+from capfilt.core.storage import Folder
+from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.gather import PAIR, Pairs, labelled_pairs, make_pairs
 from capfilt.pipelines.calibration.labels import Label, read_labels, to_labels
+from capfilt.pipelines.calibration.marks import read_labels as read_marks
 from capfilt.pipelines.calibration.measure import Measured, Sample, measure
-from capfilt.pipelines.marks import read_labels as read_marks
-from capfilt.stable import parquet_bytes, stable_json
-from capfilt.storage import Folder
 
 FOLDER: Final = "calibration"
 PAIRS: Final = f"{FOLDER}/pairs.parquet"

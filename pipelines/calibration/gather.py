@@ -8,15 +8,15 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from capfilt import sandbox, schema
-from capfilt.config import Decode
-from capfilt.errors import InputError
-from capfilt.ledger import Ledger
+from capfilt.core import duckdb_sandbox, schema
+from capfilt.core.config import Decode
+from capfilt.core.errors import InputError
+from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.labels import Label
 from capfilt.pipelines.calibration.mismatch import mismatches, own_texts
 from capfilt.pipelines.calibration.rescore import load_judges, score_texts
-from capfilt.pipelines.pictures import read_pictures
-from capfilt.pipelines.scores import judge_columns
+from capfilt.pipelines.selection.scores import judge_columns
+from capfilt.pipelines.stages.image_reader import read_pictures
 
 PAIR: Final = (
     pa.field("uid", pa.string(), nullable=False),  # of the image; a digest of its bytes where the run has it not
@@ -119,7 +119,7 @@ def _known(ledger: Ledger, labels: Sequence[Label]) -> dict[int, Row]:
         "captions": ledger.dataset("captions", ledger.captions_schema()),
         "images": ledger.dataset("images", schema.IMAGES),
     }
-    with sandbox.connect(tables) as connection:
+    with duckdb_sandbox.connect(tables) as connection:
         rows = connection.sql(_KNOWN).to_arrow_table().to_pylist()
     return {row.pop("row"): row for row in rows}
 

@@ -17,8 +17,8 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from capfilt.errors import InputError
-from capfilt.storage import split_url
+from capfilt.core.errors import InputError
+from capfilt.core.storage import split_url
 
 TYPES: Final = {"uid": pa.string(), "candidate": pa.int32(), "text": pa.string()}
 """Columns whose type is not guessed: a uid may look like a number."""

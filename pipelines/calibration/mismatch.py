@@ -14,9 +14,9 @@ from typing import Final
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.neighbors import NearestNeighbors
 
-from capfilt import sandbox, schema
-from capfilt.ledger import Ledger
-from capfilt.pipelines.scores import judge_columns
+from capfilt.core import duckdb_sandbox, schema
+from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines.selection.scores import judge_columns
 
 NEIGHBOURS: Final = 20
 """Nearest texts that are looked at for one that may be used."""
@@ -55,7 +55,7 @@ def own_texts(ledger: Ledger, images: int, seed: int) -> list[Candidate]:
         "captions": ledger.dataset("captions", captions),
         "images": ledger.dataset("images", schema.IMAGES),
     }
-    with sandbox.connect(tables) as connection:
+    with duckdb_sandbox.connect(tables) as connection:
         rows = connection.sql(_OWN, params={"seed": str(seed), "images": images}).to_arrow_table()
     return [
         Candidate(

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from capfilt.config import Decode, Engine, Score
-from capfilt.errors import ChangedError
-from capfilt.ledger import Ledger
-from capfilt.pipelines.caption import CANDIDATES
-from capfilt.pipelines.decode import decode
-from capfilt.pipelines.score import score
-from capfilt.schema import ROWS, candidate_type
+from capfilt.core.config import Decode, Engine, Score
+from capfilt.core.errors import ChangedError
+from capfilt.core.schema import ROWS, candidate_type
+from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines.stages.caption import CANDIDATES
+from capfilt.pipelines.stages.decode import decode
+from capfilt.pipelines.stages.score import score
 
 if TYPE_CHECKING:
     from capfilt.models.protocols import Judge
@@ -30,7 +30,7 @@ def load_judges(ledger: Ledger) -> "list[Judge]":
         ModelError: a checkpoint is not there any more.
         ChangedError: a judge has other weights than when the run was made.
     """
-    from capfilt.models import registry
+    from capfilt.models.registry import registry
 
     run = ledger.run
     settings = Score.model_validate(run["recipe"]["score"])

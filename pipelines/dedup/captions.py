@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from capfilt import schema
-from capfilt.ledger import Ledger
+from capfilt.core import schema
+from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.dedup.groups import leaders, numbered
 from capfilt.pipelines.dedup.minhash import jaccard, plain, similar_pairs
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from capfilt.storage import Folder
+from capfilt.core.storage import Folder
 
 FOLDER: Final = "duplicates"
 IMAGES: Final = f"{FOLDER}/images.parquet"

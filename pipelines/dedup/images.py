@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from capfilt import schema
-from capfilt.ledger import Ledger
+from capfilt.core import schema
+from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.dedup.groups import Rows, leaders, numbered
 from capfilt.pipelines.dedup.hamming import Hashes, near_pairs
 

@@ -8,14 +8,14 @@ from typing import Final, Self
 import aiohttp
 from yarl import URL
 
-from capfilt.config import Fetch
-from capfilt.pipelines.download import robots
-from capfilt.pipelines.download.consent import Consent
+from capfilt.core.config import Fetch
+from capfilt.core.schema import Reason
 from capfilt.pipelines.download.failure import Failure, TooManyRedirects
 from capfilt.pipelines.download.guard import check_url
 from capfilt.pipelines.download.hosts import Hosts
+from capfilt.pipelines.download.optout import robots
+from capfilt.pipelines.download.optout.optout import Consent
 from capfilt.pipelines.download.reasons import check_status, failure_of
-from capfilt.schema import Reason
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 NONE_THERE: Final = frozenset({Reason.HTTP_403, Reason.HTTP_404, Reason.HTTP_4XX})

@@ -1,6 +1,6 @@
 """Why a URL gave no bytes, in the words of the `failures` table."""
 
-from capfilt.schema import Reason
+from capfilt.core.schema import Reason
 
 DETAIL_LENGTH = 200
 

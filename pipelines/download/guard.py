@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from yarl import URL
 
+from capfilt.core.schema import Reason
 from capfilt.pipelines.download.failure import Failure
-from capfilt.schema import Reason
 
 GLOBAL_UNICAST: Final = ip_network("2000::/3")  # all that is handed out of IPv6 (RFC 4291 section 2.4)
 NAT64: Final = ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are the IPv4 address that is reached

@@ -6,9 +6,9 @@ from typing import Final
 
 from yarl import URL
 
-from capfilt.config import Fetch
+from capfilt.core.config import Fetch
+from capfilt.core.schema import Reason
 from capfilt.pipelines.download.failure import Failure
-from capfilt.schema import Reason
 
 DOWN: Final = frozenset({Reason.CONNECT, Reason.TIMEOUT, Reason.HTTP_429, Reason.HTTP_5XX})
 """What tells of the server and not of the URL: it is away, overloaded, or wants to be left alone."""

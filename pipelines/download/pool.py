@@ -7,7 +7,7 @@ from typing import Final
 
 import aiohttp
 
-from capfilt.config import Fetch
+from capfilt.core.config import Fetch
 from capfilt.pipelines.download.client import Client
 from capfilt.pipelines.download.failure import Failure
 from capfilt.pipelines.download.guard import Guard, check_url

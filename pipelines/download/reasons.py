@@ -9,9 +9,9 @@ from typing import Final
 
 import aiohttp
 
+from capfilt.core.schema import Reason
 from capfilt.pipelines.download.failure import Failure
 from capfilt.pipelines.download.guard import ForbiddenAddress
-from capfilt.schema import Reason
 
 OWN_REASON: Final = {403: Reason.HTTP_403, 404: Reason.HTTP_404, 429: Reason.HTTP_429}
 PASSING: Final = frozenset({errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT})

@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
+from capfilt.core.storage import Folder
 from capfilt.pipelines.export.card import Facts, description
 from capfilt.pipelines.export.formats import ARRAY, LINES, PARQUET, TAR
-from capfilt.storage import Folder
 
 VERSION: Final = "http://mlcommons.org/croissant/1.0"
 

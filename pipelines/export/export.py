@@ -14,9 +14,12 @@ from typing import Any, Final
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from capfilt import __version__, config
-from capfilt.errors import ChangedError
-from capfilt.ledger import Ledger
+from capfilt.core import config
+from capfilt.core.errors import ChangedError
+from capfilt.core.serialization import parquet_bytes, to_toml
+from capfilt.core.storage import Folder
+from capfilt.core.version import __version__
+from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.export.card import Facts, card
 from capfilt.pipelines.export.croissant import croissant
 from capfilt.pipelines.export.formats import Format
@@ -26,9 +29,7 @@ from capfilt.pipelines.export.open_clip import OpenClipFormat
 from capfilt.pipelines.export.parquet import ParquetFormat
 from capfilt.pipelines.export.rows import Kept, Shard
 from capfilt.pipelines.export.webdataset import WebdatasetFormat
-from capfilt.pipelines.usage import EXPORTS
-from capfilt.stable import parquet_bytes, to_toml
-from capfilt.storage import Folder
+from capfilt.pipelines.forget.lineage import EXPORTS
 
 FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
     "parquet": ParquetFormat,

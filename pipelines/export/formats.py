@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
-from capfilt.storage import Folder
+from capfilt.core.storage import Folder
 
 DATA: Final = "data"
 """The folder of an export that holds the shards."""

@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 
+from capfilt.core.storage import Folder
 from capfilt.pipelines.export.formats import DATA, LINES, Layout, described, records, to_json, write_pictures
-from capfilt.storage import Folder
 
 
 class ImageFolderFormat:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
-from capfilt.errors import RunFailed
-from capfilt.models.endpoint import Answer, Client, EndpointFailed
-from capfilt.models.placement import Endpoint
+from capfilt.core.errors import RunFailed
+from capfilt.models.captioners.openai_client import Answer, Client, EndpointFailed
+from capfilt.models.runtime import Endpoint
 
 Form = Literal["conversation", "detail", "reasoning"]
 Turns = list[tuple[str, str]]

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from capfilt.core.storage import Folder
 from capfilt.pipelines.export.formats import ARRAY, Layout, records, to_json, write_pictures
 from capfilt.pipelines.export.instruct import Form, Turns, Writer
-from capfilt.storage import Folder
 
 IMAGE: Final = "<image>"
 """Stands for the picture in what a person says."""

@@ -6,12 +6,12 @@ from typing import Final
 
 from PIL import Image
 
-from capfilt.config import Decode
+from capfilt.core.config import Decode
+from capfilt.core.storage import Folder
 from capfilt.pipelines.export.formats import DATA, to_json
 from capfilt.pipelines.export.webdataset import WebdatasetFormat
 from capfilt.pipelines.imaging.picture import load_picture, read_header
 from capfilt.pipelines.imaging.pillow import pillow_rules
-from capfilt.storage import Folder
 
 KNOWN: Final = ("jpg", "jpeg", "png", "webp")
 """The extensions that `open_clip_train.data` looks for; it leaves out every other sample in silence."""

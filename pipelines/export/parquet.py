@@ -2,9 +2,9 @@
 
 import pyarrow as pa
 
-from capfilt.pipelines.commit import table_bytes
+from capfilt.core.storage import Folder
 from capfilt.pipelines.export.formats import DATA, PARQUET, Layout
-from capfilt.storage import Folder
+from capfilt.pipelines.stages.commit import table_bytes
 
 
 class ParquetFormat:

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from capfilt import schema
-from capfilt.errors import InputError
-from capfilt.ledger import Ledger
-from capfilt.pipelines.corpus import corpus_schema, corpus_table
-from capfilt.pipelines.scores import judge_columns
+from capfilt.core import schema
+from capfilt.core.errors import InputError
+from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines.selection.corpus import corpus_schema, corpus_table
+from capfilt.pipelines.selection.scores import judge_columns
 
 
 def rows_schema(captions: pa.Schema) -> pa.Schema:

@@ -6,8 +6,8 @@ from typing import Final
 
 import pyarrow as pa
 
+from capfilt.core.storage import Folder
 from capfilt.pipelines.export.formats import DATA, TAR, Layout, described, records, to_json
-from capfilt.storage import Folder
 
 ALIASES: Final = {"mpo": "jpg"}  # a JPEG with further ones behind it, which readers of JPEG pass over
 

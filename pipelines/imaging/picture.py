@@ -10,13 +10,13 @@ from typing import Final
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from capfilt.config import Decode
-from capfilt.pipelines.imaging.colour import to_rgb
+from capfilt.core.config import Decode
+from capfilt.core.schema import Reason
+from capfilt.pipelines.imaging.color import to_rgb
 from capfilt.pipelines.imaging.metadata import burden
 from capfilt.pipelines.imaging.pillow import UNSIGNED, installed, signatures
 from capfilt.pipelines.imaging.scans import MAX_SCANS, too_many_scans
 from capfilt.pipelines.imaging.truncation import Watched, breaks_off
-from capfilt.schema import Reason
 
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

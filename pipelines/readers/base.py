@@ -6,10 +6,10 @@ from typing import Final, Protocol, TypeVar
 
 import pyarrow as pa
 
-from capfilt import config
-from capfilt.chunks import Json, Part
+from capfilt.core import config
+from capfilt.core.chunks import Json, Part
+from capfilt.core.schema import RAW, Reason
 from capfilt.pipelines.readers.text import MAX_URL, clean_key, clean_line, clean_texts, clean_url
-from capfilt.schema import RAW, Reason
 
 MAX_IMAGE_BYTES: Final = 256_000_000
 """A larger file is no picture anybody wants in memory; its row fails as too_large."""

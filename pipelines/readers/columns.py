@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from capfilt import config
-from capfilt.errors import ConfigError
+from capfilt.core import config
+from capfilt.core.errors import ConfigError
 from capfilt.pipelines.readers.text import clean_line, decode, texts_of
 
 URL_NAMES: Final = (

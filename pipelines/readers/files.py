@@ -10,11 +10,11 @@ from typing import Any, Final
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from capfilt.errors import InputError
+from capfilt.core.errors import InputError
+from capfilt.core.schema import Reason
+from capfilt.core.storage import patiently, split_url
 from capfilt.pipelines.readers.base import MAX_IMAGE_BYTES, Broken, Lost
 from capfilt.pipelines.readers.text import clean_line
-from capfilt.schema import Reason
-from capfilt.storage import patiently, split_url
 
 GZIP_RATIO: Final = 200
 GZIP_FREE: Final = 20_000_000

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from capfilt import config
-from capfilt.chunks import Json, Part
+from capfilt.core import config
+from capfilt.core.chunks import Json, Part
 from capfilt.pipelines.readers.base import InputFile, Lost, Picture, Row, batches, forgotten_row, make_part, raw_table
 from capfilt.pipelines.readers.files import Neighbours
 from capfilt.pipelines.readers.samples import kind_of, texts_in, url_in

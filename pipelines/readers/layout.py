@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from capfilt import config
-from capfilt.chunks import Json
-from capfilt.errors import ConfigError, InputError
+from capfilt.core import config
+from capfilt.core.chunks import Json
+from capfilt.core.errors import ConfigError, InputError
 from capfilt.pipelines.readers import columns, records
 from capfilt.pipelines.readers.base import Broken
 from capfilt.pipelines.readers.columns import Names, Record

@@ -7,9 +7,9 @@ from typing import Any, Final, cast
 
 import pyarrow as pa
 
-from capfilt import config
-from capfilt.chunks import Part
-from capfilt.errors import InputError
+from capfilt.core import config
+from capfilt.core.chunks import Part
+from capfilt.core.errors import InputError
 from capfilt.pipelines.readers.base import InputFile, batches, broken_part, make_part, raw_table
 from capfilt.pipelines.readers.columns import find
 from capfilt.pipelines.readers.files import Neighbours, open_file, reason_of

@@ -7,17 +7,17 @@ from typing import Any, Final, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from capfilt import config
-from capfilt.chunks import Json, Part
-from capfilt.errors import InputError
+from capfilt.core import config
+from capfilt.core.chunks import Json, Part
+from capfilt.core.errors import InputError
+from capfilt.core.schema import Reason
+from capfilt.core.storage import split_url
 from capfilt.pipelines.readers import columns
 from capfilt.pipelines.readers.base import InputFile, Row, batches, make_part, raw_table
 from capfilt.pipelines.readers.columns import Names, Record
 from capfilt.pipelines.readers.files import Neighbours, is_local, reason_of
 from capfilt.pipelines.readers.rows import rows_of
 from capfilt.pipelines.readers.text import decode
-from capfilt.schema import Reason
-from capfilt.storage import split_url
 
 IMAGE_NAMES: Final = (
     "image", "images", "bytes", "image_bytes", "img", "img_bytes", "image_data", "jpg", "jpeg", "png", "webp", "gif",

@@ -12,9 +12,9 @@ from urllib.parse import quote, urlsplit
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from capfilt.errors import InputError
+from capfilt.core.errors import InputError
+from capfilt.core.storage import split_url, without_secrets
 from capfilt.pipelines.readers.files import is_local, reason_of
-from capfilt.storage import split_url, without_secrets
 
 _LOCAL_MAGIC: Final = re.compile(r"[*?\[]")
 _URL_MAGIC: Final = re.compile(r"[*\[]")  # `?` opens the query of a URL

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
-from capfilt.chunks import Json, Part
+from capfilt.core.chunks import Json, Part
 from capfilt.pipelines.readers.text import clean_key
 
 Where = dict[str, Any]

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from capfilt.chunks import Part
+from capfilt.core.chunks import Part
+from capfilt.core.schema import Reason
 from capfilt.pipelines.readers.base import Lost, Row
 from capfilt.pipelines.readers.columns import Names, Record, find
 from capfilt.pipelines.readers.files import Neighbours
-from capfilt.schema import Reason
 
 Entry = Record | ValueError
 """A record, or why it cannot be parsed."""

@@ -9,9 +9,10 @@ from typing import Any, Final, cast
 
 import pyarrow as pa
 
-from capfilt import config
-from capfilt.chunks import Json, Part
-from capfilt.errors import ConfigError, InputError, Unbalanced
+from capfilt.core import config
+from capfilt.core.chunks import Json, Part
+from capfilt.core.errors import ConfigError, InputError, Unbalanced
+from capfilt.core.schema import Reason
 from capfilt.pipelines.readers import tar
 from capfilt.pipelines.readers.base import (
     MAX_IMAGE_BYTES,
@@ -30,7 +31,6 @@ from capfilt.pipelines.readers.files import open_file
 from capfilt.pipelines.readers.layout import entries, layout_of
 from capfilt.pipelines.readers.samples import fields_in, kind_of, split_name, texts_in, url_in
 from capfilt.pipelines.readers.text import clean_line
-from capfilt.schema import Reason
 
 _MAX_TEXT_FILE: Final = 16_000_000
 _SAMPLE: Final = 20

@@ -12,19 +12,19 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from capfilt import schema
-from capfilt.chunks import Chunk
-from capfilt.config import Recipe
-from capfilt.ledger import Ledger
-from capfilt.pipelines.commit import commit
-from capfilt.pipelines.decode import decode
-from capfilt.pipelines.evaluation import EvaluationSets, without_leaks
+from capfilt.core import schema
+from capfilt.core.chunks import Chunk
+from capfilt.core.config import Recipe
+from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.status import Status, status
 from capfilt.pipelines.plan import make_plan
-from capfilt.pipelines.read import read
-from capfilt.pipelines.select import select
-from capfilt.pipelines.tombstones import Tombstones
-from capfilt.recipes import load_recipe
-from capfilt.status import Status, status
+from capfilt.pipelines.recipes.load import load_recipe
+from capfilt.pipelines.selection.select import select
+from capfilt.pipelines.stages.commit import commit
+from capfilt.pipelines.stages.decode import decode
+from capfilt.pipelines.stages.decontaminate import EvaluationSets, without_leaks
+from capfilt.pipelines.stages.read import read
+from capfilt.pipelines.stages.tombstones import Tombstones
 
 JUDGES = ("itm", "itc")
 
@@ -83,7 +83,7 @@ class Run:
         return status(self.ledger.folder)
 
     def plan(self) -> list[Chunk]:
-        """Plan it, as `capfilt.run` does."""
+        """Plan it, as `capfilt.commands.run` does."""
         plan, evaluation = make_plan([str(self.source)], self.recipe.input), EvaluationSets.find(self.recipe.decode)
         inputs = [*((file.identity, file.size, file.sha256) for file in plan.inputs), *evaluation.inputs()]
         evaluation.write(self.ledger, self.recipe.decode)

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from capfilt import schema
 from capfilt.cli import app
-from capfilt.errors import ConfigError, InputError
+from capfilt.commands.query import run_query
+from capfilt.core import schema
+from capfilt.core.errors import ConfigError, InputError
+from capfilt.core.storage import Folder
 from capfilt.pipelines.dedup import hamming
-from capfilt.pipelines.dedup.find import find_duplicates
+from capfilt.pipelines.dedup.dedup import find_duplicates
 from capfilt.pipelines.dedup.groups import leaders
 from capfilt.pipelines.dedup.hamming import near_pairs
 from capfilt.pipelines.dedup.minhash import jaccard, plain, similar_pairs
-from capfilt.query import run_query
-from capfilt.storage import Folder
 
 Picture = Callable[..., bytes]
 

@@ -11,14 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from capfilt.cli import app
-from capfilt.config import Decode
-from capfilt.errors import ChangedError, InputError
+from capfilt.commands.run import run as run_all
+from capfilt.core.config import Decode
+from capfilt.core.errors import ChangedError, InputError
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.decode import decode
-from capfilt.pipelines.evaluation import PICTURES, EvaluationSets, find_leaks, without_leaks
 from capfilt.pipelines.plan import make_plan
-from capfilt.pipelines.read import read
-from capfilt.run import run as run_all
+from capfilt.pipelines.stages.decode import decode
+from capfilt.pipelines.stages.decontaminate import PICTURES, EvaluationSets, find_leaks, without_leaks
+from capfilt.pipelines.stages.read import read
 
 Picture = Callable[..., bytes]
 
@@ -121,7 +121,7 @@ def test_a_set_that_is_not_there(tmp_path: Path, exam: Path) -> None:
 
 
 def _nothing(tmp_path: Path) -> Any:
-    from capfilt.ledger import Ledger
+    from capfilt.ledger.ledger import Ledger
 
     return Ledger.at(tmp_path / "empty")
 
@@ -146,9 +146,9 @@ FROM captions
 @pytest.mark.ray
 def test_a_real_run_leaves_out_and_forgets(tmp_path: Path, exam: Path, picture: Picture, Run: Any) -> None:
     """Through the engine: what is an exam picture or was forgotten is no image, and the run is whole."""
-    from capfilt.pipelines.forget import forget
-    from capfilt.pipelines.tombstones import Tombstones
-    from capfilt.recipes import load_recipe
+    from capfilt.pipelines.forget.forget import forget
+    from capfilt.pipelines.recipes.load import load_recipe
+    from capfilt.pipelines.stages.tombstones import Tombstones
 
     photos = tmp_path / "photos"
     photos.mkdir()

@@ -17,13 +17,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from capfilt.cli import app
-from capfilt.config import Input
-from capfilt.errors import ChangedError, InputError
+from capfilt.core.config import Input
+from capfilt.core.errors import ChangedError, InputError
 from capfilt.pipelines.export.export import FORMATS, Exported, export
-from capfilt.pipelines.forget import forget
+from capfilt.pipelines.forget.forget import forget
 from capfilt.pipelines.plan import make_plan
-from capfilt.pipelines.read import read
-from capfilt.pipelines.select import select
+from capfilt.pipelines.selection.select import select
+from capfilt.pipelines.stages.read import read
 
 Tree = Callable[[Path], dict[str, bytes]]
 

@@ -15,18 +15,18 @@ import pytest
 from typer.testing import CliRunner
 
 from capfilt.cli import app
-from capfilt.config import Fetch
-from capfilt.errors import ConfigError, InputError, Unbalanced
-from capfilt.pipelines.dedup.find import find_duplicates
+from capfilt.core.config import Fetch
+from capfilt.core.errors import ConfigError, InputError, Unbalanced
+from capfilt.core.storage import Folder
+from capfilt.ledger.transaction import write_redo
+from capfilt.pipelines.calibration.marks import MarkBook
+from capfilt.pipelines.dedup.dedup import find_duplicates
 from capfilt.pipelines.export.export import FORMATS, export
-from capfilt.pipelines.fetch import fetch
-from capfilt.pipelines.forget import finish_forgetting, forget
-from capfilt.pipelines.marks import MarkBook
-from capfilt.pipelines.read import read
-from capfilt.pipelines.select import select
-from capfilt.pipelines.tombstones import Tombstones, canonical, host_of, read_name
-from capfilt.redo import write_redo
-from capfilt.storage import Folder
+from capfilt.pipelines.forget.forget import finish_forgetting, forget
+from capfilt.pipelines.selection.select import select
+from capfilt.pipelines.stages.fetch import fetch
+from capfilt.pipelines.stages.read import read
+from capfilt.pipelines.stages.tombstones import Tombstones, canonical, host_of, read_name
 
 Tree = Callable[[Path], dict[str, bytes]]
 KEY = "ab" * 32

@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from capfilt.cli import app
-from capfilt.errors import ModelError, RunFailed
-from capfilt.models.endpoint import Client
-from capfilt.models.placement import Endpoint
+from capfilt.core.errors import ModelError, RunFailed
+from capfilt.models.captioners.openai_client import Client
+from capfilt.models.runtime import Endpoint
 from capfilt.pipelines.export.export import export
 from capfilt.pipelines.export.instruct import FORMS, REQUESTS, Writer
 from capfilt.pipelines.export.llava import LlavaFormat

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from capfilt import schema
-from capfilt.chunks import Chunk, Part
-from capfilt.config import Recipe
-from capfilt.ledger import Ledger
-from capfilt.pipelines.commit import commit
-from capfilt.schema import make_uid
+from capfilt.core import schema
+from capfilt.core.chunks import Chunk, Part
+from capfilt.core.config import Recipe
+from capfilt.core.schema import make_uid
+from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines.stages.commit import commit
 
 JUDGES = ("itm", "itc")
 INPUTS = [("list.csv", 1234, "d1"), ("more.csv", 99, "d2")]

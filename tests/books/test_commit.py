@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from capfilt import schema
-from capfilt.chunks import Chunk, Part
-from capfilt.errors import Unbalanced
-from capfilt.pipelines.commit import commit
-from capfilt.storage import Folder
+from capfilt.core import schema
+from capfilt.core.chunks import Chunk, Part
+from capfilt.core.errors import Unbalanced
+from capfilt.core.storage import Folder
+from capfilt.pipelines.stages.commit import commit
 
 SPEC = "5" * 64
 
@@ -191,7 +191,7 @@ def test_a_flipped_bit_on_the_disk_is_noticed(full_books: Any) -> None:
 
 WRITE_FOREVER = """
 import os, sys
-from capfilt.storage import Folder
+from capfilt.core.storage import Folder
 folder = Folder.at(sys.argv[1])
 data = [os.urandom(1 << 20) * 24, os.urandom(1 << 20) * 25]
 print("go", flush=True)

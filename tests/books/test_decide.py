@@ -15,16 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capfilt import schema
-from capfilt.config import Select
-from capfilt.errors import ConfigError
-from capfilt.ledger import Ledger
-from capfilt.pipelines.decide import decide
-from capfilt.pipelines.flags import FLAGS
-from capfilt.pipelines.policy import read_policy
-from capfilt.pipelines.scores import KNOTS
-from capfilt.recipes import load_recipe
-from capfilt.stable import parquet_bytes
+from capfilt.core import schema
+from capfilt.core.config import Select
+from capfilt.core.errors import ConfigError
+from capfilt.core.serialization import parquet_bytes
+from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines.recipes.load import load_recipe
+from capfilt.pipelines.selection.decide import decide
+from capfilt.pipelines.selection.policy import read_policy
+from capfilt.pipelines.selection.scores import KNOTS
+from capfilt.pipelines.selection.text_rules import FLAGS
 
 CAPTIONS = schema.captions_schema(("itm",))
 Row = dict[str, Any]

@@ -14,16 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capfilt import config
-from capfilt.chunks import Chunk, Part
-from capfilt.config import Recipe
-from capfilt.errors import BusyError, ChangedError, InputError, Unbalanced
-from capfilt.ledger import Ledger, Session
-from capfilt.pipelines.select import select
-from capfilt.recipes import load_recipe
-from capfilt.schema import COMMITS
-from capfilt.stable import parquet_bytes, stable_json, to_toml
-from capfilt.status import status
+from capfilt.core import config
+from capfilt.core.chunks import Chunk, Part
+from capfilt.core.config import Recipe
+from capfilt.core.errors import BusyError, ChangedError, InputError, Unbalanced
+from capfilt.core.schema import COMMITS
+from capfilt.core.serialization import parquet_bytes, stable_json, to_toml
+from capfilt.ledger.ledger import Ledger, Session
+from capfilt.ledger.status import status
+from capfilt.pipelines.recipes.load import load_recipe
+from capfilt.pipelines.selection.select import select
 
 INPUTS = [("list.csv", 1234, "d1"), ("more.csv", 99, "d2")]
 MODELS = {"captioner demo-captioner": "aa", "filter demo-filter": "bb"}
@@ -250,7 +250,7 @@ def test_damaged_files_are_found(full_books: Any, damage: Callable[[Path], None]
 
 HOLD = """
 import sys, time
-from capfilt.ledger import Ledger
+from capfilt.ledger.ledger import Ledger
 with Ledger.at(sys.argv[1]).lock():
     print("held", flush=True)
     time.sleep(60)

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capfilt import sandbox, schema
-from capfilt.config import Select
-from capfilt.errors import ConfigError
-from capfilt.pipelines.policy import answer, check_policy, policy_names, read_policy, show_captions
+from capfilt.core import duckdb_sandbox, schema
+from capfilt.core.config import Select
+from capfilt.core.errors import ConfigError
+from capfilt.pipelines.selection.policy import answer, check_policy, policy_names, read_policy, show_captions
 
 JUDGES = ("itm", "clip", "clip_2")
 Row = dict[str, Any]
@@ -45,7 +45,7 @@ def table_of(rows: Sequence[tuple[int, str, float | None, float | None, float | 
 def said(table: pa.Table, chosen: Select) -> Answer:
     """What a policy says, by image and candidate."""
     judges = [name for name in table.schema.names if name not in schema.captions_schema(()).names]
-    with sandbox.connect({"candidates": table}) as connection:
+    with duckdb_sandbox.connect({"candidates": table}) as connection:
         show_captions(connection, judges, chosen)
         answer(connection, read_policy(chosen.policy), chosen, judges)
         rows = connection.execute("FROM answer").fetchall()
@@ -266,7 +266,7 @@ def test_a_score_with_an_odd_name_is_read_and_not_run(name: str) -> None:
 
 def test_parameters_stay_values() -> None:
     table = table_of([(0, "web", 0.9, 0.1, 0.5)])
-    with pytest.raises(duckdb.Error), sandbox.connect({"candidates": table}) as connection:
+    with pytest.raises(duckdb.Error), duckdb_sandbox.connect({"candidates": table}) as connection:
         connection.execute(
             "SELECT $x FROM candidates", {"x": 1, "y": 2}
         )  # why `execute` gives only those that are used

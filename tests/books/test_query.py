@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from rich.cells import cell_len
 
-from capfilt import schema
-from capfilt.config import Select
-from capfilt.errors import InputError, Unbalanced, UserError
-from capfilt.ledger import Ledger
-from capfilt.pipelines.commit import commit
-from capfilt.pipelines.select import select
-from capfilt.query import SHOWN_ROWS, UNSAFE, connect, format_table, run_query
-from capfilt.stable import parquet_bytes
-from capfilt.status import status
-from capfilt.storage import Folder
+from capfilt.commands.query import SHOWN_ROWS, UNSAFE, connect, format_table, run_query
+from capfilt.core import schema
+from capfilt.core.config import Select
+from capfilt.core.errors import InputError, Unbalanced, UserError
+from capfilt.core.serialization import parquet_bytes
+from capfilt.core.storage import Folder
+from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.status import status
+from capfilt.pipelines.selection.select import select
+from capfilt.pipelines.stages.commit import commit
 
 VIEWS = ("images", "captions", "failures", "decisions", "corpus", "commits")
 

@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from capfilt import schema
-from capfilt.chunks import Chunk, Part
-from capfilt.config import Select
-from capfilt.errors import ConfigError, Unbalanced
-from capfilt.ledger import Ledger
-from capfilt.pipelines.commit import commit
-from capfilt.pipelines.corpus import corpus_schema
-from capfilt.pipelines.policy import read_policy
-from capfilt.pipelines.select import Selection, select
+from capfilt.core import schema
+from capfilt.core.chunks import Chunk, Part
+from capfilt.core.config import Select
+from capfilt.core.errors import ConfigError, Unbalanced
+from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines.selection.corpus import corpus_schema
+from capfilt.pipelines.selection.policy import read_policy
+from capfilt.pipelines.selection.select import Selection, select
+from capfilt.pipelines.stages.commit import commit
 
 
 def fates(captions: pa.Table, threshold: float) -> dict[tuple[str, int], tuple[bool, str]]:
@@ -226,9 +226,9 @@ def test_datasets_opens_the_corpus(full_books: Any, tmp_path: Path, monkeypatch:
 
 SELECT_FOREVER = """
 import sys
-from capfilt.config import Select
-from capfilt.pipelines.select import select
-from capfilt.storage import Folder
+from capfilt.core.config import Select
+from capfilt.pipelines.selection.select import select
+from capfilt.core.storage import Folder
 folder = Folder.at(sys.argv[1])
 print("go", flush=True)
 while True:

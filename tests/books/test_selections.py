@@ -18,14 +18,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capfilt import schema
-from capfilt.config import Select
-from capfilt.errors import ConfigError
-from capfilt.pipelines.diff import ANY, EXAMPLES, Diff, compare, moves
-from capfilt.pipelines.scores import KNOTS
-from capfilt.pipelines.select import select, settings_for
-from capfilt.query import run_query
-from capfilt.status import status
+from capfilt.commands.query import run_query
+from capfilt.core import schema
+from capfilt.core.config import Select
+from capfilt.core.errors import ConfigError
+from capfilt.ledger.status import status
+from capfilt.pipelines.selection.diff import ANY, EXAMPLES, Diff, compare, moves
+from capfilt.pipelines.selection.scores import KNOTS
+from capfilt.pipelines.selection.select import select, settings_for
 
 STRICT, LOOSE = Select(threshold=0.6), Select(threshold=0.2)
 
@@ -311,9 +311,9 @@ def test_the_estimate_stands_in_selection_toml(full_books: Any) -> None:
 
 SELECT_FOREVER = """
 import sys
-from capfilt.config import Select
-from capfilt.pipelines.select import select
-from capfilt.storage import Folder
+from capfilt.core.config import Select
+from capfilt.pipelines.selection.select import select
+from capfilt.core.storage import Folder
 folder = Folder.at(sys.argv[1])
 print("go", flush=True)
 while True:

@@ -19,12 +19,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from capfilt import schema
-from capfilt.chunks import Chunk, Part
-from capfilt.ledger import Ledger
-from capfilt.pipelines.commit import commit
-from capfilt.pipelines.select import select
-from capfilt.recipes import load_recipe
+from capfilt.core import schema
+from capfilt.core.chunks import Chunk, Part
+from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines.recipes.load import load_recipe
+from capfilt.pipelines.selection.select import select
+from capfilt.pipelines.stages.commit import commit
 
 JUDGES = ("itm", "itc")
 CHUNKS, ROWS = 3, 40

@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.browse.desk import Desk
 from capfilt.browse.filters import Filter
 from capfilt.browse.index import Index, Missing
-from capfilt.config import Select
-from capfilt.errors import BusyError, InputError, Unbalanced
-from capfilt.ledger import Ledger
-from capfilt.pipelines.marks import read_labels
-from capfilt.pipelines.select import select, settings_for
-from capfilt.stable import parquet_bytes
+from capfilt.browse.session import Desk
+from capfilt.core.config import Select
+from capfilt.core.errors import BusyError, InputError, Unbalanced
+from capfilt.core.serialization import parquet_bytes
+from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines.calibration.marks import read_labels
+from capfilt.pipelines.selection.select import select, settings_for
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from capfilt import schema
 from capfilt.browse.filters import Filter
 from capfilt.browse.index import PAGE, SHORT, TEXTS, Index, Missing
 from capfilt.browse.numbers import Counter
-from capfilt.config import Select
-from capfilt.ledger import Ledger
-from capfilt.pipelines.select import select
+from capfilt.core import schema
+from capfilt.core.config import Select
+from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines.selection.select import select
 
 Row = dict[str, Any]
 

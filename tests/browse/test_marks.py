@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from capfilt.pipelines.marks import MARKS, MarkBook, read_labels, read_marks
-from capfilt.stable import parquet_bytes
-from capfilt.storage import Folder
+from capfilt.core.serialization import parquet_bytes
+from capfilt.core.storage import Folder
+from capfilt.pipelines.calibration.marks import MARKS, MarkBook, read_labels, read_marks
 
 
 def held(folder: Folder) -> list[tuple[str, int, bool]]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.ledger import Ledger
-from capfilt.pipelines.marks import read_marks
+from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines.calibration.marks import read_marks
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from capfilt.ledger import Ledger
-from capfilt.pipelines.marks import read_labels
-from capfilt.pipelines.select import select, settings_for
+from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines.calibration.marks import read_labels
+from capfilt.pipelines.selection.select import select, settings_for
 
 MARK = {"uid": "x", "candidate": 0, "right": True}
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from capfilt.browse.shelf import Shelf
+from capfilt.browse.lru_cache import Shelf
 
 
 def test_a_value_is_made_once_however_many_ask() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from capfilt.browse.desk import Desk
 from capfilt.browse.filters import Filter
-from capfilt.pipelines.marks import read_labels
+from capfilt.browse.session import Desk
+from capfilt.pipelines.calibration.marks import read_labels
 
 
 @pytest.fixture

@@ -8,19 +8,19 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from capfilt import schema
-from capfilt.ledger import Ledger
-from capfilt.pipelines.commit import commit
-from capfilt.pipelines.decode import decode
-from capfilt.pipelines.dedup.find import find_duplicates
+from capfilt.core import schema
+from capfilt.core.storage import Folder
+from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.status import status
+from capfilt.pipelines.dedup.dedup import find_duplicates
 from capfilt.pipelines.export.export import FORMATS, MANIFEST, export
-from capfilt.pipelines.forget import forget
+from capfilt.pipelines.forget.forget import forget
 from capfilt.pipelines.plan import make_plan
-from capfilt.pipelines.read import read
-from capfilt.pipelines.select import select
-from capfilt.recipes import load_recipe
-from capfilt.status import status
-from capfilt.storage import Folder
+from capfilt.pipelines.recipes.load import load_recipe
+from capfilt.pipelines.selection.select import select
+from capfilt.pipelines.stages.commit import commit
+from capfilt.pipelines.stages.decode import decode
+from capfilt.pipelines.stages.read import read
 
 
 def finished(out: str, source: Path) -> Ledger:

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from capfilt.errors import BusyError
-from capfilt.lease import NAME, lease
-from capfilt.ledger import Ledger
-from capfilt.storage import Folder
+from capfilt.core.errors import BusyError
+from capfilt.core.storage import Folder
+from capfilt.ledger.lease import NAME, lease
+from capfilt.ledger.ledger import Ledger
 
 
 def hold_for(folder: Folder, seconds: float) -> None:

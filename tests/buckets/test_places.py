@@ -3,8 +3,8 @@
 import pytest
 from pyarrow import fs as pafs
 
-from capfilt.errors import InputError
-from capfilt.storage import Folder, split_url
+from capfilt.core.errors import InputError
+from capfilt.core.storage import Folder, split_url
 
 
 @pytest.mark.parametrize(

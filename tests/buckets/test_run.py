@@ -8,13 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from capfilt.cli import app
-from capfilt.ledger import Ledger
-from capfilt.query import run_query
-from capfilt.recipes import load_recipe
-from capfilt.run import run
-from capfilt.status import status
-from capfilt.storage import Folder
-from capfilt.world import jpeg, web_rows
+from capfilt.commands.query import run_query
+from capfilt.commands.run import run
+from capfilt.core.storage import Folder
+from capfilt.demo.world import jpeg, web_rows
+from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.status import status
+from capfilt.pipelines.recipes.load import load_recipe
 
 pytestmark = [pytest.mark.ray(alone=True), pytest.mark.timeout(300)]
 

@@ -11,17 +11,17 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from capfilt import schema
-from capfilt.ledger import Ledger
-from capfilt.pipelines.commit import commit
-from capfilt.pipelines.decode import decode
+from capfilt.commands.query import run_query
+from capfilt.core import schema
+from capfilt.core.storage import Folder
+from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.status import status
 from capfilt.pipelines.plan import make_plan
-from capfilt.pipelines.read import read
-from capfilt.pipelines.select import select
-from capfilt.query import run_query
-from capfilt.recipes import load_recipe
-from capfilt.status import status
-from capfilt.storage import Folder
+from capfilt.pipelines.recipes.load import load_recipe
+from capfilt.pipelines.selection.select import select
+from capfilt.pipelines.stages.commit import commit
+from capfilt.pipelines.stages.decode import decode
+from capfilt.pipelines.stages.read import read
 
 RECIPE = load_recipe("blip", ("decode.isolate=false", "input.chunk_rows=4"))
 PICTURES = 8

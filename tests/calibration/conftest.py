@@ -7,17 +7,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from capfilt import schema
-from capfilt.chunks import Chunk, Part
-from capfilt.ledger import Ledger
-from capfilt.models import registry
-from capfilt.pipelines.caption import CANDIDATES
-from capfilt.pipelines.commit import commit
-from capfilt.pipelines.decode import decode
-from capfilt.pipelines.score import score
-from capfilt.pipelines.select import select
-from capfilt.recipes import load_recipe
-from capfilt.world import Scene, describe, jpeg, other_caption, paraphrase, random_scene
+from capfilt.core import schema
+from capfilt.core.chunks import Chunk, Part
+from capfilt.demo.world import Scene, describe, jpeg, other_caption, paraphrase, random_scene
+from capfilt.ledger.ledger import Ledger
+from capfilt.models.registry import registry
+from capfilt.pipelines.recipes.load import load_recipe
+from capfilt.pipelines.selection.select import select
+from capfilt.pipelines.stages.caption import CANDIDATES
+from capfilt.pipelines.stages.commit import commit
+from capfilt.pipelines.stages.decode import decode
+from capfilt.pipelines.stages.score import score
 
 IMAGES = 120
 FILTER = "demo-filter"

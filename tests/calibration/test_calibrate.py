@@ -18,11 +18,11 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from capfilt.cli import app
-from capfilt.errors import ChangedError, InputError
-from capfilt.ledger import Ledger
+from capfilt.core.errors import ChangedError, InputError
+from capfilt.core.serialization import to_toml
+from capfilt.core.storage import Folder
+from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.calibrate import Calibration, calibrate, read_calibration, threshold_in_use
-from capfilt.stable import to_toml
-from capfilt.storage import Folder
 
 Run = Callable[..., Any]
 
@@ -113,7 +113,7 @@ def test_the_same_call_gives_the_same_bytes_and_scores_nothing_again(world: Any)
     calibrate(folder, "", precision=0.9, images=40, seed=5)
     first = {name: folder.read(name) for name in folder.names("calibration")}
     script = (
-        "import sys; from capfilt.storage import Folder\n"
+        "import sys; from capfilt.core.storage import Folder\n"
         "from capfilt.pipelines.calibration.calibrate import calibrate\n"
         f"calibrate(Folder.at({str(world.out)!r}), '', precision=0.9, images=40, seed=5)\n"
         "assert 'torch' not in sys.modules"
@@ -154,7 +154,7 @@ def test_new_texts_and_foreign_pictures_are_scored(world: Any, tmp_path: Path) -
 
 
 def test_marks_of_browse_are_labels(world: Any, tmp_path: Path) -> None:
-    from capfilt.pipelines.marks import MarkBook
+    from capfilt.pipelines.calibration.marks import MarkBook
 
     folder = Folder.at(copied(world.out, tmp_path / "out"))
     with pytest.raises(InputError, match="no text was marked"):

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.errors import InputError
+from capfilt.core.errors import InputError
 from capfilt.pipelines.calibration.labels import read_labels
 
 UID = "00000000000000000000000000000012"

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
-from capfilt.ledger import Ledger
+from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.mismatch import Candidate, mismatches, own_texts
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from capfilt import schema
-from capfilt.chunks import Chunk, Part
-from capfilt.ledger import Ledger
-from capfilt.pipelines.commit import commit
-from capfilt.pipelines.select import select
-from capfilt.recipes import load_recipe
-from capfilt.world import describe, jpeg, other_caption, paraphrase, random_scene
+from capfilt.core import schema
+from capfilt.core.chunks import Chunk, Part
+from capfilt.demo.world import describe, jpeg, other_caption, paraphrase, random_scene
+from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines.recipes.load import load_recipe
+from capfilt.pipelines.selection.select import select
+from capfilt.pipelines.stages.commit import commit
 
 HOSTILE = "\x1b[2J\x1b[31mred\u202e text"
 

@@ -17,9 +17,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from capfilt import __version__, errors
+from capfilt import __version__
 from capfilt.cli import app
-from capfilt.cli.group import Commands, resumable
+from capfilt.cli.errors import Commands, resumable
+from capfilt.core import errors
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 

@@ -7,14 +7,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from capfilt.demo.account import Texts, take_account
-from capfilt.demo.flow import NUMBERS, TRUTH, URLS, demo, url_list
+from capfilt.core.errors import ChangedError, ConfigError, ModelError
+from capfilt.demo.runner import NUMBERS, TRUTH, URLS, demo, url_list
+from capfilt.demo.summary import Texts, take_account
 from capfilt.demo.truth import TRUTH as TRUTH_SCHEMA
 from capfilt.demo.truth import truth_table
-from capfilt.errors import ChangedError, ConfigError, ModelError
-from capfilt.recipes import load_recipe
-from capfilt.world import WebRow, is_right
-from capfilt.world.site import Page, Trouble, pages
+from capfilt.demo.world import WebRow, is_right
+from capfilt.demo.world.site import Page, Trouble, pages
+from capfilt.pipelines.recipes.load import load_recipe
 
 
 @pytest.fixture(scope="module")

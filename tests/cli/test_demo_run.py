@@ -7,14 +7,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.cli import demo as demo_command
+from capfilt.cli.runs import demo as demo_command
+from capfilt.commands.query import run_query
+from capfilt.commands.run import Progress
+from capfilt.core.storage import Folder
 from capfilt.demo import Result, demo
-from capfilt.query import run_query
-from capfilt.run import Progress
-from capfilt.status import status
-from capfilt.storage import Folder
-from capfilt.world import is_right
-from capfilt.world.site import pages
+from capfilt.demo.world import is_right
+from capfilt.demo.world.site import pages
+from capfilt.ledger.status import status
 
 pytestmark = pytest.mark.ray
 

@@ -14,14 +14,14 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from capfilt import schema
-from capfilt.errors import InputError
-from capfilt.pipelines.decode import decode
-from capfilt.pipelines.fetch import fetch
-from capfilt.recipes import load_recipe
-from capfilt.world import describe, is_right, jpeg
-from capfilt.world.server import HOST, serving
-from capfilt.world.site import SHARES, SMALLEST, Page, Trouble, pages
+from capfilt.core import schema
+from capfilt.core.errors import InputError
+from capfilt.demo.world import describe, is_right, jpeg
+from capfilt.demo.world.server import HOST, serving
+from capfilt.demo.world.site import SHARES, SMALLEST, Page, Trouble, pages
+from capfilt.pipelines.recipes.load import load_recipe
+from capfilt.pipelines.stages.decode import decode
+from capfilt.pipelines.stages.fetch import fetch
 
 IMAGES, SEED = 60, 3
 PORTS = range(8450, 8480)
@@ -130,7 +130,7 @@ def test_a_taken_port_is_left_for_the_next_one_or_named() -> None:
 
 def test_the_site_ends_with_whoever_started_it() -> None:
     code = (
-        "import os, signal; from capfilt.world.server import serving\n"
+        "import os, signal; from capfilt.demo.world.server import serving\n"
         f"with serving({IMAGES}, {SEED}, range(8480, 8500)) as port:\n"
         "    print(port, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )

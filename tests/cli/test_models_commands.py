@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from capfilt.cli import app
-from capfilt.models.cards import CARDS
+from capfilt.models.registry.catalog import CARDS
 
 Published = Callable[[str], Path]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from capfilt import screen
-from capfilt.run import Progress
+from capfilt.cli import console
+from capfilt.commands.run import Progress
 
 
 class Clock:
@@ -38,7 +38,7 @@ def work(rows_done: int, **failures: int) -> Progress:
     ],
 )
 def test_clean_leaves_text_and_disarms_controls(text: str, shown: str) -> None:
-    assert screen.clean(text) == shown
+    assert console.clean(text) == shown
 
 
 def test_a_table_fits_80_columns_and_has_no_control_codes(
@@ -46,10 +46,10 @@ def test_a_table_fits_80_columns_and_has_no_control_codes(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
-    screen.table(("caption", "score"), [("word " * 60, 0.123456), ("\x1b[31mred", None), ("[bold]x[/bold]", 1.0)])
+    console.table(("caption", "score"), [("word " * 60, 0.123456), ("\x1b[31mred", None), ("[bold]x[/bold]", 1.0)])
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
-    assert out.isprintable() or screen.clean(out.replace("\n", "")) == out.replace("\n", "")
+    assert out.isprintable() or console.clean(out.replace("\n", "")) == out.replace("\n", "")
     assert r"\x1b[31mred" in out
     assert "[bold]x[/bold]" in out
     assert "0.1235" in out
@@ -57,7 +57,7 @@ def test_a_table_fits_80_columns_and_has_no_control_codes(
 
 
 def test_numbers_stand_at_the_right(capsys: pytest.CaptureFixture[str]) -> None:
-    screen.table(("", "rows"), [("a", 1), ("b", 12345)])
+    console.table(("", "rows"), [("a", 1), ("b", 12345)])
     lines = capsys.readouterr().out.rstrip().splitlines()
     assert lines[-2].endswith("    1")
     assert lines[-1].endswith("12345")
@@ -65,7 +65,7 @@ def test_numbers_stand_at_the_right(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_pace_counts_this_session_only() -> None:
     clock = Clock()
-    pace = screen.Pace(clock)
+    pace = console.Pace(clock)
     pace.hear(start(rows_done=500))
     clock.now += 10
     pace.hear(work(700, http_404=3, timeout=1))
@@ -80,7 +80,7 @@ def test_pace_counts_this_session_only() -> None:
 
 
 def test_pace_says_nothing_of_speed_before_the_first_rows() -> None:
-    pace = screen.Pace(Clock())
+    pace = console.Pace(Clock())
     assert pace.words() == ""
     pace.hear(Progress("plan"))
     assert pace.words() == "planning"
@@ -90,7 +90,7 @@ def test_pace_says_nothing_of_speed_before_the_first_rows() -> None:
 
 def test_plain_lines_come_every_5_seconds_at_most_and_with_each_phase(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    listen = screen.plain_listener(clock)
+    listen = console.plain_listener(clock)
     listen(start())
     for step in range(1, 81):
         clock.now += 0.125
@@ -108,4 +108,4 @@ def test_plain_lines_come_every_5_seconds_at_most_and_with_each_phase(capsys: py
     [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1:00 min"), (187, "3:07 min"), (3599.7, "1:00:00 h"), (7500, "2:05:00 h")],
 )
 def test_durations(value: float, words: str) -> None:
-    assert screen.seconds(value) == words
+    assert console.seconds(value) == words

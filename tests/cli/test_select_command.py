@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from capfilt.cli import app
-from capfilt.ledger import Ledger
+from capfilt.ledger.ledger import Ledger
 
 
 def invoke(*arguments: str | Path) -> Any:

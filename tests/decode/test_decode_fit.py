@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from capfilt.config import Decode
+from capfilt.core.config import Decode
 from capfilt.models.pixels import LEAST, SLIMMEST, PixelSpec
-from capfilt.pipelines.caption import pictures
-from capfilt.pipelines.decode import decode
+from capfilt.pipelines.stages.caption import pictures
+from capfilt.pipelines.stages.decode import decode
 
 Rows = Callable[..., pa.Table]
 Save = Callable[..., bytes]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from capfilt.pipelines.imaging import colour
-from capfilt.pipelines.imaging.colour import to_rgb
+from capfilt.pipelines.imaging import color
+from capfilt.pipelines.imaging.color import to_rgb
 
 Save = Callable[..., bytes]
 DecodeOne = Callable[..., dict[str, Any]]
@@ -156,7 +156,7 @@ def test_a_picture_of_many_bands_has_no_seams(mode: str, monkeypatch: pytest.Mon
     ramp = Image.fromarray(np.tile(np.arange(0, 60_000, 200).astype(np.uint16)[:, None], (1, 50)))
     image = ramp if mode == "I;16" else Image.linear_gradient("L").convert(mode)
     at_once = to_rgb(image, "TIFF")
-    monkeypatch.setattr(colour, "_BAND", 700)
+    monkeypatch.setattr(color, "_BAND", 700)
     assert to_rgb(image, "TIFF").tobytes() == at_once.tobytes()
 
 

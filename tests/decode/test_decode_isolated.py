@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image, PngImagePlugin
 
-from capfilt.config import Decode
+from capfilt.core.config import Decode
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.decode import decode
-from capfilt.pipelines.imaging import isolated
+from capfilt.pipelines.imaging.isolation import isolated
+from capfilt.pipelines.stages.decode import decode
 
 Rows = Callable[..., pa.Table]
 Save = Callable[..., bytes]
@@ -130,9 +130,9 @@ def test_one_process_serves_many_calls_and_a_fork_gets_its_own(png: Callable[...
 ORPHAN = """
 import sys
 import pyarrow as pa
-from capfilt.config import Decode
-from capfilt.pipelines.decode import decode
-from capfilt.schema import ROWS
+from capfilt.core.config import Decode
+from capfilt.pipelines.stages.decode import decode
+from capfilt.core.schema import ROWS
 row = {"uid": "0", "source": "a#0", "texts": [], "image": open(sys.argv[1], "rb").read()}
 decode(pa.Table.from_pylist([row], schema=ROWS), Decode(timeout=1.0))
 """

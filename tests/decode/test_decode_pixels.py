@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from capfilt.config import Decode
+from capfilt.core.config import Decode
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.decode import decode
 from capfilt.pipelines.imaging.resize import square
+from capfilt.pipelines.stages.decode import decode
 
 Rows = Callable[..., pa.Table]
 Save = Callable[..., bytes]

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from capfilt.config import Decode
+from capfilt.core.config import Decode
+from capfilt.core.schema import IMAGE_FACTS, ROWS
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.decode import decode
-from capfilt.pipelines.imaging.room import Room
-from capfilt.schema import IMAGE_FACTS, ROWS
+from capfilt.pipelines.imaging.pixel_budget import Room
+from capfilt.pipelines.stages.decode import decode
 
 Rows = Callable[..., pa.Table]
 Save = Callable[..., bytes]

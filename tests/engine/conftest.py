@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.config import Recipe
-from capfilt.recipes import load_recipe
-from capfilt.run import Outcome, run
-from capfilt.world import jpeg, web_rows
+from capfilt.commands.run import Outcome, run
+from capfilt.core.config import Recipe
+from capfilt.demo.world import jpeg, web_rows
+from capfilt.pipelines.recipes.load import load_recipe
 
 ROWS = 60
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from capfilt.config import Caption, Decode
-from capfilt.models import registry
-from capfilt.pipelines.caption import caption, seed_of
-from capfilt.pipelines.decode import decode
-from capfilt.pipelines.micro import MicroBatches
-from capfilt.pipelines.score import score
-from capfilt.schema import ROWS, candidate_type, make_uid
-from capfilt.world import jpeg, web_rows
+from capfilt.core.config import Caption, Decode
+from capfilt.core.schema import ROWS, candidate_type, make_uid
+from capfilt.demo.world import jpeg, web_rows
+from capfilt.models.registry import registry
+from capfilt.pipelines.stages.caption import caption, seed_of
+from capfilt.pipelines.stages.decode import decode
+from capfilt.pipelines.stages.micro_batches import MicroBatches
+from capfilt.pipelines.stages.score import score
 
 TEXTS = (["a red circle"], [], ["two stars", "two stars and a heart"], ["gone"], [" "], ["a ring"], ["x" * 9000])
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from capfilt.run import Outcome
-from capfilt.status import status
-from capfilt.storage import Folder
+from capfilt.commands.run import Outcome
+from capfilt.core.storage import Folder
+from capfilt.ledger.status import status
 
 pytestmark = [
     pytest.mark.ray,

@@ -13,14 +13,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.config import Recipe
-from capfilt.errors import ChangedError, RunFailed
-from capfilt.ledger import Ledger
-from capfilt.query import run_query
-from capfilt.recipes import load_recipe
-from capfilt.run import Outcome, run
-from capfilt.status import status
-from capfilt.storage import Folder
+from capfilt.commands.query import run_query
+from capfilt.commands.run import Outcome, run
+from capfilt.core.config import Recipe
+from capfilt.core.errors import ChangedError, RunFailed
+from capfilt.core.storage import Folder
+from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.status import status
+from capfilt.pipelines.recipes.load import load_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
@@ -71,7 +71,7 @@ def test_a_second_run_does_nothing(unbroken: tuple[Path, Outcome], pictures: Pat
 def test_more_chunks_than_ray_is_given_at_once(
     unbroken: tuple[Path, Outcome], pictures: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("capfilt.pipelines.engine.AT_ONCE", 7)
+    monkeypatch.setattr("capfilt.pipelines.engine.engine.AT_ONCE", 7)
     outcome = run([str(pictures)], str(tmp_path / "out"), recipe)
     assert (outcome.chunks, outcome.chunks_now) == (12, 12)
     assert tables(tmp_path / "out") == tables(unbroken[0])

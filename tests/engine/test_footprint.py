@@ -1,6 +1,6 @@
 """How much memory a model process takes at most."""
 
-from capfilt.pipelines.footprint import footprint, larger
+from capfilt.pipelines.engine.peak_memory import footprint, larger
 
 
 def test_what_was_taken_once_counts_after_it_was_given_back() -> None:

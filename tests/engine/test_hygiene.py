@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capfilt.pipelines.caption import _mark_duplicates
-from capfilt.pipelines.hygiene import flags, says, tidy
+from capfilt.pipelines.stages.caption import _mark_duplicates
+from capfilt.pipelines.stages.caption_checks import flags, says, tidy
 
 
 @pytest.mark.parametrize(

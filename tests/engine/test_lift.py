@@ -5,8 +5,8 @@ import json
 import pyarrow as pa
 import pytest
 
-from capfilt.chunks import Chunk, Part
-from capfilt.pipelines.travel import TRAVEL, Stage, departure, lift, pack, unpack
+from capfilt.core.chunks import Chunk, Part
+from capfilt.pipelines.engine.chunk_row import TRAVEL, Stage, departure, lift, pack, unpack
 
 TABLE = pa.table({"uid": ["a", "b", "c"], "n": [1, 2, 3]})
 CHUNK = Chunk("000007", (Part("lists", "x.csv", "x.csv", 0, 3, {}),))

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capfilt.pipelines.micro import MicroBatches, Part
+from capfilt.pipelines.stages.micro_batches import MicroBatches, Part
 
 
 class Died(BaseException):

@@ -6,18 +6,18 @@ import pyarrow as pa
 import pytest
 import torch
 
-from capfilt.config import Caption, Decode
-from capfilt.models import registry
+from capfilt.core.config import Caption, Decode
+from capfilt.core.schema import ROWS, make_uid
+from capfilt.demo.world import jpeg, web_rows
 from capfilt.models.captioners.med import MedCaptioner
+from capfilt.models.decoding.sampling import Decoding
+from capfilt.models.formats.weights import load_med
 from capfilt.models.judges.med import MedJudge
 from capfilt.models.protocols import Caption as Written
-from capfilt.models.sampling import Decoding
-from capfilt.models.weights import load_med
-from capfilt.pipelines.caption import caption
-from capfilt.pipelines.decode import decode
-from capfilt.pipelines.score import score
-from capfilt.schema import ROWS, make_uid
-from capfilt.world import jpeg, web_rows
+from capfilt.models.registry import registry
+from capfilt.pipelines.stages.caption import caption
+from capfilt.pipelines.stages.decode import decode
+from capfilt.pipelines.stages.score import score
 
 BAD = 3
 

@@ -10,17 +10,17 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from capfilt.chunks import Chunk, Part
-from capfilt.errors import ConfigError, ModelError
-from capfilt.ledger import Ledger
-from capfilt.models.cards import CARDS
-from capfilt.pipelines.annotators import check_models
-from capfilt.pipelines.engine import UNFIT, Annotate
-from capfilt.pipelines.travel import TRAVEL, departure, pack
-from capfilt.query import run_query
-from capfilt.recipes import load_recipe
-from capfilt.run import run
-from capfilt.storage import Folder
+from capfilt.commands.query import run_query
+from capfilt.commands.run import run
+from capfilt.core.chunks import Chunk, Part
+from capfilt.core.errors import ConfigError, ModelError
+from capfilt.core.storage import Folder
+from capfilt.ledger.ledger import Ledger
+from capfilt.models.registry.catalog import CARDS
+from capfilt.pipelines.engine.chunk_row import TRAVEL, departure, pack
+from capfilt.pipelines.engine.engine import UNFIT, Annotate
+from capfilt.pipelines.recipes.load import load_recipe
+from capfilt.pipelines.stages.stage_models import check_models
 
 Published = Callable[[str], Path]
 

@@ -5,9 +5,9 @@ import sys
 
 SCRIPT = """
 import ray, signal
-from capfilt.config import Engine
-from capfilt.pipelines.cluster import runtime
-from capfilt.pipelines.sigterm import sigterm_waits
+from capfilt.core.config import Engine
+from capfilt.pipelines.engine.cluster import runtime
+from capfilt.pipelines.engine.sigterm import sigterm_waits
 signal.signal(signal.SIGTERM, lambda *_: print("asked"))
 with runtime(Engine()):
     print("started")

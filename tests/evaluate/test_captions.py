@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from capfilt.pipelines.measures.captions import bleu, cider, diversity, words
+from capfilt.pipelines.evaluation.captions import bleu, cider, diversity, words
 
 REFERENCES = [
     ["a dog runs on the beach", "a brown dog is running along a sandy beach", "the dog plays with a ball"],

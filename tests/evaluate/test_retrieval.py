@@ -8,7 +8,7 @@ import torch
 from capfilt.models.judges.med import MedJudge
 from capfilt.models.med.config import SIZES
 from capfilt.models.med.model import MED
-from capfilt.models.preprocess import normalise
+from capfilt.models.normalize import normalise
 from capfilt.models.retrieval import rank, recall
 from capfilt.models.tokenizer import CLS, ENC, Tokenizer
 

@@ -9,15 +9,15 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from capfilt.models import registry
 from capfilt.models.med.config import SIZES
 from capfilt.models.pixels import PixelSpec
+from capfilt.models.registry import registry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from capfilt.models.decoding.sampling import Decoding
     from capfilt.models.protocols import Caption
-    from capfilt.models.sampling import Decoding
 
 FOLDER = "CAPFILT_FAULTS"
 """Environment variable: a folder with `checkpoint/`, `tokens/` and perhaps `poison`."""

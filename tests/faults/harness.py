@@ -28,13 +28,13 @@ import torch
 from cluster import Cluster, kill
 from faulty import FOLDER, KINDS
 
+from capfilt.demo.world import web_rows
+from capfilt.demo.world.server import HOST
+from capfilt.demo.world.site import pages
+from capfilt.models.formats.weights import save_med
 from capfilt.models.med.config import SIZES
 from capfilt.models.med.model import MED
 from capfilt.models.tokenizer import Tokenizer
-from capfilt.models.weights import save_med
-from capfilt.world import web_rows
-from capfilt.world.server import HOST
-from capfilt.world.site import pages
 
 TABLES = ("images", "captions", "failures", "commits", "decisions", "corpus")
 PATIENCE = 300.0
@@ -163,7 +163,7 @@ def prepared(folder: Path, rows: int, seed: int, chunk_rows: int = 25) -> Iterat
     model = MED(replace(SIZES["med-tiny"], vocab_size=len(tokenizer)))
     save_med(folder / "checkpoint", model, tokenizer, ("captioner", "filter"))
     (folder / "tokens").mkdir(parents=True)
-    command = [sys.executable, "-m", "capfilt.world.server", f"--images={rows}", "--port=8517", "--tries=50"]
+    command = [sys.executable, "-m", "capfilt.demo.world.server", f"--images={rows}", "--port=8517", "--tries=50"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as site:
         assert site.stdout is not None
         port = int(site.stdout.readline())

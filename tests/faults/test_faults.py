@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.config import Decode
+from capfilt.core.config import Decode
+from capfilt.core.schema import ROWS
+from capfilt.core.storage import Folder
+from capfilt.ledger.status import status
 from capfilt.models.med.config import SIZES
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.decode import decode
-from capfilt.schema import ROWS
-from capfilt.status import status
-from capfilt.storage import Folder
+from capfilt.pipelines.stages.decode import decode
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pytest
 from aiohttp import web
 
-from capfilt import schema
-from capfilt.config import Fetch
-from capfilt.pipelines.download.consent import MEMORY
-from capfilt.pipelines.fetch import fetch
+from capfilt.core import schema
+from capfilt.core.config import Fetch
+from capfilt.pipelines.download.optout.optout import MEMORY
+from capfilt.pipelines.stages.fetch import fetch
 
 HITS: Counter[str] = Counter()  # requests by path and query
 BUSY: Counter[str] = Counter()  # requests in work, now and at most

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from capfilt.pipelines.download.consent import MOST_SITES, Memory, Site
-from capfilt.pipelines.download.robots import Robots
-from capfilt.pipelines.download.tdmrep import Reservations
+from capfilt.pipelines.download.optout.optout import MOST_SITES, Memory, Site
+from capfilt.pipelines.download.optout.robots import Robots
+from capfilt.pipelines.download.optout.tdmrep import Reservations
 
 Get = Callable[..., list[dict[str, Any]]]
 SmallSite = Callable[..., Any]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capfilt.pipelines.download.optout import opted_out, robot_name
+from capfilt.pipelines.download.optout.headers import opted_out, robot_name
 
 DIRECTIVES = ["noai", "noimageai", "noindex", "NoImageIndex", "nofollow", "none", "all", "noaix", ""]
 PREFIXES = ["", "capfilt:", "capfilt: ", "CapFilt: ", "otherbot: ", "googlebot:", ": "]

@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from capfilt import schema
-from capfilt.config import Fetch
-from capfilt.pipelines.fetch import fetch
+from capfilt.core import schema
+from capfilt.core.config import Fetch
+from capfilt.pipelines.stages.fetch import fetch
 
 LOOPBACK = Fetch(allow_private=("127.0.0.1/32",), ports=(), per_host_rate=0)
 Get = Callable[..., list[dict[str, Any]]]

@@ -184,7 +184,7 @@ def _broken(data: bytes, random: Random, others: Sequence[bytes]) -> bytes:
 
 def _decoder_memory() -> int:
     """The most memory of the process that decodes, in kilobytes: it still runs, so nobody has counted it yet."""
-    from capfilt.pipelines.imaging import isolated
+    from capfilt.pipelines.imaging.isolation import isolated
 
     status = Path(f"/proc/{isolated._PROCESSES.get()._process.pid}/status").read_text()
     found = re.search(r"VmHWM:\s*(\d+)", status)
@@ -199,10 +199,10 @@ def take_pictures(waiting: list[tuple[int, bytes]]) -> None:
     """Decode broken pictures as a chunk; each row must be a picture or a reason."""
     import pyarrow as pa
 
-    from capfilt.config import Decode
+    from capfilt.core.config import Decode
+    from capfilt.core.schema import ROWS
     from capfilt.models.pixels import PixelSpec
-    from capfilt.pipelines.decode import decode
-    from capfilt.schema import ROWS
+    from capfilt.pipelines.stages.decode import decode
 
     numbers = [number for number, _ in waiting]
     say("at", min(numbers), max(numbers) + 1)
@@ -221,7 +221,7 @@ def take_pictures(waiting: list[tuple[int, bytes]]) -> None:
 
 def say_row(number: int, row: dict[str, Any]) -> None:
     """Complain if a row is neither a picture nor a failure that a person understands."""
-    from capfilt.schema import Reason
+    from capfilt.core.schema import Reason
 
     alive = row["reason"] is None
     if alive and (row["image"] is None and row["url"] is None):
@@ -232,7 +232,7 @@ def say_row(number: int, row: dict[str, Any]) -> None:
 
 def take_container(number: int, name: str, data: bytes) -> None:
     """Plan and read a folder with a broken container in it: as many rows as planned, or one clear line of refusal."""
-    from capfilt.errors import UserError
+    from capfilt.core.errors import UserError
 
     with _folder(name, data) as folder:
         try:
@@ -248,10 +248,10 @@ def take_container(number: int, name: str, data: bytes) -> None:
 
 
 def _rows_of(number: int, folder: Path) -> str:
-    from capfilt.config import Decode, Input
-    from capfilt.pipelines.decode import decode
+    from capfilt.core.config import Decode, Input
     from capfilt.pipelines.plan import make_plan
-    from capfilt.pipelines.read import read
+    from capfilt.pipelines.stages.decode import decode
+    from capfilt.pipelines.stages.read import read
 
     plan = make_plan([str(folder)], Input(chunk_rows=8))
     dead = 0

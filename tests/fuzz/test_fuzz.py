@@ -45,7 +45,7 @@ def test_a_reader_that_fails_is_noticed(what: str, tmp_path: Path) -> None:
     code = f"""
 import os
 import capfilt.pipelines.plan as plan
-from capfilt.errors import InputError
+from capfilt.core.errors import InputError
 
 def make_plan(*_):
     {does}

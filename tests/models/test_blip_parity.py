@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 import torch
 
-from capfilt.errors import ModelError
-from capfilt.models import registry
-from capfilt.models.beam import Search, beam_search
+from capfilt.core.errors import ModelError
+from capfilt.models.decoding.beam import Search, beam_search
+from capfilt.models.decoding.sampling import Decoding, sample, uniforms
 from capfilt.models.med.blip import from_blip, to_blip
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
-from capfilt.models.preprocess import normalise
-from capfilt.models.sampling import Decoding, sample, uniforms
+from capfilt.models.normalize import normalise
+from capfilt.models.registry import registry
 
 VISION = {
     "hidden_size": 32,

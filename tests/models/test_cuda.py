@@ -13,23 +13,23 @@ import pyarrow as pa
 import pytest
 import torch
 
-from capfilt.config import Caption as Settings
+from capfilt.core.config import Caption as Settings
+from capfilt.core.schema import ROWS
 from capfilt.models.captioners.med import MedCaptioner
+from capfilt.models.decoding.sampling import Decoding
+from capfilt.models.formats.weights import save_med
 from capfilt.models.judges.med import MedJudge
 from capfilt.models.med.config import SIZES, MEDConfig
 from capfilt.models.med.model import MED
-from capfilt.models.placement import Placement
-from capfilt.models.registry import load_captioner, load_judge
-from capfilt.models.sampling import Decoding
+from capfilt.models.registry.registry import load_captioner, load_judge
+from capfilt.models.runtime import Placement
 from capfilt.models.tokenizer import Tokenizer
 from capfilt.models.training.batch import Batch
 from capfilt.models.training.loop import Pace, Progress, Trainer
 from capfilt.models.training.med_task import MEDTask, Objectives
 from capfilt.models.training.schedule import AdamW, Schedule
-from capfilt.models.weights import save_med
-from capfilt.pipelines.caption import caption
-from capfilt.pipelines.micro import MicroBatches
-from capfilt.schema import ROWS
+from capfilt.pipelines.stages.caption import caption
+from capfilt.pipelines.stages.micro_batches import MicroBatches
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

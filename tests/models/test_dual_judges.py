@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from capfilt.errors import ConfigError, ModelError
-from capfilt.models import registry
-from capfilt.models.open_clip_source import from_name
-from capfilt.models.preprocess import normalise
+from capfilt.core.errors import ConfigError, ModelError
+from capfilt.models.formats.open_clip_source import from_name
+from capfilt.models.normalize import normalise
+from capfilt.models.registry import registry
 from capfilt.pipelines.imaging.resize import square
 
 Published = Callable[[str], Path]
@@ -178,7 +178,7 @@ def test_an_architecture_with_a_file_of_weights_judges_as_its_directory_does(
     folder = published("clip")
     shapes = Path(open_clip.__file__).parent / "model_configs"
     shape = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
-    monkeypatch.setattr("capfilt.models.open_clip_source._shape", lambda name, architecture: shape)
+    monkeypatch.setattr("capfilt.models.formats.open_clip_source._shape", lambda name, architecture: shape)
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", shape)
     assert shapes.is_dir()
     judge = registry.load_judge(f"open_clip:tiny:{folder / 'open_clip_model.safetensors'}")

@@ -16,19 +16,19 @@ import pytest
 import torch
 from PIL import Image
 
-from capfilt.config import Caption as CaptionSettings
-from capfilt.config import Decode
-from capfilt.errors import ModelError
-from capfilt.models import registry
-from capfilt.models.endpoint import EndpointFailed
+from capfilt.core.config import Caption as CaptionSettings
+from capfilt.core.config import Decode
+from capfilt.core.errors import ModelError
+from capfilt.core.schema import ROWS, make_uid
+from capfilt.core.serialization import to_toml
+from capfilt.models.captioners.openai_client import EndpointFailed
+from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.protocols import Captioner
-from capfilt.models.sampling import Decoding
-from capfilt.pipelines.caption import caption
-from capfilt.pipelines.decode import decode
-from capfilt.pipelines.micro import MicroBatches
-from capfilt.recipes import load_recipe
-from capfilt.schema import ROWS, make_uid
-from capfilt.stable import to_toml
+from capfilt.models.registry import registry
+from capfilt.pipelines.recipes.load import load_recipe
+from capfilt.pipelines.stages.caption import caption
+from capfilt.pipelines.stages.decode import decode
+from capfilt.pipelines.stages.micro_batches import MicroBatches
 
 KEY = "sk-very-secret-0123456789"
 SHAPES = [(60, 200), (128, 96), (40, 40)]

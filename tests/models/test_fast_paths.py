@@ -12,8 +12,8 @@ from capfilt.models.med.cache import SelfCache
 from capfilt.models.med.linear import FEW, Linear
 from capfilt.models.med.model import MED
 from capfilt.models.med.ragged import Ragged
-from capfilt.models.placement import Placement
-from capfilt.models.registry import load_captioner, load_judge
+from capfilt.models.registry.registry import load_captioner, load_judge
+from capfilt.models.runtime import Placement
 
 
 @pytest.mark.parametrize("dtype", FEW, ids=str)

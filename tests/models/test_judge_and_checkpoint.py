@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from capfilt.errors import ModelError
-from capfilt.models import registry
+from capfilt.core.errors import ModelError
+from capfilt.models.formats.weights import load_med, save_med
 from capfilt.models.judges import MedJudge
 from capfilt.models.med.model import MED
+from capfilt.models.registry import registry
 from capfilt.models.tokenizer import CLS, DEC, ENC, Tokenizer, clean_text
-from capfilt.models.weights import load_med, save_med
 
 
 def test_scores_do_not_depend_on_company(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:

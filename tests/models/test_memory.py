@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from capfilt.config import Caption as Settings
+from capfilt.core.config import Caption as Settings
+from capfilt.core.schema import ROWS, make_uid
 from capfilt.models.captioners.med import MedCaptioner
+from capfilt.models.decoding.sampling import Decoding
+from capfilt.models.formats.weights import load_med, save_med
 from capfilt.models.med.model import MED
 from capfilt.models.protocols import Caption
-from capfilt.models.sampling import Decoding
 from capfilt.models.tokenizer import Tokenizer
-from capfilt.models.weights import load_med, save_med
-from capfilt.pipelines.caption import caption
-from capfilt.pipelines.micro import MicroBatches
-from capfilt.schema import ROWS, make_uid
+from capfilt.pipelines.stages.caption import caption
+from capfilt.pipelines.stages.micro_batches import MicroBatches
 
 
 def mapped(path: Path) -> list[range]:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 ABSENT = ("ray", "pyarrow", "duckdb", "typer", "rich", "pydantic", "aiohttp", "open_clip", "timm", "img2dataset")
 NEED_MORE = {
     "capfilt.models.judges.open_clip": "open_clip",
-    "capfilt.models.endpoint": "aiohttp",
+    "capfilt.models.captioners.openai_client": "aiohttp",
     "capfilt.models.captioners.endpoint": "aiohttp",
 }
 """Modules that only load with the package they are about."""

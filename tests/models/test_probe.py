@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from capfilt.errors import ModelError
-from capfilt.models import registry
+from capfilt.core.errors import ModelError
+from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.probe import is_one_word_again_and_again, plain_pictures, probe
-from capfilt.models.sampling import Decoding
+from capfilt.models.registry import registry
+from capfilt.models.registry.probe import is_one_word_again_and_again, plain_pictures, probe
 
 
 def test_one_that_repeats_is_named_and_quoted(published: Callable[[str], Path]) -> None:

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from capfilt.models.captioners.med import MedCaptioner
+from capfilt.models.decoding.cuda_graphs import KEPT, Loop, Recorder, rounded
+from capfilt.models.decoding.sampling import Decoding, sample, uniforms
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
-from capfilt.models.preprocess import normalise
-from capfilt.models.replay import KEPT, Loop, Recorder, rounded
-from capfilt.models.sampling import Decoding, sample, uniforms
+from capfilt.models.normalize import normalise
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))]
 PROMPT, STOP, TOKENS = [1, 7, 9], 2, 14

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from capfilt.models.captioners import MedCaptioner
+from capfilt.models.decoding.sampling import Decoding, nucleus, uniforms
 from capfilt.models.med.model import MED
-from capfilt.models.sampling import Decoding, nucleus, uniforms
 from capfilt.models.tokenizer import Tokenizer
 
 DECODING = Decoding(max_tokens=12, min_tokens=3)
@@ -75,8 +75,8 @@ def test_same_caption_in_any_company(med: MED, tokenizer: Tokenizer, images: tor
 def test_log_probability_is_the_model_s_own(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
     captioner = MedCaptioner("test", "0", med, tokenizer)
     (caption,) = captioner.caption(images[:1], [[3]], "", DECODING)[0]
-    from capfilt.models.preprocess import normalise
-    from capfilt.models.sampling import sample
+    from capfilt.models.decoding.sampling import sample
+    from capfilt.models.normalize import normalise
     from capfilt.models.tokenizer import SEP
 
     with torch.no_grad():

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from capfilt.config import Caption, Recipe, Score
-from capfilt.errors import ConfigError, ModelError
-from capfilt.models import registry
+from capfilt.core.config import Caption, Recipe, Score
+from capfilt.core.errors import ConfigError, ModelError
 from capfilt.models.captioners.vlm import Streams
+from capfilt.models.decoding.sampling import Decoding, uniforms
 from capfilt.models.protocols import Captioner, Pictures
-from capfilt.models.sampling import Decoding, uniforms
-from capfilt.pipelines.annotators import check_models
+from capfilt.models.registry import registry
+from capfilt.pipelines.stages.stage_models import check_models
 
 Published = Callable[[str], Path]
 

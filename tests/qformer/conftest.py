@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
+from capfilt.demo.world.dataset import write_pairs
+from capfilt.demo.world.web import web_rows
 from capfilt.models.med.config import SIZES
 from capfilt.models.med.model import MED
 from capfilt.models.qformer.config import QFormerConfig
 from capfilt.models.tokenizer import Tokenizer
-from capfilt.world.dataset import write_pairs
-from capfilt.world.web import web_rows
 
 
 @pytest.fixture(scope="session")

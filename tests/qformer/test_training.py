@@ -8,24 +8,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from capfilt.errors import ConfigError, ModelError
+from capfilt.core.errors import ConfigError, ModelError
+from capfilt.models.decoding.sampling import Decoding
+from capfilt.models.formats.weights import save_med
 from capfilt.models.med.model import MED
-from capfilt.models.placement import Placement
-from capfilt.models.preprocess import normalise
+from capfilt.models.normalize import normalise
 from capfilt.models.qformer import checkpoint
 from capfilt.models.qformer.bridge import Bridge
-from capfilt.models.qformer.described import describe, is_qformer
 from capfilt.models.qformer.language import IGNORED, Language
+from capfilt.models.qformer.spec import describe, is_qformer
 from capfilt.models.qformer.start import bridge_on, config_for
-from capfilt.models.registry import check, load_captioner
-from capfilt.models.sampling import Decoding
+from capfilt.models.registry.registry import check, load_captioner
+from capfilt.models.runtime import Placement
 from capfilt.models.tokenizer import CLS, DEC, Tokenizer
 from capfilt.models.training.batch import Batch
 from capfilt.models.training.objectives import hard_negatives, matching
 from capfilt.models.training.qformer_task import Stage1Task, Stage2Task
-from capfilt.models.weights import save_med
-from capfilt.train import Request, train
-from capfilt.training import load_training
+from capfilt.training.config import load_training
+from capfilt.training.train import Request, train
 
 TEXTS = ["a red circle", "two blue squares", "a small star", "one green circle"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from capfilt.config import Input
+from capfilt.core.config import Input
 from capfilt.pipelines.plan import make_plan
-from capfilt.pipelines.read import read
+from capfilt.pipelines.stages.read import read
 
 Rows = list[dict[str, Any]]
 ReadAll = Callable[..., Rows]

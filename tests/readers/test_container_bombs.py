@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.config import Input
-from capfilt.errors import InputError
+from capfilt.core.config import Input
+from capfilt.core.errors import InputError
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.readers import files, parquet, records
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.config import Input
-from capfilt.errors import ConfigError, InputError
+from capfilt.core.config import Input
+from capfilt.core.errors import ConfigError, InputError
 from capfilt.pipelines.plan import find_inputs, make_plan
 
 LIST = "url,text\nhttp://h/0,a\n"

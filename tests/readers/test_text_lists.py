@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from capfilt.config import Input
-from capfilt.errors import ConfigError, InputError
+from capfilt.core.config import Input
+from capfilt.core.errors import ConfigError, InputError
 from capfilt.pipelines.plan import make_plan
 
 PAIRS = [(f"http://h{i}.example/{i}.jpg", f"a picture, number {i}") for i in range(5)]

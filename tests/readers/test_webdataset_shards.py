@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from capfilt.config import Input
-from capfilt.errors import ConfigError, InputError, Unbalanced
+from capfilt.core.config import Input
+from capfilt.core.errors import ConfigError, InputError, Unbalanced
 from capfilt.pipelines.plan import make_plan
-from capfilt.pipelines.read import read
+from capfilt.pipelines.stages.read import read
 
 
 def samples(picture: Any, count: int) -> list[tuple[str, bytes]]:

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from capfilt import schema
-from capfilt.chunks import Chunk, Part
-from capfilt.config import Recipe
-from capfilt.ledger import Ledger, Session
-from capfilt.pipelines.commit import commit
-from capfilt.pipelines.select import select
+from capfilt.core import schema
+from capfilt.core.chunks import Chunk, Part
+from capfilt.core.config import Recipe
+from capfilt.ledger.ledger import Ledger, Session
+from capfilt.pipelines.selection.select import select
+from capfilt.pipelines.stages.commit import commit
 
 JUDGES = ("itm", "clip")
 SCRIPT = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"

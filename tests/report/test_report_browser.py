@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from capfilt.core.storage import Folder
 from capfilt.report import write_report
-from capfilt.storage import Folder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

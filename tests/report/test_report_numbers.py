@@ -8,16 +8,16 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.ledger import Session
+from capfilt.core.storage import Folder
+from capfilt.ledger.ledger import Session
+from capfilt.ledger.status import status
 from capfilt.report.counts import decided, failures, hosts, kept_images
-from capfilt.report.desk import Desk, lay_out
+from capfilt.report.database import Desk, lay_out
 from capfilt.report.effort import effort
 from capfilt.report.examples import EACH, Example, choose
 from capfilt.report.language import distinct, lengths, varieties
 from capfilt.report.lookalikes import lookalikes
 from capfilt.report.scores import field, histograms
-from capfilt.status import status
-from capfilt.storage import Folder
 
 
 @pytest.fixture(scope="module")

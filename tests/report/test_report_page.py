@@ -12,13 +12,13 @@ import pytest
 from pyarrow import fs as pafs
 from typer.testing import CliRunner
 
+from capfilt.charts.loss_curves import draw_curves
 from capfilt.cli import app
-from capfilt.config import Recipe
-from capfilt.curves import draw_curves
-from capfilt.ledger import Ledger
+from capfilt.core.config import Recipe
+from capfilt.core.storage import Folder
+from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.calibrate import calibrate
 from capfilt.report import write_report
-from capfilt.storage import Folder
 
 
 class Page(HTMLParser):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from capfilt.world import jpeg, web_rows
+from capfilt.demo.world import jpeg, web_rows
 
 
 class Site(ThreadingHTTPServer):

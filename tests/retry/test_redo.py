@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from capfilt.ledger import Ledger
-from capfilt.redo import settle, write_redo
-from capfilt.storage import Folder
+from capfilt.core.storage import Folder
+from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.transaction import settle, write_redo
 
 OLD = {"failures/000001.parquet": b"old f", "images/000001.parquet": b"old i", "commits/000001.parquet": b"old c"}
 NEW = {"failures/000001.parquet": b"new f", "images/000001.parquet": b"new i", "commits/000001.parquet": b"new c"}

@@ -8,19 +8,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.config import Decode, Fetch, Recipe
-from capfilt.errors import Unbalanced
-from capfilt.ledger import Ledger
-from capfilt.pipelines.caption import caption
-from capfilt.pipelines.commit import commit
-from capfilt.pipelines.decode import decode
-from capfilt.pipelines.fetch import fetch
-from capfilt.pipelines.forget import forget
+from capfilt.core.config import Decode, Fetch, Recipe
+from capfilt.core.errors import Unbalanced
+from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.transaction import settle
+from capfilt.pipelines.forget.forget import forget
 from capfilt.pipelines.plan import make_plan
-from capfilt.pipelines.read import read
-from capfilt.pipelines.retry import KEPT, recommit, reopen
-from capfilt.recipes import load_recipe
-from capfilt.redo import settle
+from capfilt.pipelines.recipes.load import load_recipe
+from capfilt.pipelines.stages.caption import caption
+from capfilt.pipelines.stages.commit import commit
+from capfilt.pipelines.stages.decode import decode
+from capfilt.pipelines.stages.fetch import fetch
+from capfilt.pipelines.stages.read import read
+from capfilt.pipelines.stages.retry_rows import KEPT, recommit, reopen
 
 FETCH = Fetch(allow_private=("127.0.0.0/8",), ports=(), retries=0, per_host_rate=0, give_up=0, backoff=0)
 TABLES = ("images", "captions", "failures", "commits")

@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.errors import ChangedError, ConfigError, InputError
-from capfilt.ledger import Ledger
-from capfilt.recipes import load_recipe
-from capfilt.retry import reasons_of, retry
-from capfilt.run import run
-from capfilt.status import status
-from capfilt.storage import Folder
+from capfilt.commands.retry import reasons_of, retry
+from capfilt.commands.run import run
+from capfilt.core.errors import ChangedError, ConfigError, InputError
+from capfilt.core.storage import Folder
+from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.status import status
+from capfilt.pipelines.recipes.load import load_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 

@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from capfilt.cli import app
-from capfilt.query import run_query
-from capfilt.storage import Folder
-from capfilt.world.dataset import write_noisy, write_pairs
+from capfilt.commands.query import run_query
+from capfilt.core.storage import Folder
+from capfilt.demo.world.dataset import write_noisy, write_pairs
 
 pytestmark = [
     pytest.mark.ray,

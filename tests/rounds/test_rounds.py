@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import typer
 
+from capfilt.bootstrap.bootstrap import steps
+from capfilt.bootstrap.config import FOLDER, Loop, Stop, load_loop
+from capfilt.bootstrap.step_cache import digest, quoted, take
+from capfilt.bootstrap.steps import Step
+from capfilt.bootstrap.summary import Account, why_stop
 from capfilt.cli import app
-from capfilt.errors import ChangedError, ConfigError, RunFailed
-from capfilt.recipes import recipe_names
-from capfilt.rounds import steps
-from capfilt.rounds.account import Account, why_stop
-from capfilt.rounds.book import digest, quoted, take
-from capfilt.rounds.recipe import FOLDER, Loop, Stop, load_loop
-from capfilt.rounds.steps import Step
+from capfilt.core.errors import ChangedError, ConfigError, RunFailed
+from capfilt.pipelines.recipes.load import recipe_names
 
 DATA = ('data.web=["web.parquet"]', 'data.human=["human.parquet"]', 'data.test=["test.parquet"]')
 
@@ -34,8 +34,8 @@ def all_steps(loop: Loop, out: Path) -> list[Step]:
 @pytest.mark.parametrize("name", recipe_names(FOLDER))
 def test_every_step_is_a_command_that_the_command_line_takes(name: str, count: int) -> None:
     """Options and arguments are parsed by the real commands, and the settings by their recipes."""
-    from capfilt.recipes import load_recipe
-    from capfilt.training import load_training
+    from capfilt.pipelines.recipes.load import load_recipe
+    from capfilt.training.config import load_training
 
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     for step in all_steps(load_loop(name, (*DATA, f"captioner.count={count}", f"filter.count={count}")), Path("OUT")):

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from capfilt.demo.world.dataset import write_pairs
 from capfilt.models.med.config import SIZES, MEDConfig
 from capfilt.models.med.model import MED
 from capfilt.models.tokenizer import Tokenizer
-from capfilt.world.dataset import write_pairs
 
 WORDS = ["a red circle on a white ground", "two blue squares", "the cat sat on a mat", "one green star above"]
 

@@ -8,16 +8,16 @@ import torch
 from torch import nn
 
 from capfilt.models.med.model import MED
-from capfilt.models.preprocess import normalise
+from capfilt.models.normalize import normalise
 from capfilt.models.tokenizer import DEC, ENC, Tokenizer
+from capfilt.models.training.activation_checkpointing import checkpoint_layers
 from capfilt.models.training.batch import Batch
 from capfilt.models.training.loop import Pace, Progress, Trainer
 from capfilt.models.training.med_task import MEDTask, Objectives
-from capfilt.models.training.memory import checkpoint_layers
 from capfilt.models.training.objectives import exchange, hard_negatives, language, matching
 from capfilt.models.training.schedule import AdamW, Schedule
-from capfilt.train_jobs import tune
-from capfilt.training import load_training
+from capfilt.training.config import load_training
+from capfilt.training.tasks import tune
 
 TEXTS = ["a red circle", "two blue squares", "the cat sat", "one green star"]
 ALL = Objectives(words=1.0)

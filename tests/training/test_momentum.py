@@ -6,7 +6,7 @@ import math
 import torch
 
 from capfilt.models.med.model import MED
-from capfilt.models.preprocess import normalise
+from capfilt.models.normalize import normalise
 from capfilt.models.tokenizer import CLS, Tokenizer
 from capfilt.models.training.batch import Batch, pair_codes, same_pairs
 from capfilt.models.training.med_task import MEDTask, Objectives

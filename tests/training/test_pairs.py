@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from capfilt.errors import ConfigError, InputError
+from capfilt.core.errors import ConfigError, InputError
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.pairs import Pairs, Wanted, load_pairs
-from capfilt.pipelines.sampler import Sampler, Sampling
+from capfilt.pipelines.training_data.pairs import Pairs, Wanted, load_pairs
+from capfilt.pipelines.training_data.sampler import Sampler, Sampling
 
 SPEC = PixelSpec(16, "squash")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from capfilt.errors import ModelError
+from capfilt.core.errors import ModelError
+from capfilt.models.formats.weights import save_med
 from capfilt.models.med.model import MED
 from capfilt.models.tokenizer import Tokenizer
-from capfilt.models.weights import save_med
-from capfilt.train import Listener, Request, train
-from capfilt.training import load_training
+from capfilt.training.config import load_training
+from capfilt.training.train import Listener, Request, train
 
 pytestmark = [
     pytest.mark.ray,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from capfilt.errors import ConfigError
-from capfilt.recipes import recipe_names
-from capfilt.training import FOLDER, TASKS, load_training
+from capfilt.core.errors import ConfigError
+from capfilt.pipelines.recipes.load import recipe_names
+from capfilt.training.config import FOLDER, TASKS, load_training
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from capfilt.errors import ChangedError, ConfigError, ModelError
+from capfilt.core.errors import ChangedError, ConfigError, ModelError
+from capfilt.models.formats.weights import save_med
 from capfilt.models.med.model import MED
 from capfilt.models.tokenizer import Tokenizer
 from capfilt.models.training.state import load_state, save_state
-from capfilt.models.weights import save_med
-from capfilt.train import Listener, Request, train
-from capfilt.training import load_training
+from capfilt.training.config import load_training
+from capfilt.training.train import Listener, Request, train
 
 SETTINGS = (
     "schedule.steps=14",
@@ -34,14 +34,14 @@ SETTINGS = (
 KILLER = """
 import os, signal, sys
 from pathlib import Path
-from capfilt.train import Listener, Request, train
-from capfilt.training import load_training
+from capfilt.training.train import Listener, Request, train
+from capfilt.training.config import load_training
 
 data, start, settings, *attempts = sys.argv[1:]
 recipe = load_training("small", "med", (f"model.start={start}", *settings.split(";")))
 # Once, for all children: what training imports when it needs it, and what an optimiser does.
 import torch, pyarrow.dataset, tensorboardX
-import capfilt.models.training.med_task, capfilt.models.training.memory, capfilt.models.training.loop
+import capfilt.models.training.med_task, capfilt.models.training.activation_checkpointing, capfilt.models.training.loop
 torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
 
 def attempt(out, kill):

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from capfilt.pipelines.sampler import SOURCES, Draw, Sampler, Sampling, Texts
+from capfilt.pipelines.training_data.sampler import SOURCES, Draw, Sampler, Sampling, Texts
 
 WEB, SYNTHETIC, HUMAN = range(3)
 

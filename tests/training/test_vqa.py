@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from capfilt.errors import ModelError
+from capfilt.core.errors import ModelError
+from capfilt.models.formats.weights import save_med
 from capfilt.models.med.blip import from_blip
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
@@ -19,10 +20,9 @@ from capfilt.models.tokenizer import DEC, Tokenizer
 from capfilt.models.training.batch import QuestionBatch
 from capfilt.models.training.vqa_task import VQATask
 from capfilt.models.vqa import VQA, Answerer, load_vqa
-from capfilt.models.weights import save_med
-from capfilt.train import Request, train
-from capfilt.train_jobs import weigh
-from capfilt.training import load_training
+from capfilt.training.config import load_training
+from capfilt.training.tasks import weigh
+from capfilt.training.train import Request, train
 
 QUESTIONS = ["a red circle", "two squares on a mat"]
 

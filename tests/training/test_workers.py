@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from capfilt.errors import ConfigError
+from capfilt.core.errors import ConfigError
+from capfilt.models.formats.weights import save_med
 from capfilt.models.med.model import MED
 from capfilt.models.tokenizer import Tokenizer
-from capfilt.models.weights import save_med
-from capfilt.training import load_training
+from capfilt.training.config import load_training
 
 MOMENTUM = ("objectives.momentum=0.9", "objectives.queue=20", "objectives.alpha=0.4")
 SETTINGS = {
@@ -27,8 +27,8 @@ from pathlib import Path
 import torch, pyarrow.dataset, tensorboardX
 from torch import distributed
 from capfilt.models.training.group import Group
-from capfilt.train import Listener, Request, work
-from capfilt.training import load_training
+from capfilt.training.train import Listener, Request, work
+from capfilt.training.config import load_training
 
 data, home, settings = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
 

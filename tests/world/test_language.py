@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capfilt.world import (
+from capfilt.demo.world import (
     BACKGROUNDS,
     COLORS,
     SHAPES,

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from capfilt.demo.world.dataset import write_pairs
+from capfilt.demo.world.language import describe, is_right
+from capfilt.demo.world.questions import questions
+from capfilt.demo.world.scene import BACKGROUNDS, COLORS, SIZES, random_scene
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.pairs import Wanted, load_pairs
-from capfilt.world.dataset import write_pairs
-from capfilt.world.language import describe, is_right
-from capfilt.world.questions import questions
-from capfilt.world.scene import BACKGROUNDS, COLORS, SIZES, random_scene
+from capfilt.pipelines.training_data.pairs import Wanted, load_pairs
 
 
 def test_answers_are_true_and_no_other_is() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from capfilt.world import BACKGROUNDS, COLORS, RELATIONS, SHAPES, SIZES, Scene, Thing, layout, random_scene, render
+from capfilt.demo.world import BACKGROUNDS, COLORS, RELATIONS, SHAPES, SIZES, Scene, Thing, layout, random_scene, render
 
 PALETTE = tuple(COLORS) + tuple(BACKGROUNDS)
 TINTS = np.array([*COLORS.values(), *BACKGROUNDS.values()])

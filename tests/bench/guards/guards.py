@@ -21,11 +21,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from capfilt.recipes import load_recipe
-from capfilt.run import run
-from capfilt.status import status
-from capfilt.storage import Folder
-from capfilt.world import jpeg, web_rows
+from capfilt.commands.run import run
+from capfilt.core.storage import Folder
+from capfilt.demo.world import jpeg, web_rows
+from capfilt.ledger.status import status
+from capfilt.pipelines.recipes.load import load_recipe
 
 HERE: Final = Path(__file__).resolve()
 CHUNK: Final = 32

@@ -18,9 +18,9 @@ from bench import Bench, Where
 from limits import Limits, Work, clip_texts, clip_tower, decoding, look, memory, reading, seconds, tower
 from torch import Tensor
 
-from capfilt.models.checkpoint import describe
-from capfilt.models.preprocess import normalise
-from capfilt.models.sampling import Decoding, uniforms
+from capfilt.models.decoding.sampling import Decoding, uniforms
+from capfilt.models.formats.checkpoint import describe
+from capfilt.models.normalize import normalise
 
 TOKENS: Final = 20
 TEXTS: Final = 11

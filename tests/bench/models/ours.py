@@ -10,18 +10,18 @@ import torch
 from limits import seconds
 from torch import Tensor
 
-from capfilt.config import Caption, Decode
+from capfilt.core.config import Caption, Decode
+from capfilt.core.schema import ROWS
 from capfilt.models.captioners.med import MedCaptioner
+from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.judges.med import MAX_TOKENS, MedJudge
-from capfilt.models.placement import Placement
-from capfilt.models.preprocess import normalise
-from capfilt.models.registry import load_captioner, load_judge
-from capfilt.models.sampling import Decoding
+from capfilt.models.normalize import normalise
+from capfilt.models.registry.registry import load_captioner, load_judge
+from capfilt.models.runtime import Placement
 from capfilt.models.tokenizer import ENC
-from capfilt.pipelines.caption import caption
-from capfilt.pipelines.decode import decode
-from capfilt.pipelines.score import score
-from capfilt.schema import ROWS
+from capfilt.pipelines.stages.caption import caption
+from capfilt.pipelines.stages.decode import decode
+from capfilt.pipelines.stages.score import score
 
 
 def placement(device: str, dtype: str) -> Placement:

@@ -7,11 +7,11 @@ import torch
 from material import SEP, pixels
 from torch import Tensor
 
-from capfilt.models.beam import Search, beam_search
+from capfilt.models.decoding.beam import Search, beam_search
+from capfilt.models.decoding.sampling import Decoding, sample, uniforms
+from capfilt.models.formats.weights import load_med
 from capfilt.models.med.model import MED
-from capfilt.models.preprocess import normalise
-from capfilt.models.sampling import Decoding, sample, uniforms
-from capfilt.models.weights import load_med
+from capfilt.models.normalize import normalise
 
 PROMPT = [30_522, 180, 190, 200]
 TOLERANCE = 1e-4

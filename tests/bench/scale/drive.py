@@ -14,8 +14,8 @@ import threading
 import time
 from pathlib import Path
 
-from capfilt.recipes import load_recipe
-from capfilt.run import Progress, run
+from capfilt.commands.run import Progress, run
+from capfilt.pipelines.recipes.load import load_recipe
 
 
 def peak_mb() -> float:

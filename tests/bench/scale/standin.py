@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
+from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.protocols import Caption, Pictures
-from capfilt.models.sampling import Decoding
 
 SECONDS = float(os.environ.get("STANDIN_SECONDS", "0.004"))
 """That a picture takes."""

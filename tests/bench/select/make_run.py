@@ -7,12 +7,12 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from capfilt import schema
-from capfilt.chunks import Chunk, Part
-from capfilt.ledger import Ledger
-from capfilt.pipelines.commit import table_bytes
-from capfilt.recipes import load_recipe
-from capfilt.stable import parquet_bytes
+from capfilt.core import schema
+from capfilt.core.chunks import Chunk, Part
+from capfilt.core.serialization import parquet_bytes
+from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines.recipes.load import load_recipe
+from capfilt.pipelines.stages.commit import table_bytes
 
 IMAGES: Final = 256  # a chunk, as the recipes have it
 TEXTS: Final = 11  # an image: its web text and ten captions, as BLIP-2 has it

@@ -23,8 +23,8 @@ from material import pictures, says_it_all, write
 from steps import Candidate
 from tower import tower_that_sees
 
-from capfilt.pipelines.measures.captions import diversity
-from capfilt.world.language import is_right
+from capfilt.demo.world.language import is_right
+from capfilt.pipelines.evaluation.captions import diversity
 
 HERE = Path(__file__).parent
 

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from capfilt.schema import IMAGE, TEXT
-from capfilt.world.boilerplate import boilerplate
-from capfilt.world.language import describe, is_right, paraphrase, parse, partial, wrong_detail
-from capfilt.world.scene import BACKGROUNDS, COLORS, SHAPES, SIZES, Scene, Thing, pick, render
-from capfilt.world.web import as_on_the_web
+from capfilt.core.schema import IMAGE, TEXT
+from capfilt.demo.world.boilerplate import boilerplate
+from capfilt.demo.world.language import describe, is_right, paraphrase, parse, partial, wrong_detail
+from capfilt.demo.world.scene import BACKGROUNDS, COLORS, SHAPES, SIZES, Scene, Thing, pick, render
+from capfilt.demo.world.web import as_on_the_web
 
 SIDE = 32
 COLUMNS = pa.schema([("image", IMAGE), ("captions", pa.list_(TEXT)), ("uid", pa.string())])

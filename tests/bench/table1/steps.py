@@ -11,20 +11,20 @@ from material import SIDE, Picture, says_it_all
 from PIL import Image
 from torch import Tensor
 
-from capfilt.config import Caption
+from capfilt.core.config import Caption
+from capfilt.demo.world.language import is_right
 from capfilt.models.captioners.med import MedCaptioner
+from capfilt.models.decoding.sampling import Decoding
+from capfilt.models.formats.weights import load_med, save_med
 from capfilt.models.judges.med import MedJudge
 from capfilt.models.med.config import SIZES
 from capfilt.models.med.model import MED
 from capfilt.models.retrieval import rank, recall
-from capfilt.models.sampling import Decoding
 from capfilt.models.tokenizer import Tokenizer
-from capfilt.models.weights import load_med, save_med
 from capfilt.pipelines.calibration.curves import labelled, sweep
-from capfilt.pipelines.caption import seed_of
-from capfilt.train import Listener, Request, train
-from capfilt.training import load_training
-from capfilt.world.language import is_right
+from capfilt.pipelines.stages.caption import seed_of
+from capfilt.training.config import load_training
+from capfilt.training.train import Listener, Request, train
 
 SHAPE = {
     "image_size": SIDE,

@@ -14,11 +14,11 @@ from steps import DEVICE, SHAPE
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from capfilt.demo.world.scene import BACKGROUNDS, COLORS, SHAPES, SIZES, Scene, render
 from capfilt.models.med.config import SIZES as MED_SIZES
 from capfilt.models.med.vision import VisionTransformer
-from capfilt.models.preprocess import normalise
+from capfilt.models.normalize import normalise
 from capfilt.models.training.schedule import AdamW, Schedule
-from capfilt.world.scene import BACKGROUNDS, COLORS, SHAPES, SIZES, Scene, render
 
 PICTURES: Final = 12_000
 STEPS: Final = 2_000

@@ -43,9 +43,9 @@ def ours(asked: argparse.Namespace) -> Callable[[], Any]:
     from capfilt.models.med.config import SIZES
     from capfilt.models.med.model import MED
     from capfilt.models.tokenizer import Tokenizer
+    from capfilt.models.training.activation_checkpointing import checkpoint_layers
     from capfilt.models.training.batch import Batch
     from capfilt.models.training.med_task import MEDTask, Objectives
-    from capfilt.models.training.memory import checkpoint_layers
     from capfilt.models.training.schedule import AdamW
 
     shape = {"image_size": asked.image_size, "vision_layers": asked.layers, "text_layers": asked.layers}

@@ -1,0 +1,102 @@
+"""The steps of the loop: each is a command that a person could type.
+
+| step | command | makes |
+|---|---|---|
+| raw | `run` without models, policy `all` | `raw/`: the web's pairs as they are, fetched once |
+| round-0/med | `train med` on raw and human pairs | the model that the first round starts from |
+| round-N/captioner, round-N/filter | `train captioner`, `train filter` on human pairs | from round N-1's model, apart |
+| round-N/run | `run` on the pictures of raw | what is kept of web and synthetic texts |
+| round-N/med | `train med` on what was kept and human pairs | a NEW model, from scratch |
+| round-N/scores.json | `evaluate` on held-out pairs | how good that model is |
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from capfilt.bootstrap.config import Call, Loop, Several
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command, what it reads and what it makes."""
+
+    name: str
+    command: tuple[str, ...]  # behind `capfilt`
+    reads: tuple[str, ...]
+    makes: Path
+
+
+def raw(loop: Loop, out: Path) -> Step:
+    """Read or fetch the web's pairs once."""
+    made = out / "raw"
+    own = _settings((*loop.run.set, "caption.n=0", "score.judges=[]", "select.policy=all"))
+    web = loop.data.web
+    return Step("raw", ("run", *web, "--out", str(made), "--recipe", loop.run.recipe, *own), web, made)
+
+
+def pretrain(loop: Loop, out: Path, number: int) -> Step:
+    """A new model on the corpus of this round; that of round 0 is the web as it is."""
+    corpus = out / "raw" / "corpus" if number == 0 else out / f"round-{number}" / "run" / "corpus"
+    made = out / f"round-{number}" / "med"
+    return _train("med", loop.pretrain, (str(corpus), *loop.data.human), made, ())
+
+
+def tune(loop: Loop, out: Path, number: int) -> list[Step]:
+    """Captioners and filters, apart, from the model of the round before."""
+    start, home = out / f"round-{number - 1}" / "med", out / f"round-{number}"
+    steps = []
+    for task, how in (("captioner", loop.captioner), ("filter", loop.filter)):
+        for seed, folder in enumerate(folders(home, task, how)):
+            own = ("--seed", str(seed)) if how.count > 1 else ()
+            steps.append(_train(task, how, loop.data.human, Path(folder), (start,), own))
+    return steps
+
+
+def folders(home: Path, task: str, how: Several) -> list[str]:
+    """Where a round's captioners, or filters, are."""
+    return [str(home / task)] if how.count == 1 else [str(home / f"{task}-{k}") for k in range(how.count)]
+
+
+def clean(loop: Loop, out: Path, number: int) -> Step:
+    """Caption and judge the web's pictures, and keep what the filter, or most filters, let through."""
+    home, source = out / f"round-{number}", out / "raw" / "corpus"
+    writers = folders(home, "captioner", loop.captioner)
+    judges = filters = folders(home, "filter", loop.filter)
+    voting: list[str] = []
+    if len(filters) > 1:
+        columns = [f"itm_f{k}" for k in range(len(filters))]
+        judges = [f"f{k}={path}" for k, path in enumerate(filters)]
+        voting = ["select.policy=ensemble", f"select.judges={json.dumps(columns)}", f"select.votes={loop.filter.votes}"]
+    settings = (
+        *loop.run.set,
+        f"caption.captioner={json.dumps(writers if len(writers) > 1 else writers[0])}",
+        f"score.judges={json.dumps(judges)}",
+        *voting,
+        f"caption.round={number}",
+    )
+    made = home / "run"
+    command = ("run", str(source), "--out", str(made), "--recipe", loop.run.recipe, *_settings(settings))
+    return Step(f"round-{number}/run", command, (str(source), *writers, *filters), made)
+
+
+def evaluate(loop: Loop, out: Path, number: int) -> Step:
+    """Held-out scores of a round's model."""
+    home = out / f"round-{number}"
+    made, model = home / "scores.json", str(home / "med")
+    command = ("evaluate", *loop.data.test, "--captioner", model, "--judge", model, "--out", str(made))
+    return Step(f"round-{number}/scores", command, (model, *loop.data.test), made)
+
+
+def _train(
+    task: str, call: Call, data: Sequence[str], made: Path, start: tuple[Path, ...], more: tuple[str, ...] = ()
+) -> Step:
+    begin = ("--start", str(start[0])) if start else ()
+    options = ("--out", str(made), "--recipe", call.recipe, *begin, *more, *_settings(call.set))
+    reads = (*data, *(str(folder) for folder in start))
+    return Step(f"{made.parent.name}/{made.name}", ("train", task, *data, *options), reads, made)
+
+
+def _settings(changes: Sequence[str]) -> tuple[str, ...]:
+    return tuple(word for change in changes for word in ("--set", change))

@@ -1,0 +1,78 @@
+"""What a round came to: noise by source, diversity, held-out scores, and whether to go on."""
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from capfilt.bootstrap.config import Stop
+from capfilt.core.storage import Folder
+from capfilt.pipelines.evaluation.captions import diversity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A round in numbers. Round 0 has kept everything: no noise is known of it."""
+
+    round: int
+    texts: dict[str, int]  # kept, by source
+    noise: dict[str, float]  # share of texts that were dropped, by source
+    kept: dict[str, float]  # diversity of the kept synthetic texts
+    retrieval: float  # held-out R@1, mean of TR and IR
+    tr_1: float
+    ir_1: float
+    bleu_4: float
+    cider: float
+    auc: float | None  # of ITM on texts marked as wrong
+    distinct: float  # distinct-2 of captions drawn for held-out pictures, as a share of people's
+    vocabulary: float  # likewise
+
+
+def account(out: Path, number: int) -> Account:
+    """Of a round that is done; also written to its report.json."""
+    home = out / f"round-{number}"
+    scores = json.loads((home / "scores.json").read_text(encoding="utf-8"))
+    found, drawn, human = scores["retrieval"], scores["drawn"], scores["human"]
+    texts, noise, synthetic = _kept(home / "run") if number else ({}, {}, [])
+    told = Account(
+        round=number,
+        texts=texts,
+        noise=noise,
+        kept=diversity(synthetic) if synthetic else {},
+        retrieval=(found["tr_1"] + found["ir_1"]) / 2,
+        tr_1=found["tr_1"],
+        ir_1=found["ir_1"],
+        bleu_4=scores["captions"]["bleu_4"],
+        cider=scores["captions"]["cider"],
+        auc=scores["auc"].get("itm"),
+        distinct=drawn["distinct_2"] / human["distinct_2"] if human["distinct_2"] else 1.0,
+        vocabulary=drawn["vocabulary"] / max(1, human["vocabulary"]),
+    )
+    Folder.at(home).write("report.json", (json.dumps(asdict(told), indent=1) + "\n").encode())
+    return told
+
+
+def why_stop(rounds: list[Account], stop: Stop) -> str:
+    """Why no further round should follow the last one, in words; "" if one may."""
+    last = rounds[-1]
+    best = max(rounds, key=lambda one: one.retrieval)
+    if best.retrieval - last.retrieval > stop.fall:
+        return (
+            f"held-out R@1 fell from {100 * best.retrieval:.1f} % (round {best.round}) to {100 * last.retrieval:.1f} %"
+        )
+    for name, share in (("distinct-2", last.distinct), ("vocabulary", last.vocabulary)):
+        if last.round and share < stop.diversity:
+            return f"diversity collapsed: {name} of drawn captions is {100 * share:.0f} % of people's"
+    return ""
+
+
+def _kept(run: Path) -> tuple[dict[str, int], dict[str, float], list[str]]:
+    """Kept texts by source, the noise of each source, and the kept synthetic texts."""
+    from capfilt.commands.query import run_query
+
+    sql = "SELECT source, keep, text FROM captions NATURAL JOIN decisions"
+    rows = run_query(Folder.at(run), sql, None).to_pylist()
+    all_ = Counter(row["source"] for row in rows)
+    kept = Counter(row["source"] for row in rows if row["keep"])
+    texts = [row["text"] for row in rows if row["keep"] and row["source"] == "synthetic"]
+    return dict(kept), {source: 1 - kept[source] / count for source, count in all_.items()}, texts

@@ -1,0 +1,223 @@
+"""What a person sees: lines, tables and the progress of a run. The only module that knows rich.
+
+Texts come from strangers, so nothing reaches a terminal before `clean`. Where standard output is no terminal there are
+plain lines, 80 columns wide, without control codes.
+"""
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task
+from rich.progress import Progress as Bar
+from rich.table import Column, Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from capfilt.commands.run import Progress
+    from capfilt.models.training.loop import Progress as Steps
+
+WIDTH: Final = 80
+EVERY: Final = 5.0
+"""Seconds between two plain lines of progress of one phase, at least."""
+
+Cell = str | int | float | None
+
+_PHASES: Final = {
+    "plan": "planning",
+    "start": "starting workers",
+    "work": "working",
+    "select": "selecting",
+    "done": "done",
+}
+_NUMBER: Final = re.compile(r"-|-?\d[\d.e+-]*( %)?")
+# Control characters, and those that turn the direction of writing: with them a text could redraw the screen.
+_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """`text` in one line, harmless on a terminal: control characters stand as escapes such as \\x1b."""
+    return _UNSAFE.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def say(text: str = "") -> None:
+    """A line on standard output, never broken."""
+    print(clean(text), flush=True)
+
+
+def complain(kind: str, text: str) -> None:
+    """A line on standard error: "error: ..." or "warning: ..."."""
+    print(f"{kind}: {clean(text)}", file=sys.stderr, flush=True)
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """A table as wide as the terminal at most, after an empty line; columns of numbers stand at the right."""
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    cells = [[_shown(cell) for cell in row] for row in rows]
+    for number, header in enumerate(headers):
+        numeric = all(_NUMBER.fullmatch(row[number]) for row in cells)
+        drawn.add_column(Text(clean(header)), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+    for row in cells:
+        drawn.add_row(*map(Text, row))
+    console = _console()
+    with console.capture() as captured:
+        console.print(drawn)
+    print("\n".join(["", *(line.rstrip() for line in captured.get().splitlines())]), flush=True)
+
+
+def percent(share: float | None) -> str:
+    """A share of 1 as "12.3 %"; "-" for None."""
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def seconds(value: float) -> str:
+    """A duration: "42 s", "3:07 min", "2:05:00 h"."""
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} h"
+
+
+def speed(rows_a_second: float) -> str:
+    """Like "0.25 rows/s" and "12345 rows/s"."""
+    return f"{rows_a_second:.0f} rows/s" if rows_a_second >= 100 else f"{rows_a_second:.3g} rows/s"
+
+
+class Pace:
+    """How fast a run goes: rows a second of this session, and what is left, as of the moment it is asked.
+
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._heard = clock()
+        self._marks: list[tuple[int, float]] = []  # rows done and when: at the start, and as the first rows came
+        self.latest: Progress | None = None
+
+    def hear(self, progress: "Progress") -> None:
+        """Take in where the run is."""
+        self.latest, self._heard = progress, self._clock()
+        if progress.phase == "start":
+            self._marks = [(progress.rows_done, self._heard)]
+        elif len(self._marks) == 1 and progress.rows_done > self._marks[0][0]:
+            self._marks.append((progress.rows_done, self._heard))
+
+    def words(self) -> str:
+        """Like "working: 384/600 rows, 12 failed, 41 rows/s, 5 s left"."""
+        now = self.latest
+        if now is None:
+            return ""
+        phase = _PHASES.get(now.phase, now.phase)
+        if not now.rows_planned:
+            return phase
+        failed = sum(now.failures.values())
+        parts = (f"{now.rows_done}/{now.rows_planned} rows", f"{failed} failed" if failed else "", *self._speed(now))
+        return f"{phase}: {', '.join(filter(None, parts))}"
+
+    def _speed(self, now: "Progress") -> list[str]:
+        # Counted from the first rows on, once there are more: before them workers start and models load.
+        marks = [mark for mark in self._marks if now.rows_done > mark[0] and self._heard > mark[1]]
+        if not marks:
+            return []
+        rows, when = marks[-1]
+        rate = (now.rows_done - rows) / (self._heard - when)
+        left = max(0.0, (now.rows_planned - now.rows_done) / rate - (self._clock() - self._heard))
+        return [speed(rate), f"{seconds(left)} left"]
+
+
+@contextmanager
+def progress() -> "Iterator[Callable[[Progress], None]]":
+    """A listener for `capfilt.commands.run.run`: a live bar on a terminal, elsewhere a plain line now and then."""
+    console = _console()
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield plain_listener()
+        return
+    pace = Pace()
+    columns = (SpinnerColumn(), BarColumn(bar_width=12), _WordsColumn(pace.words))
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def listen(heard: "Progress") -> None:
+            pace.hear(heard)
+            bar.update(task, completed=heard.rows_done, total=heard.rows_planned or None)
+
+        yield listen
+
+
+def plain_listener(clock: Callable[[], float] = time.monotonic) -> "Callable[[Progress], None]":
+    """Says a line when another phase begins, and else when it hears something `EVERY` seconds after the last one.
+
+    Not that it is done, for the account of the run follows.
+    """
+    pace = Pace(clock)
+    said, phase = float("-inf"), ""
+
+    def listen(heard: "Progress") -> None:
+        nonlocal said, phase
+        pace.hear(heard)
+        if heard.phase != "done" and (heard.phase != phase or clock() - said >= EVERY):
+            say(pace.words())
+            said, phase = clock(), heard.phase
+
+    return listen
+
+
+@contextmanager
+def training() -> "Iterator[Callable[[Steps], None]]":
+    """A listener for `train`: a live bar on a terminal, elsewhere a line each time it hears something."""
+    console = _console()
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield lambda heard: say(step_words(heard))
+        return
+    latest = ""
+    with Bar(BarColumn(bar_width=12), _WordsColumn(lambda: latest), console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def listen(heard: "Steps") -> None:
+            nonlocal latest
+            latest = step_words(heard, short=True)
+            bar.update(task, completed=heard.step, total=heard.steps)
+
+        yield listen
+
+
+def step_words(heard: "Steps", short: bool = False) -> str:
+    """Like "step 50/1200  itc 2.786  lm 3.262  64 pairs/s  1:15 min left"; short enough to stand beside a bar."""
+    losses = (f"{name} {value:.{2 if short else 3}f}" for name, value in heard.losses.items())
+    pace = f"{heard.pairs_per_second:.3g}{'/s' if short else ' pairs/s'}"
+    left = f"{seconds(heard.seconds_left)} left"
+    return "  ".join([f"{'' if short else 'step '}{heard.step}/{heard.steps}", *losses, pace, left])
+
+
+class _WordsColumn(ProgressColumn):
+    """Words that are asked for all the time, so that the seconds left run down between two commits."""
+
+    def __init__(self, words: Callable[[], str]) -> None:
+        super().__init__(Column(no_wrap=True))
+        self._words = words
+
+    def render(self, task: Task) -> Text:
+        return Text(self._words())
+
+
+def _console() -> Console:
+    """Made anew each time: standard output may have been exchanged since."""
+    live = sys.stdout.isatty()
+    # No force_terminal from the environment (FORCE_COLOR): a file must not get control codes.
+    return Console(force_terminal=live, width=None if live else WIDTH, highlight=False, markup=False, emoji=False)
+
+
+def _shown(cell: Cell) -> str:
+    if cell is None:
+        return "-"
+    if isinstance(cell, float):
+        return f"{cell:.4g}"
+    return clean(str(cell))

@@ -1,0 +1,1 @@
+"""Commands that ask, decide and export what a run wrote."""

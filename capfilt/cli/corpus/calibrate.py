@@ -1,0 +1,95 @@
+"""`capfilt calibrate`: which score, which threshold."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from capfilt.cli.options import Run
+
+if TYPE_CHECKING:
+    from capfilt.pipelines.calibration.calibrate import Calibration
+    from capfilt.pipelines.calibration.measure import Cut, Estimate, Measured
+
+
+def calibrate(
+    out: Run,
+    pairs: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Labelled pairs (.parquet, .csv, .jsonl) with columns label and uid + candidate, uid + text or "
+            "image + text; or the word marks, for those of `capfilt browse`. Default: texts of OUT, exchanged.",
+            show_default=False,
+        ),
+    ] = "",
+    precision: Annotated[
+        float, typer.Option(metavar="SHARE", min=0.0, max=1.0, help="Share of right texts wanted among the kept.")
+    ] = 0.95,
+    sample: Annotated[
+        int, typer.Option(metavar="IMAGES", min=2, help="Images of OUT to make pairs of, without --pairs.")
+    ] = 500,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the sample and the intervals.")] = 0,
+) -> None:
+    """Say how far the scores can be trusted, and where to cut.
+
+    Without --pairs, texts of other images stand for wrong ones, and of the texts of OUT itself as many count as wrong
+    as score like them. What a judge cannot see it cannot count: label some pairs to know.
+    """
+    from capfilt.commands.calibrate import calibrate_and_draw
+    from capfilt.core.storage import Folder
+
+    result = calibrate_and_draw(Folder.at(out), pairs, precision=precision, images=sample, seed=seed)
+    _report(out, result)
+
+
+def _report(out: str, result: "Calibration") -> None:
+    from capfilt.cli import console
+
+    for source, kinds in result.pairs.items():
+        console.say(f"{source}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")
+    for reason, count in result.left_out.items():
+        console.say(f"left out: {count} pairs, {reason}")
+    quality = [_quality(one) for one in result.measured]
+    console.table(("judge", "texts", "AUC", "hard", "wrong", "ECE", "fitted"), quality)
+    cuts = [row for one in result.measured for row in _cuts(one, result.precision)]
+    console.table(("judge", "texts", "threshold", "for", "kept", "precision, %", "recall"), cuts)
+    console.say()
+    for what, why in result.unmeasured.items():
+        console.say(f"not measured: {what}: {why}")
+    if result.made:
+        console.say("wrong texts that no judge notices are not counted: label some, --pairs FILE")
+    console.say(f"curves: {out.rstrip('/')}/calibration/*.svg")
+
+
+def _quality(one: "Measured") -> tuple[str | float | None, ...]:
+    of_score = None if one.error is None else f"{one.error:.3f}"
+    hard = f"{one.auc_by_kind['hard']:.3f}" if "hard" in one.auc_by_kind else None
+    auc = _interval(one.auc, 3)
+    return (one.column, one.source, auc, hard, _percent(one.noise), of_score, f"{one.error_fitted:.3f}")
+
+
+def _cuts(one: "Measured", precision: float) -> list[tuple[str, ...]]:
+    rows = [(one.current, "now"), (one.recommended, f"{precision:.0%}")]
+    shown = [_cut(one, cut, why) for cut, why in rows if cut]
+    if not one.recommended:
+        shown.append((one.column, one.source, "none", rows[1][1], "-", "-", "-"))
+    return shown
+
+
+def _cut(one: "Measured", cut: "Cut", why: str) -> tuple[str, ...]:
+    shares = (_percent(cut.keep), _interval_percent(cut.precision), _percent(cut.recall))
+    return (one.column, one.source, f"{cut.threshold:.6g}", why, *shares)
+
+
+def _interval(estimate: "Estimate", digits: int) -> str:
+    return f"{estimate.value:.{digits}f} ({estimate.low:.{digits}f} {estimate.high:.{digits}f})"
+
+
+def _interval_percent(estimate: "Estimate") -> str:
+    return f"{100 * estimate.value:.1f} ({100 * estimate.low:.0f} {100 * estimate.high:.0f})"
+
+
+def _percent(estimate: "Estimate") -> str:
+    from capfilt.cli.console import percent
+
+    return percent(estimate.value)

@@ -1,0 +1,122 @@
+"""`capfilt select`: decide anew over stored scores, and see what changes."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from capfilt.cli.errors import resumable
+from capfilt.cli.options import Run, settings_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from capfilt.pipelines.selection.diff import Diff, Example
+    from capfilt.pipelines.selection.select import Selection
+
+SHOWN = 160
+"""Characters of an example's text."""
+
+JUDGES = 4
+"""Scores of an example: more do not fit 80 columns."""
+
+
+def select(
+    out: Run,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.toml",
+            help="Recipe whose [select] counts. Default: that of --name if it is there, or else the run's.",
+            show_default=False,
+        ),
+    ] = None,
+    settings: Annotated[list[str] | None, settings_option("Change a setting, e.g. select.threshold=0.6")] = None,
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="Keep the decisions under a name. Default: none.", show_default=False)
+    ] = "",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show what would change, write nothing. Default: write.", show_default=False),
+    ] = False,
+) -> None:
+    """Decide anew what is kept; no model is loaded.
+
+    It prints what changes: texts and images by source, the filter's own estimate of how many texts are wrong, and five
+    examples each way. corpus/ is the selection made last; `capfilt select OUT --name NAME` brings a named one back.
+    Policies are all, blip, blip2, ensemble, laion-coco, quantile and any .sql file: --set select.policy=NAME|FILE.
+    """
+    from contextlib import nullcontext
+
+    from capfilt.ledger.ledger import Ledger
+    from capfilt.pipelines.selection.diff import Diff
+    from capfilt.pipelines.selection.select import select as decide
+    from capfilt.pipelines.selection.select import settings_for
+
+    ledger, diff = Ledger.at(out), Diff()
+    chosen = settings_for(ledger, recipe, settings or (), name)
+    images = ledger.selection().get("images", ledger.run["recipe"]["output"]["images"])
+    with resumable(), nullcontext() if dry_run else ledger.lock():
+        selection = decide(ledger.folder, chosen, images, name=name, dry_run=dry_run, diff=diff)
+    _show(diff, selection)
+    for title, examples in (("gained", diff.gained), ("lost", diff.lost)):
+        _show_examples(title, [example for _, example in examples])
+    _end(out, selection, dry_run)
+
+
+def _show(diff: "Diff", selection: "Selection") -> None:
+    from capfilt.cli import console
+    from capfilt.pipelines.selection.diff import ANY, moves
+
+    if not diff.texts:
+        console.say("nothing changes: this is the current selection already")
+        sources = sorted(selection.kept.keys() | selection.dropped.keys())
+        rows = [(one, selection.kept.get(one, 0), selection.dropped.get(one, 0)) for one in sources]
+        console.table(("texts", "kept", "dropped"), rows)
+        return
+    sources = [*diff.sources, ANY]
+    for title, cells in (("texts kept", diff.texts), ("images with", diff.images)):
+        counts = [(source, moves(cells, source)) for source in sources]
+        lines = [(source, all_.before, all_.gained, all_.lost, all_.after) for source, all_ in counts]
+        console.table((title, "before", "gained", "lost", "after"), lines)
+    _show_doubt([(source, diff.expected_wrong(source, False), diff.expected_wrong(source)) for source in sources])
+
+
+def _show_doubt(shares: "Sequence[tuple[str, float | None, float | None]]") -> None:
+    from capfilt.cli import console
+
+    if any(share is not None for _, *pair in shares for share in pair):
+        rows = [(source, console.percent(before), console.percent(after)) for source, before, after in shares]
+        console.table(("wrong, by itm", "before", "after"), rows)
+        console.say()
+        console.say("wrong, by itm: the mean of 1 - itm over kept texts, which is the share of wrong")
+        console.say("ones if itm is a true probability: the filter's own estimate, no measurement")
+
+
+def _show_examples(title: str, examples: "Sequence[Example]") -> None:
+    from capfilt.cli import console
+
+    judges = list(examples[0].scores)[:JUDGES] if examples else []
+    rows = [
+        (example.source, *(_score(example.scores[judge]) for judge in judges), example.reason, _cut(example.text))
+        for example in examples
+    ]
+    if rows:
+        console.table((title, *judges, "why", "text"), rows)
+
+
+def _score(score: float | None) -> str:
+    return "-" if score is None else f"{score:.3f}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _end(out: str, selection: "Selection", dry_run: bool) -> None:
+    from capfilt.cli import console
+
+    console.say()
+    if dry_run:
+        console.say(f"dry run: nothing was written; corpus/ would hold {selection.images} images")
+    else:
+        console.say(f"corpus: {out.rstrip('/')}/corpus/*.parquet ({selection.images} images)")

@@ -1,0 +1,65 @@
+"""How errors reach a person: one line and an exit code."""
+
+import io
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from capfilt.core.errors import CapfiltError, UserError
+
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
+"""Exit codes of a run that was asked to stop, by Ctrl-C or by a notice that its machine goes away."""
+
+
+class Terminated(BaseException):
+    """SIGTERM came."""
+
+
+class Commands(TyperGroup):
+    """The group of all commands; it turns `CapfiltError` and Ctrl-C into a line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a caption may hold what the encoding of a terminal has not
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            code = _end("error", str(error), 2)
+        except CapfiltError as error:
+            code = _end("error", str(error), 1)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        raise typer.Exit(code)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Around work on a run: SIGTERM and Ctrl-C drop the chunks in flight, and say that nothing committed is lost."""
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated) as stop:
+        code = TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+        _end("interrupted", "what is committed stays; the same command goes on from there", code)
+        raise typer.Exit(code) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+def _end(kind: str, text: str, code: int) -> int:
+    from capfilt.cli.console import complain
+
+    complain(kind, text)
+    return code

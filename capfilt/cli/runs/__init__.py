@@ -1,0 +1,1 @@
+"""Commands that start a run, watch it and go on with it."""

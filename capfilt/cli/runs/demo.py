@@ -1,0 +1,63 @@
+"""`capfilt demo`: see it work, in under three minutes and with nothing but this machine."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from capfilt.cli.errors import resumable
+from capfilt.cli.runs.run import say_what_was_done, say_where
+
+if TYPE_CHECKING:
+    from capfilt.demo import Account, Result, Texts
+
+QUERY = "SELECT keep, itm, text FROM captions NATURAL JOIN decisions LIMIT 9"
+
+
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run.")] = Path("demo-out"),
+    images: Annotated[int, typer.Option(metavar="N", min=1, help="Pictures on the demo's web site.")] = 600,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of pictures, texts and troubles.")] = 0,
+) -> None:
+    """Clean a small web served on this machine; see what it did.
+
+    It is a web of drawn pictures, so the truth about every text is known. About half of the texts are wrong, and some
+    pages misbehave as on the web. The same command again goes on where the last one stopped.
+    """
+    with resumable():
+        from capfilt.cli import console
+        from capfilt.demo import demo as make_demo
+
+        with console.progress() as listener:
+            result = make_demo(out, images, seed, listener=listener)
+    report(out, result)
+
+
+def report(out: Path, result: "Result") -> None:
+    """What the demo came to, in two tables and three lines."""
+    say_what_was_done(result.outcome)
+    _show(result.account)
+    say_where(str(out), result.account.corpus, QUERY)
+
+
+def _show(account: "Account") -> None:
+    from capfilt.cli import console
+
+    failures = [(f"  {reason}", count) for reason, count in account.failures.items()]
+    counts = [("rows in", account.rows), ("images", account.images), ("failures", sum(account.failures.values()))]
+    console.table(("", "rows"), [*counts, *failures])
+    texts = zip(_LABELS, _column(account.web), _column(account.synthetic), strict=True)
+    console.table(("texts", "web", "synthetic"), list(texts))
+    before, after = console.percent(account.wrong_before), console.percent(account.wrong_after)
+    console.say()
+    console.say(f"wrong texts: {before} of the web's, {after} of all that were kept")
+
+
+_LABELS = ("all", "kept", "dropped", "wrong among all", "wrong among kept", "kept of the right ones")
+
+
+def _column(texts: "Texts") -> tuple[str, ...]:
+    from capfilt.cli.console import percent
+
+    shares = (texts.wrong_share, texts.kept_wrong_share, texts.right_kept_share)
+    return (str(texts.total), str(texts.kept), str(texts.dropped), *map(percent, shares))

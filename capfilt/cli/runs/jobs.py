@@ -1,0 +1,115 @@
+"""`capfilt submit`, `capfilt jobs`, `capfilt stop`: runs on a Ray cluster."""
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from capfilt.cli.options import Limit, Out, RecipeName, settings_option
+
+if TYPE_CHECKING:
+    from capfilt.commands.ray_jobs import Job
+
+Address = Annotated[
+    str,
+    typer.Option(
+        metavar="URL",
+        envvar="RAY_API_SERVER_ADDRESS",
+        help="The cluster's job server.",
+    ),
+]
+HERE = "http://127.0.0.1:8265"
+
+
+def submit(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="As of `capfilt run`.", show_default=False)],
+    out: Out,
+    address: Address = HERE,
+    recipe: RecipeName = "blip",
+    settings: Annotated[list[str] | None, settings_option("As of `capfilt run`")] = None,
+    limit: Limit = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=VALUE]",
+            help="A variable for the job, no key; may be given again. Default: those that say where buckets are.",
+            show_default=False,
+        ),
+    ] = None,
+    ship: Annotated[
+        bool, typer.Option("--ship", help="Send this capfilt along. Default: the one installed on the nodes.")
+    ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Wait for the end; its exit code is then this one's. Default: no."),
+    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait, and show what it says. Default: no.")] = False,
+) -> None:
+    """Hand a run to a Ray cluster.
+
+    It starts `capfilt run` there with the same arguments; a recipe's file is sent along. If its driver dies while
+    somebody waits, it is handed in again and goes on; else the same command does that.
+    """
+    from capfilt.cli import console
+    from capfilt.commands.ray_jobs import Cluster, Order, local_paths, see_through
+
+    order = Order(tuple(inputs), out, recipe, tuple(settings or ()), limit, tuple(env or ()), ship)
+    cluster = Cluster(address)
+    for path in local_paths((*inputs, out)):
+        console.complain("warning", f"{path} is a local path: all nodes must share that folder")
+    name = cluster.submit(order)
+    console.say(f"job: {name}")
+    if not (wait or follow):
+        console.say(f"see: capfilt jobs --address {address}; capfilt stop {name} --address {address}")
+        return
+    job = see_through(cluster, order, name, console.say if follow else None, console.say)
+    console.say(f"{job.name}: {_state(job)}")
+    if job.status != "SUCCEEDED":
+        raise typer.Exit(job.exit_code or 1)
+
+
+def jobs(address: Address = HERE) -> None:
+    """List the jobs of a Ray cluster, the latest first."""
+    from capfilt.cli import console
+    from capfilt.commands.ray_jobs import Cluster
+
+    rows = [(job.name, _state(job), _when(job.started), _took(job), job.out or "-") for job in Cluster(address).jobs()]
+    if not rows:
+        console.say(f"no jobs at {address}")
+        return
+    console.table(("job", "status", "started", "took", "out"), rows)
+
+
+def stop(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="A name of `capfilt jobs`.", show_default=False)],
+    address: Address = HERE,
+) -> None:
+    """Stop a job; what it committed stays.
+
+    The same `capfilt submit` goes on from there.
+    """
+    from capfilt.cli import console
+    from capfilt.commands.ray_jobs import ENDED, Cluster
+
+    cluster = Cluster(address)
+    now = cluster.stop(job)
+    while now.status not in ENDED:
+        time.sleep(0.5)
+        now = cluster.job(job)
+    console.say(f"{job}: {_state(now)}")
+
+
+def _state(job: "Job") -> str:
+    code = f" ({job.exit_code})" if job.exit_code else ""
+    return job.status.lower() + code
+
+
+def _when(stamp: float | None) -> str:
+    return datetime.fromtimestamp(stamp).strftime("%m-%d %H:%M") if stamp else "-"
+
+
+def _took(job: "Job") -> str:
+    from capfilt.cli.console import seconds
+
+    return seconds((job.ended or time.time()) - job.started) if job.started else "-"

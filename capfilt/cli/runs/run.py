@@ -1,0 +1,122 @@
+"""`capfilt run`: the main job on a person's own data."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from capfilt.cli.errors import resumable
+from capfilt.cli.options import Limit, Out, RecipeName, settings_option
+
+if TYPE_CHECKING:
+    from capfilt.commands.run import Outcome
+    from capfilt.core.config import Recipe
+
+
+def run(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT",
+            help="URL lists, .tar shards, Parquet with images, image folders: paths, globs, folders, bucket URLs.",
+            show_default=False,
+        ),
+    ],
+    out: Out,
+    recipe: RecipeName = "blip",
+    settings: Annotated[list[str] | None, settings_option("Change a setting of the recipe, e.g. caption.n=10")] = None,
+    exclude_eval: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude-eval",
+            metavar="DIR|FILE",
+            help="Leave out what also stands in this evaluation set; may be given again. Default: none.",
+            show_default=False,
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|HOST:PORT|ray://...",
+            help="A Ray cluster to work on: auto = the one this machine is part of. Default: engine.address (local).",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Limit = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Refuse a DIR that holds a run. Default: go on with it.", show_default=False)
+    ] = False,
+) -> None:
+    """Turn the image-text pairs of INPUT into a corpus in DIR.
+
+    The same command again goes on where the last one stopped, and does nothing where it was done.
+    """
+    from capfilt.pipelines.recipes.load import load_recipe
+
+    given = [f"decode.exclude_eval={json.dumps(exclude_eval, ensure_ascii=False)}"] if exclude_eval else []
+    given += [f"engine.address={json.dumps(address)}"] if address else []
+    chosen = load_recipe(recipe, (*(settings or ()), *given))
+    warn_of_demo_models(chosen)
+    with resumable():
+        from capfilt.cli import console
+        from capfilt.commands.run import run as run_all
+
+        with console.progress() as listener:
+            outcome = run_all(inputs, out, chosen, limit=limit, fresh=fresh, listener=listener)
+    _report(out, outcome)
+
+
+def say_what_was_done(outcome: "Outcome") -> None:
+    """How much work there was, in a line."""
+    from capfilt.cli import console
+
+    if outcome.chunks_now:
+        console.say(f"{outcome.chunks_now} of {outcome.chunks} chunks done in {console.seconds(outcome.seconds)}")
+    else:
+        console.say(f"nothing to do: all {outcome.chunks} chunks ({outcome.rows} rows) were done already")
+
+
+def say_where(out: str, images: int, sql: str) -> None:
+    """Where the corpus is, and a query to try."""
+    from capfilt.cli import console
+
+    corpus = f"{out.rstrip('/')}/corpus" if "://" in out else str(Path(out) / "corpus")
+    console.say(f"corpus: {corpus}/*.parquet ({images} images)")
+    console.say(f'try:    capfilt query {out} "{sql}"')
+
+
+def warn_of_demo_models(recipe: "Recipe") -> None:
+    """Tell whoever uses them on photographs what to expect."""
+    from capfilt.cli.console import complain
+
+    named = {*recipe.caption.captioners, *recipe.score.judges}
+    if demo := sorted(named & {"demo-captioner", "demo-filter"}):
+        complain(
+            "warning",
+            f"{' and '.join(demo)}: trained on rendered shapes, words on photographs will be nonsense; "
+            "set caption.captioner and score.judges",
+        )
+
+
+def _report(out: str, outcome: "Outcome") -> None:
+    from capfilt.cli import console
+    from capfilt.cli.runs.status import count_rows, failure_rows
+    from capfilt.core.storage import Folder
+    from capfilt.ledger.status import status
+
+    selection, stand = outcome.selection, status(Folder.at(out))
+    sources = sorted(selection.kept.keys() | selection.dropped.keys(), key=("web", "human", "synthetic").index)
+    for note in outcome.notes:
+        console.say(f"left out: {note}")
+    say_what_was_done(outcome)
+    kinds = {"host": "of memory", "device": "of the GPU's"}
+    if most := [f"{outcome.memory[kind] / 2**30:.1f} GiB {of}" for kind, of in kinds.items() if kind in outcome.memory]:
+        console.say(f"a model process took {' and '.join(most)} at most")
+    console.table(("", "rows"), [*count_rows(stand), *failure_rows(stand)])
+    console.table(
+        ("texts", "kept", "dropped"),
+        [(source, selection.kept.get(source, 0), selection.dropped.get(source, 0)) for source in sources],
+    )
+    console.say()
+    say_where(out, selection.images, "SELECT text, width, height FROM corpus LIMIT 9")

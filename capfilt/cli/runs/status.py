@@ -1,0 +1,63 @@
+"""Commands that only look: `capfilt status`, `capfilt recipes`."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from capfilt.cli.options import Run
+
+if TYPE_CHECKING:
+    from capfilt.ledger.status import Status
+
+Row = tuple[str, int]
+
+
+def status(out: Run) -> None:
+    """Show where a run stands, and whether it is whole.
+
+    Exit code 0 only if the run is complete and balanced, else 1.
+    """
+    from capfilt.cli import console
+    from capfilt.core.storage import Folder
+    from capfilt.ledger.status import status as read_status
+
+    stand = read_status(Folder.at(out))
+    console.table(("", "rows"), [*count_rows(stand), *failure_rows(stand)])
+    if stand.captions:
+        console.table(("texts", "all"), list(stand.captions.items()))
+    console.say()
+    for line in _lines(stand):
+        console.say(line)
+    if not (stand.complete and stand.balanced):
+        raise typer.Exit(1)
+
+
+def recipes() -> None:
+    """List the recipes that ship."""
+    from capfilt.cli import console
+    from capfilt.pipelines.recipes.load import load_recipe, recipe_names
+
+    console.table(("recipe", "about"), [(name, load_recipe(name).about) for name in recipe_names()])
+
+
+def count_rows(stand: "Status") -> list[Row]:
+    """Rows of a table: what went in, what came out."""
+    return [("rows in", stand.rows_done), ("images", stand.images), ("failures", sum(stand.failures.values()))]
+
+
+def failure_rows(stand: "Status") -> list[Row]:
+    """Rows of a table: failures by reason."""
+    return [(f"  {reason}", count) for reason, count in stand.failures.items()]
+
+
+def _lines(stand: "Status") -> list[str]:
+    from capfilt.cli.console import speed
+
+    chunks = stand.chunks_done + stand.chunks_left
+    rate = f", {speed(stand.rate)} in the latest session" if stand.rate else ""
+    return [
+        f"chunks:   {stand.chunks_done} of {chunks} done, {stand.rows_done} of {stand.rows_planned} rows{rate}",
+        f"complete: {'yes' if stand.complete else f'no, {stand.chunks_left} chunks left: run the same command again'}",
+        f"balanced: {'yes, rows in = images + failures' if stand.balanced else f'NO: {stand.problem}'}",
+        f"selected: {'yes' if stand.selected else 'no, not from exactly these chunks'}",
+    ]

@@ -1,0 +1,1 @@
+"""Commands for models: list, try, train, evaluate, bootstrap."""

@@ -1,0 +1,89 @@
+"""`capfilt bootstrap`: the whole loop of BLIP, round after round."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from capfilt.cli.errors import resumable
+from capfilt.cli.options import settings_option
+
+if TYPE_CHECKING:
+    from capfilt.bootstrap.summary import Account
+
+
+def bootstrap(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="small, or blip = the paper's loop, or a TOML file.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of all that is made.", show_default=False)],
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Rounds.")] = 1,
+    web: Annotated[
+        list[str] | None,
+        typer.Option(metavar="INPUT", help="Noisy pairs, as for run. Default: the recipe's.", show_default=False),
+    ] = None,
+    human: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DATA", help="Human pairs, as for train. Default: the recipe's.", show_default=False),
+    ] = None,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DATA", help="Held-out human pairs. Default: the recipe's.", show_default=False),
+    ] = None,
+    settings: Annotated[list[str] | None, settings_option("Change a setting, e.g. stop.fall=0.05")] = None,
+) -> None:
+    """Tune captioner and filter, clean, pretrain anew; N rounds.
+
+    The same command again goes on where the last one stopped, and does again only what has changed.
+    """
+    import json
+
+    from capfilt.bootstrap.bootstrap import bootstrap as go_round
+    from capfilt.bootstrap.config import load_loop
+    from capfilt.cli import console
+
+    given = {"data.web": web, "data.human": human, "data.test": test}
+    data = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value]
+    loop = load_loop(recipe, (*(settings or ()), *data))
+    with resumable():
+        result = go_round(loop, out, rounds, _do, console.say, lambda _: None)
+    _report(result.rounds)
+    console.say()
+    if result.stopped:
+        console.say(f"stopped after round {result.rounds[-1].round}: {result.stopped}")
+    console.say(f"best: {out / f'round-{result.best.round}' / 'med'} (round {result.best.round})")
+
+
+def _do(command: tuple[str, ...]) -> int:
+    """One of our own commands, in this process: its exit code."""
+    from capfilt.cli import app
+
+    code = typer.main.get_command(app).main(args=list(command), prog_name="capfilt", standalone_mode=False)
+    return int(code or 0)
+
+
+def _report(rounds: "list[Account]") -> None:
+    from capfilt.cli import console
+
+    sources = ("web", "synthetic")
+    console.table(
+        ("round", "noise web", "noise synthetic", "kept web", "kept synthetic"),
+        [
+            (r.round, *(console.percent(r.noise.get(s)) for s in sources), *(r.texts.get(s) for s in sources))
+            for r in rounds
+        ],
+    )
+    console.table(
+        ("round", "TR@1", "IR@1", "BLEU-4", "CIDEr", "AUC", "distinct-2", "vocabulary"),
+        [
+            (
+                r.round,
+                *(console.percent(share) for share in (r.tr_1, r.ir_1)),
+                f"{r.bleu_4:.3f}",
+                f"{r.cider:.2f}",
+                r.auc,
+                *(console.percent(share) for share in (r.distinct, r.vocabulary)),
+            )
+            for r in rounds
+        ],
+    )
+    console.say("noise: share of texts that the filter dropped; distinct-2 and vocabulary: of")
+    console.say("captions drawn for held-out pictures, against those of people")

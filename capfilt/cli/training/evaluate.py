@@ -1,0 +1,77 @@
+"""`capfilt evaluate`: how good a captioner and a judge are, on pictures that people described."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from capfilt.cli.options import settings_option
+
+if TYPE_CHECKING:
+    from capfilt.pipelines.evaluation.evaluate import Measured
+
+CAPTIONS = {"bleu_4": "BLEU-4", "cider": "CIDEr"}
+
+
+def evaluate(
+    data: Annotated[
+        list[str],
+        typer.Argument(metavar="DATA", help="Parquet with image, captions and maybe wrong.", show_default=False),
+    ],
+    captioner: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|DIR|URL", help="Captioner to measure. Default: none.", show_default=False),
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option(metavar="NAME|DIR", help="Judge to measure. Default: none.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Write it all here too. Default: no.", show_default=False)
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only N pictures. Default: all.", show_default=False)
+    ] = None,
+    candidates: Annotated[int, typer.Option(min=1, metavar="K", help="Nearest by ITC, which ITM puts in order.")] = 32,
+    settings: Annotated[list[str] | None, settings_option("A setting as in a recipe, e.g. caption.top_p=0.8")] = None,
+) -> None:
+    """Measure a captioner and a judge against human captions."""
+    from capfilt.cli import console
+    from capfilt.core.errors import ConfigError
+    from capfilt.pipelines.evaluation.evaluate import evaluate as measure
+    from capfilt.pipelines.recipes.load import load_recipe
+
+    if not captioner and not judge:
+        raise ConfigError("evaluate: give --captioner, --judge or both")
+    chosen = [f"score.judges={json.dumps([judge] if judge else [])}", f"caption.n={int(bool(captioner))}"]
+    named = [f"caption.captioner={json.dumps(captioner)}"] if captioner else []
+    measured = measure(data, load_recipe("blip", (*(settings or ()), *chosen, *named)), limit, candidates)
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        told = {"captioner": captioner or "", "judge": judge or "", **asdict(measured)}
+        out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    console.say(f"{measured.pictures} pictures, {measured.texts} human captions, {measured.wrong} wrong texts")
+    for reason, count in sorted(measured.left_out.items()):
+        console.say(f"left out: {count} pictures, {reason}")
+    _tables(measured)
+
+
+def _tables(measured: "Measured") -> None:
+    from capfilt.cli import console
+
+    if measured.captions:
+        likeliest = [(CAPTIONS[name], value) for name, value in measured.captions.items()]
+        console.table(("likeliest captions", ""), likeliest)
+        both = [("drawn", measured.drawn), ("human", measured.human)]
+        names = ("distinct_1", "distinct_2", "vocabulary", "words", "different")
+        heads = ("captions", "distinct-1", "distinct-2", "vocabulary", "words each", "different")
+        console.table(heads, [(who, *(told[name] for name in names)) for who, told in both])
+    if measured.auc:
+        console.table(("right over wrong texts", "AUC"), list(measured.auc.items()))
+    if measured.retrieval:
+        sides = (("TR, texts of a picture", "tr"), ("IR, the picture of a text", "ir"))
+        rows = [
+            (name, *(console.percent(measured.retrieval[f"{side}_{at}"]) for at in (1, 5, 10))) for name, side in sides
+        ]
+        console.table(("retrieval", "R@1", "R@5", "R@10"), rows)

@@ -1,0 +1,102 @@
+"""`capfilt train` and `capfilt world`: make a captioner and a filter, and pictures to make them from."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from capfilt.cli.errors import resumable
+from capfilt.cli.options import settings_option
+
+
+def _option(what: str, default: str = "the recipe's", least: float | None = None) -> Any:
+    return typer.Option(min=least, help=f"{what[0].upper()}{what[1:]}. Default: {default}.", show_default=False)
+
+
+class TaskName(StrEnum):
+    """What can be trained."""
+
+    med = "med"
+    captioner = "captioner"
+    filter = "filter"
+    vqa = "vqa"
+    qformer = "qformer"
+
+
+def train(
+    task: Annotated[
+        TaskName,
+        typer.Argument(
+            help="med = ITC + ITM + LM; captioner = LM; filter = ITC + ITM; vqa = answers; qformer = BLIP-2"
+        ),
+    ],
+    data: Annotated[
+        list[str], typer.Argument(help="Parquet with image and captions: the corpus/ of a run, files, folders")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the checkpoint.", show_default=False)],
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE.toml", help="small, or blip = the paper's settings, or a TOML file.")
+    ] = "small",
+    start: Annotated[str | None, _option("checkpoint to go on from", "none, from scratch")] = None,
+    size: Annotated[str | None, _option("size of a new model: med-tiny, med-base, med-large")] = None,
+    steps: Annotated[int | None, _option("training steps", least=1)] = None,
+    batch: Annotated[int | None, _option("pictures a step", least=2)] = None,
+    rate: Annotated[float | None, _option("peak learning rate", least=0)] = None,
+    itc: Annotated[float | None, _option("weight of ITC", "the task's", least=0)] = None,
+    itm: Annotated[float | None, _option("weight of ITM", "the task's", least=0)] = None,
+    lm: Annotated[float | None, _option("weight of LM", "the task's", least=0)] = None,
+    workers: Annotated[int | None, _option("processes that train together, by Ray Train", "1", least=1)] = None,
+    seed: Annotated[int | None, _option("seed of weights, order and negatives", least=0)] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store the weights as float16. Default: float32.", show_default=False)
+    ] = False,
+    settings: Annotated[list[str] | None, settings_option("Change a setting, e.g. objectives.queue=4096")] = None,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Forget a training that is there. Default: go on with it.", show_default=False),
+    ] = False,
+) -> None:
+    """Train on image-text pairs; again, it goes on after a kill."""
+    from capfilt.cli import console
+    from capfilt.training.config import load_training
+    from capfilt.training.train import Listener, Request
+    from capfilt.training.train import train as run
+
+    given = {
+        "model.start": start,
+        "model.size": size,
+        "schedule.steps": steps,
+        "schedule.batch": batch,
+        "schedule.rate": rate,
+        "objectives.itc": itc,
+        "objectives.itm": itm,
+        "objectives.lm": lm,
+        "work.workers": workers,
+        "work.seed": seed,
+        "work.half": half or None,
+    }
+    shortcuts = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    chosen = load_training(recipe, task.value, (*shortcuts, *(settings or ())))
+    with resumable(), console.training() as listener:
+        outcome = run(Request(task.value, tuple(data), out, chosen), Listener(console.say, listener), fresh)
+    if not outcome.steps_now:
+        console.say(f"nothing to do: all {outcome.steps} steps were done already")
+    console.say(f"checkpoint: {out}")
+
+
+def world(
+    out: Annotated[Path, typer.Argument(help="Parquet file to write")],
+    pairs: Annotated[int, typer.Option(min=1, help="pictures")] = 10_000,
+    seed: Annotated[int, typer.Option(help="seed of the pictures and their texts")] = 1,
+    noisy: Annotated[
+        bool,
+        typer.Option("--noisy", help="a web text each, half of them wrong; default: annotated", show_default=False),
+    ] = False,
+) -> None:
+    """Draw pictures of the demo's world, annotated or noisy."""
+    from capfilt.demo.world.dataset import write_noisy, write_pairs
+
+    (write_noisy if noisy else write_pairs)(out, pairs, seed)
+    typer.echo(f"{pairs} pictures: {out}")

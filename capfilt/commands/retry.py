@@ -1,0 +1,168 @@
+"""Another try for what failed: the rows of a run that may have healed, into the same run."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from capfilt.commands.run import Listener, Progress
+from capfilt.core import config
+from capfilt.core.chunks import Chunk
+from capfilt.core.config import Recipe
+from capfilt.core.errors import ChangedError, ConfigError, RunFailed
+from capfilt.core.schema import HEALABLE, Reason
+from capfilt.core.serialization import stable_json
+from capfilt.ledger.compatibility import changed_models, changed_recipe
+from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.transaction import settle
+from capfilt.pipelines.forget.forget import finish_forgetting
+from capfilt.pipelines.recipes import load as recipes
+from capfilt.pipelines.selection.select import Selection, select
+from capfilt.pipelines.stages.stage_models import check_models
+
+SHORT: Final = {"403": "http_403", "404": "http_404", "4xx": "http_4xx", "429": "http_429", "5xx": "http_5xx"}
+"""Reasons as people call them."""
+
+FINAL: Final = frozenset(
+    {Reason.BAD_ROW, Reason.BAD_CONTAINER, Reason.NO_IMAGE, Reason.MISSING_FILE, Reason.BAD_URL, Reason.FORGOTTEN}
+)
+"""Reasons that lie in the input, or in somebody's wish: no other try can change them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What came of a retry."""
+
+    tried: int  # rows
+    healed: int  # of these, images now
+    failures: dict[str, int]  # of the others, by reason
+    chunks: int  # that were opened again
+    seconds: float
+    selection: Selection
+
+
+def retry(
+    out: str,
+    reasons: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    *,
+    listener: Listener = lambda _: None,
+) -> Retried:
+    """Fetch once more what failed in the run at `out`, caption and score what heals, and select anew.
+
+    Each chunk is replaced as a whole or not at all. A retry that was killed is taken up by the same call: chunks that
+    were done have no such failures any more, or only new ones.
+
+    Args:
+        reasons: of `schema.Reason` or `SHORT`; none for all of `schema.HEALABLE`.
+        overrides: `--set` values; of [fetch], and of [engine] those that say how fast and not what.
+
+    Raises:
+        UserError: no run there, a reason that cannot heal, a setting that must not change, changed models.
+        RunFailed: some chunks failed; all others are done.
+        Unbalanced: the books do not fit, or an input has changed.
+    """
+    began = time.perf_counter()
+    wanted = reasons_of(reasons)
+    ledger = Ledger.at(out)
+    recipe = _recipe(ledger, overrides)
+    with ledger.lock():
+        finish_forgetting(ledger)
+        ledger.balance()
+        before = _failures(ledger)
+        chunks = [chunk for chunk in ledger.read_plan() if wanted & before.get(chunk.name, {}).keys()]
+        if chunks:
+            _note(ledger, wanted, overrides)
+            _work(ledger, chunks, recipe, wanted, listener)
+        ledger.balance()
+        listener(Progress("select"))
+        selection = _select(ledger, recipe)
+    listener(Progress("done"))
+    return _account(wanted, before, _failures(ledger), len(chunks), time.perf_counter() - began, selection)
+
+
+def reasons_of(names: Sequence[str]) -> frozenset[str]:
+    """The reasons that `--reason` names.
+
+    Raises:
+        ConfigError: an unknown one, or one that cannot heal.
+    """
+    wanted = {SHORT.get(name, name) for name in names} or {str(reason) for reason in HEALABLE}
+    known = sorted(reason.value for reason in Reason if reason not in FINAL)
+    for name in sorted(wanted):
+        if name in FINAL:
+            raise ConfigError(f"--reason {name}: another try cannot heal that; what can be tried: {', '.join(known)}")
+        if name not in known:
+            raise ConfigError(f"--reason {name!r} is not known; there are: {', '.join(known)}")
+    return frozenset(wanted)
+
+
+def _recipe(ledger: Ledger, overrides: Sequence[str]) -> Recipe:
+    """The run's recipe with the overrides; the models must be those of the run."""
+    stored: dict[str, Any] = ledger.run["recipe"]
+    recipe = recipes.make_recipe(stored, tuple(overrides), f"{ledger.folder.location}/run.toml")
+    new = recipe.model_dump(mode="json")
+    if change := changed_recipe({**stored, "fetch": {}}, {**new, "fetch": {}}):
+        raise ConfigError(f"--set: a retry may change [fetch] alone; the run {change}")
+    if change := changed_models(ledger.run["models"], check_models(recipe)):
+        raise ChangedError(
+            f"{ledger.folder.location}: {change}: what heals would get other captions than its neighbours"
+        )
+    return recipe
+
+
+def _failures(ledger: Ledger) -> dict[str, dict[str, int]]:
+    """Failures by reason of every committed chunk."""
+    records = ledger.records()
+    return dict(zip(records["chunk"].to_pylist(), map(dict, records["reasons"].to_pylist()), strict=True))
+
+
+def _work(ledger: Ledger, chunks: list[Chunk], recipe: Recipe, wanted: frozenset[str], listener: Listener) -> None:
+    from capfilt.pipelines.engine.engine import work  # here: with nothing to do, Ray is not needed
+
+    rows = sum(chunk.rows for chunk in chunks)
+    listener(Progress("start", 0, rows, 0, len(chunks)))
+    digests = {chunk.name: ledger.spec_digest(chunk) for chunk in chunks}
+    failed: list[str] = []
+    rows_done = 0
+    for number, done in enumerate(work(chunks, ledger.folder.location, recipe, digests, wanted), 1):
+        settle(ledger.folder)
+        rows_done += done.rows
+        failed += [f"chunk {done.chunk}: {done.error}"] if done.error else []
+        listener(Progress("work", rows_done, rows, number - len(failed), len(chunks)))
+    if failed:
+        raise RunFailed(f"{len(failed)} of {len(chunks)} chunks failed; {failed[0]}")
+
+
+def _note(ledger: Ledger, wanted: frozenset[str], overrides: Sequence[str]) -> None:
+    """Keep what was tried with which settings: run.toml tells those of the run alone."""
+    number = len(ledger.folder.names("retries", ".json"))
+    note = {"reasons": sorted(wanted), "set": list(overrides)}
+    ledger.folder.write(f"retries/{number:06d}.json", stable_json(note).encode() + b"\n")
+
+
+def _select(ledger: Ledger, recipe: Recipe) -> Selection:
+    """Decide anew, as it was decided last."""
+    made = ledger.selection()
+    settings = config.Select(policy=made["policy"], **made["parameters"]) if made else recipe.select
+    images = made.get("images", recipe.output.images)
+    return select(ledger.folder, settings, images, name=made.get("name", ""))
+
+
+def _account(
+    wanted: frozenset[str],
+    before: dict[str, dict[str, int]],
+    after: dict[str, dict[str, int]],
+    chunks: int,
+    seconds: float,
+    selection: Selection,
+) -> Retried:
+    old, new = Counter[str](), Counter[str]()
+    for name, reasons in before.items():
+        old.update(reasons)
+        new.update(after[name])
+    tried = sum(count for reason, count in old.items() if reason in wanted)
+    still = {reason: count - (0 if reason in wanted else old[reason]) for reason, count in new.items()}
+    left = {reason: count for reason, count in sorted(still.items(), key=lambda item: -item[1]) if count > 0}
+    return Retried(tried, old.total() - new.total(), left, chunks, seconds, selection)

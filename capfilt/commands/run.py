@@ -1,0 +1,187 @@
+"""One run, from inputs to a corpus: plan, work through the chunks, check the books, select."""
+
+import importlib.metadata
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from capfilt.core.chunks import Chunk
+from capfilt.core.config import Recipe
+from capfilt.core.errors import ChangedError, RunFailed, Unbalanced
+from capfilt.core.version import __version__
+from capfilt.ledger.ledger import Ledger, Session
+from capfilt.models.registry import registry
+from capfilt.pipelines.engine.peak_memory import larger
+from capfilt.pipelines.forget.forget import finish_forgetting
+from capfilt.pipelines.plan import Plan, make_plan
+from capfilt.pipelines.selection.policy import check_policy
+from capfilt.pipelines.selection.select import Selection, select
+from capfilt.pipelines.stages.decontaminate import EvaluationSets
+from capfilt.pipelines.stages.stage_models import check_models, prove_captioners
+
+VERSIONED = ("torch", "transformers", "ray", "pyarrow", "duckdb", "Pillow", "aiohttp", "open_clip_torch", "img2dataset")
+"""Packages whose versions run.toml notes."""
+
+SAVE_EVERY = 5.0
+"""Seconds between two saves of the session file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a listener hears: a phase, and how far the chunks are."""
+
+    phase: str  # plan, start, work, select, done
+    rows_done: int = 0  # earlier sessions included
+    rows_planned: int = 0
+    chunks_done: int = 0
+    chunks: int = 0
+    failures: dict[str, int] = field(default_factory=dict)  # by reason, this session
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to."""
+
+    chunks: int
+    chunks_now: int  # committed by this session; 0 = there was nothing to do
+    rows: int
+    seconds: float
+    selection: Selection
+    notes: tuple[str, ...]  # what planning left out of folders, and why; a line each
+    memory: dict[str, int] = field(default_factory=dict)  # bytes that a model process took at most: host, device
+
+
+Listener = Callable[[Progress], None]
+
+
+def run(
+    inputs: Sequence[str],
+    out: str,
+    recipe: Recipe,
+    *,
+    limit: int | None = None,
+    fresh: bool = False,
+    listener: Listener = lambda _: None,
+) -> Outcome:
+    """Run CapFilt over inputs into the folder `out`, or go on where an earlier run of the same stopped.
+
+    Raises:
+        UserError: a mistake in inputs, recipe or models, a changed input or recipe, or a busy `out`; before any work.
+        RunFailed: some chunks failed; all others are committed and the same call goes on from there.
+        Unbalanced: rows in are not images + failures.
+    """
+    began = time.perf_counter()
+    models = check_models(recipe)
+    check_policy(recipe.select, [column for judge in recipe.score.judges for column in registry.columns(judge)])
+    ledger = Ledger.at(out)
+    if fresh and any(ledger.folder.exists(name) for name in ("run.toml", "commits", "images")):
+        raise ChangedError(f"--fresh: {out} is not empty; remove it or use another --out")
+    listener(Progress("plan"))
+    if not ledger.planned:
+        prove_captioners(recipe)
+    plan = make_plan(inputs, recipe.input, limit)
+    evaluation = EvaluationSets.find(recipe.decode)
+    with ledger.lock():
+        finish_forgetting(ledger)
+        notes = (*plan.notes, *_write_or_check(ledger, plan, evaluation, recipe, models, limit))
+        todo = ledger.todo()
+        memory = _work(ledger, todo, recipe, listener) if todo else {}
+        if lacking := sorted({chunk.name for chunk in todo} - ledger.committed()):
+            raise Unbalanced(f"{out}: chunk {lacking[0]} was done, but its commit is not there")
+        ledger.balance()
+        listener(Progress("select"))
+        selection = select(ledger.folder, recipe.select, recipe.output.images)
+    chunks = ledger.read_plan()
+    listener(Progress("done"))
+    rows = sum(chunk.rows for chunk in chunks)
+    return Outcome(len(chunks), len(todo), rows, time.perf_counter() - began, selection, notes, memory)
+
+
+def versions() -> dict[str, str]:
+    """Versions that may matter to somebody who wonders why two runs differ."""
+    found = {"capfilt": __version__, "python": platform.python_version()}
+    return found | {name: importlib.metadata.version(name) for name in VERSIONED}
+
+
+def _write_or_check(
+    ledger: Ledger, plan: Plan, evaluation: EvaluationSets, recipe: Recipe, models: dict[str, str], limit: int | None
+) -> list[str]:
+    inputs = [*((file.identity, file.size, file.sha256) for file in plan.inputs), *evaluation.inputs()]
+    if ledger.planned:
+        ledger.check_unchanged(inputs, recipe, models, limit)
+    notes = evaluation.write(ledger, recipe.decode)
+    if not ledger.planned:
+        ledger.write_plan(plan.chunks, inputs, recipe, versions(), models, limit)
+    return notes
+
+
+def _work(ledger: Ledger, todo: list[Chunk], recipe: Recipe, listener: Listener) -> dict[str, int]:
+    """Take the chunks through; bytes that a model process took at most."""
+    from capfilt.pipelines.engine.engine import Done, work  # here: a run with nothing to do is spared Ray
+
+    planned = ledger.read_plan()
+    rows_planned = sum(chunk.rows for chunk in planned)
+    rows_before = rows_planned - sum(chunk.rows for chunk in todo)
+    listener(Progress("start", rows_before, rows_planned, len(planned) - len(todo), len(planned)))
+    failed: list[Done] = []
+    reasons: Counter[str] = Counter()
+    digests = {chunk.name: ledger.spec_digest(chunk) for chunk in todo}
+    with _session(ledger) as book:
+        for number, done in enumerate(work(todo, ledger.folder.location, recipe, digests), 1):
+            if done.error:
+                failed.append(done)
+            else:
+                book.add(done.rows, done.seconds, done.memory)
+                reasons.update(done.reasons)
+            rows_done = rows_before + book.rows
+            chunks_done = len(planned) - len(todo) + number - len(failed)
+            listener(Progress("work", rows_done, rows_planned, chunks_done, len(planned), dict(reasons)))
+    if failed:
+        first = failed[0]
+        raise RunFailed(f"{len(failed)} of {len(todo)} chunks failed; chunk {first.chunk}: {first.error}")
+    return book.memory
+
+
+class _Book:
+    """Keeps the session file up to date, so that a killed driver leaves its last state."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.started = _now()
+        self.rows = 0
+        self.seconds: Counter[str] = Counter()
+        self.memory: dict[str, int] = {}
+        self.number = ledger.save_session(self._session())
+        self.saved = time.monotonic()
+
+    def add(self, rows: int, seconds: dict[str, float], memory: dict[str, int]) -> None:
+        self.rows += rows
+        self.memory = larger(self.memory, memory)
+        self.seconds.update(seconds)
+        if time.monotonic() - self.saved > SAVE_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        self.ledger.save_session(self._session(), self.number)
+        self.saved = time.monotonic()
+
+    def _session(self) -> Session:
+        seconds: dict[str, float] = {name: round(s, 3) for name, s in self.seconds.items()}
+        return Session(self.started, _now(), self.rows, seconds, memory=self.memory)
+
+
+@contextmanager
+def _session(ledger: Ledger) -> Iterator[_Book]:
+    book = _Book(ledger)
+    try:
+        yield book
+    finally:
+        book.save()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,277 @@
+"""Every setting of a run: its name, type, default and meaning; values are checked before any work starts."""
+
+from collections.abc import Iterator
+from ipaddress import ip_network
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from capfilt.core.storage import may_be_secret
+
+Script = Literal[
+    "Arabic", "Cyrillic", "Devanagari", "Greek", "Han", "Hangul", "Hebrew", "Hiragana", "Katakana", "Latin", "Thai"
+]
+"""Writing systems that texts can be asked to be in, by their Unicode names."""
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, unknown keys refused, defaults stated."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Input(Section):
+    """How rows are read and cut into chunks."""
+
+    url: str = Field("auto", description="column with the URL (or the file path); auto = guessed from the usual names")
+    text: str = Field("auto", description="column with the text; auto = guessed, none = the input has no text")
+    chunk_rows: int = Field(256, ge=1, le=10_000, description="rows a chunk (the unit of commit and resume)")
+    chunk_bytes: int = Field(64_000_000, ge=1_000_000, description="bytes of image data a chunk, about")
+
+
+class Fetch(Section):
+    """How URLs are downloaded."""
+
+    concurrency: int = Field(32, ge=1, le=1024, description="connections at once, a worker")
+    per_host: int = Field(8, ge=1, description="connections at once to one host, a worker")
+    per_host_rate: float = Field(20.0, ge=0, description="requests a second to one host, a worker; 0 = no limit")
+    give_up: int = Field(8, ge=0, description="tries in a row that must fail before a server is left alone; 0 = never")
+    timeout: float = Field(20.0, gt=0, description="seconds for one URL in all, retries and redirects included")
+    retries: int = Field(2, ge=0, le=10, description="further tries of what can heal: timeouts, 429, 5xx")
+    backoff: float = Field(0.5, ge=0, description="seconds before the first retry; doubles, with jitter")
+    max_bytes: int = Field(32_000_000, ge=1, description="bytes one image may have")
+    min_rate: int = Field(1000, ge=0, description="bytes a second a body must bring, over 5 s; 0 = no limit")
+    max_redirects: int = Field(5, ge=0, le=20, description="redirects followed, each checked like the first address")
+    allow_private: tuple[str, ...] = Field((), description="networks to allow that are not public: 127.0.0.0/8, ...")
+    ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
+        (80, 443, 8080, 8443), description="ports that may be asked; [] = any"
+    )
+    opt_out: tuple[Literal["robots.txt", "x-robots-tag", "noml", "tdmrep"], ...] = Field(
+        ("robots.txt", "x-robots-tag", "noml", "tdmrep"), description="ways to say no that are honoured; [] = none"
+    )
+    user_agent: str = Field("capfilt/0.1 (image-text curation)", description="sent with every request")
+    contact: str = Field("", description="a URL or e-mail address of yours, put behind the User-Agent")
+
+    @field_validator("allow_private")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            ip_network(text)
+        return value
+
+    @field_validator("user_agent", "contact")
+    @classmethod
+    def _is_a_header(cls, value: str, info: ValidationInfo) -> str:
+        if not (value.isascii() and value.isprintable() and (value.strip() or info.field_name == "contact")):
+            raise ValueError("must be printable ASCII, not empty")
+        return value
+
+    @property
+    def agent(self) -> str:
+        """The User-Agent header."""
+        return f"{self.user_agent} (+{self.contact})" if self.contact else self.user_agent
+
+
+class Decode(Section):
+    """What counts as an image."""
+
+    max_pixels: int = Field(100_000_000, ge=1, description="width x height, read from the header before decoding")
+    min_side: int = Field(1, ge=1, description="pixels the shorter side must have")
+    max_metadata: int = Field(16_000_000, ge=1, description="bytes of ICC, EXIF, XMP, comments, ... a file may declare")
+    max_frames: int = Field(10_000, ge=1, description="frames or pages a file may declare; the first one counts")
+    timeout: float = Field(60.0, gt=0, description="seconds one image may take")
+    isolate: bool = Field(True, description="decode in a process of its own, which may crash or hang")
+    exclude_eval: tuple[str, ...] = Field((), description="evaluation sets whose pictures are left out; any INPUT")
+    eval_radius: int = Field(4, ge=0, le=16, description="bits of 64 a phash may differ from an excluded picture's")
+
+
+class Caption(Section):
+    """Who writes captions, and how."""
+
+    captioner: str | tuple[str, ...] = Field(
+        "demo-captioner", description="a name of `capfilt models`, a directory, a server's URL; or a list of them"
+    )
+    n: int = Field(1, ge=0, le=100, description="captions an image, of each captioner")
+    beams: int = Field(
+        0, ge=0, le=20, description="beam search over so many, the n best are kept; 0 = nucleus sampling"
+    )
+    top_p: float = Field(0.9, gt=0, le=1, description="nucleus: sample among the likeliest tokens of this total mass")
+    temperature: float = Field(1.0, gt=0, description="divides the logits; below 1 is more careful")
+    max_tokens: int = Field(30, ge=1, le=512, description="tokens a caption has at most")
+    min_tokens: int = Field(5, ge=0, description="tokens a caption has at least")
+    prompt: str = Field("", description="words every caption starts from; removed from the result; a chat's question")
+    template: str = Field("", description="chat template (Jinja) of a VLM; empty = its own, none = the bare prompt")
+    max_side: int = Field(768, ge=32, le=4096, description="pixels of the longer side that a VLM or server is shown")
+    round: int = Field(0, ge=0, description="round of bootstrapping, part of every caption's random stream")
+    seed: int = Field(0, ge=0, description="seed of the run, part of every caption's random stream")
+
+    @property
+    def captioners(self) -> tuple[str, ...]:
+        """Those who write, in order; none where nothing is to be written."""
+        names = (self.captioner,) if isinstance(self.captioner, str) else self.captioner
+        return names if self.n else ()
+
+    @field_validator("captioner")
+    @classmethod
+    def _are_some(cls, names: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not names or (not isinstance(names, str) and len(set(names)) < len(names)):
+            raise ValueError("names nobody, or somebody twice")
+        return names
+
+    @field_validator("beams")
+    @classmethod
+    def _finds_n(cls, beams: int, info: ValidationInfo) -> int:
+        if beams and info.data.get("n", 0) > beams:
+            raise ValueError(f"finds no more than {beams} captions, and caption.n is {info.data['n']}")
+        return beams
+
+
+class Endpoint(Section):
+    """How a captioner is asked that is a server (OpenAI's protocol: vLLM, SGLang, ...)."""
+
+    model: str = Field("", description="its name for the model; empty = the only one it serves")
+    key_env: str = Field("", description="environment variable with the API key; empty = none is sent")
+    concurrency: int = Field(16, ge=1, le=1024, description="questions at once; more than engine.batch * n are never")
+    retries: int = Field(4, ge=0, le=20, description="further tries of what can heal: no answer, 408, 429, 5xx")
+    backoff: float = Field(1.0, ge=0, description="seconds before the first retry; doubles, with jitter")
+    timeout: float = Field(120.0, gt=0, description="seconds for one try")
+    logprobs: bool = Field(True, description="ask for log-probabilities; some servers refuse that")
+
+
+class Score(Section):
+    """Who judges."""
+
+    judges: tuple[str, ...] = Field(
+        ("demo-filter",), description="names of `capfilt models` or directories; TAG=NAME tells columns apart"
+    )
+    token: Literal["enc", "cls"] = Field("enc", description="first token of ITM: [ENC] as in the paper, or [CLS]")
+
+
+class Select(Section):
+    """What is kept, decided over stored scores. A policy takes of these what it needs; in its SQL they are $name.
+
+    `judge`, `first`, `second` and `judges` name columns of captions/ that judges wrote: itm, itc, clip, ...
+    """
+
+    policy: str = Field("blip", description="a file of pipelines/selection/policies/ by name, or a path to a .sql file")
+    judge: str = Field("itm", description="score that decides (blip, quantile)")
+    threshold: float = Field(0.5, description="least score of a kept text (blip, ensemble)")
+    first: str = Field("clip", description="score that ranks (blip2), or makes the short list (laion-coco)")
+    second: str = Field("clip_2", description="score that ranks the short list (laion-coco)")
+    shortlist: int = Field(5, ge=1, description="texts of an image on the short list (laion-coco)")
+    top: int = Field(0, ge=0, description="texts an image keeps; 0 = as published: blip2 two, laion-coco one")
+    fraction: float = Field(0.3, gt=0, le=1, description="share of all texts to keep, best first (quantile)")
+    per_source: bool = Field(False, description="that share of web and of synthetic texts each (quantile)")
+    judges: tuple[str, ...] = Field(("itm", "clip"), min_length=1, description="scores that decide together (ensemble)")
+    combine: Literal["vote", "mean", "min"] = Field("vote", description="how they do it (ensemble)")
+    thresholds: tuple[float, ...] = Field((), description="least score for each one's vote; [] = threshold for all")
+    votes: int = Field(0, ge=0, description="votes a kept text has at least; 0 = more than half (ensemble)")
+    calibrated: bool = Field(False, description="probabilities instead of scores, as `capfilt calibrate` found them")
+    flags: tuple[str, ...] = Field(("empty",), description="flags in captions/ that rule a text out before the policy")
+    min_words: int = Field(0, ge=0, description="words a text has at least")
+    max_words: int = Field(0, ge=0, description="words a text has at most; 0 = any")
+    max_repetition: float = Field(1.0, ge=0, le=1, description="share of its word pairs that stand earlier in the text")
+    max_images: int = Field(0, ge=0, description="images that may come with one same text; 0 = any")
+    boilerplate: bool = Field(False, description="rule out file names, shop and page phrases (pipelines/flags.py)")
+    scripts: tuple[Script, ...] = Field((), description="writing systems most letters are of: Latin, ...; [] = any")
+    banned: tuple[str, ...] = Field((), description="regular expressions (RE2, any case) that rule a text out")
+    synthetic_share: float = Field(-1, ge=-1, le=1, description="of kept web and synthetic texts; -1 = as it comes")
+
+    @field_validator("thresholds")
+    @classmethod
+    def _fit_the_judges(cls, value: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        judges = info.data.get("judges", ())
+        if value and judges and len(value) != len(judges):
+            raise ValueError(f"must be one for each of the {len(judges)} judges {', '.join(judges)}, or []")
+        return value
+
+    @field_validator("votes")
+    @classmethod
+    def _can_be_reached(cls, value: int, info: ValidationInfo) -> int:
+        if value > len(info.data.get("judges", ())):
+            raise ValueError("is more than there are judges")
+        return value
+
+    @field_validator("synthetic_share")
+    @classmethod
+    def _is_a_share(cls, value: float) -> float:
+        if value < 0 and value != -1:
+            raise ValueError("must be in 0..1, or -1")
+        return value
+
+
+class Output(Section):
+    """What is written."""
+
+    images: Literal["bytes", "reference"] = Field("bytes", description="bytes = corpus/ stands alone; or reference")
+
+
+def _names(settings: Any) -> Iterator[str]:
+    """All names in nested settings."""
+    if isinstance(settings, dict):
+        for name, value in settings.items():
+            yield name
+            yield from _names(value)
+
+
+Stage = Literal["fetch", "decode", "caption", "score", "commit"]
+"""Stages of a run that resources can be given to; `score` has its own only where models are split."""
+
+
+class Engine(Section):
+    """Where it runs."""
+
+    address: str = Field("local", description="Ray: local = started for the run; auto, HOST:PORT or ray://... = joined")
+    workers: int = Field(1, ge=1, description="model actors, at most")
+    min_workers: int = Field(0, ge=0, description="model actors to start with; more come while chunks wait; 0 = all")
+    split: bool = Field(False, description="captioner and judges in actors of their own; or all models in one")
+    judge_workers: int = Field(0, ge=0, description="actors of the judges, if split; 0 = as many as workers")
+    cpus: int = Field(0, ge=0, description="logical CPUs given to a Ray started for the run; 0 = cores + 2")
+    gpus: float = Field(-1, ge=-1, description="GPUs a model actor takes; -1 = one if there are any")
+    resources: dict[Stage, dict[str, Annotated[float, Field(ge=0)]]] = Field(
+        {}, description="what a stage takes instead of the defaults: {caption = {CPU = 2, GPU = 0.5, A100 = 1}}"
+    )
+    ray: dict[str, Any] = Field({}, description="further settings of ray.init: {object_store_memory = 4000000000}")
+    wait_minutes: float = Field(
+        0, ge=0, description="minutes a cluster may take to grow to what the run needs; 0 = refuse it at once"
+    )
+    device: str = Field("auto", description="torch device; auto = cuda, then mps, then cpu")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: bfloat16 on cuda")
+    batch: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        32, description="images a micro-batch; auto = as many as a GPU has room for, which moves last bits (a CPU: 32)"
+    )
+    threads: int = Field(
+        0, ge=0, description="CPU threads of a model actor, which move last bits; 0 = a node's cores over its actors"
+    )
+    compile: bool = Field(False, description="torch.compile BLIP's and our image tower; pays on GPUs, in long runs")
+    stall_minutes: float = Field(30.0, gt=0, description="minutes without progress after which the run stops")
+
+    @field_validator("min_workers")
+    @classmethod
+    def _is_no_more_than_all(cls, value: int, info: ValidationInfo) -> int:
+        if value > info.data.get("workers", value):
+            raise ValueError(f"is more than engine.workers = {info.data['workers']}")
+        return value
+
+    @field_validator("ray")
+    @classmethod
+    def _holds_no_secret(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if name := next((name for name in _names(value) if may_be_secret(name)), ""):
+            raise ValueError(f"{name} would be stored in run.toml; set it in the environment of the nodes")
+        return value
+
+
+class Recipe(Section):
+    """All settings of a run."""
+
+    name: str = Field("blip", description="what the recipe is called")
+    about: str = Field("", description="one line for `capfilt recipes`")
+    input: Input = Input()
+    fetch: Fetch = Fetch()
+    decode: Decode = Decode()
+    caption: Caption = Caption()
+    endpoint: Endpoint = Endpoint()
+    score: Score = Score()
+    select: Select = Select()
+    output: Output = Output()
+    engine: Engine = Engine()

@@ -1,0 +1,194 @@
+"""Files, wherever they are: one `Folder` for a local path or a bucket URL, on top of `pyarrow.fs`.
+
+Writing is all or nothing under a final name: locally a temporary file, fsync and rename; on an object store one PUT.
+Nothing is ever renamed or appended to on an object store.
+"""
+
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+import pyarrow as pa
+from pyarrow import fs as pafs
+
+from capfilt.core.errors import InputError
+
+T = TypeVar("T")
+
+TMP_PREFIX = ".tmp-"
+"""Begins the name of a file that is being written. Such a name has no suffix, for the globs of others
+(`read_parquet('out/images/*.parquet')`) match hidden files too, and a killed writer leaves its file behind."""
+
+TRIES: Final = 4
+FIRST_PAUSE: Final = 0.2
+"""Seconds before an object store is asked once more; doubles."""
+
+_CONTAINERS: Final = frozenset({"abfs", "abfss", "hdfs"})  # NAME@host is a container or a user there, and no secret
+_SECRET: Final = re.compile(r"key|secret|token|passw|credential|signature|\bsig\b", re.IGNORECASE)
+
+
+def split_url(location: str) -> tuple[pafs.FileSystem, str]:
+    """The file system of a path or URL, and the path on it (absolute when local).
+
+    Raises:
+        InputError: a scheme that pyarrow does not know, a bucket that cannot be reached, or a URL that holds a secret:
+            locations stand in plans, tables and messages.
+    """
+    if "://" not in location:
+        return pafs.LocalFileSystem(), str(Path(location).expanduser().resolve())
+    shown = without_secrets(location)
+    if has_secret(location):
+        raise InputError(f"{shown}: a key in the URL would be stored and shown; set AWS_ACCESS_KEY_ID and so on")
+    try:
+        return _open(location)
+    except (pa.ArrowInvalid, OSError, ValueError, ImportError) as error:
+        raise InputError(f"{shown}: {' '.join(str(error).replace(location, shown).split())}") from error
+
+
+def _open(location: str) -> tuple[pafs.FileSystem, str]:
+    """By pyarrow where it knows the scheme, else by fsspec."""
+    url = urlsplit(location)
+    if url.scheme == "s3" and os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("1", "yes", "true"):
+        endpoint, region = os.environ.get("AWS_ENDPOINT_URL"), os.environ.get("AWS_DEFAULT_REGION")
+        return pafs.S3FileSystem(anonymous=True, endpoint_override=endpoint, region=region), url.netloc + url.path
+    try:
+        filesystem, path = pafs.FileSystem.from_uri(location)
+    except pa.ArrowInvalid as error:
+        if "Unrecognized filesystem type" not in str(error):
+            raise
+        import fsspec
+
+        opened, path = fsspec.core.url_to_fs(location)  # az:// needs the package adlfs, and says so
+        filesystem = pafs.PyFileSystem(pafs.FSSpecHandler(opened))
+    return filesystem, path
+
+
+def has_secret(location: str) -> bool:
+    """Whether a URL holds a key or password, as far as can be told."""
+    url = urlsplit(location)
+    user, at, _ = url.netloc.rpartition("@")
+    in_user = bool(at) and not (url.scheme in _CONTAINERS and ":" not in user)
+    return in_user or any(may_be_secret(name) or "@" in value for name, value in parse_qsl(url.query))
+
+
+def patiently(work: Callable[[], T], local: bool = False) -> T:
+    """Do work on an object store, again where that fails: it cut an answer short, say, which pyarrow does not mend.
+
+    Args:
+        local: the work is on local files; they fail for good.
+
+    Raises:
+        OSError: it failed for good, or `TRIES` times.
+    """
+    for attempt in range(TRIES):
+        try:
+            return work()
+        except OSError as error:
+            if local or attempt == TRIES - 1 or isinstance(error, FileNotFoundError | PermissionError):
+                raise
+        time.sleep(FIRST_PAUSE * 2**attempt)
+    raise AssertionError("work was tried at least once")
+
+
+def may_be_secret(name: str) -> bool:
+    """Whether a setting or an environment variable of that name may hold a key or password."""
+    return bool(_SECRET.search(name))
+
+
+def without_secrets(location: str) -> str:
+    """A location without user info and query: what may stand in tables and messages."""
+    if "://" not in location:
+        return location
+    url = urlsplit(location)
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A directory to read and write whole files in, by names relative to it ("commits/000012.parquet")."""
+
+    filesystem: pafs.FileSystem
+    path: str
+    location: str
+
+    @classmethod
+    def at(cls, location: str | Path) -> Self:
+        """The folder at a local path or bucket URL; it need not exist yet."""
+        filesystem, path = split_url(str(location))
+        return cls(filesystem, path.rstrip("/"), str(location))
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    @property
+    def everywhere(self) -> str:
+        """The location as a process means it that stands in another directory."""
+        return self.path if self.is_local else self.location
+
+    def full(self, name: str) -> str:
+        """The path of `name` on the folder's file system."""
+        return f"{self.path}/{name}" if name else self.path
+
+    def exists(self, name: str = "") -> bool:
+        info = patiently(lambda: self.filesystem.get_file_info(self.full(name)), self.is_local)
+        return bool(info.type != pafs.FileType.NotFound)
+
+    def names(self, prefix: str, suffix: str = "") -> list[str]:
+        """Sorted names of the files in the directory `prefix` ("" = in the folder itself), unfinished ones left out."""
+        keep = (base for base in self._bases(prefix) if base.endswith(suffix) and not base.startswith(TMP_PREFIX))
+        return sorted(f"{prefix}/{base}" if prefix else base for base in keep)
+
+    def sweep(self, prefix: str) -> None:
+        """Remove what killed writers left in the directory `prefix`; a live one there would fail."""
+        for base in self._bases(prefix):
+            if base.startswith(TMP_PREFIX):
+                self.filesystem.delete_file(self.full(f"{prefix}/{base}"))
+
+    def read(self, name: str) -> bytes:
+        """All bytes of a file; `FileNotFoundError` if it is not there."""
+        return patiently(lambda: self._read(name), self.is_local)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file so that it is there whole or not at all, replacing an older one."""
+        if self.is_local:
+            self._write_local(Path(self.full(name)), data)
+            return
+        patiently(lambda: self._put(name, data))
+
+    def delete(self, name: str) -> None:
+        """Remove a file; one that is not there is no error."""
+        if self.exists(name):
+            self.filesystem.delete_file(self.full(name))
+
+    def _bases(self, prefix: str) -> list[str]:
+        selector = pafs.FileSelector(self.full(prefix), allow_not_found=True)
+        infos = patiently(lambda: self.filesystem.get_file_info(selector), self.is_local)
+        return [info.base_name for info in infos if info.type == pafs.FileType.File]
+
+    def _read(self, name: str) -> bytes:
+        with self.filesystem.open_input_stream(self.full(name)) as stream:
+            return bytes(stream.read())
+
+    def _put(self, name: str, data: bytes) -> None:
+        with self.filesystem.open_output_stream(self.full(name)) as stream:
+            stream.write(data)
+
+    @staticmethod
+    def _write_local(target: Path, data: bytes) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.parent / f"{TMP_PREFIX}{uuid.uuid4().hex}"
+        try:
+            with draft.open("xb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)

@@ -1,0 +1,373 @@
+"""The books of a run: what was planned, what is committed, and whether it balances.
+
+plan.parquet          one row a chunk: its name, rows and spec (JSON); written once, before any work
+run.toml              what the plan was made from: recipe, versions, weights, inputs; written after plan.parquet
+commits/              one file a chunk, written after all other files of the chunk: it is there = the chunk is done
+sessions/000000.json  how long each start of the driver took; the only file that holds times
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from capfilt.core import schema
+from capfilt.core.chunks import Chunk
+from capfilt.core.config import Recipe
+from capfilt.core.errors import BusyError, ChangedError, InputError, Unbalanced
+from capfilt.core.serialization import parquet_bytes, stable_json, to_toml
+from capfilt.core.storage import Folder
+from capfilt.ledger import transaction
+from capfilt.ledger.compatibility import (
+    changed_inputs,
+    changed_limit,
+    changed_models,
+    changed_recipe,
+    settings_that_matter,
+)
+from capfilt.ledger.lease import lease
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+PLAN: Final = pa.schema(
+    [
+        pa.field("chunk", pa.string(), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("spec", pa.string(), nullable=False),
+    ]
+)
+"""The table of plan.parquet; `spec` is `Chunk.to_json`."""
+
+CHUNK_TABLES: Final = ("images", "captions", "failures")
+"""The tables a commit writes, one file a chunk, before its record."""
+
+WRITTEN: Final = (*CHUNK_TABLES, "commits", "decisions", "corpus", transaction.PLACE)
+"""Folders that nobody writes but the holder of the lock, and its workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One start of the driver. Saved again and again while it works, so that a killed one leaves its last state."""
+
+    started: str  # ISO 8601 with zone
+    finished: str  # ISO 8601 with zone: when it was saved last
+    rows: int  # committed by this session
+    seconds: dict[str, float]  # by stage
+    memory: dict[str, int] = field(default_factory=dict)  # bytes that a model process took at most: host, device
+
+    @property
+    def rate(self) -> float | None:
+        """Rows a second, None when no time passed."""
+        passed = (datetime.fromisoformat(self.finished) - datetime.fromisoformat(self.started)).total_seconds()
+        return self.rows / passed if passed > 0 else None
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The books in the folder of a run."""
+
+    folder: Folder
+
+    @classmethod
+    def at(cls, location: str | Path) -> Self:
+        """The ledger at a local path or bucket URL; nothing needs to be there yet."""
+        return cls(Folder.at(location))
+
+    @property
+    def planned(self) -> bool:
+        return self.folder.exists("run.toml")
+
+    def write_plan(
+        self,
+        chunks: Sequence[Chunk],
+        inputs: Sequence[tuple[str, int, str]],
+        recipe: Recipe,
+        versions: Mapping[str, str],
+        models: Mapping[str, str],
+        limit: int | None = None,
+    ) -> None:
+        """Write plan.parquet, then run.toml.
+
+        Args:
+            inputs: identity, size in bytes and digest of every input file.
+            versions: of capfilt, torch, ray, ...; kept as a note, never compared.
+            models: role and name ("captioner demo-captioner") -> digest of the weights.
+            limit: rows that `--limit` asked for.
+
+        Raises:
+            ChangedError: a plan is there already.
+        """
+        if self.planned:
+            raise ChangedError(f"{self.folder.location} is planned already: use another --out")
+        plan = parquet_bytes(_plan_table(chunks))
+        self.folder.write("plan.parquet", plan)
+        run = {
+            "rows": sum(chunk.rows for chunk in chunks),
+            "chunks": len(chunks),
+            "limit": limit or 0,
+            "plan": hashlib.sha256(plan).hexdigest(),
+            "inputs": [{"identity": name, "size": size, "digest": digest} for name, size, digest in inputs],
+            "versions": dict(versions),
+            "models": dict(models),
+            "recipe": recipe.model_dump(mode="json"),
+        }
+        self.folder.write("run.toml", to_toml(run).encode())
+
+    @cached_property
+    def run(self) -> dict[str, Any]:
+        """run.toml as it was written.
+
+        Raises:
+            InputError: there is no run here.
+        """
+        try:
+            return tomllib.loads(self.folder.read("run.toml").decode())
+        except FileNotFoundError as error:
+            raise InputError(f"{self.folder.location}: no run here (run.toml is missing)") from error
+
+    def read_plan(self) -> list[Chunk]:
+        """All chunks in order.
+
+        Raises:
+            InputError: there is no run here.
+            Unbalanced: plan.parquet is not the file that run.toml speaks of.
+        """
+        run, plan = self.run, self.folder.read("plan.parquet")
+        if hashlib.sha256(plan).hexdigest() != run["plan"]:
+            raise Unbalanced(f"{self.folder.location}: plan.parquet is not the plan that run.toml was written for")
+        return [Chunk.from_json(spec) for spec in pq.read_table(pa.BufferReader(plan))["spec"].to_pylist()]
+
+    def check_unchanged(
+        self,
+        inputs: Sequence[tuple[str, int, str]],
+        recipe: Recipe,
+        models: Mapping[str, str],
+        limit: int | None = None,
+    ) -> None:
+        """Refuse to go on with another recipe, input or model than the plan was made from; arguments as `write_plan`.
+
+        Raises:
+            ChangedError: one line that names the first difference.
+        """
+        change = (
+            changed_recipe(self.run["recipe"], recipe.model_dump(mode="json"))
+            or changed_limit(self.run["limit"], limit or 0)
+            or changed_inputs(self.run["inputs"], inputs)
+            or changed_models(self.run["models"], models)
+        )
+        if change:
+            out = self.folder.location
+            raise ChangedError(f"{out}: {change}: use another --out, or --fresh in an empty directory")
+
+    def spec_digest(self, chunk: Chunk) -> str:
+        """sha256 over all that decides the chunk's bytes: its rows, the settings that matter and the weights."""
+        settings = settings_that_matter(self.run["recipe"])
+        basis = (chunk.to_json(), stable_json(settings), stable_json(self.run["models"]))
+        return hashlib.sha256("\n".join(basis).encode()).hexdigest()
+
+    def committed(self) -> set[str]:
+        """Names of the chunks that are done (one listing)."""
+        return {Path(name).stem for name in self.folder.names("commits", ".parquet")}
+
+    def todo(self) -> list[Chunk]:
+        """The chunks still to do, in order."""
+        done = self.committed()
+        return [chunk for chunk in self.read_plan() if chunk.name not in done]
+
+    def dataset(self, table: str, columns: pa.Schema, chunks: Iterable[str] | None = None) -> "ds.Dataset":
+        """The files of the committed chunks of a table, in chunk order; whatever else lies there is not seen.
+
+        Args:
+            chunks: names of committed chunks, for those who read several tables of one and the same state.
+
+        Raises:
+            Unbalanced: a committed file of images/, captions/ or failures/ is missing.
+        """
+        import pyarrow.dataset as ds  # imports pandas, half a second that those who only plan need not pay
+
+        wanted = [f"{table}/{chunk}.parquet" for chunk in sorted(self.committed() if chunks is None else chunks)]
+        there = set(self.folder.names(table, ".parquet"))
+        if table in CHUNK_TABLES and (missing := [name for name in wanted if name not in there]):
+            raise Unbalanced(f"{self.folder.location}: {missing[0]} is committed, but missing")
+        files = [self.folder.full(name) for name in wanted if name in there]
+        kind = ds.ParquetFileFormat()
+        return ds.FileSystemDataset.from_paths(files, schema=columns, format=kind, filesystem=self.folder.filesystem)
+
+    def captions_schema(self) -> pa.Schema:
+        """The schema of captions/ with the columns of the run's judges.
+
+        A chunk without a living row may never have met a judge, so its file alone would not do.
+        """
+        files = (self.folder.full(f"captions/{chunk}.parquet") for chunk in sorted(self.committed()))
+        plain = schema.captions_schema(())
+        found = (pq.read_schema(file, filesystem=self.folder.filesystem) for file in files)
+        judged = next((names for names in found if len(names) > len(plain)), plain)
+        return schema.captions_schema(tuple(name for name in judged.names if name not in plain.names))
+
+    def records(self) -> pa.Table:
+        """All commit records (`schema.COMMITS`) in chunk order."""
+        return self.dataset("commits", schema.COMMITS).to_table()
+
+    def fingerprint(self, records: pa.Table | None = None) -> str:
+        """sha256 over the records of all commits: what a selection was made from."""
+        records = self.records() if records is None else records
+        return hashlib.sha256(stable_json(records.to_pylist()).encode()).hexdigest()
+
+    def balance(self, records: pa.Table | None = None) -> None:
+        """Check that every commit fits the plan, its own sums and the listing of its files.
+
+        Args:
+            records: what `records` gave, to spare reading them again.
+
+        Raises:
+            Unbalanced: the first thing that does not fit.
+        """
+        if self.forgetting:
+            raise Unbalanced(f"{self.folder.location}: a forget was interrupted: `capfilt forget` alone finishes it")
+        chunks = {chunk.name: chunk for chunk in self.read_plan()}
+        records = self.records() if records is None else records
+        # Listed after the records are read: a run that works just now commits files first, records last.
+        present = {name for table in CHUNK_TABLES for name in self.folder.names(table, ".parquet")}
+        for record in records.to_pylist():
+            problem = self._misfit(record, chunks.get(record["chunk"]), present)
+            if problem:
+                raise Unbalanced(f"{self.folder.location}: commit {record['chunk']}: {problem}")
+
+    def _misfit(self, record: dict[str, Any], chunk: Chunk | None, present: set[str]) -> str:
+        if chunk is None:
+            return "is not in the plan"
+        rows, images, failures = record["rows"], record["images"], record["failures"]
+        if rows != chunk.rows:
+            return f"{rows} rows, planned were {chunk.rows}"
+        if rows != images + failures:
+            return f"{rows} rows are not {images} images + {failures} failures"
+        if sum(dict(record["reasons"]).values()) != failures:
+            return f"the reasons do not add up to {failures} failures"
+        if record["spec"] != self.spec_digest(chunk):
+            return "was made from another spec than the plan's"
+        missing = {f"{table}/{chunk.name}.parquet" for table in CHUNK_TABLES} - (present & set(dict(record["files"])))
+        return f"{min(missing)} is missing" if missing else ""
+
+    @property
+    def forgetting(self) -> bool:
+        """Whether a `capfilt forget` was interrupted, so that files may not be what the commits say."""
+        return self.folder.exists("forgotten.json") and bool(json.loads(self.folder.read("forgotten.json"))["before"])
+
+    def verify(self, deep: bool = True) -> None:
+        """`balance`, then the files themselves: rows by their footers and, if deep, sha256 of every byte.
+
+        Raises:
+            Unbalanced: the first file that is not what its commit says.
+        """
+        records = self.records()
+        self.balance(records)
+        for record in records.to_pylist():
+            for name, digest in sorted(dict(record["files"]).items()):
+                self._verify_file(name, digest, record[name.partition("/")[0]], deep)
+
+    def _verify_file(self, name: str, digest: str, rows: int, deep: bool) -> None:
+        path = f"{self.folder.location}/{name}"
+        if deep and hashlib.sha256(self.folder.read(name)).hexdigest() != digest:
+            raise Unbalanced(f"{path}: its bytes are not the committed ones")
+        try:
+            found = pq.read_metadata(self.folder.full(name), filesystem=self.folder.filesystem).num_rows
+        except pa.ArrowInvalid as error:
+            raise Unbalanced(f"{path}: {error}") from error
+        if found != rows:
+            raise Unbalanced(f"{path}: {found} rows, committed were {rows}")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only live driver of this folder while the context lasts; what a killed one left half done is settled.
+
+        Local folders: `flock` on .lock, which the kernel gives back when its owner dies, however it dies. On a bucket:
+        a `lease`, which ends by itself.
+
+        Raises:
+            BusyError: another live process holds it; one line with its process id and host.
+        """
+        if not self.folder.is_local:
+            with lease(self.folder):
+                transaction.settle(self.folder)
+                yield
+            return
+        path = Path(self.folder.full(".lock"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+", encoding="utf-8") as stream:
+            _flock(stream.fileno(), path, self.folder.location)
+            stream.truncate(0)
+            stream.write(f"process {os.getpid()} on {socket.gethostname()}")
+            stream.flush()
+            for place in WRITTEN:
+                self.folder.sweep(place)
+            transaction.settle(self.folder)
+            yield
+
+    def save_session(self, session: Session, number: int | None = None) -> int:
+        """Write a session, a new one unless `number` is that of an earlier save; gives its number."""
+        number = len(self.folder.names("sessions", ".json")) if number is None else number
+        text = json.dumps(asdict(session), indent=2, sort_keys=True)
+        self.folder.write(f"sessions/{number:06d}.json", text.encode() + b"\n")
+        return number
+
+    def sessions(self) -> list[Session]:
+        """All sessions, oldest first."""
+        return [Session(**json.loads(self.folder.read(name))) for name in self.folder.names("sessions", ".json")]
+
+    def selection(self, name: str = "") -> dict[str, Any]:
+        """selection.toml: the policy, its parameters and what it was made from; empty while nothing is selected.
+
+        Args:
+            name: of a named selection instead of the current one.
+        """
+        file = f"selections/{name}.toml" if name else "selection.toml"
+        return tomllib.loads(self.folder.read(file).decode()) if self.folder.exists(file) else {}
+
+    def selections(self) -> list[str]:
+        """Names of the selections that were given one."""
+        return [Path(file).stem for file in self.folder.names("selections", ".toml")]
+
+    def named_decisions(self, columns: pa.Schema) -> "ds.Dataset":
+        """The decisions of all `selections`.
+
+        Args:
+            columns: `name`, then `schema.DECISIONS`.
+        """
+        import pyarrow.dataset as ds
+
+        files = {
+            name: self.dataset(f"selections/{name}/decisions", schema.DECISIONS).files for name in self.selections()
+        }
+        return ds.FileSystemDataset.from_paths(
+            [file for some in files.values() for file in some],
+            schema=columns,
+            format=ds.ParquetFileFormat(),
+            filesystem=self.folder.filesystem,
+            partitions=[ds.field("name") == name for name, some in files.items() for _ in some],
+        )
+
+
+def _plan_table(chunks: Sequence[Chunk]) -> pa.Table:
+    rows = [{"chunk": chunk.name, "rows": chunk.rows, "spec": chunk.to_json()} for chunk in chunks]
+    return pa.Table.from_pylist(rows, schema=PLAN)
+
+
+def _flock(descriptor: int, path: Path, location: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = path.read_text(encoding="utf-8") or "another process"
+        raise BusyError(f"{location} is being written by {owner}") from error

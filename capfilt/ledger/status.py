@@ -1,0 +1,78 @@
+"""Where a run stands, read from its books alone: what `capfilt status` shows."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from capfilt.core import schema
+from capfilt.core.errors import Unbalanced
+from capfilt.core.storage import Folder
+from capfilt.ledger.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a run stands."""
+
+    chunks_done: int
+    chunks_left: int
+    rows_planned: int
+    rows_done: int
+    images: int
+    failures: dict[str, int]  # by reason, most frequent first
+    captions: dict[str, int]  # by source; empty when the run does not balance
+    rate: float | None  # rows a second of the latest session
+    complete: bool  # every planned chunk is committed
+    balanced: bool
+    problem: str  # why it does not balance, else ""
+    selected: bool  # decisions/ and corpus/ were made from exactly the commits there are
+
+
+def status(folder: Folder) -> Status:
+    """Where the run in `folder` stands.
+
+    Raises:
+        InputError: there is no run here.
+        Unbalanced: plan.parquet is not the one that run.toml was written for.
+    """
+    ledger = Ledger(folder)
+    plan, records, sessions = ledger.read_plan(), ledger.records(), ledger.sessions()
+    left = {chunk.name for chunk in plan} - set(records["chunk"].to_pylist())
+    problem = _problem(ledger, records)
+    return Status(
+        chunks_done=records.num_rows,
+        chunks_left=len(left),
+        rows_planned=sum(chunk.rows for chunk in plan),
+        rows_done=sum(records["rows"].to_pylist()),
+        images=sum(records["images"].to_pylist()),
+        failures=_by_frequency(dict(pairs) for pairs in records["reasons"].to_pylist()),
+        captions={} if problem else _captions_by_source(ledger),
+        rate=sessions[-1].rate if sessions else None,
+        complete=not left,
+        balanced=not problem,
+        problem=problem,
+        selected=ledger.selection().get("commits") == ledger.fingerprint(records),
+    )
+
+
+def _problem(ledger: Ledger, records: pa.Table) -> str:
+    try:
+        ledger.balance(records)
+    except Unbalanced as error:
+        return str(error)
+    return ""
+
+
+def _by_frequency(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for some in counts:
+        total.update(some)
+    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _captions_by_source(ledger: Ledger) -> dict[str, int]:
+    batches = ledger.dataset("captions", schema.captions_schema(())).to_batches(columns=["source"])
+    counts = (batch["source"].value_counts().to_pylist() for batch in batches)
+    return _by_frequency({item["values"]: item["counts"] for item in some} for some in counts)

@@ -1,0 +1,1 @@
+"""Training: recipe -> task -> data -> loop -> checkpoint."""

@@ -1,0 +1,120 @@
+"""What `capfilt train qformer` trains: stage 1 on the tower of a MED, stage 2 on a stage 1 and a language model."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from capfilt.core.errors import ConfigError
+from capfilt.training.tasks import device, plain_batch, stored
+
+if TYPE_CHECKING:
+    from capfilt.models.training.batch import Batch
+    from capfilt.models.training.group import Group
+    from capfilt.pipelines.training_data.pairs import Pairs
+    from capfilt.pipelines.training_data.pixel_store import Pixels
+    from capfilt.pipelines.training_data.sampler import Draw
+    from capfilt.training.config import TrainRecipe
+
+
+class Stage1Job:
+    """ITC, ITM and ITG on the frozen tower of a MED."""
+
+    def __init__(self, recipe: "TrainRecipe", group: "Group") -> None:
+        from capfilt.models.qformer.spec import Described
+        from capfilt.models.qformer.start import bridge_on, config_for
+        from capfilt.models.registry.resolve import locate
+        from capfilt.models.training.init import start_from
+        from capfilt.models.training.qformer_task import Stage1Task
+
+        self.recipe = recipe
+        med, self.tokenizer = start_from(locate(recipe.model.vision), tower_side(recipe))
+        shape = config_for(med, **recipe.queries.model_dump(include={"queries", "width", "layers", "heads", "ffn"}))
+        self.described = Described(qformer=shape, tower=med.config)
+        self.bridge = bridge_on(med, shape).to(device(recipe))
+        self.bridge.vision.to(device(recipe))
+        asked = recipe.objectives
+        weights, seed = (asked.itc, asked.itm, asked.lm), recipe.work.seed
+        self.task = Stage1Task(self.bridge, self.tokenizer, weights, asked.max_tokens, seed, group)
+
+    def batch(self, pairs: "Pairs", draw: "Draw", images: "Pixels") -> "Batch":
+        """Pictures and a text of each."""
+        return plain_batch(pairs, draw, images)
+
+    def save(self, folder: Path) -> None:
+        """A checkpoint that stage 2 starts from."""
+        from capfilt.models.qformer.checkpoint import save
+
+        save(folder, self.bridge, self.described, self.tokenizer, dtype=stored(self.recipe))
+
+
+class Stage2Job:
+    """LM of a frozen language model behind the queries; the result captions."""
+
+    def __init__(self, recipe: "TrainRecipe", group: "Group") -> None:
+        import torch
+
+        from capfilt.models.qformer import checkpoint
+        from capfilt.models.qformer.language import Language
+        from capfilt.models.qformer.start import forget_text
+        from capfilt.models.registry.resolve import locate
+        from capfilt.models.training.qformer_task import Stage2Task
+
+        self.recipe = recipe
+        self.folder = Path(recipe.queries.language)
+        bridge, described, self.tokenizer = checkpoint.load(locate(recipe.model.start))
+        dtype = torch.bfloat16 if recipe.model.bf16 else torch.float32
+        language = Language.load(self.folder, device(recipe), dtype)
+        if described.language_width not in (0, language.width):
+            raise ConfigError(
+                f"queries.language: {self.folder} is {language.width} wide, not {described.language_width}"
+            )
+        prompt = recipe.objectives.prompt
+        self.described = replace(described, language_width=language.width, prompt=prompt)
+        if bridge.projection is None:
+            bridge.projection = torch.nn.Linear(described.qformer.width, language.width)
+        forget_text(bridge.qformer)
+        self.bridge = bridge.to(device(recipe))
+        self.bridge.vision.to(device(recipe))
+        self.task = Stage2Task(self.bridge, language, prompt, recipe.objectives.max_tokens, group)
+
+    def batch(self, pairs: "Pairs", draw: "Draw", images: "Pixels") -> "Batch":
+        """Pictures and a caption of each."""
+        return plain_batch(pairs, draw, images)
+
+    def save(self, folder: Path) -> None:
+        """A checkpoint that captions, the language model in it."""
+        from capfilt.models.qformer.checkpoint import save
+
+        save(folder, self.bridge, self.described, self.tokenizer, self.folder, stored(self.recipe))
+
+
+def check_qformer(recipe: "TrainRecipe") -> None:
+    """Make sure, before any work, that there is what a stage starts from.
+
+    Raises:
+        ConfigError: a setting that the stage needs is empty, or names nothing of use.
+    """
+    from capfilt.models.formats.checkpoint import CONFIG
+    from capfilt.models.qformer.spec import is_qformer
+    from capfilt.models.registry.resolve import locate
+
+    settings, language = recipe.model, recipe.queries.language
+    if not language and not settings.vision:
+        raise ConfigError(
+            "model.vision: stage 1 of a Q-Former needs the checkpoint of a MED, whose image tower it reads"
+        )
+    if language and not (Path(language) / CONFIG).is_file():
+        raise ConfigError(f"queries.language = {language!r}: no directory with a {CONFIG}")
+    if language and (not settings.start or not is_qformer(locate(settings.start))):
+        raise ConfigError(f"model.start = {settings.start!r}: stage 2 of a Q-Former starts from a stage 1")
+
+
+def tower_side(recipe: "TrainRecipe") -> int:
+    """Pixels of a side that the image tower is shown."""
+    from capfilt.models.formats.checkpoint import describe as describe_med
+    from capfilt.models.qformer.spec import describe
+    from capfilt.models.registry.resolve import locate
+
+    if recipe.queries.language:
+        return describe(locate(recipe.model.start)).tower.image_size
+    return recipe.model.image_size or describe_med(locate(recipe.model.vision)).config.image_size

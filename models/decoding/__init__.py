@@ -1,0 +1,1 @@
+"""How captions are drawn: nucleus sampling, beam search, recorded CUDA graphs."""

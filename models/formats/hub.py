@@ -1,0 +1,64 @@
+"""Weights from the Hugging Face hub: its cache on this machine first, then the network; safetensors only."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from capfilt.core.errors import ModelError
+from capfilt.models.formats.checkpoint import weight_files
+from capfilt.models.formats.open_clip_source import CONFIG as OPEN_CLIP_CONFIG
+
+HUB_NAME: Final = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+"""`owner/model`, perhaps with `@revision`: a branch, a tag or a commit."""
+
+_SMALL: Final = ("*.json", "*.txt", "*.model", "*.jinja")
+_NEEDED: Final = (
+    ("config.json",),
+    ("tokenizer.json", "vocab.txt", "tokenizer.model", "spiece.model"),
+    ("preprocessor_config.json", "processor_config.json"),
+)
+"""Of each group one file, or the cache holds a part of the model only, which somebody else needed."""
+
+
+def fetch(name: str) -> Path:
+    """The directory of a model of the hub. What is in the cache is used as it is, without asking the network.
+
+    Raises:
+        ModelError: it is in no cache here and cannot be fetched, or has no safetensors; one line.
+    """
+    matched = HUB_NAME.fullmatch(name)
+    if not matched:
+        raise ModelError(f"model {name!r} is no name of the hub: expected owner/model or owner/model@revision")
+    cached = _cached(matched["repo"], matched["revision"])
+    return cached or _download(name, matched["repo"], matched["revision"])
+
+
+def _cached(repo: str, revision: str | None) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(repo, revision=revision, local_files_only=True))
+        weight_files(folder)
+    except (LocalEntryNotFoundError, ModelError):  # nothing, or a part of it
+        return None
+    whole = all(any((folder / name).is_file() for name in names) for names in _NEEDED)
+    return folder if whole or (folder / OPEN_CLIP_CONFIG).is_file() else None
+
+
+def _download(name: str, repo: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(_SMALL)))
+        # Some repositories hold the same weights twice, for open_clip and for transformers.
+        weights = "open_clip_*.safetensors" if (folder / OPEN_CLIP_CONFIG).is_file() else "model*.safetensors"
+        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=[*_SMALL, weights]))
+    except Exception as error:  # the hub's own errors, the network's and those of the file system
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ModelError(
+            f"model {name!r} is not in the hub's cache here and could not be fetched ({reason}); "
+            f"where there is a network, `hf download {repo}`, and name the directory"
+        ) from error
+    weight_files(folder)
+    return folder

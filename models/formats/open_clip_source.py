@@ -1,0 +1,114 @@
+"""Where an open_clip model comes from: its shape, its weights and the pixels it wants. Free of torch.
+
+`open_clip:ARCHITECTURE:TAG` takes published weights (the two words are open_clip's own), `open_clip:ARCHITECTURE:FILE`
+a safetensors file; a directory with `open_clip_config.json`, as open_clip saves it and the hub holds it, says it all.
+"""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from capfilt.core.errors import ModelError
+from capfilt.models.formats.checkpoint import weight_files
+from capfilt.models.pixels import PixelSpec
+
+CONFIG: Final = "open_clip_config.json"
+PREFIX: Final = "open_clip:"
+
+_MODES: Final = {"shortest": "crop", "squash": "squash"}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenClipSource:
+    """All that is needed to load one."""
+
+    model: str  # for open_clip.create_model: an architecture, or "local-dir:..."
+    weights: Path
+    quick_gelu: bool  # of published weights that were trained with it, whatever the architecture says
+    pixels: PixelSpec
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    tokenizer: Path | None  # a directory with a tokenizer of `transformers`; None = open_clip's own BPE
+
+
+def from_folder(folder: Path) -> OpenClipSource:
+    """A directory as open_clip saves it.
+
+    Raises:
+        ModelError: what is missing or not supported.
+    """
+    try:
+        described = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        shape, pixels = described["model_cfg"], described.get("preprocess_cfg") or {}
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{folder}: no readable {CONFIG} ({error})") from error
+    (weights,) = weight_files(folder)
+    return _source(f"local-dir:{folder}", weights, shape, pixels, folder)
+
+
+def from_name(name: str, fetch: Callable[[str], Path]) -> OpenClipSource:
+    """`open_clip:ARCHITECTURE:TAG` or `open_clip:ARCHITECTURE:FILE`.
+
+    Args:
+        fetch: gives the directory of a name of the hub.
+
+    Raises:
+        ModelError: an architecture or a tag that open_clip does not know, or weights that are not there.
+    """
+    architecture, _, weights = name.removeprefix(PREFIX).partition(":")
+    shape = _shape(name, architecture)
+    published = _published(architecture)
+    file = Path(weights).expanduser()
+    if file.suffix == ".safetensors" and file.is_file():
+        # A file says nothing of its pixels: those of the architecture's first published weights.
+        pixels = next(iter(published.values()), {})
+        return _source(architecture, file, shape, pixels | {"quick_gelu": False}, file.parent)
+    pixels = published.get(weights.lower().replace("-", "_"), {})
+    if not pixels:
+        known = ", ".join(published) or "none"
+        raise ModelError(f"model {name!r}: {weights!r} is neither a .safetensors file nor one of its tags: {known}")
+    folder = fetch("/".join(pixels["hf_hub"].split("/")[:2]))
+    return _source(architecture, weight_files(folder)[0], shape, pixels, folder)
+
+
+def _source(model: str, weights: Path, shape: dict[str, Any], pixels: dict[str, Any], folder: Path) -> OpenClipSource:
+    size = shape["vision_cfg"].get("image_size", 224)
+    mode, resample = pixels.get("resize_mode", "shortest"), pixels.get("interpolation", "bicubic")
+    if not isinstance(size, int) or mode not in _MODES or resample not in ("bicubic", "bilinear"):
+        raise ModelError(f"{weights}: pixels of size {size}, {mode}, {resample} are not supported")
+    mean = tuple(pixels.get("mean", (0.48145466, 0.4578275, 0.40821073)))
+    std = tuple(pixels.get("std", (0.26862954, 0.26130258, 0.27577711)))
+    spec = PixelSpec(size, _MODES[mode], resample)  # type: ignore[arg-type]
+    named = shape["text_cfg"].get("hf_tokenizer_name")
+    return OpenClipSource(
+        model,
+        weights,
+        bool(pixels.get("quick_gelu")),
+        spec,
+        mean,
+        std,
+        folder if named else None,
+    )
+
+
+def _shape(name: str, architecture: str) -> dict[str, Any]:
+    found = importlib.util.find_spec("open_clip")
+    if found is None or not found.submodule_search_locations:
+        raise ModelError(f"model {name!r} needs the package open_clip_torch")
+    folder = Path(found.submodule_search_locations[0]) / "model_configs"
+    path = folder / f"{architecture}.json"
+    if not path.is_file() or path.parent != folder:
+        raise ModelError(f"model {name!r}: open_clip knows no architecture {architecture!r}; they look like ViT-L-14")
+    shape: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return shape
+
+
+def _published(architecture: str) -> dict[str, dict[str, Any]]:
+    """open_clip's table of an architecture's weights, by tag; needs torch, so only names of this form pay for it."""
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    return {tag: open_clip.get_pretrained_cfg(architecture, tag) for tag in tags}

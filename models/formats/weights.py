@@ -1,0 +1,95 @@
+"""The tensors of a checkpoint directory, written and read. Safetensors only."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from capfilt.core.errors import ModelError
+from capfilt.models.formats.checkpoint import CONFIG, FORMAT, TOKENIZER, WEIGHTS, describe, vocabulary
+from capfilt.models.med.blip import from_blip
+from capfilt.models.med.model import MED
+from capfilt.models.tokenizer import Tokenizer
+
+
+def save_med(
+    folder: Path, model: MED, tokenizer: Tokenizer, roles: tuple[str, ...], dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a checkpoint; the weights last, so that a directory with weights is whole.
+
+    `roles` says what it was trained for (captioner, filter), so that nobody uses it for the other by mistake.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    described = {"format": FORMAT, "roles": list(roles), **model.config.to_dict()}
+    (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    tokenizer.save(folder / TOKENIZER)
+    weights = {name: tensor.detach().to(dtype).contiguous() for name, tensor in model.state_dict().items()}
+    draft = folder / f".{WEIGHTS}"
+    save_file(weights, draft, metadata={"format": "pt"})
+    draft.replace(folder / WEIGHTS)
+
+
+def load_med(
+    folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu", writes: bool = False
+) -> tuple[MED, Tokenizer]:
+    """Read a checkpoint, ours or a published one, into an evaluating MED of the dtype asked for.
+
+    `writes`: it will do nothing but caption, and is laid out for that.
+
+    On a CPU, tensors that have that dtype already stay mapped from the file: they are not copied, and processes of one
+    machine share them. The others are converted one by one, and so is what `MED.pack` lays out anew.
+
+    A published checkpoint holds only what its role needs; the other parts of the MED stay without storage (on the
+    `meta` device), so that using them by mistake is an error and not a wrong number.
+
+    Raises:
+        ModelError: a missing or unreadable file, or weights that are not those of the configuration.
+    """
+    described = describe(folder)
+    try:
+        tokenizer = Tokenizer.load(vocabulary(folder))
+        with safe_open(folder / WEIGHTS, framework="pt", device=device) as file:
+            weights = {name: file.get_tensor(name).to(dtype) for name in file.keys()}  # noqa: SIM118
+        named = from_blip(weights, described.layout) if described.layout else weights
+    except Exception as error:  # tokenizers and safetensors raise bare Exceptions
+        raise ModelError(f"{folder}: {type(error).__name__}: {error}") from error
+    with Undrawn():
+        model = MED(described.config)
+    try:
+        missing, _ = model.load_state_dict(named, assign=True, strict=described.layout is None)
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise ModelError(f"{folder / WEIGHTS}: not the weights of {CONFIG}: {first}") from error
+    for name in missing:
+        _take_away(model, name)
+    del weights, named  # each is given back as its packed form is made
+    model.pack(writes)
+    return model.eval(), tokenizer
+
+
+class Undrawn(TorchFunctionMode):
+    """Modules made in here keep whatever lies in their memory, for weights that are replaced at once.
+
+    The `meta` device would do, too; but merely adding up there, torch loads its compiler: 5 s in every process.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def _take_away(model: nn.Module, name: str) -> None:
+    """Leave a parameter without storage."""
+    owner, _, last = name.rpartition(".")
+    parameter = model.get_parameter(name)
+    setattr(model.get_submodule(owner), last, nn.Parameter(torch.empty_like(parameter, device="meta")))

@@ -1,0 +1,232 @@
+"""Who can caption and who can judge: check them, and load them. Free of torch until a model is loaded.
+
+A captioner is named as `capfilt.models.registry.resolve` reads names, by the address of a server
+(`http://HOST:8000/v1`), or as a class of a person's own (`python:MODULE:CLASS`). A judge likewise, and with a tag
+where two would give the same column: `TAG=NAME` turns its columns `itm`, `itc`, `clip` into `itm_TAG`, `itc_TAG`,
+`clip_TAG`.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+from capfilt.core.errors import ConfigError, ModelError
+from capfilt.models.formats.checkpoint import describe, digest
+from capfilt.models.pixels import PixelSpec
+from capfilt.models.registry import plugin
+from capfilt.models.registry.catalog import CARDS
+from capfilt.models.registry.resolve import Family, Found, Role, find, locate
+from capfilt.models.runtime import Endpoint, Placement
+
+if TYPE_CHECKING:
+    from capfilt.models.med.model import MED
+    from capfilt.models.protocols import Captioner, Judge
+    from capfilt.models.tokenizer import Tokenizer
+
+__all__ = [
+    "CARDS",
+    "Endpoint",
+    "Placement",
+    "check",
+    "check_columns",
+    "columns",
+    "load_captioner",
+    "load_judge",
+    "locate",
+    "may_not_caption",
+    "pixels",
+    "searches",
+]
+
+_TAGGED: Final = re.compile(r"(?P<tag>[a-z0-9_]+)=(?P<name>.+)")
+
+
+def check(name: str, role: Role, placement: Placement | None = None) -> str:
+    """Make sure, before any work, that a model is whole and of the role asked for; its digest.
+
+    Raises:
+        ModelError: one line that names the model and what is wrong.
+    """
+    name = untagged(name)[1] if role == "filter" else name
+    if plugin.is_plugin(name):
+        return str(plugin.load_class(name, role).digest)
+    if is_url(name):
+        return _check_server(name, role, placement or Placement())
+    return digest(_found(name, role).files)
+
+
+def pixels(name: str, role: Role = "captioner", placement: Placement | None = None) -> PixelSpec:
+    """What pixels a model wants, without loading it."""
+    name = untagged(name)[1] if role == "filter" else name
+    max_side = (placement or Placement()).max_side
+    if plugin.is_plugin(name):
+        return cast(PixelSpec, plugin.load_class(name, role).pixels)
+    return PixelSpec(max_side, "fit") if is_url(name) else find(name, max_side).pixels
+
+
+def columns(name: str) -> tuple[str, ...]:
+    """The scores a judge gives, without loading it."""
+    tag, name = untagged(name)
+    own = plugin.load_class(name, "filter").columns if plugin.is_plugin(name) else _found(name, "filter").columns
+    return with_tag(tuple(own), tag)
+
+
+def check_columns(judges: Sequence[str]) -> None:
+    """Make sure that no two judges give the same column.
+
+    Raises:
+        ConfigError: two do; names both.
+    """
+    owner: dict[str, str] = {}
+    for judge in judges:
+        for column in columns(judge):
+            if column in owner:
+                raise ConfigError(
+                    f"score.judges: {owner[column]!r} and {judge!r} both give the column {column!r}; "
+                    f"tell one apart by a tag: 'TAG={untagged(judge)[1]}' gives '{column}_TAG'"
+                )
+            owner[column] = judge
+
+
+def searches(name: str) -> bool:
+    """Whether a captioner can look for its captions by beam search."""
+    return plugin.is_plugin(name) or (not is_url(name) and _found(name, "captioner").family == "med")
+
+
+def may_not_caption(name: str) -> bool:
+    """Whether nothing in a captioner's files tells if it was taught to caption: so it is of published BLIP weights."""
+    if plugin.is_plugin(name) or is_url(name):
+        return False
+    found = _found(name, "captioner")
+    return found.family == "med" and describe(found.folder).layout is not None
+
+
+def load_captioner(name: str, placement: Placement | None = None) -> "Captioner":
+    """Load a captioner; the expensive part of an actor's start.
+
+    Raises:
+        ModelError: a missing, broken or wrong one.
+    """
+    placement = placement or Placement()
+    if plugin.is_plugin(name):
+        return cast("Captioner", plugin.load_class(name, "captioner")(placement))
+    if is_url(name):
+        from capfilt.models.captioners.endpoint import EndpointCaptioner
+
+        return EndpointCaptioner(name, placement)
+    found = _found(name, "captioner", placement)
+    return cast("Captioner", _CAPTIONERS[found.family](found, digest(found.files), placement))
+
+
+def load_judge(name: str, placement: Placement | None = None) -> "Judge":
+    """Load a judge, under the columns that its tag asks for.
+
+    Raises:
+        ModelError: a missing, broken or wrong one.
+    """
+    from capfilt.models.judges.tagged import Tagged
+
+    placement = placement or Placement()
+    tag, name = untagged(name)
+    if plugin.is_plugin(name):
+        judge = cast("Judge", plugin.load_class(name, "filter")(placement))
+    else:
+        found = _found(name, "filter", placement)
+        judge = cast("Judge", _JUDGES[found.family](found, digest(found.files), placement))
+    return Tagged(judge, with_tag(judge.columns, tag)) if tag else judge
+
+
+def untagged(judge: str) -> tuple[str, str]:
+    """The tag ("" without one) and the name of an entry of `score.judges`."""
+    matched = _TAGGED.fullmatch(judge)
+    return (matched["tag"], matched["name"]) if matched else ("", judge)
+
+
+def with_tag(columns: tuple[str, ...], tag: str) -> tuple[str, ...]:
+    """A judge's columns as its tag turns them."""
+    return tuple(f"{column}_{tag}" for column in columns) if tag else columns
+
+
+def is_url(name: str) -> bool:
+    """Whether a captioner is a server."""
+    return name.startswith(("http://", "https://"))
+
+
+def _found(name: str, role: Role, placement: Placement | None = None) -> Found:
+    if is_url(name):
+        raise ModelError(f"judge {name}: a server can caption, but not judge")
+    found = find(name, (placement or Placement()).max_side)
+    if role not in found.roles:
+        raise ModelError(f"model {name!r} was trained as {' and '.join(found.roles) or 'nothing'}, not as {role}")
+    return found
+
+
+def _check_server(url: str, role: Role, placement: Placement) -> str:
+    from capfilt.models.captioners.openai_client import Client, digest_of
+
+    if role == "filter":
+        raise ModelError(f"judge {url}: a server can caption, but not judge")
+    return digest_of(Client(url, placement.endpoint).model())
+
+
+def _med_captioner(found: Found, digest: str, placement: Placement) -> object:
+    from capfilt.models.captioners.med import MedCaptioner
+
+    return MedCaptioner(Path(found.name).name, digest, *_med(found, placement, writes=True))
+
+
+def _med(found: Found, placement: Placement, writes: bool) -> "tuple[MED, Tokenizer]":
+    from capfilt.models.formats.weights import load_med
+
+    device, dtype = placement.resolve()
+    model, tokenizer = load_med(found.folder, dtype, device, writes)
+    if placement.compile:
+        model.vision.compile()
+    return model, tokenizer
+
+
+def _qformer(found: Found, digest: str, placement: Placement) -> object:
+    from capfilt.models.captioners.qformer import QFormerCaptioner
+
+    return QFormerCaptioner(found, digest, placement)
+
+
+def _vlm(found: Found, digest: str, placement: Placement) -> object:
+    from capfilt.models.captioners.vlm import VlmCaptioner
+
+    return VlmCaptioner(found, digest, placement)
+
+
+def _med_judge(found: Found, digest: str, placement: Placement) -> object:
+    from capfilt.models.judges.med import MedJudge
+
+    return MedJudge(Path(found.name).name, digest, *_med(found, placement, writes=False), placement.token)
+
+
+def _open_clip(found: Found, digest: str, placement: Placement) -> object:
+    from capfilt.models.judges.open_clip import OpenClipJudge
+
+    return OpenClipJudge(found, digest, placement)
+
+
+def _dual(found: Found, digest: str, placement: Placement) -> object:
+    from capfilt.models.judges.dual import DualJudge
+
+    return DualJudge(found, digest, placement)
+
+
+def _blip2(found: Found, digest: str, placement: Placement) -> object:
+    from capfilt.models.judges.blip2 import Blip2Judge
+
+    return Blip2Judge(found, digest, placement)
+
+
+_Loader = Callable[[Found, str, Placement], object]
+_CAPTIONERS: Final[dict[Family, _Loader]] = {"med": _med_captioner, "qformer": _qformer, "vlm": _vlm}
+_JUDGES: Final[dict[Family, _Loader]] = {
+    "med": _med_judge,
+    "open_clip": _open_clip,
+    "dual": _dual,
+    "blip2": _blip2,
+}

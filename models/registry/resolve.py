@@ -1,0 +1,167 @@
+"""From the name of a model to what can be known of it without torch: where it is, its role, the pixels it wants.
+
+| name | what it is |
+|---|---|
+| `demo-captioner` | a checkpoint that ships |
+| a directory | a MED or Q-Former of ours, or a model as `transformers` or open_clip saves it |
+| `open_clip:ARCHITECTURE:TAG` or `:FILE` | an open_clip model by open_clip's own names, or with weights of a file |
+| `owner/model`, `owner/model@revision` | a model of the hub |
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from capfilt.core.errors import ModelError
+from capfilt.models.formats import hub, open_clip_source
+from capfilt.models.formats.checkpoint import CONFIG, FORMAT, WEIGHTS, describe, vocabulary, weight_files
+from capfilt.models.formats.image_processor import read_image_processor, square_of
+from capfilt.models.formats.open_clip_source import OpenClipSource
+from capfilt.models.pixels import PixelSpec
+from capfilt.models.qformer import spec
+from capfilt.models.registry.catalog import CARDS
+
+CHECKPOINTS: Final = Path(__file__).parent.parent / "checkpoints"
+
+Role = Literal["captioner", "filter"]
+Family = Literal["med", "qformer", "vlm", "open_clip", "dual", "blip2"]
+
+_DUAL: Final = ("clip", "siglip")
+_CAPTIONS: Final = (
+    "ForConditionalGeneration",
+    "ForImageTextToText",
+    "ForVision2Seq",
+    "ForVisionText2Text",
+    "ForCausalLM",
+    "VisionEncoderDecoderModel",
+)
+_SMALL: Final = (".json", ".txt", ".model", ".jinja")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A model that is there."""
+
+    name: str  # as a person wrote it
+    family: Family
+    folder: Path
+    roles: tuple[str, ...]
+    pixels: PixelSpec
+    files: tuple[Path, ...]  # what its digest is made of
+    columns: tuple[str, ...] = ()  # the scores it gives, if it judges
+    open_clip: OpenClipSource | None = None
+
+
+def find(name: str, max_side: int = 768) -> Found:
+    """What is known of a model.
+
+    Args:
+        max_side: pixels of the longer side that models which take pictures of any shape are shown.
+
+    Raises:
+        ModelError: no such model, or one of no use here; one line.
+    """
+    if name.startswith(open_clip_source.PREFIX):
+        return _open_clip(name, open_clip_source.from_name(name, hub.fetch))
+    folder = locate(name)
+    if (folder / open_clip_source.CONFIG).is_file():
+        return _open_clip(name, open_clip_source.from_folder(folder))
+    settings = _settings(folder)
+    kind = settings.get("model_type")
+    if settings.get("format") == spec.FORMAT:
+        return _qformer(name, folder)
+    if settings.get("format") == FORMAT or kind == "blip" or (kind is None and "architectures" not in settings):
+        return _med(name, folder)
+    return _of_transformers(name, folder, settings, max_side)
+
+
+def locate(name: str) -> Path:
+    """The directory of a model; of one of the hub after it was fetched.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if name in CARDS and CARDS[name].ships:
+        return CHECKPOINTS / name
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not any((folder / config).is_file() for config in (CONFIG, open_clip_source.CONFIG)):
+            raise ModelError(f"model {name!r} is a directory without a {CONFIG}")
+        return folder
+    if hub.HUB_NAME.fullmatch(name):
+        return hub.fetch(name)
+    raise ModelError(f"model {name!r} is neither a directory nor a name that `capfilt models` tells of")
+
+
+def _med(name: str, folder: Path) -> Found:
+    known = describe(folder)
+    weight_files(folder)
+    files = (folder / CONFIG, folder / WEIGHTS, vocabulary(folder))
+    pixels = PixelSpec(known.config.image_size, "squash")
+    columns = ("itm", "itc") if "filter" in known.roles else ()
+    return Found(name=name, family="med", folder=folder, roles=known.roles, pixels=pixels, files=files, columns=columns)
+
+
+def _qformer(name: str, folder: Path) -> Found:
+    own = spec.describe(folder)
+    files = spec.files(folder)
+    return Found(name=name, family="qformer", folder=folder, roles=own.roles, pixels=own.pixels, files=files)
+
+
+def _open_clip(name: str, source: OpenClipSource) -> Found:
+    folder = source.weights.parent
+    small = [path for path in _small_files(folder) if source.tokenizer or path.name == open_clip_source.CONFIG]
+    return Found(
+        name=name,
+        family="open_clip",
+        folder=folder,
+        roles=("filter",),
+        pixels=source.pixels,
+        files=(*small, source.weights),
+        columns=("clip",),
+        open_clip=source,
+    )
+
+
+def _of_transformers(name: str, folder: Path, settings: dict[str, Any], max_side: int) -> Found:
+    files = (*_small_files(folder), *weight_files(folder))
+    architecture = (settings.get("architectures") or ["model of an unnamed class"])[0]
+    if architecture == "Blip2ForImageTextRetrieval" or _is_dual(settings, architecture):
+        family: Family = "dual" if _is_dual(settings, architecture) else "blip2"
+        pixels = square_of(read_image_processor(folder))
+        if pixels is None:
+            raise ModelError(f"{folder}: an image processor that makes no plain square is not supported in a judge")
+        columns = ("clip",) if family == "dual" else ("itm", "itc")
+        return Found(
+            name=name,
+            family=family,
+            folder=folder,
+            roles=("filter",),
+            pixels=pixels,
+            files=files,
+            columns=columns,
+        )
+    if not architecture.endswith(_CAPTIONS):
+        raise ModelError(f"model {name!r}: a {architecture} neither captions nor judges")
+    pixels = square_of(read_image_processor(folder)) or PixelSpec(max_side, "fit")
+    return Found(name=name, family="vlm", folder=folder, roles=("captioner",), pixels=pixels, files=files)
+
+
+def _is_dual(settings: dict[str, Any], architecture: str) -> bool:
+    return settings.get("model_type") in _DUAL and architecture in ("CLIPModel", "SiglipModel")
+
+
+def _small_files(folder: Path) -> list[Path]:
+    """Configuration, words and templates: they change what a model says as its weights do."""
+    return sorted(path for path in folder.rglob("*") if path.suffix in _SMALL and path.is_file())
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: no readable {CONFIG} ({error})") from error
+    if not isinstance(settings, dict):
+        raise ModelError(f"{folder / CONFIG}: no JSON object")
+    return settings

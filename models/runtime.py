@@ -1,0 +1,51 @@
+"""Where and how models run. Free of torch until a device is asked for."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from capfilt.core.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """How a server that speaks OpenAI's protocol is asked."""
+
+    model: str = ""  # "" = the only one it serves
+    key_env: str = ""  # environment variable that holds the API key; "" = none is sent
+    concurrency: int = 16  # questions at once
+    retries: int = 4  # further tries of what may heal
+    backoff: float = 1.0  # seconds before the first retry; doubles, with jitter
+    timeout: float = 120.0  # seconds for one try
+    logprobs: bool = True  # ask for log-probabilities; some servers refuse that
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """What a model is not told by its own files."""
+
+    device: str = "auto"  # auto = cuda, then mps, then cpu
+    dtype: str = "auto"  # auto = bfloat16 on cuda, float32 elsewhere
+    compile: bool = False  # the image tower of a MED, by torch.compile
+    token: Literal["enc", "cls"] = "enc"  # first token of ITM
+    max_side: int = 768  # pixels of the longer side that captioners of pictures of any shape are shown
+    template: str = ""  # chat template (Jinja); "" = the model's own, "none" = the bare prompt
+    endpoint: Endpoint = field(default_factory=Endpoint)
+
+    def resolve(self) -> "tuple[str, torch.dtype]":
+        """The torch device and dtype.
+
+        Raises:
+            ModelError: a device this machine does not have.
+        """
+        import torch
+
+        device = self.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise ModelError(f"engine.device = {device!r}: this machine has no CUDA device")
+        name = self.dtype if self.dtype != "auto" else "bfloat16" if device.startswith("cuda") else "float32"
+        return device, getattr(torch, name)

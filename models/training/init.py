@@ -1,0 +1,55 @@
+"""What a training starts from: a new MED, a checkpoint, or a new one with the image tower of a checkpoint."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from capfilt.core.errors import ConfigError
+from capfilt.models.formats.weights import load_med
+from capfilt.models.med.config import MEDConfig
+from capfilt.models.med.model import MED
+from capfilt.models.med.vision import fitted
+from capfilt.models.tokenizer import Tokenizer
+
+
+def start_from(folder: Path, side: int) -> tuple[MED, Tokenizer]:
+    """The MED of a checkpoint, made to take pictures of `side` pixels; what the checkpoint lacks is new."""
+    model, tokenizer = load_med(folder)
+    lacking = {name for name, parameter in model.named_parameters() if parameter.is_meta}
+    if not lacking and side == model.config.image_size:
+        return model, tokenizer
+    whole = MED(replace(model.config, image_size=side))
+    weights = {name: tensor for name, tensor in model.state_dict().items() if name not in lacking}
+    whole.load_state_dict(_with_grid(weights, whole.vision, "vision."), strict=False)
+    if any(".encoder." in name for name in lacking):
+        whole.text.start_encoder_from_decoder()
+    return whole, tokenizer
+
+
+def take_vision(model: MED, folder: Path) -> None:
+    """Give a MED the image tower of a checkpoint.
+
+    Raises:
+        ConfigError: the two towers have different shapes.
+    """
+    other, _ = load_med(folder)
+    weights = _with_grid(dict(other.vision.state_dict()), model.vision, "")
+    try:
+        model.vision.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ConfigError(f"model.vision = {str(folder)!r}: its image tower is not {_shape(model.config)}") from error
+
+
+def _with_grid(weights: dict[str, torch.Tensor], vision: nn.Module, prefix: str) -> dict[str, torch.Tensor]:
+    """Weights with position embeddings interpolated for the grid of another picture size."""
+    shapes = {name: tensor.shape[1] for name, tensor in vision.named_parameters() if name in ("position", "place")}
+    sides = {f"{prefix}{name}": round((tokens - 1) ** 0.5) for name, tokens in shapes.items()}
+    return {
+        name: fitted(tensor, sides[name], sides[name]) if name in sides else tensor for name, tensor in weights.items()
+    }
+
+
+def _shape(config: MEDConfig) -> str:
+    return f"{config.vision_layers} layers of width {config.vision_width} on patches of {config.patch_size}"

@@ -1,0 +1,145 @@
+"""What owners say about machines that read: asked once a site, before anything else, and remembered for a day.
+
+robots.txt as RFC 9309 has it: a site that has none, or forbids to read it (4xx), allows everything; one that cannot be
+reached (5xx, 429, no answer) allows nothing for now, so its URLs fail for that reason and can be retried.
+tdmrep.json: a site that does not give it does not use TDMRep.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from capfilt.core.config import Fetch
+from capfilt.core.schema import Reason
+from capfilt.pipelines.download.failure import Failure
+from capfilt.pipelines.download.optout import robots, tdmrep
+from capfilt.pipelines.download.optout.headers import opted_out, refusals, robot_name
+from capfilt.pipelines.download.optout.robots import Robots
+from capfilt.pipelines.download.optout.tdmrep import Reservations
+
+REMEMBERED: Final = 86_400.0
+"""Seconds a site's files stay valid in this process: RFC 9309 section 2.4 allows a day."""
+MOST_SITES: Final = 20_000
+ANSWERED: Final = frozenset({Reason.HTTP_429, Reason.HTTP_5XX, Reason.PROTOCOL, Reason.TIMEOUT})
+"""Failures that are about robots.txt; after others, such as `dns`, no URL of the site could have been asked for."""
+
+Read = Callable[[URL], Awaitable[str | None]]
+"""Gives a file of a site as text, None where there is none; raises Failure where the site cannot be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the files of one site say."""
+
+    robots: Robots
+    reservations: Reservations
+
+    def check(self, url: URL) -> None:
+        """Raise `opt_out` if they refuse `url`."""
+        if rule := self.robots.refusal(url):
+            raise Failure(Reason.OPT_OUT, f"robots.txt: {rule}")
+        if pattern := self.reservations.refusal(url):
+            raise Failure(Reason.OPT_OUT, f"TDMRep: {tdmrep.PATH} reserves {pattern}")
+
+
+class Memory:
+    """Sites that answered, by origin and by what was asked of them; shared by all calls of a process."""
+
+    def __init__(self) -> None:
+        self._sites: dict[object, tuple[float, Site]] = {}
+
+    def recall(self, key: object) -> Site | None:
+        until, site = self._sites.get(key, (0.0, None))
+        return site if time.monotonic() < until else None
+
+    def keep(self, key: object, site: Site) -> None:
+        while len(self._sites) >= MOST_SITES:
+            self._sites.pop(next(iter(self._sites)), None)
+        self._sites[key] = time.monotonic() + REMEMBERED, site
+
+    def clear(self) -> None:
+        self._sites.clear()
+
+
+MEMORY: Final = Memory()
+
+
+class Consent:
+    """Asks sites, and reads the refusals in the headers of their answers.
+
+    Args:
+        read: how to get a file of a site.
+    """
+
+    def __init__(self, read: Read, settings: Fetch) -> None:
+        self._read = read
+        self._honoured = frozenset(settings.opt_out)
+        self._robot = robot_name(settings.user_agent)
+        self._asked: dict[URL, asyncio.Task[Site | Failure]] = {}
+        self._few = asyncio.Semaphore(settings.concurrency)
+
+    async def check(self, url: URL) -> None:
+        """Raise Failure if the site of `url` refuses it, or cannot be asked."""
+        if not self._honoured & {"robots.txt", "tdmrep"}:
+            return
+        origin = url.origin()
+        if origin not in self._asked:
+            self._asked[origin] = asyncio.create_task(self._ask(origin))
+        site = await asyncio.shield(self._asked[origin])  # one URL's deadline must not end the question of the others
+        if isinstance(site, Failure):
+            raise site.about("robots.txt") if site.reason in ANSWERED else site
+        site.check(url)
+
+    def check_answer(self, response: aiohttp.ClientResponse) -> None:
+        """Raise `opt_out` if the headers of an answer refuse."""
+        values = response.headers.getall("X-Robots-Tag", [])
+        if opted_out(values, self._robot, refusals(self._honoured)):
+            raise Failure(Reason.OPT_OUT, f"X-Robots-Tag: {', '.join(values)}")
+        if "tdmrep" in self._honoured and tdmrep.reserved(response.headers.getall(tdmrep.HEADER, [])):
+            raise Failure(Reason.OPT_OUT, f"TDMRep: {tdmrep.HEADER}: 1")
+
+    async def close(self) -> None:
+        """Ask no more."""
+        await _cancelled(self._asked.values())
+
+    async def _ask(self, origin: URL) -> Site | Failure:
+        key = origin, self._robot, self._honoured
+        site = MEMORY.recall(key)
+        if site is None:
+            async with self._few:
+                rules = await self._robots(origin)
+                if isinstance(rules, Failure):
+                    return rules
+                site = Site(rules, await self._reservations(origin))
+            MEMORY.keep(key, site)
+        return site
+
+    async def _robots(self, origin: URL) -> Robots | Failure:
+        if "robots.txt" not in self._honoured:
+            return Robots()
+        try:
+            text = await self._read(origin.with_path(robots.PATH))
+        except Failure as failure:
+            return failure
+        return Robots.parse(text or "", self._robot)
+
+    async def _reservations(self, origin: URL) -> Reservations:
+        if "tdmrep" not in self._honoured:
+            return Reservations()
+        try:
+            text = await self._read(origin.with_path(tdmrep.PATH))
+        except Failure:  # robots.txt tells of a site that is away; this file is there or it is not
+            return Reservations()
+        return Reservations.parse(text or "")
+
+
+async def _cancelled(tasks: Iterable["asyncio.Task[Site | Failure]"]) -> None:
+    waiting = [task for task in tasks if not task.done()]
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)

@@ -1,0 +1,202 @@
+"""A captioner and a judge on pictures that people described: what `capfilt evaluate` tells.
+
+| measure | of | what |
+|---|---|---|
+| BLEU-4, CIDEr | captioner | the likeliest caption of a picture against all human ones |
+| diversity | captioner | captions drawn as CapFilt draws them, one a picture, and human ones beside |
+| AUC | judge, a score | a human caption over a text that people marked as wrong |
+| TR, IR at 1, 5, 10 | judge that is a MED | a right text of every picture, the picture of every text |
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from capfilt.core.config import Recipe
+from capfilt.core.errors import InputError
+from capfilt.core.schema import ROWS
+from capfilt.pipelines.calibration.curves import labelled, sweep
+from capfilt.pipelines.evaluation.captions import bleu, cider, diversity
+from capfilt.pipelines.stages import stage_models
+from capfilt.pipelines.stages.caption import CANDIDATES, alive, caption, pixel_tensor
+from capfilt.pipelines.stages.decode import decode
+from capfilt.pipelines.stages.micro_batches import MicroBatches
+from capfilt.pipelines.stages.score import columns_of, score
+from capfilt.pipelines.training_data.pairs import opened, parquet_files
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from capfilt.models.protocols import Captioner, Judge
+
+AT: Final = (1, 5, 10)
+"""Places of R@k."""
+
+ROWS_AT_ONCE: Final = 128
+GREEDY: Final = 1e-6
+"""The nucleus of the likeliest token alone."""
+
+Told = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What was found; a dictionary without entries was not asked for, or cannot be measured."""
+
+    pictures: int
+    texts: int  # human captions
+    wrong: int  # texts that people marked as wrong
+    left_out: dict[str, int]  # pictures, by reason
+    captions: Told
+    drawn: Told  # diversity of the captioner's
+    human: Told  # diversity of people's, one caption a picture too
+    auc: Told
+    retrieval: Told
+
+
+@dataclass(slots=True)
+class _Book:
+    """What one pass over the pictures collects."""
+
+    references: list[list[str]] = field(default_factory=list)
+    likeliest: list[str] = field(default_factory=list)
+    drawn: list[str] = field(default_factory=list)
+    right: list[bool] = field(default_factory=list)
+    scores: dict[str, list[float]] = field(default_factory=dict)
+    pixels: "list[Tensor]" = field(default_factory=list)  # of the judge, batch by batch
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def evaluate(locations: Sequence[str], recipe: Recipe, limit: int | None = None, candidates: int = 32) -> Measured:
+    """Measure the recipe's first captioner and its first judge, where there are any.
+
+    Args:
+        locations: Parquet files or folders with `image`, `captions` (those of source human count) and maybe `wrong`.
+        limit: only so many pictures.
+        candidates: of retrieval, that ITM puts in order.
+
+    Raises:
+        InputError: no data, or none with human captions.
+        ModelError: a model that is missing, broken or of the wrong role.
+    """
+    stage_models.check_models(recipe)
+    tables = _tables(locations, limit)
+    first = next(tables, None)
+    if first is None:
+        raise InputError(f"{' '.join(locations)}: no picture has a human caption")
+    captioners, judges = stage_models.load_captioners(recipe)[:1], stage_models.load_judges(recipe)[:1]
+    book = _Book()
+    for rows in (first, *tables):
+        _take(rows, captioners, judges, recipe, book)
+    if not book.references:
+        raise InputError(f"{' '.join(locations)}: no picture can be used: {', '.join(book.left_out)}")
+    texts = [text for own in book.references for text in own]
+    return Measured(
+        pictures=len(book.references),
+        texts=len(texts),
+        wrong=len(book.right) - sum(book.right) if judges else 0,
+        left_out=dict(book.left_out),
+        captions=_captions(book) if captioners else {},
+        drawn=diversity(book.drawn) if captioners else {},
+        human=diversity([own[0] for own in book.references]),
+        auc=_auc(book),
+        retrieval=_retrieval(judges, book, texts, candidates),
+    )
+
+
+def _tables(locations: Sequence[str], limit: int | None) -> Iterator[pa.Table]:
+    """`schema.ROWS` of pictures with human captions; a text marked as wrong stands as one of the web."""
+    left = limit
+    for file in (file for location in locations for file in parquet_files(location)):
+        with opened(file) as parquet:
+            names = parquet.schema_arrow.names
+            if missing := sorted({"image", "captions"} - set(names)):
+                raise InputError(f"{file}: no column {', '.join(missing)}; there are {', '.join(names)}")
+            columns = [name for name in ("image", "captions", "wrong") if name in names]
+            for batch in parquet.iter_batches(ROWS_AT_ONCE, columns=columns):
+                rows = [row for row in map(_row, batch.to_pylist()) if row][:left]
+                left = None if left is None else left - len(rows)
+                if rows:
+                    yield pa.Table.from_pylist(rows, ROWS)
+
+
+def _row(found: dict[str, Any]) -> dict[str, Any] | None:
+    own = [{"text": c["text"], "source": "human"} for c in found["captions"] or () if c["source"] == "human"]
+    image = found["image"]["bytes"] if isinstance(found["image"], dict) else found["image"]
+    if not own or image is None:
+        return None
+    wrong = [{"text": text, "source": "web"} for text in found.get("wrong") or ()]
+    return {"uid": hashlib.sha256(image).hexdigest()[:32], "source": "", "texts": own + wrong, "image": image}
+
+
+def _take(
+    rows: pa.Table, captioners: "Sequence[Captioner]", judges: "Sequence[Judge]", recipe: Recipe, book: _Book
+) -> None:
+    rows = decode(rows, recipe.decode, stage_models.pixels(recipe))
+    batches = MicroBatches(stage_models.batch_size(recipe))
+    if captioners:
+        own = recipe.caption.model_copy(update={"n": 1})
+        drawn = caption(rows, captioners, own, [batches])
+        rows = caption(rows, captioners, own.model_copy(update={"top_p": GREEDY}), [batches])
+        dead = [
+            one or other for one, other in zip(drawn["reason"].to_pylist(), rows["reason"].to_pylist(), strict=True)
+        ]
+        drawn_texts = [_texts(row, "synthetic") for row in drawn[CANDIDATES].to_pylist()]
+    else:
+        rows = caption(rows, (), recipe.caption)
+        drawn_texts = [[]] * len(rows)
+        dead = rows["reason"].to_pylist()
+    rows = score(rows, judges, [batches for _ in judges])
+    dead = [one or other for one, other in zip(dead, rows["reason"].to_pylist(), strict=True)]
+    book.left_out.update(reason for reason in dead if reason)
+    good = [row for row in alive(rows) if not dead[row]]
+    for row in good:
+        candidates = rows[CANDIDATES][row].as_py()
+        book.references.append(_texts(candidates, "human"))
+        book.likeliest += _texts(candidates, "synthetic")
+        book.drawn += drawn_texts[row]
+        given = [c for c in candidates if c["source"] != "synthetic"]
+        book.right += [c["source"] == "human" for c in given]
+        for column in columns_of(judges):
+            book.scores.setdefault(column, []).extend(c[column] for c in given)
+    if good and judges:
+        book.pixels.append(pixel_tensor(rows, judges[0].pixels, good))
+
+
+def _texts(candidates: Iterable[dict[str, Any]], source: str) -> list[str]:
+    return [c["text"] for c in candidates if c["source"] == source]
+
+
+def _captions(book: _Book) -> Told:
+    return {"bleu_4": bleu(book.likeliest, book.references), "cider": cider(book.likeliest, book.references)}
+
+
+def _auc(book: _Book) -> Told:
+    """The chance that a right text scores above a wrong one, by score."""
+    right = np.array(book.right)
+    if not right.any() or right.all():
+        return {}
+    return {
+        column: float(sweep(np.array(scores, np.float64), labelled(right)).auc)
+        for column, scores in book.scores.items()
+    }
+
+
+def _retrieval(judges: "Sequence[Judge]", book: _Book, texts: list[str], candidates: int) -> Told:
+    if not judges:
+        return {}
+    from capfilt.models.judges.med import MedJudge
+    from capfilt.models.retrieval import rank, recall
+
+    judge = judges[0]
+    if not isinstance(judge, MedJudge):
+        return {}
+    owner = [number for number, own in enumerate(book.references) for _ in own]
+    ranks = rank(judge, lambda: book.pixels, texts, owner, candidates)
+    sides = {"tr": ranks.of_images, "ir": ranks.of_texts}
+    return {f"{side}_{at}": recall(values, at) for side, values in sides.items() for at in AT}

@@ -1,0 +1,1 @@
+"""Rows out of every file, and never fetched again."""

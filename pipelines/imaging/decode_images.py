@@ -1,0 +1,106 @@
+"""Many files -> what there is to say of each, and its pixels; one decode a file."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from capfilt.core.config import Decode
+from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.imaging.phash import SIDE, phash
+from capfilt.pipelines.imaging.picture import BadImage, Picture, load_picture, read_header
+from capfilt.pipelines.imaging.pillow import pillow_rules
+from capfilt.pipelines.imaging.pixel_budget import Room
+from capfilt.pipelines.imaging.resize import fitted, square
+
+PIXELS_AT_ONCE: Final = 100_000_000
+"""Pixels all threads together decode at the same time; `decode.max_pixels` where that is more.
+
+That is about 0.8 GB, with WebP 1.6 GB. What malloc keeps for each thread comes on top, unless the environment sets
+PILLOW_BLOCK_SIZE=64m or MALLOC_ARENA_MAX=1.
+"""
+
+OVERSAMPLING: Final = 3
+"""A JPEG is decoded at a scale that leaves this many times the pixels asked for along the shorter side; with 3, the
+square differs from one made of the full picture by about 1 of 255 (root mean square over photos), with 2 by 3."""
+
+Canvases = Mapping[PixelSpec, NDArray[np.uint8]]
+"""For each PixelSpec [rows, spec.bytes]; a `fit` picture fills the beginning of its row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The values of `schema.IMAGE_FACTS` for one image."""
+
+    sha256: str
+    width: int
+    height: int
+    format: str
+    phash: int
+
+
+Outcome = Facts | BadImage
+
+
+def look_at(
+    rows: Iterable[int],
+    image: Callable[[int], bytes],
+    canvases: Canvases,
+    settings: Decode,
+    threads: int | None,
+    *,
+    busy: Callable[[int, bool], None],
+    tell: Callable[[int, Outcome], None],
+) -> None:
+    """Decode the images of rows, and draw them on the canvases.
+
+    Args:
+        image: the file of a row.
+        threads: images at once, by default the CPUs of the machine but at most 8. The result does not depend on it.
+        busy: hears when work on a row begins, and when it stops to wait for room. Both are called by any thread.
+        tell: hears what came out of a row.
+    """
+    side = OVERSAMPLING * max([SIDE, *(spec.size for spec in canvases)])
+    room = Room(max(PIXELS_AT_ONCE, settings.max_pixels))
+
+    def look(row: int) -> None:
+        data = image(row)
+        busy(row, True)
+        try:
+            file = read_header(data, settings)
+            busy(row, False)
+            with room.held(file.width * file.height):
+                busy(row, True)
+                picture = load_picture(file, data, settings, side)
+                _draw(picture, canvases, row)
+                outcome: Outcome = _facts(picture, data)
+        except BadImage as bad:
+            outcome = bad
+        tell(row, outcome)
+
+    with pillow_rules(settings.max_pixels), ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(look, rows):
+            pass
+
+
+def _draw(picture: Picture, canvases: Canvases, row: int) -> None:
+    for spec, canvas in canvases.items():
+        pixels = np.asarray(_resized(picture, spec)).reshape(-1)
+        canvas[row, : len(pixels)] = pixels
+
+
+def _resized(picture: Picture, spec: PixelSpec) -> Image.Image:
+    if spec.mode == "fit":
+        return fitted(picture.image, spec, picture.width, picture.height)
+    return square(picture.image, spec)
+
+
+def _facts(picture: Picture, data: bytes) -> Facts:
+    digest = hashlib.sha256(data).hexdigest()
+    return Facts(digest, picture.width, picture.height, picture.format, phash(picture.image))

@@ -1,0 +1,81 @@
+"""The process that decodes for another one: `python -m capfilt.pipelines.imaging.isolation.child DESCRIPTOR`.
+
+It serves the socket it inherits until the other end is closed. An order is a line of JSON with the descriptor of a
+`Shared` block; the answers are a line a row, in any order, and {"end": true}. Whatever a file does to this process,
+crash it or hang it, is seen by `isolated`, which starts another one.
+"""
+
+import json
+import math
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any
+
+from capfilt.core.config import Decode
+from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.imaging.decode_images import Facts, Outcome, look_at
+from capfilt.pipelines.imaging.isolation.shared_memory import Shared
+
+ORDER_BYTES = 65_536
+
+
+def serve(channel: socket.socket) -> None:
+    """Work off orders until the other end closes."""
+    while True:
+        line, descriptors, _, _ = socket.recv_fds(channel, ORDER_BYTES, 1)
+        if not line:
+            return
+        _work(channel, json.loads(line), descriptors[0])
+
+
+def _work(channel: socket.socket, order: dict[str, Any], descriptor: int) -> None:
+    settings = Decode(**order["decode"])
+    shared = Shared(descriptor, order["rows"], order["size"], [PixelSpec(**spec) for spec in order["pixels"]])
+    lock = threading.Lock()
+    # An alarm kills the process even where a codec holds the interpreter, should nobody be left to do it.
+    fuse = math.ceil(2 * settings.timeout) + 5
+
+    def busy(row: int, at_work: bool) -> None:
+        shared.since[row] = time.monotonic() if at_work else 0.0
+
+    def tell(row: int, outcome: Outcome) -> None:
+        shared.since[row] = 0.0
+        with lock:
+            signal.alarm(fuse)
+            channel.sendall(_line({"row": row} | _told(outcome)))
+
+    signal.alarm(fuse)
+    rows = [int(row) for row in shared.wanted.nonzero()[0]]
+    look_at(rows, shared.file, shared.canvases, settings, order["threads"], busy=busy, tell=tell)
+    signal.alarm(0)
+    channel.sendall(_line({"end": True}))
+
+
+def _told(outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, Facts):
+        names = ("sha256", "width", "height", "format", "phash")
+        return {"facts": {name: getattr(outcome, name) for name in names}}
+    return {"bad": [outcome.reason, outcome.detail]}
+
+
+def _line(answer: dict[str, Any]) -> bytes:
+    return json.dumps(answer).encode() + b"\n"
+
+
+def main(channel: socket.socket) -> None:
+    """Serve; an exception of our own is told before it ends the process."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stderr.fileno())  # codecs write there what files make them write
+    try:
+        serve(channel)
+    except Exception as error:
+        channel.sendall(_line({"failed": f"{type(error).__name__}: {error}"}))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,224 @@
+"""Decoding in a process of its own, which a file may crash or hang: then that file is bad, and all others are not.
+
+Codecs are native code, and this is the code that strangers' bytes reach. The process is started once and kept; it
+costs little, because files and pixels are handed over in shared memory. When it dies, the rows that were at work are
+tried again one by one: the one that kills it alone is the one.
+"""
+
+import atexit
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Final
+
+import numpy as np
+
+from capfilt.core.config import Decode
+from capfilt.core.schema import Reason
+from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.imaging.decode_images import Canvases, Facts, Outcome
+from capfilt.pipelines.imaging.isolation.shared_memory import Shared, open_block, total
+from capfilt.pipelines.imaging.picture import BadImage
+
+LOOK_UP: Final = 1.0
+"""Seconds between two looks at the clock."""
+IDLE: Final = 3
+"""Processes in a row that die before any file is at work: then it is not the files."""
+
+ENVIRONMENT: Final = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "MALLOC_ARENA_MAX", "PILLOW_BLOCK_SIZE")
+"""All that the process learns of ours: whoever takes it over finds no keys."""
+
+
+def look_isolated(
+    files: Sequence[bytes | None], specs: Sequence[PixelSpec], settings: Decode, threads: int | None
+) -> tuple[list[Outcome | None], Canvases]:
+    """What there is to say of every file (None is no file), and the pixels; see `look.look_at`.
+
+    Raises:
+        RuntimeError: the process does not start, or dies of something else than files.
+    """
+    size = sum(len(file) for file in files if file is not None)
+    descriptor = open_block(total(len(files), size, specs))
+    try:
+        shared = Shared(descriptor, len(files), size, specs)
+        shared.fill(files)
+        order = {
+            "rows": len(files),
+            "size": size,
+            "decode": settings.model_dump(),
+            "pixels": [asdict(spec) for spec in specs],
+        }
+        with _LOCK:
+            wanted = [row for row, file in enumerate(files) if file is not None]
+            found = _Work(shared, descriptor, order, settings.timeout).all(wanted, threads)
+    finally:
+        os.close(descriptor)
+    return [found.get(row) for row in range(len(files))], shared.canvases
+
+
+class _Work:
+    """One block of files, worked off by as many processes as it takes."""
+
+    def __init__(self, shared: Shared, descriptor: int, order: dict[str, object], limit: float) -> None:
+        self.shared = shared
+        self.descriptor = descriptor
+        self.order = order
+        self.limit = limit
+        self.found: dict[int, Outcome] = {}
+
+    def all(self, rows: Sequence[int], threads: int | None) -> dict[int, Outcome]:
+        """The outcome of every row."""
+        idle = 0
+        while left := [row for row in rows if row not in self.found]:
+            before = len(self.found)
+            end = self._attempt(left, threads)
+            for row in self._at_work() if end else ():
+                if (end_of_one := self._attempt([row], 1)) and row not in self.found:
+                    self.found[row] = end_of_one
+            idle = 0 if len(self.found) > before else idle + 1
+            if idle == IDLE:
+                raise RuntimeError(
+                    f"{end.detail if end else 'the decoding process left rows out'}, no file was at work"
+                )
+        return self.found
+
+    def _at_work(self, since_before: float = math.inf) -> list[int]:
+        """The rows that are at work at this moment, and since then."""
+        since = self.shared.since.copy()  # it changes as we look
+        return [int(row) for row in since.nonzero()[0] if since[row] < since_before and int(row) not in self.found]
+
+    def _attempt(self, rows: Sequence[int], threads: int | None) -> BadImage | None:
+        """Have rows decoded; if it does not come to its end: why not, in the words of a row that is to blame."""
+        self.shared.since[:] = 0
+        self.shared.wanted[:] = 0
+        self.shared.wanted[np.asarray(rows, np.intp)] = 1
+        process = _PROCESSES.get()
+        late = False
+        try:
+            process.send(json.dumps(self.order | {"threads": threads}), self.descriptor)
+            while True:
+                for line in process.lines(LOOK_UP):
+                    if line.get("end"):
+                        return None
+                    if line.get("failed"):
+                        process.last_words = f" ({line['failed']})"
+                    else:
+                        self._take(line)
+                if not late and self._at_work(time.monotonic() - self.limit):
+                    late = True
+                    process.kill()
+        except (EOFError, OSError):
+            died = process.died()
+        if late:
+            return BadImage(Reason.TOO_SLOW, f"not decoded within {self.limit:g} s")
+        return BadImage(Reason.CODEC_CRASH, f"the decoding process {died}")
+
+    def _take(self, line: dict[str, object]) -> None:
+        row, facts, bad = line["row"], line.get("facts"), line.get("bad")
+        assert isinstance(row, int)
+        if isinstance(facts, dict):
+            self.found[row] = Facts(**facts)
+        elif isinstance(bad, list):
+            self.found[row] = BadImage(Reason(bad[0]), bad[1])
+
+
+class _Process:
+    """The other process, and the line to it."""
+
+    def __init__(self) -> None:
+        self._channel, theirs = socket.socketpair()
+        command = [sys.executable, "-P", "-m", "capfilt.pipelines.imaging.isolation.child", str(theirs.fileno())]
+        paths = os.pathsep.join(path for path in sys.path if path)  # it must find the same packages as we did
+        environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ} | {"PYTHONPATH": paths}
+        nothing = subprocess.DEVNULL
+        with theirs:
+            self._process = subprocess.Popen(
+                command,
+                pass_fds=[theirs.fileno()],
+                stdin=nothing,
+                stdout=nothing,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for us
+            )
+        self._rest = b""
+        self.last_words = ""
+
+    def send(self, order: str, descriptor: int) -> None:
+        """Send an order with the descriptor of its block."""
+        socket.send_fds(self._channel, [order.encode()], [descriptor])
+
+    def lines(self, seconds: float) -> list[dict[str, object]]:
+        """The answers that have come, perhaps none, after so many seconds at most.
+
+        Raises:
+            EOFError: the process is gone.
+        """
+        self._channel.settimeout(seconds)
+        try:
+            data = self._channel.recv(1 << 20)
+        except TimeoutError:
+            return []
+        if not data:
+            raise EOFError
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        return [json.loads(line) for line in whole]
+
+    def kill(self) -> None:
+        """End it now."""
+        self._process.kill()
+
+    def died(self) -> str:
+        """Wait for its end, and say how it came."""
+        self._channel.close()
+        try:
+            code = self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        if code >= 0:
+            return f"ended with code {code}{self.last_words}"
+        return f"was killed by {signal.Signals(-code).name}"
+
+    @property
+    def alive(self) -> bool:
+        return self._channel.fileno() >= 0 and self._process.poll() is None
+
+    def close(self) -> None:
+        """End it; it holds nothing that could be lost."""
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+
+
+class _Processes:
+    """The one process of this process; a fork of this process gets one of its own."""
+
+    def __init__(self) -> None:
+        self._owner = 0
+        self._process: _Process | None = None
+
+    def get(self) -> _Process:
+        if self._owner != os.getpid():
+            self._process, self._owner = None, os.getpid()
+        if self._process is None or not self._process.alive:
+            self.close()
+            self._process = _Process()
+        return self._process
+
+    def close(self) -> None:
+        if self._process is not None and self._owner == os.getpid():
+            self._process.close()
+        self._process = None
+
+
+_LOCK: Final = threading.Lock()
+_PROCESSES: Final = _Processes()
+atexit.register(_PROCESSES.close)

@@ -1,0 +1,1 @@
+"""What is kept: SQL policies over stored scores."""

@@ -1,0 +1,71 @@
+"""corpus/: the images that have a kept text, each with all of its kept texts, best first."""
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from capfilt.core import schema
+from capfilt.core.errors import Unbalanced
+from capfilt.core.storage import Folder
+
+Images = Literal["bytes", "reference"]
+
+
+def corpus_schema(captions: pa.Schema) -> pa.Schema:
+    """The schema of corpus/ for a schema of captions/: the judges' columns go into the structs of `captions`."""
+    fixed = {"uid", *(field.name for field in schema.CANDIDATE)}
+    judges = [field for field in captions if field.name not in fixed]
+    text = [captions.field(name) for name in ("text", "source", "candidate")]
+    return pa.schema(
+        [
+            pa.field("uid", pa.string(), nullable=False),
+            ("image", schema.IMAGE),
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            pa.field("captions", pa.list_(pa.struct([*text, *judges])), nullable=False),  # by rank
+            pa.field("text", pa.string(), nullable=False),  # of rank 1
+        ]
+    )
+
+
+def read_images(folder: Folder, chunk: str, images: Images) -> pa.Table:
+    """uid, image, width and height of the chunk's images; by reference, without reading the bytes."""
+    names = ["uid", "image.path" if images == "reference" else "image", "width", "height"]
+    with folder.filesystem.open_input_file(folder.full(f"images/{chunk}.parquet")) as stream:
+        table = pq.ParquetFile(stream).read(columns=names)
+    path = pc.struct_field(table["image"].combine_chunks(), "path")
+    empty = pa.nulls(table.num_rows, pa.large_binary())
+    data = empty if images == "reference" else pc.struct_field(table["image"].combine_chunks(), "bytes")
+    image = pa.StructArray.from_arrays([data.cast(pa.large_binary()), path], fields=list(schema.IMAGE))
+    return pa.table({"uid": table["uid"], "image": image, "width": table["width"], "height": table["height"]})
+
+
+def corpus_table(images: pa.Table, captions: pa.Table, decisions: pa.Table) -> pa.Table:
+    """`corpus_schema` of one chunk: its images with at least one kept text, in the order of `images`.
+
+    Args:
+        images: uid, image, width, height.
+        captions: uid, source, candidate, text and the judges' columns; rows as in `decisions`.
+
+    Raises:
+        Unbalanced: a text of an image that is not there.
+    """
+    columns = corpus_schema(captions.schema)
+    ranked = captions.append_column("rank", decisions["rank"]).filter(decisions["keep"])
+    position = pc.index_in(ranked["uid"], value_set=images["uid"].combine_chunks())
+    if position.null_count:
+        raise Unbalanced(f"a caption of image {ranked.filter(pc.is_null(position))['uid'][0]}, which is not there")
+    ranked = ranked.append_column("position", position).sort_by([("position", "ascending"), ("rank", "ascending")])
+    counts = np.bincount(ranked["position"].to_numpy(), minlength=images.num_rows)
+    offsets = np.concatenate([[0], np.cumsum(counts[counts > 0])]).astype(np.int32)
+    lists = pa.ListArray.from_arrays(offsets, _structs(ranked, columns.field("captions").type.value_type))
+    best = ranked["text"].take(pa.array(offsets[:-1]))
+    table = images.filter(pa.array(counts > 0)).append_column("captions", lists).append_column("text", best)
+    return table.select(columns.names).cast(columns)
+
+
+def _structs(table: pa.Table, kind: pa.StructType) -> pa.StructArray:
+    return pa.StructArray.from_arrays([table[field.name].combine_chunks() for field in kind], fields=list(kind))

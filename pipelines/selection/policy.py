@@ -1,0 +1,127 @@
+"""Policies: one SQL file each, which decides over all captions at once what is kept.
+
+A policy is one SELECT over `captions` that gives for every row of it exactly one row `uid, candidate, keep, rank,
+reason`: `rank` counts the kept texts of an image 1, 2, ... (best first) and is null for dropped ones, `reason` says
+why. `captions` is `schema.captions_schema`, with the scores under the names of `scores.NAMED` beside it, and without
+the texts that a flag has ruled out (`capfilt.pipelines.selection.text_rules`). Parameters are the settings of
+`config.Select`, such as `$threshold`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+
+from capfilt.core import duckdb_sandbox, schema
+from capfilt.core.config import Select
+from capfilt.core.errors import ConfigError
+from capfilt.pipelines.selection.scores import missing_scores, named_scores
+from capfilt.pipelines.selection.text_rules import flag_parameters
+
+POLICIES: Final = Path(__file__).parent / "policies"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy file as it was read."""
+
+    name: str  # as the recipe names it
+    sql: str
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def policy_names() -> list[str]:
+    """Names of the policies that ship."""
+    return sorted(path.stem for path in POLICIES.glob("*.sql"))
+
+
+def read_policy(name_or_path: str) -> Policy:
+    """A policy by name, or by the path of a .sql file.
+
+    Raises:
+        ConfigError: no such policy.
+    """
+    path = POLICIES / f"{name_or_path}.sql"
+    if not path.is_file():
+        path = Path(name_or_path)
+    if path.suffix != ".sql" or not path.is_file():
+        known = ", ".join(policy_names())
+        raise ConfigError(f"select.policy = {name_or_path!r} is neither a .sql file nor one of: {known}")
+    return Policy(name_or_path, path.read_text(encoding="utf-8", errors="replace"))
+
+
+def check_policy(settings: Select, judges: Sequence[str]) -> None:
+    """Make sure that a policy can be used on a run with these judges' columns, without looking at any row.
+
+    Raises:
+        ConfigError: no such policy, a score that no judge gives, wrong SQL, or a banned pattern that is none.
+    """
+    policy, nothing = read_policy(settings.policy), schema.captions_schema(tuple(judges)).empty_table()
+    plain = settings.model_copy(update={"calibrated": False})  # what is calibrated can be known only later
+    flag_parameters(settings)
+    with duckdb_sandbox.connect({"candidates": nothing}) as connection:
+        show_captions(connection, judges, plain)
+        answer(connection, policy, plain, judges)
+
+
+def show_captions(
+    connection: duckdb.DuckDBPyConnection, judges: Sequence[str], settings: Select, rest: str = ""
+) -> None:
+    """Create the view `captions` over `candidates` (captions/ as it is).
+
+    Args:
+        rest: SQL behind `FROM candidates c` that leaves texts out.
+    """
+    columns = ", ".join(["c.*", *named_scores(judges, settings)])
+    connection.execute(f"CREATE VIEW captions AS SELECT {columns} FROM candidates c {rest}")
+
+
+def answer(connection: duckdb.DuckDBPyConnection, policy: Policy, settings: Select, judges: Sequence[str]) -> None:
+    """Create the table `answer`: what the policy says of `captions`; uid as 128 bits, which takes half the room.
+
+    Raises:
+        ConfigError: wrong SQL, a score that no judge gives, other columns than those of a policy.
+    """
+    try:
+        statements = connection.extract_statements(policy.sql)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise ConfigError(f"policy {policy.name}: must be one SELECT")
+        parameters = settings.model_dump(mode="json")
+        if unknown := sorted(statements[0].named_parameters - parameters.keys()):
+            raise ConfigError(f"policy {policy.name}: parameter ${unknown[0]} is not a setting of [select]")
+        body = statements[0].query.strip().rstrip(";")
+        given = [row[0] for row in execute(connection, f"DESCRIBE (\n{body}\n)", parameters).fetchall()]
+        if sorted(given) != sorted(schema.DECISIONS.names):
+            wanted = ", ".join(schema.DECISIONS.names)
+            raise ConfigError(f"policy {policy.name}: gives the columns {', '.join(given)}; wanted are {wanted}")
+        typed = (
+            "uid::UUID AS uid, candidate::INTEGER AS candidate, keep::BOOLEAN AS keep, rank::INTEGER AS rank,"
+            " reason::VARCHAR AS reason"
+        )
+        execute(connection, f"CREATE TABLE answer AS SELECT {typed} FROM (\n{body}\n)", parameters)
+    except duckdb.Error as error:
+        raise _in_words(error, policy, settings, judges) from error
+
+
+def execute(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> duckdb.DuckDBPyConnection:
+    """Execute one statement with those of the parameters that it uses; DuckDB takes no others."""
+    (statement,) = connection.extract_statements(sql)
+    return connection.execute(statement, {name: parameters[name] for name in statement.named_parameters})
+
+
+def _in_words(error: duckdb.Error, policy: Policy, settings: Select, judges: Sequence[str]) -> ConfigError:
+    """DuckDB's error in one line; of a score that no judge gives, in words that name the setting."""
+    kind = "calibrated scores" if settings.calibrated else "scores"
+    known = f"{kind} of this run: {', '.join(judges) or 'none'}"
+    if not isinstance(error, duckdb.BinderException):
+        return ConfigError(f"policy {policy.name}: {duckdb_sandbox.one_line(error)}")
+    for setting, name in missing_scores(judges, settings).items():
+        if f'"{setting}"' in str(error):
+            return ConfigError(f"policy {policy.name}: select.{setting}: there is no {name!r}; {known}")
+    return ConfigError(f"policy {policy.name}: {duckdb_sandbox.one_line(error)} ({known})")

@@ -1,0 +1,138 @@
+"""The caption stage: every living image gets its candidates, the texts that came along and the captions written now."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from capfilt.core.config import Caption as Settings
+from capfilt.core.schema import candidate_type
+from capfilt.pipelines.stages.caption_checks import flags, says, tidy
+from capfilt.pipelines.stages.micro_batches import MicroBatches
+from capfilt.pipelines.stages.poison import bury_poison
+
+if TYPE_CHECKING:
+    import torch
+
+    from capfilt.models.pixels import PixelSpec
+    from capfilt.models.protocols import Caption, Captioner, Pictures
+
+CANDIDATES = "candidates"
+
+
+def caption(
+    rows: pa.Table, captioners: "Sequence[Captioner]", settings: Settings, batches: Sequence[MicroBatches] = ()
+) -> pa.Table:
+    """Add the column `candidates`: a list of `schema.candidate_type(())` a row, empty in dead rows.
+
+    The texts that came along are candidates 0..k-1; synthetic ones, captioner by captioner, start at max(k, 1), so
+    that 0 is never synthetic.
+
+    Args:
+        rows: `schema.ROWS` with the captioners' `pixels:` columns.
+        captioners: without any, the texts that came along are the only candidates.
+        batches: of images, one a captioner; a row that is poison becomes a failure.
+    """
+    texts = rows["texts"].to_pylist()
+    written: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    for captioner, own in zip(captioners, batches or [MicroBatches(32) for _ in captioners], strict=True):
+        captions, poison = _write(rows, captioner, settings, own)
+        rows = bury_poison(rows, "caption", poison)
+        for row, some in captions.items():
+            written[row] += some
+    column: list[list[dict[str, Any]]] = [[] for _ in texts]
+    for row in alive(rows):
+        first = max(len(texts[row]), 1)
+        made = [c | {"candidate": first + k} for k, c in enumerate(written[row])]
+        column[row] = _mark_duplicates([*_given(texts[row], settings.round), *made])
+    return rows.append_column(CANDIDATES, pa.array(column, pa.list_(candidate_type(()))))
+
+
+def _write(
+    rows: pa.Table, captioner: "Captioner", settings: Settings, batches: MicroBatches
+) -> tuple[dict[int, list[dict[str, Any]]], dict[int, str]]:
+    """Synthetic captions and poison, by row position."""
+    author = f"{captioner.name}@{captioner.digest}"
+    uids = rows["uid"].to_pylist()
+
+    def work(part: Sequence[int]) -> list[list[dict[str, Any]]]:
+        seeds = [[seed_of(uids[row], author, settings, k) for k in range(settings.n)] for row in part]
+        images = pictures(rows, captioner.pixels, part)
+        captions = captioner.caption(images, seeds, settings.prompt, decoding(settings))
+        fixed = {"source": "synthetic", "captioner": author, "round": settings.round}
+        return [
+            [{**fixed, "seed": seed, **_tidied(c, settings.prompt)} for seed, c in zip(own_seeds, own, strict=True)]
+            for own_seeds, own in zip(seeds, captions, strict=True)
+        ]
+
+    return batches.run(alive(rows), work)
+
+
+def _tidied(caption: "Caption", prompt: str) -> dict[str, Any]:
+    text = tidy(caption.text, prompt)
+    return {"text": text, "logprob": caption.logprob, "flags": [*flags(text), *caption.flags]}
+
+
+def alive(rows: pa.Table) -> list[int]:
+    """Positions of the rows that are images."""
+    return [row for row, reason in enumerate(rows["reason"].to_pylist()) if reason is None]
+
+
+def pictures(rows: pa.Table, pixels: "PixelSpec", positions: Sequence[int]) -> "Pictures":
+    """What decode made for this spec: `pixel_tensor`, or of `fit` one uint8 tensor [height, width, 3] a picture."""
+    if pixels.mode != "fit":
+        return pixel_tensor(rows, pixels, positions)
+    import torch
+
+    part = rows.select([f"pixels:{pixels.name}", "width", "height"]).take(pa.array(positions))
+    found = []
+    for data, width, height in zip(*(column.to_pylist() for column in part.columns), strict=True):
+        wide, high = pixels.shape(width, height)
+        found.append(torch.from_numpy(np.frombuffer(bytearray(data), np.uint8).reshape(high, wide, 3)))
+    return found
+
+
+def pixel_tensor(rows: pa.Table, pixels: "PixelSpec", positions: Sequence[int]) -> "torch.Tensor":
+    """uint8 [len(positions), S, S, 3] out of the column that decode made for this spec."""
+    import torch
+
+    column = rows[f"pixels:{pixels.name}"]
+    whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which copies, and it is large
+    everything = np.frombuffer(whole.buffers()[1], np.uint8).reshape(-1, pixels.size, pixels.size, 3)
+    return torch.from_numpy(everything[np.asarray(positions, np.intp) + whole.offset])
+
+
+def seed_of(uid: str, author: str, settings: Settings, k: int) -> int:
+    """The key of a caption's own random stream: a hash of (uid, round, captioner and weights, number, run seed)."""
+    message = f"{uid}|{settings.round}|{author}|{k}|{settings.seed}".encode()
+    return int.from_bytes(hashlib.blake2b(message, digest_size=8).digest(), "little")
+
+
+def decoding(settings: Settings) -> Any:
+    """The recipe's settings of how words are chosen, as the models take them."""
+    from capfilt.models.decoding.sampling import Decoding
+
+    names = ("beams", "top_p", "temperature", "max_tokens", "min_tokens")
+    return Decoding(**{name: getattr(settings, name) for name in names})
+
+
+def _given(texts: list[dict[str, str]], round_: int) -> list[dict[str, Any]]:
+    """The texts that came along, as candidates; fields left out are null."""
+    return [
+        {"candidate": k, **text, "round": round_, "flags": [] if text["text"].strip() else ["empty"]}
+        for k, text in enumerate(texts)
+    ]
+
+
+def _mark_duplicates(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Flag a synthetic text that an earlier candidate of the image already says."""
+    said: set[str] = set()
+    for candidate in candidates:
+        words = says(candidate["text"])
+        if candidate["source"] == "synthetic" and words in said:
+            candidate["flags"].append("duplicate")
+        said.add(words)
+    return candidates

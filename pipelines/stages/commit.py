@@ -1,0 +1,199 @@
+"""commit: a finished chunk becomes files under images/, captions/ and failures/, and its record, written last.
+
+Nothing is believed: as many rows as planned, each from its planned file and with the uid that its key gives, none
+twice, each an image or a failure. (That a stage keeps the order of rows within a file is checked where stages run.)
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from capfilt.core import schema
+from capfilt.core.chunks import Chunk
+from capfilt.core.errors import Unbalanced
+from capfilt.core.serialization import parquet_bytes
+from capfilt.core.storage import Folder
+from capfilt.ledger.ledger import CHUNK_TABLES
+from capfilt.pipelines.stages.tombstones import Tombstones
+
+
+def commit(rows: pa.Table, chunk: Chunk, folder: Folder, spec_digest: str) -> pa.Table:
+    """Write a finished chunk; a chunk that is committed already is left as it is.
+
+    Args:
+        rows: `schema.ROWS` + `schema.IMAGE_FACTS` + `candidates`, a list of `schema.candidate_type` structs; further
+            columns (`pixels:...`) are not written.
+        spec_digest: `Ledger.spec_digest` of the chunk.
+
+    Returns:
+        The commit record, one row of `schema.COMMITS`.
+
+    Raises:
+        Unbalanced: the rows are not the planned ones, or a row is neither an image nor a failure.
+    """
+    if folder.exists(f"commits/{chunk.name}.parquet"):
+        return _committed(chunk, folder, spec_digest)
+    rows = rows.select([name for name in rows.column_names if not name.startswith("pixels:")])
+    check_rows(rows, chunk)
+    forgotten = Tombstones.of(folder)
+    rows = forgotten.honour(rows)  # somebody may have asked for it since the rows were read
+    alive = pc.is_null(rows["reason"])
+    living, dead = rows.filter(alive), rows.filter(pc.invert(alive))
+    failures = forgotten.scrubbed(failures_table(dead))
+    tables = {"failures": failures, "images": images_table(living), "captions": captions_table(living)}
+    return write_chunk(tables, chunk, folder, spec_digest)
+
+
+def write_chunk(tables: dict[str, pa.Table], chunk: Chunk, folder: Folder, spec_digest: str) -> pa.Table:
+    """Write the tables of a chunk, in the order they come in, and then the record that makes them count."""
+    files, record = chunk_files(tables, chunk, spec_digest)
+    for name, data in files.items():
+        folder.write(name, data)
+    return record
+
+
+def chunk_files(tables: dict[str, pa.Table], chunk: Chunk, spec_digest: str) -> tuple[dict[str, bytes], pa.Table]:
+    """The files of a chunk by name, in the order to write them, the last one its record; and the record as a table."""
+    files = {f"{name}/{chunk.name}.parquet": table_bytes(table) for name, table in tables.items()}
+    record = _record(chunk, tables, files, spec_digest)
+    return files | {f"commits/{chunk.name}.parquet": parquet_bytes(record)}, record
+
+
+def _committed(chunk: Chunk, folder: Folder, spec_digest: str) -> pa.Table:
+    """The record that is there: a worker that outlived its driver comes late and must change nothing."""
+    record = pq.read_table(pa.BufferReader(folder.read(f"commits/{chunk.name}.parquet")), schema=schema.COMMITS)
+    if record["spec"][0].as_py() != spec_digest:
+        raise Unbalanced(f"chunk {chunk.name} is committed already, from another spec")
+    return record
+
+
+def check_rows(rows: pa.Table, chunk: Chunk) -> None:
+    """Check that `rows` are those of the chunk's parts, none lost or twice, and that each is an image or a failure.
+
+    Raises:
+        Unbalanced: one line that names the chunk, the row and what is wrong with it.
+    """
+    wanted = {*schema.ROWS.names, *schema.IMAGE_FACTS.names}
+    if missing := sorted(wanted - set(rows.column_names)):
+        raise Unbalanced(f"chunk {chunk.name}: no column {missing[0]}")
+    if rows.num_rows != chunk.rows:
+        raise Unbalanced(f"chunk {chunk.name}: {rows.num_rows} rows, planned were {chunk.rows}")
+    _check_identity(rows, chunk)
+    alive = pc.is_null(rows["reason"])
+    check_filled(rows.filter(alive), ("image", *schema.IMAGE_FACTS.names, "candidates"), chunk)
+    check_filled(rows.filter(pc.invert(alive)), ("stage",), chunk)
+    if strange := set(rows["reason"].drop_null().to_pylist()) - set(schema.Reason):
+        raise Unbalanced(f"chunk {chunk.name}: reason {min(strange)!r} is not one of schema.Reason")
+
+
+def _check_identity(rows: pa.Table, chunk: Chunk) -> None:
+    identities = [part.identity for part in chunk.parts for _ in range(part.rows)]
+    columns = (rows[name].to_pylist() for name in ("uid", "source", "url"))
+    seen: set[str] = set()
+    for index, (identity, uid, source, url) in enumerate(zip(identities, *columns, strict=True)):
+        key = (source or "").removeprefix(f"{identity}#")
+        if key == source or uid != schema.make_uid(identity, key, url):
+            raise Unbalanced(f"chunk {chunk.name}: row {index} ({source}) is not the row planned there")
+        if uid in seen:
+            raise Unbalanced(f"chunk {chunk.name}: row {index} ({source}) is there twice")
+        seen.add(uid)
+
+
+def check_filled(rows: pa.Table, names: Sequence[str], chunk: Chunk) -> None:
+    """Raise Unbalanced if a row of `rows`, all living or all dead ones, has nothing in one of these columns."""
+    for name in names:
+        empty = pc.is_null(rows[name]) if name in rows.column_names else pa.repeat(True, rows.num_rows)
+        if pc.any(empty).as_py():
+            state = "living" if name != "stage" else "dead"
+            source = rows.filter(empty)["source"][0].as_py()
+            raise Unbalanced(f"chunk {chunk.name}: {state} row {source} has no {name}")
+
+
+def images_table(living: pa.Table) -> pa.Table:
+    """`schema.IMAGES` of the living rows; `image.path` is uid and format, as in `1f0a....jpg`."""
+    suffix = pc.if_else(pc.equal(living["format"], "jpeg"), "jpg", living["format"])
+    path = pc.binary_join_element_wise(living["uid"], suffix, ".").combine_chunks()
+    image = pa.StructArray.from_arrays([living["image"].combine_chunks(), path], fields=list(schema.IMAGE))
+    plain = living.select([name for name in schema.IMAGES.names if name != "image"])
+    return _cast(plain.append_column("image", image), schema.IMAGES)
+
+
+def failures_table(dead: pa.Table) -> pa.Table:
+    """`schema.FAILURES` of the dead rows."""
+    retryable = pc.is_in(dead["reason"], pa.array(sorted(schema.HEALABLE), pa.string()))
+    return _cast(dead.append_column("retryable", retryable).select(schema.FAILURES.names), schema.FAILURES)
+
+
+def captions_table(living: pa.Table) -> pa.Table:
+    """One row a candidate, by the row of its image and then by `candidate`; judges keep the order they came in."""
+    if "candidates" not in living.column_names or pa.types.is_null(living["candidates"].type):
+        return schema.captions_schema(()).empty_table()
+    lists = living["candidates"].combine_chunks()
+    position, items = pc.list_parent_indices(lists), pc.list_flatten(lists)
+    names = [field.name for field in items.type]
+    table = pa.table([living["uid"].take(position), *items.flatten()], names=["uid", *names])
+    fixed = {field.name for field in schema.CANDIDATE}
+    table = _cast(table, schema.captions_schema(tuple(name for name in names if name not in fixed)))
+    table = table.take(pc.sort_indices(table.append_column("position", position), [_up("position"), _up("candidate")]))
+    _check_once(table)
+    return table
+
+
+def _up(column: str) -> tuple[str, str]:
+    return column, "ascending"
+
+
+def _check_once(captions: pa.Table) -> None:
+    uids, numbers = (captions[name].to_numpy() for name in ("uid", "candidate"))
+    twice = np.flatnonzero((uids[1:] == uids[:-1]) & (numbers[1:] == numbers[:-1]))
+    if len(twice):
+        raise Unbalanced(f"image {uids[twice[0]]}: candidate {numbers[twice[0]]} is there twice")
+
+
+def _cast(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    for field in wanted:
+        if not field.nullable and field.name in table.column_names and table[field.name].null_count:
+            raise Unbalanced(f"column {field.name} has empty values")
+    try:
+        return table.select(wanted.names).cast(wanted)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError, ValueError) as error:
+        raise Unbalanced(f"rows that do not fit their table: {error}") from error
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """The Parquet file of a table; one with pictures says so in the words of Hugging Face `datasets`."""
+    if "image" not in table.column_names:
+        return parquet_bytes(table)
+    features = {field.name: _feature(field.type) for field in table.schema}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}}, separators=(",", ":"))}
+    return parquet_bytes(table.replace_schema_metadata(metadata), pictures=True)
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    if kind == schema.IMAGE:
+        return {"_type": "Image"}
+    if pa.types.is_list(kind):
+        return {"feature": _feature(kind.value_type), "_type": "List"}
+    if pa.types.is_struct(kind):
+        return {field.name: _feature(field.type) for field in kind}
+    return {"dtype": "float32" if kind == pa.float32() else str(kind), "_type": "Value"}
+
+
+def _record(chunk: Chunk, tables: dict[str, pa.Table], files: dict[str, bytes], spec_digest: str) -> pa.Table:
+    reasons = tables["failures"]["reason"].value_counts().to_pylist()
+    counts = {name: tables[name].num_rows for name in CHUNK_TABLES}
+    record = {
+        "chunk": chunk.name,
+        "rows": chunk.rows,
+        **counts,
+        "reasons": sorted((item["values"], item["counts"]) for item in reasons),
+        "files": sorted((name, hashlib.sha256(data).hexdigest()) for name, data in files.items()),
+        "spec": spec_digest,
+    }
+    return pa.Table.from_pylist([record], schema=schema.COMMITS)

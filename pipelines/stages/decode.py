@@ -1,0 +1,107 @@
+"""decode: the bytes of a chunk's images -> facts about each, its perceptual hash and the pixels that models ask for."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from capfilt.core.config import Decode
+from capfilt.core.schema import IMAGE_FACTS
+from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.imaging.decode_images import Canvases, Facts, Outcome, look_at
+from capfilt.pipelines.imaging.isolation.isolated import look_isolated
+from capfilt.pipelines.imaging.picture import BadImage
+
+
+def decode(rows: pa.Table, settings: Decode, pixels: Sequence[PixelSpec] = (), threads: int | None = None) -> pa.Table:
+    """Decode the image of every row that is alive, each once.
+
+    An image is made upright (EXIF), of an animation the first frame is taken, and what is transparent lies on white.
+    A JPEG is decoded at a reduced scale where every size asked for allows it; so its phash may differ by a few bits
+    between runs that ask for other sizes.
+
+    Args:
+        rows: `schema.ROWS`.
+        settings: what counts as an image.
+        pixels: what to make of every image; the same one twice makes one column.
+        threads: images at once, by default the CPUs of the machine but at most 8. The result does not depend on it.
+
+    Returns:
+        `rows` + `schema.IMAGE_FACTS` + a column `pixels:<name>` a PixelSpec (fixed-size binary, uint8 RGB, height x
+        width x channel; of `fit` binary, its shape is `PixelSpec.shape(width, height)`), all null in dead rows. A row
+        whose image cannot be used dies here, its `image` becomes null.
+    """
+    specs = list(dict.fromkeys(pixels))
+    files = [
+        (data or b"") if alive else None
+        for data, alive in zip(rows["image"].to_pylist(), pc.is_null(rows["reason"]).to_pylist(), strict=True)
+    ]
+    look = look_isolated if settings.isolate else _look_here
+    outcomes, canvases = look(files, specs, settings, threads)
+    return _with_pixels(_with_facts(_with_deaths(rows, outcomes), outcomes), outcomes, canvases)
+
+
+def _look_here(
+    files: Sequence[bytes | None], specs: Sequence[PixelSpec], settings: Decode, threads: int | None
+) -> tuple[list[Outcome | None], Canvases]:
+    """`look_isolated` without a process of its own: nothing holds a file that crashes or hangs a codec."""
+    canvases = {spec: np.zeros((len(files), spec.bytes), np.uint8) for spec in specs}
+    found: dict[int, Outcome] = {}
+    wanted = [row for row, file in enumerate(files) if file is not None]
+    look_at(
+        wanted,
+        lambda row: files[row] or b"",
+        canvases,
+        settings,
+        threads,
+        busy=lambda *_: None,
+        tell=found.__setitem__,
+    )
+    return [found.get(row) for row in range(len(files))], canvases
+
+
+def _with_deaths(rows: pa.Table, outcomes: list[Outcome | None]) -> pa.Table:
+    deaths = {row: bad for row, bad in enumerate(outcomes) if isinstance(bad, BadImage)}
+    if not deaths:
+        return rows
+    dead = pa.array([row in deaths for row in range(rows.num_rows)])
+    texts = {
+        "stage": ["decode" for _ in outcomes],
+        "reason": [deaths[row].reason.value if row in deaths else None for row in range(rows.num_rows)],
+        "detail": [deaths[row].detail if row in deaths else None for row in range(rows.num_rows)],
+        "image": None,
+    }
+    for name, values in texts.items():
+        field = rows.schema.field(name)
+        new = pa.scalar(None, field.type) if values is None else pa.array(values, field.type)
+        rows = rows.set_column(rows.schema.get_field_index(name), field, pc.if_else(dead, new, rows[name]))
+    return rows
+
+
+def _with_facts(rows: pa.Table, outcomes: list[Outcome | None]) -> pa.Table:
+    for field in IMAGE_FACTS:
+        values = [getattr(outcome, field.name) if isinstance(outcome, Facts) else None for outcome in outcomes]
+        rows = rows.append_column(field, pa.array(values, field.type))
+    return rows
+
+
+def _with_pixels(rows: pa.Table, outcomes: list[Outcome | None], canvases: Canvases) -> pa.Table:
+    for spec, canvas in canvases.items():
+        column = _shapes(outcomes, spec, canvas) if spec.mode == "fit" else _squares(outcomes, spec, canvas)
+        rows = rows.append_column(f"pixels:{spec.name}", column)
+    return rows
+
+
+def _squares(outcomes: list[Outcome | None], spec: PixelSpec, canvas: NDArray[np.uint8]) -> pa.Array:
+    alive = np.packbits(np.array([isinstance(outcome, Facts) for outcome in outcomes], bool), bitorder="little")
+    return pa.Array.from_buffers(pa.binary(spec.bytes), len(outcomes), [pa.py_buffer(alive), pa.py_buffer(canvas)])
+
+
+def _shapes(outcomes: list[Outcome | None], spec: PixelSpec, canvas: NDArray[np.uint8]) -> pa.Array:
+    values: list[bytes | None] = []
+    for outcome, row in zip(outcomes, canvas, strict=True):
+        width, height = spec.shape(outcome.width, outcome.height) if isinstance(outcome, Facts) else (0, 0)
+        values.append(row[: 3 * width * height].tobytes() if width else None)
+    return pa.array(values, pa.large_binary())

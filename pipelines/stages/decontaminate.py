@@ -1,0 +1,127 @@
+"""Evaluation sets: pictures a model will be tested on, which must therefore not stand in what it is trained on.
+
+OUT/evaluation.parquet holds what is compared, a row a picture; a run writes it once, before any other work.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from capfilt.core import config
+from capfilt.core.errors import InputError
+from capfilt.core.schema import Reason
+from capfilt.core.serialization import parquet_bytes
+from capfilt.core.storage import Folder
+from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines.plan import Plan, make_plan
+from capfilt.pipelines.stages.decode import decode
+from capfilt.pipelines.stages.read import read
+from capfilt.pipelines.stages.row_failures import bury
+
+NAME: Final = "evaluation.parquet"
+SETTING: Final = "decode.exclude_eval"
+
+PICTURES: Final = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("phash", pa.uint64(), nullable=False),
+    ]
+)
+"""The table evaluation.parquet."""
+
+_ROWS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSets:
+    """The pictures to keep out of a run; `plans` say which files they come from, and in what state."""
+
+    plans: tuple[Plan, ...]
+
+    @classmethod
+    def find(cls, settings: config.Decode) -> Self:
+        """Look what there is, without decoding it.
+
+        Raises:
+            InputError, ConfigError: one of them is missing or no input; names the setting.
+        """
+        return cls(tuple(_plan(location) for location in settings.exclude_eval))
+
+    def inputs(self) -> list[tuple[str, int, str]]:
+        """Identity, size and digest of every file, for `Ledger.write_plan`: a changed set is a changed run."""
+        found = (file for plan in self.plans for file in plan.inputs)
+        return [(f"{SETTING} {file.identity}", file.size, file.sha256) for file in found]
+
+    def write(self, ledger: Ledger, settings: config.Decode) -> list[str]:
+        """Write evaluation.parquet, unless a run has; a line about every set with rows that are no pictures.
+
+        Raises:
+            InputError: a set without a single picture.
+        """
+        if not self.plans or (ledger.planned and ledger.folder.exists(NAME)):
+            return []
+        tables, notes = [], []
+        for location, plan in zip(settings.exclude_eval, self.plans, strict=True):
+            found = pa.concat_tables(_pictures(plan, settings))
+            if not found.num_rows:
+                raise InputError(f"{SETTING} = {location!r}: none of its {plan.rows} rows is a picture")
+            if missing := plan.rows - found.num_rows:
+                notes.append(f"{location}: {missing} rows of this evaluation set, which are no pictures")
+            tables.append(found)
+        ledger.folder.write(NAME, parquet_bytes(pa.concat_tables(tables)))
+        return notes
+
+
+def _plan(location: str) -> Plan:
+    try:
+        return make_plan([location], config.Input(text="none", chunk_rows=_ROWS))
+    except InputError as error:
+        raise InputError(f"{SETTING}: {error}") from error
+
+
+def _pictures(plan: Plan, settings: config.Decode) -> Iterator[pa.Table]:
+    yield PICTURES.empty_table()
+    for chunk in plan.chunks:
+        rows = decode(read(chunk), settings)
+        yield rows.filter(pc.is_null(rows["reason"])).select(PICTURES.names).cast(PICTURES)
+
+
+def without_leaks(rows: pa.Table, folder: Folder, settings: config.Decode) -> pa.Table:
+    """Decoded `rows` in which every picture of the run's evaluation sets, or one that looks like it, has died of it."""
+    if not settings.exclude_eval:
+        return rows
+    known = pq.read_table(pa.BufferReader(folder.read(NAME)), schema=PICTURES)
+    leaks = find_leaks(rows["sha256"].to_pylist(), rows["phash"].to_pylist(), known, settings.eval_radius)
+    detail = pa.array(leaks, pa.string())
+    return bury(rows, detail.is_valid(), "decode", Reason.EVAL_LEAK, detail)
+
+
+def find_leaks(
+    digests: Sequence[str | None], hashes: Sequence[int | None], known: pa.Table, radius: int
+) -> list[str | None]:
+    """What each picture shows of `known` (`PICTURES`), in words; None where nothing.
+
+    Every known picture is compared with every given one: exact, and a chunk is small.
+    """
+    places = {digest: row for row, digest in reversed(list(enumerate(known["sha256"].to_pylist())))}
+    sources, pictures = known["source"].to_pylist(), known["phash"].to_numpy()
+    found: list[str | None] = []
+    for digest, phash in zip(digests, hashes, strict=True):
+        if digest in places:
+            found.append(f"the bytes of {sources[places[digest]]}")
+        else:
+            found.append(None if phash is None else _likeness(phash, pictures, sources, radius))
+    return found
+
+
+def _likeness(phash: int, pictures: NDArray[np.uint64], sources: Sequence[str], radius: int) -> str | None:
+    bits = np.bitwise_count(pictures ^ np.uint64(phash))
+    nearest = int(bits.argmin())
+    return f"{bits[nearest]} of 64 bits from {sources[nearest]}" if bits[nearest] <= radius else None

@@ -1,0 +1,148 @@
+"""retry: rows of a committed chunk that failed, and that another try may heal, go through the stages once more.
+
+The chunk is opened again with all its rows, so that nothing can get lost, but only those rows are alive; at the end
+its files are made anew of the old ones and of what came out of these rows. Captions and scores of other rows are taken
+over as they stand.
+"""
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from capfilt.core import schema
+from capfilt.core.chunks import Chunk
+from capfilt.core.errors import Unbalanced
+from capfilt.core.storage import Folder
+from capfilt.ledger.transaction import write_redo
+from capfilt.pipelines.stages.commit import captions_table, check_filled, chunk_files, failures_table, images_table
+from capfilt.pipelines.stages.read import read
+from capfilt.pipelines.stages.tombstones import Tombstones
+
+KEPT: Final = "kept"
+"""The reason, while a chunk is open again, of the rows that stay as they are: no stage touches them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The tables of a committed chunk."""
+
+    images: pa.Table
+    captions: pa.Table
+    failures: pa.Table
+
+    @classmethod
+    def of(cls, chunk: Chunk, folder: Folder) -> Self:
+        """Read them.
+
+        Raises:
+            Unbalanced: a file is not the one that was committed.
+        """
+        record = pq.read_table(pa.BufferReader(folder.read(f"commits/{chunk.name}.parquet"))).to_pylist()[0]
+        digests = dict(record["files"])
+
+        def table(name: str, columns: pa.Schema | None = None) -> pa.Table:
+            file = f"{name}/{chunk.name}.parquet"
+            data = folder.read(file)
+            if hashlib.sha256(data).hexdigest() != digests[file]:
+                raise Unbalanced(f"{folder.location}/{file}: its bytes are not the committed ones")
+            return pq.read_table(pa.BufferReader(data), schema=columns)
+
+        captions = table("captions")
+        judges = tuple(name for name in captions.column_names if name not in schema.captions_schema(()).names)
+        captions = captions.cast(schema.captions_schema(judges))  # Parquet has other names inside of lists
+        return cls(table("images", schema.IMAGES), captions, table("failures", schema.FAILURES))
+
+
+def reopen(chunk: Chunk, folder: Folder, reasons: Collection[str]) -> pa.Table:
+    """The rows of a committed chunk as `schema.ROWS`. Alive are those with a URL that failed for one of the reasons.
+
+    Raises:
+        Unbalanced: the input gives other rows than were committed: it has changed.
+    """
+    rows = Tombstones.of(folder).honour(read(chunk))
+    committed = Committed.of(chunk, folder)
+    failed = dict(zip(*(committed.failures[name].to_pylist() for name in ("uid", "reason")), strict=True))
+    known = {*committed.images["uid"].to_pylist(), *failed}
+    marks: list[str | None] = []
+    for uid, url, image, reason in zip(*(rows[name] for name in ("uid", "url", "image", "reason")), strict=True):
+        forgotten = reason.as_py() == schema.Reason.FORGOTTEN
+        if uid.as_py() not in known and not forgotten:
+            raise Unbalanced(f"chunk {chunk.name}: row {uid} was never committed: the input has changed")
+        again = failed.get(uid.as_py()) in reasons and url.is_valid and not image.is_valid and not forgotten
+        marks.append(None if again else KEPT)
+    return _marked(rows, marks)
+
+
+def _marked(rows: pa.Table, marks: list[str | None]) -> pa.Table:
+    """`rows` with these reasons, and without the images of those that have one."""
+    kept = pa.array([mark is not None for mark in marks])
+    new = {
+        "image": pc.if_else(kept, pa.scalar(None, pa.large_binary()), rows["image"]),
+        "stage": pa.array(marks, pa.string()),
+        "reason": pa.array(marks, pa.string()),
+        "detail": pa.nulls(rows.num_rows, pa.string()),
+    }
+    for name, values in new.items():
+        rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), values)
+    return rows
+
+
+def recommit(rows: pa.Table, chunk: Chunk, folder: Folder, spec_digest: str) -> pa.Table:
+    """Write down what is to become of a chunk that was opened again; `redo.settle` carries it out.
+
+    Args:
+        rows: what came out of the stages of what `reopen` gave.
+
+    Returns:
+        The chunk's new commit record.
+
+    Raises:
+        Unbalanced: the rows are not those of the chunk.
+    """
+    if rows.num_rows != chunk.rows:
+        raise Unbalanced(f"chunk {chunk.name}: {rows.num_rows} rows, planned were {chunk.rows}")
+    old, stones = Committed.of(chunk, folder), Tombstones.of(folder)
+    tried = stones.honour(rows.filter(pc.not_equal(rows["reason"], KEPT).fill_null(True)))
+    alive = pc.is_null(tried["reason"])
+    living, dead = tried.filter(alive), tried.filter(pc.invert(alive))
+    check_filled(living, ("image", *schema.IMAGE_FACTS.names, "candidates"), chunk)
+    check_filled(dead, ("stage",), chunk)
+    places = rows["uid"].combine_chunks()
+    still = old.failures.filter(pc.invert(pc.is_in(old.failures["uid"], tried["uid"].combine_chunks())))
+    tables = {
+        "failures": stones.scrubbed(_in_place([still, failures_table(dead)], places)),
+        "images": _in_place([old.images, images_table(living)], places),
+        "captions": _in_place(_alike(old.captions, captions_table(living)), places),
+    }
+    _check_all_there(tables, chunk)
+    files, record = chunk_files(tables, chunk, spec_digest)
+    write_redo(folder, chunk.name, files)
+    return record
+
+
+def _in_place(tables: list[pa.Table], places: pa.Array) -> pa.Table:
+    """The tables' rows together, by the row of the chunk that they belong to; those of no row (forgotten ones) last."""
+    table = pa.concat_tables([one.replace_schema_metadata(None) for one in tables]).combine_chunks()
+    keys = {
+        "place": pc.index_in(table["uid"], value_set=places).fill_null(len(places)),
+        "candidate": table["candidate"] if "candidate" in table.column_names else pa.nulls(table.num_rows, pa.int32()),
+        "row": pa.array(range(table.num_rows), pa.int64()),
+    }
+    return table.take(pa.table(keys).sort_by([(name, "ascending") for name in keys])["row"])
+
+
+def _alike(old: pa.Table, new: pa.Table) -> list[pa.Table]:
+    """Two tables of captions with the same columns: one without rows may never have met a judge."""
+    wide = max((old.schema, new.schema), key=len)
+    return [table if table.num_rows else wide.empty_table() for table in (old, new)]
+
+
+def _check_all_there(tables: dict[str, pa.Table], chunk: Chunk) -> None:
+    uids = [*tables["images"]["uid"].to_pylist(), *tables["failures"]["uid"].to_pylist()]
+    if len(uids) != chunk.rows or len(set(uids)) != chunk.rows:
+        raise Unbalanced(f"chunk {chunk.name}: {len(uids)} rows after a retry, planned were {chunk.rows}")

@@ -1,0 +1,52 @@
+"""The score stage: every judge reads every candidate text of every image, once, and adds its columns."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from capfilt.core.schema import candidate_type
+from capfilt.pipelines.stages.caption import CANDIDATES, alive, pixel_tensor
+from capfilt.pipelines.stages.micro_batches import MicroBatches
+from capfilt.pipelines.stages.poison import bury_poison
+
+if TYPE_CHECKING:
+    from capfilt.models.protocols import Judge
+
+
+def score(rows: pa.Table, judges: "Sequence[Judge]", batches: Sequence[MicroBatches] = ()) -> pa.Table:
+    """Add the judges' columns (float32) to the structs of the column `candidates`; nothing is dropped.
+
+    Args:
+        rows: what `caption` gave.
+        batches: of images, one a judge; a row that is poison becomes a failure.
+    """
+    candidates = rows[CANDIDATES].to_pylist()
+    for judge, own in zip(judges, batches or [MicroBatches(32) for _ in judges], strict=True):
+        scores, poison = own.run(alive(rows), partial(_judge, rows, judge, candidates))
+        rows = bury_poison(rows, "score", poison)
+        for row, by_column in scores.items():
+            for column, values in by_column.items():
+                for candidate, value in zip(candidates[row], values, strict=True):
+                    candidate[column] = value
+    typed = pa.array(candidates, pa.list_(candidate_type(columns_of(judges))))
+    return rows.set_column(rows.schema.get_field_index(CANDIDATES), CANDIDATES, typed)
+
+
+def _judge(
+    rows: pa.Table, judge: "Judge", candidates: list[list[dict[str, Any]]], part: Sequence[int]
+) -> list[dict[str, list[float]]]:
+    """Of each row, the scores of its texts by column."""
+    texts = [[c["text"] for c in candidates[row]] for row in part]
+    scores = judge.score(pixel_tensor(rows, judge.pixels, part), texts)
+    by_row = zip(*(scores[column] for column in judge.columns), strict=True)
+    return [dict(zip(judge.columns, values, strict=True)) for values in by_row]
+
+
+def columns_of(judges: "Sequence[Judge]") -> tuple[str, ...]:
+    """The score columns of several judges; two judges that would write the same one are told apart by their names."""
+    names = [name for judge in judges for name in judge.columns]
+    if len(set(names)) != len(names):
+        raise ValueError(f"two judges write the same column: {', '.join(names)}")
+    return tuple(names)

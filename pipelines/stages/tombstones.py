@@ -1,0 +1,164 @@
+"""What people asked to be forgotten, and what later runs of the same OUT must therefore leave alone.
+
+OUT/forgotten.json holds keyed hashes (HMAC-SHA256 under a random key of this OUT) of URLs, domains, uids and digests,
+never these themselves. Whoever holds the file can still test a guess against it, so leave it out where you publish a
+run: no export contains it.
+"""
+
+import hmac
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Self
+from urllib.parse import SplitResult, urlsplit
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from capfilt.core import schema
+from capfilt.core.errors import ConfigError
+from capfilt.core.storage import Folder
+from capfilt.pipelines.stages.row_failures import bury
+
+NAME: Final = "forgotten.json"
+STAGE: Final = "forget"
+SOURCE: Final = "forgotten"
+"""`source` of a row of which nothing may be told, not even where it stood."""
+
+KINDS: Final = ("url", "sha256", "uid", "domain")
+
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Tombstones:
+    """The contents of forgotten.json.
+
+    Args:
+        key: hex; random, of this OUT.
+        asked: hashes of what people named; it stays for ever.
+        pending: hashes of the uids and sources that an unfinished `forget` has still to remove; else empty.
+        before: `Ledger.fingerprint` when that began.
+    """
+
+    key: str = ""
+    asked: frozenset[str] = frozenset()
+    pending: frozenset[str] = frozenset()
+    before: str = ""
+
+    @classmethod
+    def of(cls, folder: Folder) -> Self:
+        """Those of a run's folder; empty where nobody asked."""
+        if not folder.exists(NAME):
+            return cls()
+        found = json.loads(folder.read(NAME))
+        return cls(found["key"], frozenset(found["asked"]), frozenset(found["pending"]), found["before"])
+
+    def write(self, folder: Folder) -> None:
+        """Write forgotten.json."""
+        sets = {"asked": sorted(self.asked), "pending": sorted(self.pending)}
+        folder.write(NAME, json.dumps({"key": self.key, **sets, "before": self.before}, indent=1).encode() + b"\n")
+
+    def hash(self, kind: str, value: str) -> str:
+        """The keyed hash that stands for a value, 32 hex digits."""
+        message = f"{kind}:{value}".encode("utf-8", "surrogatepass")
+        return hmac.digest(self._secret, message, "sha256").hex()[:32]
+
+    @cached_property
+    def _secret(self) -> bytes:
+        return bytes.fromhex(self.key)
+
+    def covers(self, uid: str, url: str | None, sha256: str | None) -> bool:
+        """Whether somebody asked that this row be forgotten."""
+        return any(self.hash(kind, value) in self.asked for kind, value in names_of(uid, url, sha256))
+
+    def honour(self, rows: pa.Table) -> pa.Table:
+        """`rows` (`schema.ROWS`, perhaps with facts) in which every row that is to be forgotten has died of it."""
+        if not self.asked:
+            return rows
+        digests = rows["sha256"].to_pylist() if "sha256" in rows.column_names else [None] * rows.num_rows
+        keys = zip(rows["uid"].to_pylist(), rows["url"].to_pylist(), digests, strict=True)
+        known = pc.equal(rows["reason"], schema.Reason.FORGOTTEN).fill_null(False).combine_chunks()
+        dead = pc.or_(known, pa.array([self.covers(*key) for key in keys], pa.bool_()))
+        return bury(rows, dead, STAGE, schema.Reason.FORGOTTEN)
+
+    def scrubbed(self, failures: pa.Table) -> pa.Table:
+        """`schema.FAILURES` with nothing left of its forgotten rows but a keyed hash; they come last, by that hash."""
+        gone = pc.equal(failures["reason"], schema.Reason.FORGOTTEN).fill_null(False)
+        told, forgotten = failures.filter(pc.invert(gone)), failures.filter(gone)
+        marks = [
+            uid if source == SOURCE else self.hash("uid", uid)
+            for uid, source in zip(forgotten["uid"].to_pylist(), forgotten["source"].to_pylist(), strict=True)
+        ]
+        return pa.concat_tables([told, tombstone_rows(marks)]).combine_chunks()
+
+
+def tombstone_rows(marks: Iterable[str]) -> pa.Table:
+    """`schema.FAILURES` of forgotten rows; `marks` are the hashes that stand in place of their uids."""
+    common = {"source": SOURCE, "stage": STAGE, "reason": schema.Reason.FORGOTTEN.value, "retryable": False}
+    return pa.Table.from_pylist([{"uid": mark, **common} for mark in sorted(marks)], schema=schema.FAILURES)
+
+
+def names_of(uid: str, url: str | None, sha256: str | None) -> Iterator[tuple[str, str]]:
+    """All that a row may be asked for by, as (kind, value)."""
+    yield "uid", uid
+    if sha256:
+        yield "sha256", sha256
+    if url:
+        yield "url", canonical(url)
+        labels = host_of(url).split(".")
+        yield from (("domain", ".".join(labels[start:])) for start in range(len(labels)) if labels[0])
+
+
+def canonical(url: str) -> str:
+    """A URL with scheme and host in lower case, without fragment and default port: one picture, one spelling."""
+    parts = _split(url)
+    if parts is None or not parts.hostname:
+        return url.strip()
+    port = f":{parts.port}" if parts.port and parts.port != _PORTS.get(parts.scheme) else ""
+    return parts._replace(netloc=parts.hostname + port, fragment="").geturl()
+
+
+def host_of(url: str) -> str:
+    """The host of a URL in lower case and ASCII; "" where it has none."""
+    parts = _split(url)
+    return _ascii((parts.hostname if parts else None) or "")
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url.strip())
+        _ = parts.port  # raises over a port that is no number
+    except ValueError:
+        return None
+    return parts
+
+
+def _ascii(host: str) -> str:
+    host = host.strip(".").lower()
+    try:
+        return host.encode("idna").decode() if not host.isascii() else host
+    except UnicodeError:
+        return host
+
+
+def read_name(kind: str, value: str) -> str:
+    """A value as a person typed it, in the form in which rows have it.
+
+    Raises:
+        ConfigError: it cannot be one; names the option.
+    """
+    text = value.strip()
+    if kind == "url":
+        return canonical(text)
+    if kind == "domain":
+        text = _ascii(text)
+        if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", text):
+            raise ConfigError(f"--domain {value!r}: expected a host name such as example.org")
+        return text
+    digits = {"uid": 32, "sha256": 64}[kind]
+    if not re.fullmatch(rf"[0-9a-f]{{{digits}}}", text.lower()):
+        raise ConfigError(f"--{kind} {value!r}: expected {digits} hex digits")
+    return text.lower()

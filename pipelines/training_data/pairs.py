@@ -1,0 +1,218 @@
+"""What to train on: Parquet with pictures and their texts, such as the `corpus/` of a run.
+
+Texts are read into memory, flat; pixels too where they fit, else they are decoded when a step asks for them.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from capfilt.core.errors import ConfigError, InputError
+from capfilt.core.schema import TEXT
+from capfilt.core.storage import split_url
+from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.training_data.pixel_store import Pixels, Place, Shelf, decode_all
+from capfilt.pipelines.training_data.sampler import SOURCES, Draw, Numbers, Texts
+
+MEMORY: Final = 4_000_000_000
+"""Bytes of pixels that are held in memory; more are decoded again each time."""
+
+QUESTION: Final = pa.struct([("question", pa.string()), ("answers", pa.list_(pa.string()))])
+"""A question about a picture; the same answer twice counts twice."""
+
+COLUMNS: Final = pa.schema(
+    [
+        ("image", pa.struct([("bytes", pa.large_binary()), ("path", pa.string())])),  # or plain bytes
+        ("captions", pa.list_(TEXT)),  # right texts: web, synthetic or human; may have scores beside
+        ("wrong", pa.list_(pa.string())),  # texts that people marked as not matching; may be missing
+        ("questions", pa.list_(QUESTION)),  # of visual question answering; may be missing
+        ("uid", pa.string()),  # the same uid = the same picture; may be missing
+    ]
+)
+"""The columns that count. A run's `corpus/` has image, captions and uid."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is read."""
+
+    column: str = "captions"  # or questions
+    sources: tuple[str, ...] = SOURCES
+    score: str = ""  # a field of a caption, such as itm; "" = none
+    pixels: PixelSpec
+    memory: int = MEMORY
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """N pictures and M texts of them, flat."""
+
+    shelf: Shelf
+    pictures: Numbers  # [N], numbers on the shelf
+    held: Pixels | None  # uint8 [N, S, S, 3]; None = too many
+    keys: Numbers  # [N], the same number = the same picture
+    texts: Texts
+    words: pa.Array  # [M] captions, or structs of QUESTION
+    wrong: pa.Array  # [W]
+    wrong_starts: Numbers  # [N + 1]
+    left_out: dict[str, int]  # pictures, by reason
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def pixels(self, numbers: Numbers) -> Pixels:
+        """uint8 [n, S, S, 3] of pictures 0 .. N - 1."""
+        return self.shelf.read(self.pictures[numbers]) if self.held is None else self.held[numbers]
+
+    def texts_of(self, draw: Draw) -> list[Any]:
+        """The texts of a draw, or questions with their answers."""
+        return list(self.words.take(pa.array(draw.texts)).to_pylist())
+
+    def wrong_of(self, draw: Draw) -> list[list[str]]:
+        """The texts marked as wrong of a draw."""
+        return [self.wrong.take(pa.array(row, pa.int64())).to_pylist() for row in draw.wrong]
+
+
+def load_pairs(locations: Sequence[str], wanted: Wanted) -> Pairs:
+    """Read the pairs of Parquet files or folders; what is left out is counted.
+
+    Raises:
+        InputError: nothing there, no such column, or no picture that can be used.
+        ConfigError: a score that no caption has.
+    """
+    files = [file for location in locations for file in parquet_files(location)]
+    table = pa.concat_tables([_read_texts(file, wanted) for file in files])
+    scores = pc.struct_field(pc.list_flatten(table["texts"]), "score")
+    if wanted.score and scores.null_count == len(scores):
+        raise ConfigError(f"data.score = {wanted.score!r}: no caption has this score")
+    shelf = Shelf(_places(files), wanted.pixels)
+    counts = pc.list_value_length(table["texts"]).to_numpy()
+    held: Pixels | None = None
+    reasons: Sequence[str | None] = [None] * len(counts)
+    if len(counts) * wanted.pixels.bytes <= wanted.memory:
+        held, reasons = decode_all(shelf.places, wanted.pixels)
+    untold = f"no text of source {' or '.join(wanted.sources)} (data.sources)"
+    why = [reason or (None if count else untold) for reason, count in zip(reasons, counts.tolist(), strict=True)]
+    left_out = Counter(reason for reason in why if reason)
+    keep = np.array([row for row, reason in enumerate(why) if reason is None], np.int64)
+    if not len(keep):
+        (reason, _), *_ = [*left_out.most_common(1), ("there are no rows", 0)]
+        raise InputError(f"{' '.join(locations)}: no picture can be used: {reason}")
+    return _pairs(table, shelf, keep, held, left_out)
+
+
+def parquet_files(location: str) -> list[str]:
+    """The Parquet files of a place, in order, as paths that `split_url` takes.
+
+    Raises:
+        InputError: there are none, or one is none.
+    """
+    filesystem, path = split_url(location)
+    try:
+        found = ds.dataset(path, filesystem=filesystem, format="parquet", exclude_invalid_files=False).files
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{location}: {str(error).splitlines()[0]}") from error
+    scheme = f"{location.partition('://')[0]}://" if "://" in location else ""
+    return [f"{scheme}{file}" for file in sorted(found)]
+
+
+def _places(files: Sequence[str]) -> tuple[Place, ...]:
+    places: list[Place] = []
+    first = 0
+    for file in files:
+        with opened(file) as parquet:
+            groups = parquet.metadata
+            for group in range(groups.num_row_groups):
+                places.append(Place(file, group, first, groups.row_group(group).num_rows))
+                first += places[-1].rows
+    return tuple(places)
+
+
+def opened(file: str) -> pq.ParquetFile:
+    """A Parquet file.
+
+    Raises:
+        InputError: it is none.
+    """
+    filesystem, path = split_url(file)
+    try:
+        return pq.ParquetFile(path, filesystem=filesystem)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{file}: {str(error).splitlines()[0]}") from error
+
+
+def _read_texts(file: str, wanted: Wanted) -> pa.Table:
+    """One row a picture: `texts` (word, source, score) of the wanted sources, `wrong`, and `uid` or null."""
+    with opened(file) as parquet:
+        names = parquet.schema_arrow.names
+        if missing := sorted({"image", wanted.column} - set(names)):
+            raise InputError(f"{file}: no column {', '.join(missing)}; there are {', '.join(names)}")
+        table = parquet.read([name for name in (wanted.column, "wrong", "uid") if name in names])
+    lists = table[wanted.column].combine_chunks()
+    if not pa.types.is_list(lists.type) or not pa.types.is_struct(lists.type.value_type):
+        raise InputError(f"{file}: column {wanted.column} is {lists.type}, not a list of {wanted.column}")
+    values, owner = lists.flatten(), pc.list_parent_indices(lists).to_numpy()
+    read = _questions if wanted.column == "questions" else _captions
+    texts, good = read(values, wanted, file)
+    counts = np.bincount(owner[good], minlength=len(lists))
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    wrong = table["wrong"].combine_chunks() if "wrong" in names else pa.nulls(len(lists), pa.list_(pa.string()))
+    columns = {
+        "texts": pa.ListArray.from_arrays(starts, texts.filter(pa.array(good))),
+        "wrong": pc.fill_null(wrong.cast(pa.list_(pa.string())), pa.scalar([], pa.list_(pa.string()))),
+        "uid": table["uid"].combine_chunks().cast(pa.string()) if "uid" in names else pa.nulls(len(lists), pa.string()),
+    }
+    return pa.table(columns)
+
+
+def _captions(values: pa.StructArray, wanted: Wanted, file: str) -> tuple[pa.StructArray, NDArray[np.bool_]]:
+    """word, source, score of every caption, and which are wanted."""
+    names = [field.name for field in values.type]
+    if missing := sorted({"text", "source"} - set(names)):
+        raise InputError(f"{file}: captions have no {', '.join(missing)}; they have {', '.join(names)}")
+    words, sources = pc.struct_field(values, "text"), pc.struct_field(values, "source")
+    scored = wanted.score in names
+    scores = pc.struct_field(values, wanted.score) if scored else pa.nulls(len(values))
+    fields = [words, pc.index_in(sources, pa.array(SOURCES)).cast(pa.int8()), scores.cast(pa.float32())]
+    good = pc.and_(pc.is_in(sources, pa.array(wanted.sources)), pc.is_valid(words)).to_numpy(zero_copy_only=False)
+    return pa.StructArray.from_arrays(fields, ["word", "source", "score"]), good
+
+
+def _questions(values: pa.StructArray, wanted: Wanted, file: str) -> tuple[pa.StructArray, NDArray[np.bool_]]:
+    """The same of every question; all are human, and those without an answer are not wanted."""
+    try:
+        words = values.cast(QUESTION)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise InputError(f"{file}: column questions is no list of question and answers") from error
+    sources = pa.array(np.full(len(words), SOURCES.index("human"), np.int8))
+    answers = pc.fill_null(pc.list_value_length(pc.struct_field(words, "answers")), 0).to_numpy(zero_copy_only=False)
+    fields = [words, sources, pa.nulls(len(words), pa.float32())]
+    return pa.StructArray.from_arrays(fields, ["word", "source", "score"]), answers > 0
+
+
+def _pairs(table: pa.Table, shelf: Shelf, keep: Numbers, held: Pixels | None, left_out: dict[str, int]) -> Pairs:
+    kept = table.take(pa.array(keep))
+    texts, wrong = kept["texts"].combine_chunks(), kept["wrong"].combine_chunks()
+    words, sources, scores = (pc.struct_field(texts.flatten(), name) for name in ("word", "source", "score"))
+    facts = Texts(_starts(texts), sources.to_numpy(), scores.fill_null(np.nan).to_numpy())
+    keys = np.array([_key(uid, int(number)) for uid, number in zip(kept["uid"].to_pylist(), keep, strict=True)])
+    own = held if held is None or len(held) == len(keep) else held[keep]
+    return Pairs(shelf, keep, own, keys, facts, words, wrong.flatten(), _starts(wrong), dict(left_out))
+
+
+def _starts(lists: pa.ListArray) -> Numbers:
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _key(uid: str | None, number: int) -> int:
+    return number if uid is None else int.from_bytes(blake2b(uid.encode(), digest_size=8).digest(), "little") >> 1

@@ -1,0 +1,100 @@
+"""The pixels of pictures that stand in Parquet files: all in memory where they fit, else decoded when asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from capfilt.core.config import Decode
+from capfilt.core.errors import InputError
+from capfilt.core.schema import ROWS, TEXT
+from capfilt.core.storage import split_url
+from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.stages.decode import decode
+
+AT_ONCE: Final = 1024
+"""Pictures decoded in one go."""
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A row group of a file: `rows` pictures, the first of which has the number `first`."""
+
+    location: str
+    group: int
+    first: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Pictures by number, wherever they stand. Small, and travels to other processes."""
+
+    places: tuple[Place, ...]
+    pixels: PixelSpec
+
+    def read(self, numbers: NDArray[np.int64]) -> Pixels:
+        """uint8 [n, S, S, 3] of pictures, decoded now.
+
+        Raises:
+            InputError: one of them is no picture; names the file.
+        """
+        firsts = np.array([place.first for place in self.places])
+        where = np.searchsorted(firsts, numbers, side="right") - 1
+        size = self.pixels.size
+        out = np.empty((len(numbers), size, size, 3), np.uint8)
+        for index in np.unique(where):
+            place, slots = self.places[index], np.flatnonzero(where == index)
+            images, reasons = decoded(_blobs(place, numbers[slots] - place.first), self.pixels)
+            for reason, number in zip(reasons, numbers[slots], strict=True):
+                if reason:
+                    raise InputError(
+                        f"{place.location}: row {number} of the data is no picture ({reason}); "
+                        "clean the data with `capfilt run` first"
+                    )
+            out[slots] = images
+        return out
+
+
+def decoded(blobs: pa.Array, pixels: PixelSpec) -> tuple[Pixels, list[str | None]]:
+    """Pixels of every row (zeros where it is no picture) and why it is none, by the decode stage of a run."""
+    count = len(blobs)
+    nothing = pa.nulls(count, pa.string())
+    reason = pa.array([None if blob.is_valid else "no_image" for blob in blobs], pa.string())
+    uids = pa.array([f"{row:032x}" for row in range(count)])
+    texts = pa.array([[]] * count, pa.list_(TEXT))
+    values = [uids, uids, nothing, texts, blobs.cast(pa.large_binary()), nothing, reason, nothing]
+    rows = decode(pa.table(values, ROWS), Decode(), [pixels])
+    blank = bytes(pixels.bytes)
+    joined = b"".join(blob if blob is not None else blank for blob in rows[f"pixels:{pixels.name}"].to_pylist())
+    return np.frombuffer(joined, np.uint8).reshape(count, pixels.size, pixels.size, 3), rows["reason"].to_pylist()
+
+
+def decode_all(places: Sequence[Place], pixels: PixelSpec) -> tuple[Pixels, list[str | None]]:
+    """Pixels of all pictures of some row groups, in order, and why some are none."""
+    count = sum(place.rows for place in places)
+    out = np.empty((count, pixels.size, pixels.size, 3), np.uint8)
+    reasons: list[str | None] = []
+    for place in places:
+        blobs = _blobs(place)
+        for start in range(0, len(blobs), AT_ONCE):
+            images, why = decoded(blobs[start : start + AT_ONCE], pixels)
+            out[len(reasons) : len(reasons) + len(why)] = images
+            reasons += why
+    return out, reasons
+
+
+def _blobs(place: Place, rows: NDArray[Any] | None = None) -> pa.Array:
+    """The encoded pictures of a row group, or of some of its rows."""
+    filesystem, path = split_url(place.location)
+    with pq.ParquetFile(path, filesystem=filesystem) as file:
+        column = file.read_row_group(place.group, columns=["image"])["image"].combine_chunks()
+    blobs = pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+    return blobs if rows is None else blobs.take(pa.array(rows))
