@@ -26,7 +26,7 @@ test: lint
 
 # Ray Train with two workers, and a whole round of the loop; some minutes.
 test-slow: setup
-	CAPFILT_SLOW=1 $(BIN)/pytest tests/training/test_ray_train.py tests/rounds/test_bootstrap.py
+	CAPFILT_SLOW=1 $(BIN)/pytest tests/training/test_ray_train.py tests/bootstrap/test_bootstrap.py
 
 # Breaks 10,000 real files; every one of them must end as a row.
 fuzz: setup

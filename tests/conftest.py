@@ -1,6 +1,5 @@
 """Fixtures that every test may use."""
 
-import importlib.util
 import logging
 import os
 import shutil
@@ -12,6 +11,9 @@ import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+pytest_plugins = ["decoding", "demo_like_run", "hand_made_run", "misbehaving_web", "s3_server"]
+"""Modules of `tests/support/` whose fixtures several folders use."""
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,17 +47,14 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """`published("blip")`: a checkpoint of random weights, as `tests/make_checkpoints.py` names and makes it."""
-    spec = importlib.util.spec_from_file_location("make_checkpoints", ROOT / "tests" / "make_checkpoints.py")
-    assert spec
-    assert spec.loader
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    """`published("blip")`: a checkpoint of random weights; `make_checkpoints.py` says which names there are."""
+    import make_checkpoints
+
     folder = tmp_path_factory.mktemp("published")
 
     def make(name: str) -> Path:
         if not (folder / name).exists():
-            script.make(name, folder / name)
+            make_checkpoints.make(name, folder / name)
         return Path(folder / name)
 
     return make

@@ -1,9 +1,6 @@
 """Pictures in their own shape, for models that take any."""
 
-from collections.abc import Callable
-
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -11,9 +8,7 @@ from capfilt.core.config import Decode
 from capfilt.models.pixels import LEAST, SLIMMEST, PixelSpec
 from capfilt.pipelines.stages.caption import pictures
 from capfilt.pipelines.stages.decode import decode
-
-Rows = Callable[..., pa.Table]
-Save = Callable[..., bytes]
+from decoding import rows_of, save
 
 SPEC = PixelSpec(96, "fit")
 
@@ -41,11 +36,11 @@ def test_no_shape_is_too_small_or_too_slim_for_a_model(size: tuple[int, int]) ->
     assert max(width, height) <= SLIMMEST * min(width, height)
 
 
-def test_pictures_come_back_in_their_shapes(make_rows: Rows, save: Save) -> None:
+def test_pictures_come_back_in_their_shapes() -> None:
     random = np.random.default_rng(1)
     sizes = [(300, 200), (40, 70), (96, 96)]
     made = [Image.fromarray(random.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in sizes]
-    rows = decode(make_rows(save(made[0], "PNG"), b"no", save(made[1], "PNG"), save(made[2], "BMP")), Decode(), [SPEC])
+    rows = decode(rows_of(save(made[0], "PNG"), b"no", save(made[1], "PNG"), save(made[2], "BMP")), Decode(), [SPEC])
     assert rows["pixels:fit-96"].to_pylist()[1] is None
     found = pictures(rows, SPEC, [0, 2, 3])
     assert [tuple(picture.shape) for picture in found] == [(64, 96, 3), (70, 40, 3), (96, 96, 3)]
@@ -54,9 +49,9 @@ def test_pictures_come_back_in_their_shapes(make_rows: Rows, save: Save) -> None
     assert np.array_equal(found[1].numpy(), np.asarray(made[1]))
 
 
-def test_a_reduced_jpeg_has_the_shape_of_the_full_one(make_rows: Rows, save: Save) -> None:
+def test_a_reduced_jpeg_has_the_shape_of_the_full_one() -> None:
     picture = Image.linear_gradient("L").resize((2001, 1333)).convert("RGB")
-    rows = decode(make_rows(save(picture, "JPEG", quality=95)), Decode(), [PixelSpec(64, "fit"), PixelSpec(32)])
+    rows = decode(rows_of(save(picture, "JPEG", quality=95)), Decode(), [PixelSpec(64, "fit"), PixelSpec(32)])
     (found,) = pictures(rows, PixelSpec(64, "fit"), [0])
     expected = np.asarray(picture.resize((64, 43), Image.Resampling.BICUBIC)).astype(int)
     assert tuple(found.shape) == (43, 64, 3)

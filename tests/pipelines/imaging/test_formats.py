@@ -3,7 +3,6 @@
 import io
 import struct
 import zlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,8 @@ from PIL import Image, features
 
 from capfilt.pipelines.imaging import color
 from capfilt.pipelines.imaging.color import to_rgb
+from decoding import decode_one, save
 
-Save = Callable[..., bytes]
-DecodeOne = Callable[..., dict[str, Any]]
 Color = tuple[int, int, int]
 
 RED, GREEN, BLUE, GREY, WHITE, BLACK = (
@@ -66,8 +64,6 @@ def test_quarters_survive_every_format(
     options: dict[str, Any],
     name: str,
     tolerance: int,
-    save: Save,
-    decode_one: DecodeOne,
     quarters: Image.Image,
 ) -> None:
     _skip_without_codec(format)
@@ -77,13 +73,13 @@ def test_quarters_survive_every_format(
     assert np.abs(np.subtract(corners(row), [RED, GREEN, BLUE, GREY])).max() <= tolerance, corners(row)
 
 
-def test_icns_is_read(save: Save, decode_one: DecodeOne, quarters: Image.Image) -> None:
+def test_icns_is_read(quarters: Image.Image) -> None:
     row = decode_one(save(quarters.resize((128, 128)), "ICNS", sizes=[(128, 128)]), 32)
     assert row["format"] == "icns"
     assert corners(row) == [RED, GREEN, BLUE, GREY]
 
 
-def test_cursor_is_read(save: Save, decode_one: DecodeOne, quarters: Image.Image) -> None:
+def test_cursor_is_read(quarters: Image.Image) -> None:
     icon = bytearray(save(quarters.resize((32, 32), 0), "ICO", sizes=[(32, 32)], bitmap_format="bmp"))
     icon[2], icon[10:14] = 2, bytes(4)  # a cursor is an icon with a hot spot
     row = decode_one(bytes(icon), 32)
@@ -95,7 +91,9 @@ MODES = ["1", "L", "LA", "P", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "I;16", "I
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_modes_of_tiff_keep_light_and_dark(mode: str, save: Save, decode_one: DecodeOne) -> None:
+def test_modes_of_tiff_keep_light_and_dark(
+    mode: str,
+) -> None:
     half = Image.new("RGB", (64, 64), "white")
     half.paste("black", (32, 0, 64, 64))
     grey = half.convert("L")
@@ -117,7 +115,11 @@ def test_modes_of_tiff_keep_light_and_dark(mode: str, save: Save, decode_one: De
     ("type_", "top", "format"),
     [("<u2", 65535, "PNG"), ("<u2", 65535, "TIFF"), ("<u2", 4095, "TIFF"), ("<i4", 65535, "TIFF"), ("<f4", 1, "TIFF")],
 )
-def test_deep_grey_is_a_straight_line(type_: str, top: int, format: str, save: Save, decode_one: DecodeOne) -> None:
+def test_deep_grey_is_a_straight_line(
+    type_: str,
+    top: int,
+    format: str,
+) -> None:
     ramp = np.tile(np.linspace(0, top, 256), (256, 1)).astype(type_)
     row = decode_one(save(Image.fromarray(ramp), format), 256)
     assert row["reason"] is None, row["detail"]
@@ -125,7 +127,9 @@ def test_deep_grey_is_a_straight_line(type_: str, top: int, format: str, save: S
 
 
 @pytest.mark.parametrize("values", [[-5.0, 0.0, 5.0], [0.0, 500.0, 1000.0], [-9.0, -8.0, -7.0], [-1e38, 1e38, 3e38]])
-def test_floats_beyond_one_span_their_own_range(values: list[float], save: Save, decode_one: DecodeOne) -> None:
+def test_floats_beyond_one_span_their_own_range(
+    values: list[float],
+) -> None:
     stripes = np.repeat(np.array([values], np.float32), 30, axis=0).repeat(10, axis=1)
     row = decode_one(save(Image.fromarray(stripes), "TIFF"), 30)
     dark, middle, light = row["pixels"][15, [5, 15, 25], 0].tolist()
@@ -133,19 +137,21 @@ def test_floats_beyond_one_span_their_own_range(values: list[float], save: Save,
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -3.0, 1e-42])
-def test_strange_floats_are_a_picture(value: float, save: Save, decode_one: DecodeOne) -> None:
+def test_strange_floats_are_a_picture(
+    value: float,
+) -> None:
     row = decode_one(save(Image.fromarray(np.full((8, 8), value, np.float32)), "TIFF"), 8)
     assert row["reason"] is None, row["detail"]
 
 
-def test_pfm_and_dark_16_bit_pgm(save: Save, decode_one: DecodeOne) -> None:
+def test_pfm_and_dark_16_bit_pgm() -> None:
     floats = decode_one(save(Image.fromarray(np.full((8, 8), 0.5, np.float32)), "PPM"), 8)
     assert np.abs(floats["pixels"].astype(int) - 128).max() <= 1
     dark = b"P5 8 8 65535\n" + np.full(64, 200, ">u2").tobytes()
     assert decode_one(dark, 8)["pixels"].max() <= 1
 
 
-def test_white_is_zero_in_16_bit_tiff(save: Save, decode_one: DecodeOne) -> None:
+def test_white_is_zero_in_16_bit_tiff() -> None:
     zeros = Image.fromarray(np.zeros((8, 8), np.uint16))
     assert decode_one(save(zeros, "TIFF"), 8)["pixels"].max() == 0
     assert decode_one(save(zeros, "TIFF", tiffinfo={262: 0}), 8)["pixels"].min() == 255
@@ -160,14 +166,16 @@ def test_a_picture_of_many_bands_has_no_seams(mode: str, monkeypatch: pytest.Mon
     assert to_rgb(image, "TIFF").tobytes() == at_once.tobytes()
 
 
-def test_cmyk_jpeg_with_the_inversion_of_adobe(save: Save, decode_one: DecodeOne, quarters: Image.Image) -> None:
+def test_cmyk_jpeg_with_the_inversion_of_adobe(quarters: Image.Image) -> None:
     file = save(quarters.convert("CMYK"), "JPEG", quality=95)
     assert b"Adobe" in file
     assert np.abs(np.subtract(corners(decode_one(file, 32)), [RED, GREEN, BLUE, GREY])).max() <= 6
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF", "ICO"])
-def test_transparent_is_white_and_half_is_half(format: str, save: Save, decode_one: DecodeOne) -> None:
+def test_transparent_is_white_and_half_is_half(
+    format: str,
+) -> None:
     image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     image.paste((0, 0, 255, 128), (32, 0, 64, 64))
     every: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True, "exact": True}, "ICO": {"sizes": [(64, 64)]}}
@@ -176,7 +184,7 @@ def test_transparent_is_white_and_half_is_half(format: str, save: Save, decode_o
     assert row["pixels"][16, 28].tolist() == [127, 127, 255]
 
 
-def test_grey_with_alpha_lies_on_white(save: Save, decode_one: DecodeOne) -> None:
+def test_grey_with_alpha_lies_on_white() -> None:
     row = decode_one(save(Image.new("LA", (16, 16), (0, 64)), "PNG"), 8)
     assert (row["pixels"] == 191).all()
 
@@ -197,7 +205,9 @@ def test_grey_with_alpha_lies_on_white(save: Save, decode_one: DecodeOne) -> Non
     ids=str,
 )
 def test_png_transparency(
-    image: Image.Image, transparency: int | bytes | Color, expected: Color, save: Save, decode_one: DecodeOne
+    image: Image.Image,
+    transparency: int | bytes | Color,
+    expected: Color,
 ) -> None:
     if image.mode == "P":
         image.putpalette([0, 0, 0, 10, 10, 10, 20, 20, 20, 30, 30, 30])
@@ -214,9 +224,7 @@ TURNS = {  # what a camera does to an upright picture, so that the tag makes it 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
-def test_exif_orientation(
-    orientation: int, format: str, save: Save, decode_one: DecodeOne, quarters: Image.Image
-) -> None:
+def test_exif_orientation(orientation: int, format: str, quarters: Image.Image) -> None:
     _skip_without_codec(format)
     turn = TURNS[orientation]
     stored = quarters.resize((960, 640), 0)  # big enough for a JPEG to be decoded at a reduced scale
@@ -232,16 +240,12 @@ def test_exif_orientation(
     "exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"Exif\0\0MM\0*\xff\xff\xff\xff"]
 )
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
-def test_broken_exif_does_not_spoil_a_picture(
-    exif: bytes, format: str, save: Save, decode_one: DecodeOne, quarters: Image.Image
-) -> None:
+def test_broken_exif_does_not_spoil_a_picture(exif: bytes, format: str, quarters: Image.Image) -> None:
     row = decode_one(save(quarters, format, exif=exif), 32)
     assert (row["reason"], row["width"], row["height"]) == (None, 96, 64)
 
 
-def test_an_orientation_that_does_not_exist_changes_nothing(
-    save: Save, decode_one: DecodeOne, quarters: Image.Image
-) -> None:
+def test_an_orientation_that_does_not_exist_changes_nothing(quarters: Image.Image) -> None:
     exif = Image.Exif()
     exif[0x0112] = 9
     row = decode_one(save(quarters, "JPEG", exif=exif), 32)
@@ -249,7 +253,9 @@ def test_an_orientation_that_does_not_exist_changes_nothing(
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_first_frame_of_an_animation(format: str, save: Save, decode_one: DecodeOne) -> None:
+def test_first_frame_of_an_animation(
+    format: str,
+) -> None:
     frames = [Image.new("RGB", (40, 30), color) for color in ((255, 0, 0), (0, 255, 0), (0, 0, 255))]
     options = {"lossless": True} if format == "WEBP" else {}
     row = decode_one(save(frames[0], format, save_all=True, append_images=frames[1:], **options), 8)
@@ -257,12 +263,12 @@ def test_first_frame_of_an_animation(format: str, save: Save, decode_one: Decode
     assert (row["pixels"] == RED).all()
 
 
-def test_the_size_is_that_of_the_full_picture(save: Save, decode_one: DecodeOne) -> None:
+def test_the_size_is_that_of_the_full_picture() -> None:
     row = decode_one(save(Image.new("RGB", (2003, 1501), "navy"), "JPEG"), 16)
     assert (row["width"], row["height"]) == (2003, 1501)
 
 
-def test_a_reduced_scale_hardly_changes_the_pixels(save: Save, decode_one: DecodeOne) -> None:
+def test_a_reduced_scale_hardly_changes_the_pixels() -> None:
     y, x = np.mgrid[0:1200, 0:1600] / 100
     waves = np.stack([np.sin(x * y), np.cos(x + 2 * y), np.sin(3 * x - y)], -1)
     photo = Image.fromarray(np.uint8(128 + 100 * waves))
@@ -272,7 +278,7 @@ def test_a_reduced_scale_hardly_changes_the_pixels(save: Save, decode_one: Decod
     assert np.sqrt((difference**2).mean()) < 2
 
 
-def test_png_with_exif_behind_its_pixels(save: Save, decode_one: DecodeOne) -> None:
+def test_png_with_exif_behind_its_pixels() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     content = exif.tobytes()[6:]  # without "Exif\0\0"

@@ -1,4 +1,4 @@
-"""What is handed to a cluster, and what is not; the cluster itself is in engine/test_cluster.py."""
+"""What is handed to a cluster, and what is not; the cluster itself is in tests/pipelines/engine/test_cluster.py."""
 
 import json
 import shlex

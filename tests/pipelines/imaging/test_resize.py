@@ -1,10 +1,8 @@
 """Squares of pixels: as Pillow and torchvision make them, and never a detour over a gigantic picture."""
 
 import time
-from collections.abc import Callable
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -12,9 +10,7 @@ from capfilt.core.config import Decode
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.resize import square
 from capfilt.pipelines.stages.decode import decode
-
-Rows = Callable[..., pa.Table]
-Save = Callable[..., bytes]
+from decoding import rows_of, save
 
 SIZES = [(300, 200), (200, 300), (224, 224), (641, 427), (50, 30), (999, 225), (224, 225), (37, 41)]
 
@@ -64,9 +60,9 @@ def test_a_thread_of_a_picture(shape: tuple[int, int], mode: str) -> None:
     assert time.perf_counter() - start < 1
 
 
-def test_the_column_is_rows_of_rgb(make_rows: Rows, save: Save) -> None:
+def test_the_column_is_rows_of_rgb() -> None:
     picture = noise(40, 30)
-    out = decode(make_rows(save(picture, "PNG"), b"", save(picture, "BMP")), Decode(), [PixelSpec(20), PixelSpec(10)])
+    out = decode(rows_of(save(picture, "PNG"), b"", save(picture, "BMP")), Decode(), [PixelSpec(20), PixelSpec(10)])
     for size in (20, 10):
         expected = np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC)).tobytes()
         assert out[f"pixels:squash-{size}"].to_pylist() == [expected, None, expected]

@@ -11,17 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image, ImageFile, features
 
 from capfilt.core.config import Decode
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.stages.decode import decode
-
-Rows = Callable[..., pa.Table]
-Save = Callable[..., bytes]
-DecodeOne = Callable[..., dict[str, Any]]
+from decoding import decode_one, rows_of, save
 
 PRINTABLE = re.compile(r"[ -~]{1,200}")
 
@@ -62,18 +58,18 @@ def png_header(width: int, height: int) -> bytes:
         (b"GIF89a", "truncated", "GIF of 6 bytes"),
     ],
 )
-def test_what_is_no_picture(data: bytes, reason: str, detail: str, decode_one: DecodeOne) -> None:
+def test_what_is_no_picture(data: bytes, reason: str, detail: str) -> None:
     row = decode_one(data)
     assert (row["stage"], row["reason"]) == ("decode", reason), row["detail"]
     assert detail in row["detail"]
     assert PRINTABLE.fullmatch(row["detail"])
 
 
-def test_null_image_is_empty(make_rows: Rows) -> None:
-    assert decode(make_rows(None), Decode())["reason"].to_pylist() == ["empty"]
+def test_null_image_is_empty() -> None:
+    assert decode(rows_of(None), Decode())["reason"].to_pylist() == ["empty"]
 
 
-def test_a_bomb_is_refused_by_its_header(decode_one: DecodeOne) -> None:
+def test_a_bomb_is_refused_by_its_header() -> None:
     bomb = png_header(30_000, 30_000)
     assert len(bomb) < 100
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
@@ -102,65 +98,71 @@ def apple_icon_around(png: bytes) -> bytes:
     return b"icns" + struct.pack(">I", len(png) + 16) + b"ic07" + struct.pack(">I", len(png) + 8) + png
 
 
-def jpeg_declaring(width: int, height: int, save: Save) -> bytes:
+def jpeg_declaring(width: int, height: int) -> bytes:
     jpeg = bytearray(save(Image.new("RGB", (16, 16)), "JPEG"))
     frame = jpeg.index(b"\xff\xc0")
     jpeg[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
     return bytes(jpeg)
 
 
-def webp_declaring(width: int, height: int, save: Save) -> bytes:
+def webp_declaring(width: int, height: int) -> bytes:
     webp = bytearray(save(Image.new("RGBA", (16, 16), (1, 2, 3, 4)), "WEBP"))
     assert webp[12:16] == b"VP8X"
     webp[24:30] = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     return bytes(webp)
 
 
-BOMBS: dict[str, Callable[[Save], bytes]] = {
-    "jpeg": lambda save: jpeg_declaring(30_000, 30_000, save),
-    "gif": lambda save: b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + save(Image.new("P", (4, 4)), "GIF")[10:],
-    "bmp": lambda save: (
-        save(Image.new("RGB", (4, 4)), "BMP")[:18] + struct.pack("<iiHH", 30_000, 30_000, 1, 24) + bytes(64)
-    ),
-    "webp": lambda save: webp_declaring(16_000, 16_000, save),
-    "tiff": lambda save: save(Image.new("L", (64, 64)), "TIFF", tiffinfo={256: 30_000, 257: 30_000}),
-    "tiff tile": lambda _: tiled_tiff(),
-    "ico": lambda save: icon_around(png_header(11_000, 11_000)),
-    "icns": lambda save: apple_icon_around(png_header(11_000, 11_000)),
-    "ppm": lambda save: b"P6 30000 30000 255\n" + bytes(100),
-    "qoi": lambda save: b"qoif" + struct.pack(">II", 30_000, 30_000) + b"\3\0" + bytes(100),
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "jpeg": lambda: jpeg_declaring(30_000, 30_000),
+    "gif": lambda: b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + save(Image.new("P", (4, 4)), "GIF")[10:],
+    "bmp": lambda: save(Image.new("RGB", (4, 4)), "BMP")[:18] + struct.pack("<iiHH", 30_000, 30_000, 1, 24) + bytes(64),
+    "webp": lambda: webp_declaring(16_000, 16_000),
+    "tiff": lambda: save(Image.new("L", (64, 64)), "TIFF", tiffinfo={256: 30_000, 257: 30_000}),
+    "tiff tile": lambda: tiled_tiff(),
+    "ico": lambda: icon_around(png_header(11_000, 11_000)),
+    "icns": lambda: apple_icon_around(png_header(11_000, 11_000)),
+    "ppm": lambda: b"P6 30000 30000 255\n" + bytes(100),
+    "qoi": lambda: b"qoif" + struct.pack(">II", 30_000, 30_000) + b"\3\0" + bytes(100),
 }
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_no_format_gets_past_the_cap(name: str, save: Save, decode_one: DecodeOne) -> None:
+def test_no_format_gets_past_the_cap(
+    name: str,
+) -> None:
     start = time.perf_counter()
-    row = decode_one(BOMBS[name](save))
+    row = decode_one(BOMBS[name]())
     assert row["reason"] == "too_many_pixels", row["detail"]
     assert time.perf_counter() - start < 2
 
 
 @pytest.mark.parametrize("type_", range(1, 14))
-def test_a_tile_size_of_another_type(type_: int, decode_one: DecodeOne) -> None:
+def test_a_tile_size_of_another_type(type_: int) -> None:
     assert decode_one(tiled_tiff(type_, 0x41424344))["reason"] in ("too_many_pixels", "corrupt", "truncated")
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG"])
 @pytest.mark.parametrize("cap", [2999, 3000, 3001])
-def test_the_cap_is_exact(cap: int, format: str, save: Save, decode_one: DecodeOne) -> None:
+def test_the_cap_is_exact(
+    cap: int,
+    format: str,
+) -> None:
     row = decode_one(save(Image.new("RGB", (60, 50)), format), max_pixels=cap)
     assert row["reason"] == ("too_many_pixels" if cap < 3000 else None)
 
 
 @pytest.mark.parametrize(("size", "reason"), [((31, 99), "too_small"), ((99, 31), "too_small"), ((32, 32), None)])
-def test_the_shorter_side(size: tuple[int, int], reason: str | None, save: Save, decode_one: DecodeOne) -> None:
+def test_the_shorter_side(
+    size: tuple[int, int],
+    reason: str | None,
+) -> None:
     row = decode_one(save(Image.new("RGB", size), "PNG"), min_side=32)
     assert row["reason"] == reason
     if reason:
         assert row["detail"] == f"{size[0]} x {size[1]} pixels; decode.min_side is 32"
 
 
-def test_the_size_is_judged_before_the_pixels(decode_one: DecodeOne) -> None:
+def test_the_size_is_judged_before_the_pixels() -> None:
     no_pixels = png_header(200, 300)
     assert decode_one(no_pixels)["reason"] == "truncated"
     assert decode_one(no_pixels, min_side=201)["reason"] == "too_small"
@@ -186,34 +188,39 @@ ENCODINGS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("format", "options"), ENCODINGS)
 def test_a_file_that_breaks_off(
-    format: str, options: dict[str, Any], photo: Image.Image, save: Save, make_rows: Rows
+    format: str,
+    options: dict[str, Any],
+    photo: Image.Image,
 ) -> None:
     if format == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
     whole = save(photo, format, **options)
     ends = [20, 60, *(len(whole) * part // 10 for part in range(1, 10)), len(whole) - 40]
-    rows = decode(make_rows(*(whole[:end] for end in ends)), Decode(), [PixelSpec(16)])
+    rows = decode(rows_of(*(whole[:end] for end in ends)), Decode(), [PixelSpec(16)])
     assert list(zip(ends, rows["reason"].to_pylist(), strict=True)) == [(end, "truncated") for end in ends]
     assert all(PRINTABLE.fullmatch(detail) for detail in rows["detail"].to_pylist())
 
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_reduced_scale_still_reads_the_whole_jpeg(
-    progressive: bool, photo: Image.Image, save: Save, decode_one: DecodeOne
+    progressive: bool,
+    photo: Image.Image,
 ) -> None:
     jpeg = save(photo.resize((2400, 1600)), "JPEG", progressive=progressive)
     assert decode_one(jpeg, 16)["reason"] is None
     assert decode_one(jpeg[: len(jpeg) * 98 // 100], 16)["reason"] == "truncated"
 
 
-def test_damage_inside_is_corrupt(photo: Image.Image, save: Save, decode_one: DecodeOne) -> None:
+def test_damage_inside_is_corrupt(
+    photo: Image.Image,
+) -> None:
     png = bytearray(save(photo, "PNG"))
     middle = len(png) // 2
     png[middle : middle + 200] = bytes(200)
     assert decode_one(bytes(png))["reason"] == "corrupt"
 
 
-def test_more_scans_than_any_encoder_writes(save: Save, decode_one: DecodeOne) -> None:
+def test_more_scans_than_any_encoder_writes() -> None:
     jpeg = save(Image.new("L", (400, 400), 255), "JPEG", progressive=True)
     last = jpeg.rindex(b"\xff\xda")
     scan, body = jpeg[last:-2], jpeg[:-2]
@@ -225,7 +232,10 @@ def test_more_scans_than_any_encoder_writes(save: Save, decode_one: DecodeOne) -
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "ICO", "PSD"])
-def test_flipped_bytes_are_a_picture_or_a_reason(format: str, photo: Image.Image, save: Save, make_rows: Rows) -> None:
+def test_flipped_bytes_are_a_picture_or_a_reason(
+    format: str,
+    photo: Image.Image,
+) -> None:
     whole = _layered(photo) if format == "PSD" else save(photo.resize((48, 32)), format)
     random = np.random.default_rng(7)
     files = []
@@ -234,11 +244,11 @@ def test_flipped_bytes_are_a_picture_or_a_reason(format: str, photo: Image.Image
         for at in random.integers(0, min(len(file), 400), 4):
             file[at] = random.integers(0, 256)
         files.append(bytes(file))
-    rows = decode(make_rows(*files), Decode(max_pixels=1_000_000), [PixelSpec(8)])
+    rows = decode(rows_of(*files), Decode(max_pixels=1_000_000), [PixelSpec(8)])
     for row in rows.to_pylist():
         assert (row["reason"] is None) == (row["sha256"] is not None) == (row["image"] is not None)
         assert row["reason"] is None or PRINTABLE.fullmatch(row["detail"])
-    again = decode(make_rows(*files), Decode(max_pixels=1_000_000), [PixelSpec(8)])
+    again = decode(rows_of(*files), Decode(max_pixels=1_000_000), [PixelSpec(8)])
     assert rows.equals(again)
 
 
@@ -249,13 +259,13 @@ def _layered(photo: Image.Image) -> bytes:
     return header + bytes(12) + b"\0\0" + small.transpose(2, 0, 1).tobytes()
 
 
-def test_details_hold_no_memory_addresses(decode_one: DecodeOne) -> None:
+def test_details_hold_no_memory_addresses() -> None:
     flat = png_header(0, 5)
     row = decode_one(flat)
     assert (row["reason"], row["detail"]) == ("corrupt", f"PNG of {len(flat)} bytes: the header cannot be read")
 
 
-def test_a_warning_of_pillow_is_no_damage(save: Save, decode_one: DecodeOne) -> None:
+def test_a_warning_of_pillow_is_no_damage() -> None:
     png = save(Image.new("RGB", (8, 8), "red"), "PNG")
     no_frames = b"acTL" + bytes(8)  # an animation of no frames: Pillow warns and shows the still
     chunk = struct.pack(">I", 8) + no_frames + struct.pack(">I", zlib.crc32(no_frames))
@@ -265,7 +275,8 @@ def test_a_warning_of_pillow_is_no_damage(save: Save, decode_one: DecodeOne) -> 
 
 
 def test_switches_of_pillow_are_ours_only_for_the_time(
-    monkeypatch: pytest.MonkeyPatch, photo: Image.Image, save: Save, decode_one: DecodeOne
+    monkeypatch: pytest.MonkeyPatch,
+    photo: Image.Image,
 ) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 123)

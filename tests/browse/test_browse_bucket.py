@@ -1,30 +1,14 @@
 """`capfilt browse` over a run in a bucket."""
 
-import importlib.util
 import io
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
-import pytest
 from PIL import Image
 
 from capfilt.browse.filters import Filter
 from capfilt.browse.session import Desk
 from capfilt.pipelines.calibration.marks import read_labels
-
-
-@pytest.fixture
-def make_run() -> Any:
-    """`make_run` of tests/browse."""
-    spec = importlib.util.spec_from_file_location(
-        "browse_conftest", Path(__file__).parent.parent / "browse/conftest.py"
-    )
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.make_run
 
 
 def test_look_mark_and_select_in_a_bucket(bucket: str, make_run: Any) -> None:

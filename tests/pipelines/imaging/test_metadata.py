@@ -4,7 +4,6 @@ import io
 import struct
 import time
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin, features
 
 from capfilt.pipelines.imaging.metadata import _WALKS, burden
-
-Save = Callable[..., bytes]
-DecodeOne = Callable[..., dict[str, Any]]
+from decoding import decode_one, save
 
 PROFILE = bytes(range(256)) * 200  # 51,200 bytes
 NO_LIMIT = 1 << 60
@@ -49,7 +46,8 @@ def count(data: bytes) -> tuple[int, int]:
     ],
 )
 def test_metadata_is_counted_and_capped(
-    format: str, options: dict[str, Any], save: Save, decode_one: DecodeOne
+    format: str,
+    options: dict[str, Any],
 ) -> None:
     if format == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
@@ -66,7 +64,9 @@ def test_metadata_is_counted_and_capped(
 
 
 @pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "TIFF"])
-def test_frames_are_counted_and_capped(format: str, save: Save, decode_one: DecodeOne) -> None:
+def test_frames_are_counted_and_capped(
+    format: str,
+) -> None:
     frames = [Image.new("RGB", (9, 9), (n * 20, 0, 0)) for n in range(7)]
     film = save(frames[0], format, save_all=True, append_images=frames[1:])
     assert count(film)[0] == 7
@@ -110,7 +110,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_bombs_of_metadata_are_quick_reasons(name: str, decode_one: DecodeOne) -> None:
+def test_bombs_of_metadata_are_quick_reasons(name: str) -> None:
     data, reasons = BOMBS[name]
     began = time.monotonic()
     row = decode_one(data)

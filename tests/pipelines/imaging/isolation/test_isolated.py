@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from PIL import Image, PngImagePlugin
 
@@ -17,9 +16,7 @@ from capfilt.core.config import Decode
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.isolation import isolated
 from capfilt.pipelines.stages.decode import decode
-
-Rows = Callable[..., pa.Table]
-Save = Callable[..., bytes]
+from decoding import rows_of, save
 
 SPECS = (PixelSpec(16), PixelSpec(24, "crop"), PixelSpec(64, "fit"))
 
@@ -57,7 +54,7 @@ def bad_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 @pytest.fixture(scope="module")
-def png(save: Save) -> Callable[..., bytes]:
+def png() -> Callable[..., bytes]:
     def make(number: int = 0, **notes: str) -> bytes:
         told = PngImagePlugin.PngInfo()
         for name, text in notes.items():
@@ -69,61 +66,57 @@ def png(save: Save) -> Callable[..., bytes]:
 
 @pytest.mark.parametrize(("do", "said"), [("crash", "was killed by SIGSEGV"), ("exit", "ended with code 3")])
 def test_files_that_kill_the_process_are_rows_and_all_others_are_pictures(
-    do: str, said: str, bad_codec: Path, png: Callable[..., bytes], make_rows: Rows
+    do: str, said: str, bad_codec: Path, png: Callable[..., bytes]
 ) -> None:
     deadly = {3, 4, 29}
     files = [png(n, **({"do": do} if n in deadly else {})) for n in range(40)]
-    out = decode(make_rows(*files), Decode(), SPECS).to_pylist()
+    out = decode(rows_of(*files), Decode(), SPECS).to_pylist()
     assert {n for n, row in enumerate(out) if row["reason"] == "codec_crash"} == deadly
     assert {out[n]["detail"] for n in deadly} == {f"the decoding process {said}"}
     assert Counter(row["reason"] for row in out) == {None: 37, "codec_crash": 3}
-    good = decode(make_rows(*(png(n) for n in range(40))), Decode(isolate=False), SPECS).to_pylist()
+    good = decode(rows_of(*(png(n) for n in range(40))), Decode(isolate=False), SPECS).to_pylist()
     for n in set(range(40)) - deadly:
         assert out[n] == good[n]
 
 
 @pytest.mark.parametrize("do", ["hang", "hold"])
-def test_a_file_that_never_ends_is_too_slow(
-    do: str, bad_codec: Path, png: Callable[..., bytes], make_rows: Rows
-) -> None:
+def test_a_file_that_never_ends_is_too_slow(do: str, bad_codec: Path, png: Callable[..., bytes]) -> None:
     files = [png(n, **({"do": do} if n == 5 else {})) for n in range(12)]
     began = time.monotonic()
-    out = decode(make_rows(*files), Decode(timeout=2.0), SPECS, threads=2).to_pylist()
+    out = decode(rows_of(*files), Decode(timeout=2.0), SPECS, threads=2).to_pylist()
     assert time.monotonic() - began < 30
     assert [n for n, row in enumerate(out) if row["reason"]] == [5]
     assert (out[5]["reason"], out[5]["detail"]) == ("too_slow", "not decoded within 2 s")
 
 
-def test_what_codecs_raise_is_a_reason(bad_codec: Path, png: Callable[..., bytes], make_rows: Rows) -> None:
-    [row] = decode(make_rows(png(do="fail")), Decode()).to_pylist()
+def test_what_codecs_raise_is_a_reason(bad_codec: Path, png: Callable[..., bytes]) -> None:
+    [row] = decode(rows_of(png(do="fail")), Decode()).to_pylist()
     assert row["reason"] == "corrupt"
     assert "of no kind that a codec should raise" in row["detail"]
 
 
 def test_the_process_knows_no_secrets(
-    bad_codec: Path, png: Callable[..., bytes], make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bad_codec: Path, png: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
-    decode(make_rows(png(do="env", to=str(tmp_path / "env"))), Decode())
+    decode(rows_of(png(do="env", to=str(tmp_path / "env"))), Decode())
     names = set((tmp_path / "env").read_text().split())
     assert names <= {*isolated.ENVIRONMENT, "PYTHONPATH", "LC_CTYPE"}
 
 
-def test_a_process_that_does_not_start_is_no_file_s_fault(
-    bad_codec: Path, png: Callable[..., bytes], make_rows: Rows
-) -> None:
+def test_a_process_that_does_not_start_is_no_file_s_fault(bad_codec: Path, png: Callable[..., bytes]) -> None:
     (bad_codec / "sitecustomize.py").write_text("import os; os._exit(7)")
     with pytest.raises(RuntimeError, match="the decoding process ended with code 7, no file was at work"):
-        decode(make_rows(png()), Decode())
+        decode(rows_of(png()), Decode())
 
 
-def test_one_process_serves_many_calls_and_a_fork_gets_its_own(png: Callable[..., bytes], make_rows: Rows) -> None:
-    decode(make_rows(png()), Decode())
+def test_one_process_serves_many_calls_and_a_fork_gets_its_own(png: Callable[..., bytes]) -> None:
+    decode(rows_of(png()), Decode())
     first = isolated._PROCESSES.get()
-    decode(make_rows(png(), b"no picture"), Decode(), SPECS)
+    decode(rows_of(png(), b"no picture"), Decode(), SPECS)
     assert isolated._PROCESSES.get() is first
     first.kill()
-    assert decode(make_rows(png()), Decode())["reason"].to_pylist() == [None]
+    assert decode(rows_of(png()), Decode())["reason"].to_pylist() == [None]
     assert isolated._PROCESSES.get() is not first
 
 
@@ -154,7 +147,7 @@ def test_it_never_outlives_us_for_long(bad_codec: Path, png: Callable[..., bytes
         time.sleep(0.1)
 
 
-def test_the_same_as_in_this_process(shared_data: Path, make_rows: Rows) -> None:
+def test_the_same_as_in_this_process(shared_data: Path) -> None:
     files = sorted((shared_data / "malformed").iterdir())[::7]
-    rows = make_rows(*(path.read_bytes() for path in files))
+    rows = rows_of(*(path.read_bytes() for path in files))
     assert decode(rows, Decode(), SPECS).equals(decode(rows, Decode(isolate=False), SPECS))

@@ -3,7 +3,6 @@
 import hashlib
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,16 @@ from capfilt.core.schema import IMAGE_FACTS, ROWS
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.pixel_budget import Room
 from capfilt.pipelines.stages.decode import decode
-
-Rows = Callable[..., pa.Table]
-Save = Callable[..., bytes]
+from decoding import rows_of, save
 
 SPECS = (PixelSpec(48), PixelSpec(32, "crop"))
 
 
 @pytest.fixture(scope="module")
-def mixed(make_rows: Rows, save: Save) -> pa.Table:
+def mixed() -> pa.Table:
     """Good and bad images, and one row that died before (row 2)."""
     pictures = [save(Image.effect_noise((200 + i, 150), 90).convert("RGB"), "JPEG") for i in range(12)]
-    rows = make_rows(pictures[0], b"<html>", pictures[1], pictures[2][:900], b"", *pictures[3:]).to_pylist()
+    rows = rows_of(pictures[0], b"<html>", pictures[1], pictures[2][:900], b"", *pictures[3:]).to_pylist()
     rows[2] |= {"stage": "fetch", "reason": "timeout", "detail": "20 s"}
     return pa.Table.from_pylist(rows, schema=ROWS)
 
@@ -125,12 +122,12 @@ def test_room_is_never_overfull_and_never_stuck() -> None:
 
 
 @pytest.mark.parametrize(("folder", "bad"), [("malformed", None), ("photos", 0)])
-def test_real_files(folder: str, bad: int | None, shared_data: Path, make_rows: Rows) -> None:
+def test_real_files(folder: str, bad: int | None, shared_data: Path) -> None:
     files = sorted(path for path in (shared_data / folder).rglob("*") if path.is_file())
     if folder == "photos":
         files = [path for path in files if path.suffix == ".jpg"]
     assert len(files) > 100
-    rows = make_rows(*(path.read_bytes() for path in files))
+    rows = rows_of(*(path.read_bytes() for path in files))
     out = decode(rows, Decode(), SPECS)
     assert out.num_rows == len(files)
     for row in out.to_pylist():

@@ -1,16 +1,14 @@
 """A bucket that is slow, breaks off or forgets: what is committed is whole, and pictures stay unfetched."""
 
-import importlib.util
 import io
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
 
+from bucket_weather import Weather, weather
 from capfilt.commands.query import run_query
 from capfilt.core import schema
 from capfilt.core.storage import Folder
@@ -27,21 +25,8 @@ RECIPE = load_recipe("blip", ("decode.isolate=false", "input.chunk_rows=4"))
 PICTURES = 8
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-Weather = load("weather").Weather
-weather = load("weather").weather
-
-
 @pytest.fixture
-def sky(s3: str, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["Weather"]:  # type: ignore[valid-type]
+def sky(s3: str, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Weather]:
     with weather(s3) as now:
         monkeypatch.setenv("AWS_ENDPOINT_URL", now.endpoint)
         yield now
@@ -77,7 +62,7 @@ def work(source: str, out: str) -> Ledger:
     return ledger
 
 
-def test_storms_cost_time_and_nothing_else(sky: "Weather", bucket: str) -> None:  # type: ignore[valid-type]
+def test_storms_cost_time_and_nothing_else(sky: Weather, bucket: str) -> None:
     put_pictures(Folder.at(f"{bucket}/in"))
     calm = work(f"{bucket}/in", f"{bucket}/calm")
     sky.faults = ("503", "reset", "truncate")
@@ -92,7 +77,7 @@ def test_storms_cost_time_and_nothing_else(sky: "Weather", bucket: str) -> None:
             assert calm.folder.read(name) == rough.folder.read(name), name
 
 
-def test_a_listing_that_lags_behind_makes_work_but_no_harm(sky: "Weather", bucket: str) -> None:  # type: ignore[valid-type]
+def test_a_listing_that_lags_behind_makes_work_but_no_harm(sky: Weather, bucket: str) -> None:
     put_pictures(Folder.at(f"{bucket}/in"))
     ledger = work(f"{bucket}/in", f"{bucket}/out")
     before = {name: ledger.folder.read(name) for name in ledger.folder.names("commits", ".parquet")}
@@ -107,7 +92,7 @@ def test_a_listing_that_lags_behind_makes_work_but_no_harm(sky: "Weather", bucke
     ledger.verify(deep=True)
 
 
-def test_questions_do_not_fetch_pictures(sky: "Weather", bucket: str) -> None:  # type: ignore[valid-type]
+def test_questions_do_not_fetch_pictures(sky: Weather, bucket: str) -> None:
     put_pictures(Folder.at(f"{bucket}/in"))
     ledger = work(f"{bucket}/in", f"{bucket}/out")
     infos = [ledger.folder.filesystem.get_file_info(ledger.folder.full(name)) for name in ledger.folder.names("images")]
