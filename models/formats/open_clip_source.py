@@ -6,6 +6,7 @@ a safetensors file; a directory with `open_clip_config.json`, as open_clip saves
 
 import importlib.util
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +20,30 @@ CONFIG: Final = "open_clip_config.json"
 PREFIX: Final = "open_clip:"
 
 _MODES: Final = {"shortest": "crop", "squash": "squash"}
+_SHAPE_KEYS: Final = {
+    "embed_dim",
+    "vision_cfg",
+    "text_cfg",
+    "multimodal_cfg",
+    "quick_gelu",
+    "custom_text",
+    "init_logit_scale",
+    "init_logit_bias",
+    "nonscalar_logit_scale",
+}
+_PARTS: Final = ("vision_cfg", "text_cfg", "multimodal_cfg")
+_TOKENIZER_KWARGS: Final = {"clean", "strip_sep_token"}
+"""Of `tokenizer_kwargs`, what changes text; everything else would go on to `from_pretrained`."""
+_TOWER: Final = re.compile(r"\w[\w.-]*")
+"""A name of timm; `hf-hub:...` and `local-dir:...` would load another model."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenClipSource:
     """All that is needed to load one."""
 
-    model: str  # for open_clip.create_model: an architecture, or "local-dir:..."
+    shape: dict[str, Any]  # what open_clip calls `model_cfg`, checked
     weights: Path
-    quick_gelu: bool  # of published weights that were trained with it, whatever the architecture says
     pixels: PixelSpec
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -45,8 +61,9 @@ def from_folder(folder: Path) -> OpenClipSource:
         shape, pixels = described["model_cfg"], described.get("preprocess_cfg") or {}
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{folder}: no readable {CONFIG} ({error})") from error
+    _check_shape(shape, folder / CONFIG)
     (weights,) = weight_files(folder)
-    return _source(f"local-dir:{folder}", weights, shape, pixels, folder)
+    return _source(weights, shape, pixels, folder)
 
 
 def from_name(name: str, fetch: Callable[[str], Path]) -> OpenClipSource:
@@ -65,16 +82,38 @@ def from_name(name: str, fetch: Callable[[str], Path]) -> OpenClipSource:
     if file.suffix == ".safetensors" and file.is_file():
         # A file says nothing of its pixels: those of the architecture's first published weights.
         pixels = next(iter(published.values()), {})
-        return _source(architecture, file, shape, pixels | {"quick_gelu": False}, file.parent)
+        return _source(file, shape, pixels, file.parent)
     pixels = published.get(weights.lower().replace("-", "_"), {})
     if not pixels:
         known = ", ".join(published) or "none"
         raise ModelError(f"model {name!r}: {weights!r} is neither a .safetensors file nor one of its tags: {known}")
     folder = fetch("/".join(pixels["hf_hub"].split("/")[:2]))
-    return _source(architecture, weight_files(folder)[0], shape, pixels, folder)
+    if pixels.get("quick_gelu"):  # weights that were trained with it, whatever the architecture says
+        shape = shape | {"quick_gelu": True}
+    return _source(weight_files(folder)[0], shape, pixels, folder)
 
 
-def _source(model: str, weights: Path, shape: dict[str, Any], pixels: dict[str, Any], folder: Path) -> OpenClipSource:
+def _check_shape(shape: Any, file: Path) -> None:
+    """Make sure that a folder's `model_cfg` describes layers, and loads neither code nor another model.
+
+    Raises:
+        ModelError: a setting that is not supported; names it.
+    """
+    parts = [shape.get(part, {}) for part in _PARTS] if isinstance(shape, dict) else [shape]
+    if not all(isinstance(part, dict) for part in parts):
+        raise ModelError(f"{file}: model_cfg and its parts must be objects")
+    if unknown := sorted(set(shape) - _SHAPE_KEYS):
+        raise ModelError(f"{file}: model_cfg.{unknown[0]} is not supported")
+    for part in parts:
+        if part.get("hf_model_name"):
+            raise ModelError(f"{file}: hf_model_name = {part['hf_model_name']!r}: a checkpoint may not load another")
+        if more := sorted(set(part.get("tokenizer_kwargs") or {}) - _TOKENIZER_KWARGS):
+            raise ModelError(f"{file}: tokenizer_kwargs.{more[0]} is not supported")
+        if (tower := part.get("timm_model_name")) and not _TOWER.fullmatch(str(tower)):
+            raise ModelError(f"{file}: timm_model_name = {tower!r}: a checkpoint may not load another")
+
+
+def _source(weights: Path, shape: dict[str, Any], pixels: dict[str, Any], folder: Path) -> OpenClipSource:
     size = shape["vision_cfg"].get("image_size", 224)
     mode, resample = pixels.get("resize_mode", "shortest"), pixels.get("interpolation", "bicubic")
     if not isinstance(size, int) or mode not in _MODES or resample not in ("bicubic", "bilinear"):
@@ -84,9 +123,8 @@ def _source(model: str, weights: Path, shape: dict[str, Any], pixels: dict[str, 
     spec = PixelSpec(size, _MODES[mode], resample)  # type: ignore[arg-type]
     named = shape["text_cfg"].get("hf_tokenizer_name")
     return OpenClipSource(
-        model,
+        shape,
         weights,
-        bool(pixels.get("quick_gelu")),
         spec,
         mean,
         std,

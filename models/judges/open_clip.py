@@ -4,7 +4,6 @@ Dimensions: B images, M texts, T tokens, D width, E width of the features.
 """
 
 from pathlib import Path
-from typing import Any
 
 import open_clip
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from capfilt.core.errors import ModelError
-from capfilt.models.formats.open_clip_source import OpenClipSource
+from capfilt.models.formats.guarded import open_clip_model, open_clip_tokenizer
 from capfilt.models.judges.pairs import flatten, fold, owners
 from capfilt.models.normalize import normalise
 from capfilt.models.registry.resolve import Found
@@ -34,8 +33,8 @@ class OpenClipJudge:
         self.columns: tuple[str, ...] = ("clip",)
         self.device, self.dtype = placement.resolve()
         try:
-            self.model = _load(self.source).to(self.device, self.dtype).eval()
-            self.tokenizer = _tokenizer(self.source)
+            self.model = open_clip_model(self.source).to(self.device, self.dtype).eval()
+            self.tokenizer = open_clip_tokenizer(self.source)
         except Exception as error:  # torch, timm, transformers and the file system; the message must be one line
             raise ModelError(f"model {found.name!r}: {type(error).__name__}: {error}".splitlines()[0]) from error
 
@@ -70,22 +69,3 @@ class OpenClipJudge:
         projection = model.text_projection
         features: Tensor = projection(pooled) if callable(projection) else pooled @ projection
         return features
-
-
-def _load(source: OpenClipSource) -> Any:
-    if source.model.startswith("local-dir:"):
-        return open_clip.create_model(source.model)
-    gelu = {"force_quick_gelu": True} if source.quick_gelu else {}
-    return open_clip.create_model(source.model, pretrained=str(source.weights), **gelu)
-
-
-def _tokenizer(source: OpenClipSource) -> Any:
-    if source.tokenizer is None or source.model.startswith("local-dir:"):
-        return open_clip.get_tokenizer(source.model)
-    text = open_clip.get_model_config(source.model)["text_cfg"]
-    return open_clip.tokenizer.HFTokenizer(
-        str(source.tokenizer),
-        context_length=text.get("context_length", 77),
-        tokenizer_mode=text.get("tokenizer_mode"),
-        **text.get("tokenizer_kwargs", {}),
-    )

@@ -190,7 +190,7 @@ def hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
 def check_in_a_process(name: str, home: Path, endpoint: str) -> str:
     """`registry.check` where the hub is another: its address is read when the library is imported."""
     code = (
-        "from capfilt.models import registry\nfrom capfilt.core.errors import ModelError\n"
+        "from capfilt.models.registry import registry\nfrom capfilt.core.errors import ModelError\n"
         f"try:\n    print(registry.check({name!r}, 'captioner'))\n"
         "except ModelError as error:\n    print('error:', error)"
     )
