@@ -46,12 +46,12 @@ class Plan:
         return sum(chunk.rows for chunk in self.chunks)
 
 
-def find_inputs(inputs: Sequence[str], settings: config.Input | None = None) -> list[InputFile]:
+def find_inputs(inputs: Sequence[str], settings: config.InputSettings | None = None) -> list[InputFile]:
     """The input files that files, directories and globs come to, sorted by identity; see `readers.find`."""
-    return list(find(inputs, settings or config.Input()).files)
+    return list(find(inputs, settings or config.InputSettings()).files)
 
 
-def make_plan(inputs: Sequence[str], settings: config.Input, limit: int | None = None) -> Plan:
+def make_plan(inputs: Sequence[str], settings: config.InputSettings, limit: int | None = None) -> Plan:
     """Cut the first `limit` rows of the inputs (all by default) into chunks.
 
     Raises:
@@ -90,7 +90,7 @@ class _Tally:
         self.good: dict[str, int] = {}  # rows that can be read, by location
         self.damage: dict[str, str] = {}
 
-    def parts(self, settings: config.Input) -> Iterator[Part]:
+    def parts(self, settings: config.InputSettings) -> Iterator[Part]:
         """The parts of all files in order.
 
         Raises:
@@ -117,7 +117,7 @@ class _Tally:
             if not any(self.good.get(other.location, 0) for other in self.files if other.origin == file.origin):
                 raise InputError(f"{file.origin}: {self.damage.get(file.location, 'it has no rows')}")
 
-    def _of(self, file: InputFile, settings: config.Input) -> Iterator[Part]:
+    def _of(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         try:
             yield from READERS[file.reader].parts(file, settings)
         except InputError as error:
@@ -139,7 +139,7 @@ def _first(parts: Iterator[Part], limit: int | None) -> Iterator[Part]:
             return
 
 
-def _packed(parts: Sequence[Part], settings: config.Input) -> Iterator[Chunk]:
+def _packed(parts: Sequence[Part], settings: config.InputSettings) -> Iterator[Chunk]:
     """Whole parts, put together as long as they stay within chunk_rows and chunk_bytes."""
     waiting: list[Part] = []
     number = rows = size = 0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from capfilt.browse.filters import Filter, kept, order, quoted, where
 from capfilt.core import duckdb_sandbox, schema
-from capfilt.core.config import Select
+from capfilt.core.config import SelectSettings
 from capfilt.core.errors import BusyError
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.marks import read_marks
@@ -66,7 +66,7 @@ class Index:
         BusyError: the run grew while it was read.
     """
 
-    def __init__(self, ledger: Ledger, records: pa.Table, settings: Select) -> None:
+    def __init__(self, ledger: Ledger, records: pa.Table, settings: SelectSettings) -> None:
         self.ledger = ledger
         columns = ledger.captions_schema()
         self.judges = judge_columns(columns)
@@ -206,7 +206,7 @@ def _with_places(ledger: Ledger) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(with_place, batches())
 
 
-def _tables(judges: list[str], settings: Select) -> tuple[str, ...]:
+def _tables(judges: list[str], settings: SelectSettings) -> tuple[str, ...]:
     scores = "".join(f", CASE WHEN NOT isnan({name}) THEN {name} END AS {name}" for name in map(quoted, judges))
     return (
         "CREATE TABLE images AS FROM picture_reader",

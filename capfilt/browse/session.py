@@ -10,7 +10,7 @@ from capfilt.browse.filters import Filter
 from capfilt.browse.index import Index, Json, Missing, finite
 from capfilt.browse.numbers import Counter
 from capfilt.browse.thumbnails import SIZES, Thumbnails
-from capfilt.core.config import Select
+from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.marks import MarkBook
@@ -148,7 +148,7 @@ class Desk:
         return self._thumbnails.draw(spot.chunk, spot.row, spot.uid, size)
 
 
-def _settings(ledger: Ledger) -> Select:
+def _settings(ledger: Ledger) -> SelectSettings:
     """The flags of the current selection, or else of the run's recipe, and its judge and threshold, for `POLICY`."""
     chosen = ledger.selection()
     base = chosen["parameters"] if chosen else ledger.run["recipe"]["select"]

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from capfilt.browse.index import Missing
 from capfilt.browse.lru_cache import Shelf
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.imaging.picture import load_picture, read_header
 from capfilt.pipelines.imaging.pillow import pillow_rules
@@ -30,7 +30,7 @@ class Thumbnails:
 
     def __init__(self, ledger: Ledger) -> None:
         self._folder = ledger.folder
-        self._settings = Decode(max_pixels=ledger.run["recipe"]["decode"]["max_pixels"])
+        self._settings = DecodeSettings(max_pixels=ledger.run["recipe"]["decode"]["max_pixels"])
         self._groups: Shelf[tuple[str, int], Group] = Shelf(GROUP_BYTES, lambda group: sum(map(len, group.values())))
         self._drawn: Shelf[tuple[str, int], bytes] = Shelf(THUMBNAIL_BYTES, len)
         self._ends: Shelf[str, list[int]] = Shelf(1_000_000, lambda ends: 8 * len(ends))

@@ -145,7 +145,7 @@ def _note(ledger: Ledger, wanted: frozenset[str], overrides: Sequence[str]) -> N
 def _select(ledger: Ledger, recipe: Recipe) -> Selection:
     """Decide anew, as it was decided last."""
     made = ledger.selection()
-    settings = config.Select(policy=made["policy"], **made["parameters"]) if made else recipe.select
+    settings = config.SelectSettings(policy=made["policy"], **made["parameters"]) if made else recipe.select
     images = made.get("images", recipe.output.images)
     return select(ledger.folder, settings, images, name=made.get("name", ""))
 

@@ -20,7 +20,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Input(Section):
+class InputSettings(Section):
     """How rows are read and cut into chunks."""
 
     url: str = Field("auto", description="column with the URL (or the file path); auto = guessed from the usual names")
@@ -29,7 +29,7 @@ class Input(Section):
     chunk_bytes: int = Field(64_000_000, ge=1_000_000, description="bytes of image data a chunk, about")
 
 
-class Fetch(Section):
+class FetchSettings(Section):
     """How URLs are downloaded."""
 
     concurrency: int = Field(32, ge=1, le=1024, description="connections at once, a worker")
@@ -72,7 +72,7 @@ class Fetch(Section):
         return f"{self.user_agent} (+{self.contact})" if self.contact else self.user_agent
 
 
-class Decode(Section):
+class DecodeSettings(Section):
     """What counts as an image."""
 
     max_pixels: int = Field(100_000_000, ge=1, description="width x height, read from the header before decoding")
@@ -85,7 +85,7 @@ class Decode(Section):
     eval_radius: int = Field(4, ge=0, le=16, description="bits of 64 a phash may differ from an excluded picture's")
 
 
-class Caption(Section):
+class CaptionSettings(Section):
     """Who writes captions, and how."""
 
     captioner: str | tuple[str, ...] = Field(
@@ -126,7 +126,7 @@ class Caption(Section):
         return beams
 
 
-class Endpoint(Section):
+class EndpointSettings(Section):
     """How a captioner is asked that is a server (OpenAI's protocol: vLLM, SGLang, ...)."""
 
     model: str = Field("", description="its name for the model; empty = the only one it serves")
@@ -138,7 +138,7 @@ class Endpoint(Section):
     logprobs: bool = Field(True, description="ask for log-probabilities; some servers refuse that")
 
 
-class Score(Section):
+class ScoreSettings(Section):
     """Who judges."""
 
     judges: tuple[str, ...] = Field(
@@ -147,7 +147,7 @@ class Score(Section):
     token: Literal["enc", "cls"] = Field("enc", description="first token of ITM: [ENC] as in the paper, or [CLS]")
 
 
-class Select(Section):
+class SelectSettings(Section):
     """What is kept, decided over stored scores. A policy takes of these what it needs; in its SQL they are $name.
 
     `judge`, `first`, `second` and `judges` name columns of captions/ that judges wrote: itm, itc, clip, ...
@@ -200,7 +200,7 @@ class Select(Section):
         return value
 
 
-class Output(Section):
+class OutputSettings(Section):
     """What is written."""
 
     images: Literal["bytes", "reference"] = Field("bytes", description="bytes = corpus/ stands alone; or reference")
@@ -218,7 +218,7 @@ Stage = Literal["fetch", "decode", "caption", "score", "commit"]
 """Stages of a run that resources can be given to; `score` has its own only where models are split."""
 
 
-class Engine(Section):
+class EngineSettings(Section):
     """Where it runs."""
 
     address: str = Field("local", description="Ray: local = started for the run; auto, HOST:PORT or ray://... = joined")
@@ -266,12 +266,12 @@ class Recipe(Section):
 
     name: str = Field("blip", description="what the recipe is called")
     about: str = Field("", description="one line for `capfilt recipes`")
-    input: Input = Input()
-    fetch: Fetch = Fetch()
-    decode: Decode = Decode()
-    caption: Caption = Caption()
-    endpoint: Endpoint = Endpoint()
-    score: Score = Score()
-    select: Select = Select()
-    output: Output = Output()
-    engine: Engine = Engine()
+    input: InputSettings = InputSettings()
+    fetch: FetchSettings = FetchSettings()
+    decode: DecodeSettings = DecodeSettings()
+    caption: CaptionSettings = CaptionSettings()
+    endpoint: EndpointSettings = EndpointSettings()
+    score: ScoreSettings = ScoreSettings()
+    select: SelectSettings = SelectSettings()
+    output: OutputSettings = OutputSettings()
+    engine: EngineSettings = EngineSettings()

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable
 from typing import Final
 
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.imaging.picture import BadImage, load_picture, read_header
 from capfilt.pipelines.imaging.pillow import pillow_rules
@@ -19,7 +19,7 @@ QUALITY: Final = 72
 
 def thumbnails(ledger: Ledger, uids: Iterable[str]) -> dict[str, str]:
     """uid -> a data URI of a JPEG; pictures that cannot be decoded any more are left out."""
-    settings = Decode(max_pixels=ledger.run["recipe"]["decode"]["max_pixels"])
+    settings = DecodeSettings(max_pixels=ledger.run["recipe"]["decode"]["max_pixels"])
     drawn = {}
     with pillow_rules(settings.max_pixels):
         for uid, data in read_pictures(ledger, sorted(set(uids))):
@@ -30,7 +30,7 @@ def thumbnails(ledger: Ledger, uids: Iterable[str]) -> dict[str, str]:
     return drawn
 
 
-def _draw(data: bytes, settings: Decode) -> str:
+def _draw(data: bytes, settings: DecodeSettings) -> str:
     picture = load_picture(read_header(data, settings), data, settings, SIDE).image
     picture.thumbnail((SIDE, SIDE))
     sink = io.BytesIO()

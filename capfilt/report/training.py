@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from capfilt.core.config import Caption
+from capfilt.core.config import CaptionSettings
 from capfilt.training.train import HOME
 
 PICTURE = "losses.svg"
@@ -16,7 +16,7 @@ def loss_curves(recipe: Mapping[str, Any]) -> dict[str, str]:
 
     Names that are no path from where the report is asked for have none.
     """
-    names = dict.fromkeys((*Caption.model_validate(recipe["caption"]).captioners, *recipe["score"]["judges"]))
+    names = dict.fromkeys((*CaptionSettings.model_validate(recipe["caption"]).captioners, *recipe["score"]["judges"]))
     places = {name: Path(name) / HOME / PICTURE for name in names}
     return {name: _as_url(place.read_bytes()) for name, place in places.items() if place.is_file()}
 

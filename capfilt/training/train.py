@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from capfilt.core.config import Engine
+from capfilt.core.config import EngineSettings
 from capfilt.core.errors import ChangedError, ConfigError
 from capfilt.core.serialization import to_toml
 from capfilt.core.storage import Folder, split_url
@@ -95,12 +95,12 @@ def _hear(listener: Listener, told: Any) -> None:
         listener.log(told)
 
 
-def _engine(recipe: TrainRecipe) -> Engine:
+def _engine(recipe: TrainRecipe) -> EngineSettings:
     from capfilt.training.tasks import device
 
     workers = recipe.work.workers
     gpus = 1.0 if device(recipe).startswith("cuda") else 0.0
-    return Engine(address=recipe.work.address, workers=workers, cpus=workers + 2, gpus=gpus)
+    return EngineSettings(address=recipe.work.address, workers=workers, cpus=workers + 2, gpus=gpus)
 
 
 def work(request: Request, listener: Listener, group: "Group | None" = None) -> Outcome:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from capfilt.core import duckdb_sandbox, schema
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.core.errors import InputError
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.labels import Label
@@ -136,7 +136,7 @@ QUALIFY row_number() OVER (PARTITION BY row ORDER BY own.candidate) = 1
 def _scored(ledger: Ledger, new: NewTexts, pictures: Iterable[tuple[str, bytes]], left_out: Counter[str]) -> list[Row]:
     """The rows of `new` with their scores; those of pictures that cannot be used are counted in `left_out`."""
     texts = {key: [text for text, _ in rows] for key, rows in new.items()}
-    settings = Decode.model_validate(ledger.run["recipe"]["decode"])
+    settings = DecodeSettings.model_validate(ledger.run["recipe"]["decode"])
     done: list[Row] = []
     for key, scores in score_texts(pictures, texts, settings, load_judges(ledger)):
         if scores is None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from capfilt.core.config import Decode, Engine, Score
+from capfilt.core.config import DecodeSettings, EngineSettings, ScoreSettings
 from capfilt.core.errors import ChangedError
 from capfilt.core.schema import ROWS, candidate_type
 from capfilt.ledger.ledger import Ledger
@@ -33,8 +33,8 @@ def load_judges(ledger: Ledger) -> "list[Judge]":
     from capfilt.models.registry import registry
 
     run = ledger.run
-    settings = Score.model_validate(run["recipe"]["score"])
-    engine = Engine.model_validate(run["recipe"]["engine"])
+    settings = ScoreSettings.model_validate(run["recipe"]["score"])
+    engine = EngineSettings.model_validate(run["recipe"]["engine"])
     for name in settings.judges:
         if registry.check(name, "filter") != run["models"].get(f"filter {name}"):
             raise ChangedError(f"filter {name}: its weights are not those that scored {ledger.folder.location}")
@@ -45,7 +45,7 @@ def load_judges(ledger: Ledger) -> "list[Judge]":
 def score_texts(
     pictures: Iterable[tuple[str, bytes]],
     texts: Mapping[str, Sequence[str]],
-    settings: Decode,
+    settings: DecodeSettings,
     judges: "Sequence[Judge]",
 ) -> Iterator[tuple[str, list[Scores] | None]]:
     """The key of every picture, and the scores of its texts by column; None for a picture that cannot be used.

@@ -8,7 +8,7 @@ from typing import Final, Self
 import aiohttp
 from yarl import URL
 
-from capfilt.core.config import Fetch
+from capfilt.core.config import FetchSettings
 from capfilt.core.schema import Reason
 from capfilt.pipelines.download.failure import Failure, TooManyRedirects
 from capfilt.pipelines.download.guard import check_url
@@ -42,7 +42,7 @@ class Client:
         hosts: shared by all URLs of a call.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, hosts: Hosts, settings: Fetch) -> None:
+    def __init__(self, session: aiohttp.ClientSession, hosts: Hosts, settings: FetchSettings) -> None:
         self._session = session
         self._hosts = hosts
         self._settings = settings

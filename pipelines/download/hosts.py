@@ -6,7 +6,7 @@ from typing import Final
 
 from yarl import URL
 
-from capfilt.core.config import Fetch
+from capfilt.core.config import FetchSettings
 from capfilt.core.schema import Reason
 from capfilt.pipelines.download.failure import Failure
 
@@ -21,7 +21,7 @@ class Hosts:
     again in this call: its other URLs fail as `host_down`, which `capfilt retry` can heal.
     """
 
-    def __init__(self, settings: Fetch) -> None:
+    def __init__(self, settings: FetchSettings) -> None:
         self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(settings.per_host))
         self._interval = 1 / settings.per_host_rate if settings.per_host_rate else 0.0
         self._limit = max(settings.give_up, settings.retries + 2) if settings.give_up else 0  # more than one URL's

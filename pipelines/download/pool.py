@@ -7,7 +7,7 @@ from typing import Final
 
 import aiohttp
 
-from capfilt.core.config import Fetch
+from capfilt.core.config import FetchSettings
 from capfilt.pipelines.download.client import Client
 from capfilt.pipelines.download.failure import Failure
 from capfilt.pipelines.download.guard import Guard, check_url
@@ -19,7 +19,7 @@ LOOKUP_SHARE: Final = 0.33  # of the deadline, for one name
 READ_BUFFER: Final = 2**18  # bytes; most pictures arrive in one piece
 
 
-def download(urls: Iterable[str], settings: Fetch) -> dict[str, bytes | Failure]:
+def download(urls: Iterable[str], settings: FetchSettings) -> dict[str, bytes | Failure]:
     """Fetch every distinct URL once; each ends as bytes or as a Failure.
 
     Runs an event loop of its own, so it may be called from any thread that has none running.
@@ -27,7 +27,7 @@ def download(urls: Iterable[str], settings: Fetch) -> dict[str, bytes | Failure]
     return asyncio.run(_download(list(dict.fromkeys(urls)), settings))
 
 
-async def _download(urls: list[str], settings: Fetch) -> dict[str, bytes | Failure]:
+async def _download(urls: list[str], settings: FetchSettings) -> dict[str, bytes | Failure]:
     hosts = Hosts(settings)
     slots = asyncio.Semaphore(settings.concurrency)
     guard = Guard(settings.allow_private)
@@ -55,7 +55,7 @@ def shuffled(urls: Sequence[str]) -> list[str]:
     return sorted(urls, key=lambda url: hashlib.blake2b(url.encode("utf-8", "replace"), digest_size=8).digest())
 
 
-def _session(settings: Fetch, guard: Guard, resolver: Resolver) -> aiohttp.ClientSession:
+def _session(settings: FetchSettings, guard: Guard, resolver: Resolver) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(
         limit=0,  # the slots do that
         limit_per_host=settings.per_host,  # redirects reach hosts that hold no gate

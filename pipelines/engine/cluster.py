@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from capfilt.core.config import Engine, Recipe
+from capfilt.core.config import EngineSettings, Recipe
 from capfilt.core.errors import ConfigError, RunFailed
 from capfilt.pipelines.engine import resources
 from capfilt.pipelines.engine.resources import LOCAL, Pool, Resources
@@ -32,7 +32,7 @@ def joined(recipe: Recipe, chunks: int) -> Iterator[tuple[Any, list[Pool]]]:
 
 
 @contextmanager
-def runtime(engine: Engine, cpus: int = 0) -> Iterator[Any]:
+def runtime(engine: EngineSettings, cpus: int = 0) -> Iterator[Any]:
     """Ray for the time of a run or a training, quiet, with the settings that were found to work.
 
     Ray that this process has running already is used as it is and left running, so that in a notebook, or in many runs
@@ -94,7 +94,7 @@ def _placed(ray: Any, recipe: Recipe, chunks: int) -> list[Pool]:
         time.sleep(LOOK_AGAIN)
 
 
-def _advice(engine: Engine) -> str:
+def _advice(engine: EngineSettings) -> str:
     if engine.wait_minutes:
         return f"; waited engine.wait_minutes = {engine.wait_minutes:g}"
     return "" if engine.address == LOCAL else "; if it can grow, set engine.wait_minutes"
@@ -112,7 +112,7 @@ def _nodes(ray: Any) -> list[Resources]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def _start(ray: Any, engine: Engine, cpus: int) -> None:
+def _start(ray: Any, engine: EngineSettings, cpus: int) -> None:
     """Join a cluster, or start Ray on this machine; once more if it was too slow: it gives its own parts 30 s, fixed.
 
     Raises:

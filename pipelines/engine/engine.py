@@ -15,9 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from capfilt.core.chunks import Chunk
-from capfilt.core.config import Decode as DecodeSettings
-from capfilt.core.config import Fetch as FetchSettings
-from capfilt.core.config import Recipe
+from capfilt.core.config import DecodeSettings, FetchSettings, Recipe
 from capfilt.core.errors import ModelError
 from capfilt.core.storage import Folder
 from capfilt.models.pixels import PixelSpec

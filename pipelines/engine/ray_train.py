@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from capfilt.core.config import Engine
+from capfilt.core.config import EngineSettings
 from capfilt.core.errors import CapfiltError, RunFailed
 from capfilt.models.training.group import Group
 from capfilt.pipelines.engine.cluster import runtime
@@ -31,7 +31,7 @@ class Work(Protocol):
         ...
 
 
-def together(work: Work, settings: Engine, home: Path, hear: Callable[[Any], None]) -> Any:
+def together(work: Work, settings: EngineSettings, home: Path, hear: Callable[[Any], None]) -> Any:
     """Have `settings.workers` processes work as one group; what the first of them returns.
 
     Args:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from capfilt.core.config import Engine, Recipe
+from capfilt.core.config import EngineSettings, Recipe
 
 Resources = dict[str, float]
 """As Ray names them: CPU, GPU, memory (bytes), and whatever nodes were started with."""
@@ -40,7 +40,7 @@ class Pool:
     takes: Resources  # each
 
 
-def tasks(engine: Engine) -> dict[str, Resources]:
+def tasks(engine: EngineSettings) -> dict[str, Resources]:
     """What a task of each stage takes."""
     return {stage: _changed(takes, engine.resources.get(stage, {})) for stage, takes in TASKS.items()}  # type: ignore[call-overload]
 
@@ -67,7 +67,7 @@ def pools(recipe: Recipe, chunks: int, has_gpu: bool) -> list[Pool]:
     ]
 
 
-def fetchers(engine: Engine, cores: int, chunks: int) -> int | None:
+def fetchers(engine: EngineSettings, cores: int, chunks: int) -> int | None:
     """Chunks fetched at once at most; None = as many as their resources allow, on a cluster.
 
     Before the first chunk is through, Ray starts a process for every task it has room for. On one machine those of

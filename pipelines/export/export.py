@@ -173,7 +173,7 @@ def _facts(kept: Kept, target: Folder, form: Format, counts: dict[str, int]) -> 
     for pairs in kept.ledger.records()["reasons"].to_pylist():
         for reason, count in pairs:
             failures[reason] = failures.get(reason, 0) + count
-    plain = config.Select().model_dump(mode="json")
+    plain = config.SelectSettings().model_dump(mode="json")
     told = {key: value for key, value in kept.facts["parameters"].items() if key == "threshold" or value != plain[key]}
     return Facts(
         name=Path(target.path).name,

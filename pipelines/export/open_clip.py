@@ -6,7 +6,7 @@ from typing import Final
 
 from PIL import Image
 
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.core.storage import Folder
 from capfilt.pipelines.export.formats import DATA, to_json
 from capfilt.pipelines.export.webdataset import WebdatasetFormat
@@ -16,7 +16,7 @@ from capfilt.pipelines.imaging.pillow import pillow_rules
 KNOWN: Final = ("jpg", "jpeg", "png", "webp")
 """The extensions that `open_clip_train.data` looks for; it leaves out every other sample in silence."""
 
-_LIMITS: Final = Decode(max_pixels=1_000_000_000)  # these pictures were let in once already
+_LIMITS: Final = DecodeSettings(max_pixels=1_000_000_000)  # these pictures were let in once already
 
 
 class OpenClipFormat(WebdatasetFormat):

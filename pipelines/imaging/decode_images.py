@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.phash import SIDE, phash
 from capfilt.pipelines.imaging.picture import BadImage, Picture, load_picture, read_header
@@ -52,7 +52,7 @@ def look_at(
     rows: Iterable[int],
     image: Callable[[int], bytes],
     canvases: Canvases,
-    settings: Decode,
+    settings: DecodeSettings,
     threads: int | None,
     *,
     busy: Callable[[int, bool], None],

@@ -10,7 +10,7 @@ from typing import Final
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.core.schema import Reason
 from capfilt.pipelines.imaging.color import to_rgb
 from capfilt.pipelines.imaging.metadata import burden
@@ -50,7 +50,7 @@ class Picture:
     format: str
 
 
-def read_header(data: bytes, settings: Decode) -> ImageFile.ImageFile:
+def read_header(data: bytes, settings: DecodeSettings) -> ImageFile.ImageFile:
     """Find format and size without decoding.
 
     Raises:
@@ -74,7 +74,7 @@ def read_header(data: bytes, settings: Decode) -> ImageFile.ImageFile:
     return file
 
 
-def load_picture(file: ImageFile.ImageFile, data: bytes, settings: Decode, side: int) -> Picture:
+def load_picture(file: ImageFile.ImageFile, data: bytes, settings: DecodeSettings, side: int) -> Picture:
     """Decode the first frame; a JPEG at the lowest scale whose shorter side still has `side` pixels.
 
     Raises:
@@ -101,7 +101,7 @@ def load_picture(file: ImageFile.ImageFile, data: bytes, settings: Decode, side:
     return Picture(upright, width, height, name.lower())
 
 
-def _check_burden(data: bytes, name: str, settings: Decode) -> None:
+def _check_burden(data: bytes, name: str, settings: DecodeSettings) -> None:
     found = burden(data, name, settings.max_frames, settings.max_metadata)
     if found.metadata > settings.max_metadata:
         detail = f"{name}: {found.metadata} bytes and more; decode.max_metadata is {settings.max_metadata}"
@@ -110,7 +110,7 @@ def _check_burden(data: bytes, name: str, settings: Decode) -> None:
         raise BadImage(Reason.TOO_MANY_FRAMES, f"{name}: decode.max_frames is {settings.max_frames}")
 
 
-def _check(file: ImageFile.ImageFile, data: bytes, settings: Decode) -> None:
+def _check(file: ImageFile.ImageFile, data: bytes, settings: DecodeSettings) -> None:
     _check_size(*file.size, settings)
     tags = getattr(file, "tag_v2", {})
     if _TILE_WIDTH in tags and _TILE_LENGTH in tags:  # a tile is decoded as a whole, and may exceed its image
@@ -119,13 +119,13 @@ def _check(file: ImageFile.ImageFile, data: bytes, settings: Decode) -> None:
         raise BadImage(Reason.CORRUPT, f"{file.format}: more than {MAX_SCANS} scans")
 
 
-def _check_size(width: int, height: int, settings: Decode) -> None:
+def _check_size(width: int, height: int, settings: DecodeSettings) -> None:
     _check_cap(width, height, settings)
     if min(width, height) < settings.min_side:
         raise BadImage(Reason.TOO_SMALL, f"{width} x {height} pixels; decode.min_side is {settings.min_side}")
 
 
-def _check_cap(width: int, height: int, settings: Decode) -> None:
+def _check_cap(width: int, height: int, settings: DecodeSettings) -> None:
     if width * height > settings.max_pixels:
         raise BadImage(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels; decode.max_pixels is {settings.max_pixels}")
 

@@ -44,7 +44,7 @@ class Reader(Protocol):
 
     name: str
 
-    def parts(self, file: InputFile, settings: config.Input) -> Iterator[Part]:
+    def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         """Cut `file` into parts of at most chunk_rows rows and about chunk_bytes, without decoding any image.
 
         `Part.where` belongs to the reader, but for "bytes": the image bytes of the part, about.
@@ -108,7 +108,7 @@ def _record(row: Row) -> dict[str, object]:
     }
 
 
-def batches(items: Iterable[tuple[Item, int]], settings: config.Input) -> Iterator[tuple[list[Item], int]]:
+def batches(items: Iterable[tuple[Item, int]], settings: config.InputSettings) -> Iterator[tuple[list[Item], int]]:
     """Group (item, bytes) pairs into lists of at most chunk_rows items and, if more than one, chunk_bytes bytes."""
     batch: list[Item] = []
     total = 0
@@ -142,7 +142,7 @@ class BrokenReader:
 
     name = "broken"
 
-    def parts(self, file: InputFile, settings: config.Input) -> Iterator[Part]:
+    def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         yield broken_part(file, 0, "cannot be opened")
 
     def read(self, part: Part) -> pa.Table:

@@ -37,7 +37,7 @@ class Names:
     text: str = "auto"
 
     @classmethod
-    def of(cls, settings: config.Input) -> "Names":
+    def of(cls, settings: config.InputSettings) -> "Names":
         return cls(settings.url, settings.text)
 
 

@@ -33,7 +33,7 @@ class Found:
     notes: tuple[str, ...]  # what was left out of directories and globs, and why; a line each
 
 
-def find(inputs: Sequence[str], settings: config.Input) -> Found:
+def find(inputs: Sequence[str], settings: config.InputSettings) -> Found:
     """Expand the arguments.
 
     Raises:
@@ -86,7 +86,7 @@ def _gives_texts(location: str) -> bool:
         return False
 
 
-def _has_layout(location: str, settings: config.Input) -> bool:
+def _has_layout(location: str, settings: config.InputSettings) -> bool:
     try:
         layout_of(location, settings)
     except ConfigError:
@@ -104,7 +104,7 @@ class _Tree:
     is no list.
     """
 
-    def __init__(self, place: Place, settings: config.Input, beside: _Beside) -> None:
+    def __init__(self, place: Place, settings: config.InputSettings, beside: _Beside) -> None:
         self.place, self.settings = place, settings
         self.sizes = {entry.path: entry.size for entry in place.entries}
         shards = [path for path in self.sizes if reader_of(path) == "webdataset"]
@@ -168,7 +168,9 @@ class _Tree:
     def _is_list(self, path: str) -> bool:
         """Whether a .json or .txt is a list at all: a wrong setting or a broken file does not make it none."""
         by_given = self.settings.model_copy(update={"text": "none"})
-        return any(_has_layout(self.place.location(path), names) for names in (by_given, config.Input(text="none")))
+        return any(
+            _has_layout(self.place.location(path), names) for names in (by_given, config.InputSettings(text="none"))
+        )
 
     def _is_download_log(self, path: str) -> bool:
         try:

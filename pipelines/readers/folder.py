@@ -19,7 +19,7 @@ class FolderReader:
 
     name = "folder"
 
-    def parts(self, file: InputFile, settings: config.Input) -> Iterator[Part]:
+    def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         start = 0
         for group, size in batches(((picture, picture.size) for picture in file.pictures), settings):
             names: list[Json] = [picture.name for picture in group]

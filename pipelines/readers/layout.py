@@ -88,7 +88,7 @@ def list_extension(location: str) -> str:
     return match[1] if match and match[1] in EXTENSIONS else ""
 
 
-def layout_of(location: str, settings: config.Input) -> Layout:
+def layout_of(location: str, settings: config.InputSettings) -> Layout:
     """Look at the head of a list.
 
     Raises:

@@ -29,7 +29,7 @@ class ListReader:
 
     name = "lists"
 
-    def parts(self, file: InputFile, settings: config.Input) -> Iterator[Part]:
+    def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         layout = layout_of(file.location, settings)
         start = 0
         damage: list[str] = []
@@ -52,7 +52,7 @@ class ListReader:
             found = [layout.entry(piece) for piece in pieces if not layout.is_blank(piece)]
         return raw_table(rows_of(found[: part.rows], part, layout.names))
 
-    def references(self, file: InputFile, settings: config.Input) -> Iterator[str]:
+    def references(self, file: InputFile, settings: config.InputSettings) -> Iterator[str]:
         """Every path that the list names, as written."""
         layout = layout_of(file.location, settings)
         for entry in entries(file.location, layout):

@@ -42,7 +42,7 @@ class Shape:
     columns: tuple[str, ...]  # to read: image, references, texts
 
     @classmethod
-    def of(cls, schema: pa.Schema, settings: config.Input, location: str) -> "Shape":
+    def of(cls, schema: pa.Schema, settings: config.InputSettings, location: str) -> "Shape":
         """Look at a schema.
 
         Raises:
@@ -72,7 +72,7 @@ class ParquetReader:
 
     name = "parquet"
 
-    def parts(self, file: InputFile, settings: config.Input) -> Iterator[Part]:
+    def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         parquet = open_parquet(file.location)
         shape = Shape.of(parquet.schema_arrow, settings, file.location)
         _check_rows(parquet, file.location)
@@ -102,7 +102,7 @@ class ParquetReader:
         lost = range(part.start + len(rows), part.start + part.rows) if damage else range(0)
         return raw_table(rows + [Row(str(key), reason=Reason.BAD_CONTAINER, detail=damage) for key in lost])
 
-    def references(self, file: InputFile, settings: config.Input) -> Iterator[str]:
+    def references(self, file: InputFile, settings: config.InputSettings) -> Iterator[str]:
         """Every path that the file names, as written; none where it holds image bytes."""
         parquet = open_parquet(file.location)
         shape = Shape.of(parquet.schema_arrow, settings, file.location)
@@ -136,7 +136,7 @@ def _check_rows(parquet: pq.ParquetFile, location: str) -> None:
         raise InputError(f"{location}: its footer declares {rows} rows, which it cannot hold")
 
 
-def _image_column(schema: pa.Schema, settings: config.Input) -> str | None:
+def _image_column(schema: pa.Schema, settings: config.InputSettings) -> str | None:
     """The column with image bytes: one that is named like it, or else the only one that can hold bytes."""
     taken = {settings.url, settings.text}
     able = [field.name for field in schema if _holds_bytes(field.type) and field.name not in taken]

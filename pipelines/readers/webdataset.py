@@ -69,7 +69,7 @@ class WebdatasetReader:
 
     name = "webdataset"
 
-    def parts(self, file: InputFile, settings: config.Input) -> Iterator[Part]:
+    def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         with open_file(file.location) as stream:
             samples, damage = _group(stream)
             _check_text(stream, samples, file, settings)
@@ -111,7 +111,7 @@ def sidecar_texts(location: str, name: str = "auto") -> Texts:
     Raises:
         ConfigError, InputError: it is no list of file names and texts.
     """
-    layout = layout_of(location, config.Input())
+    layout = layout_of(location, config.InputSettings())
     names = Names(text=name if name in (*layout.header, "none") else "auto")
     texts: Texts = {}
     for entry in entries(location, layout):
@@ -166,7 +166,9 @@ def _unique(key: str, keys: set[str]) -> str:
     return name
 
 
-def _check_text(stream: io.BufferedIOBase, samples: list[Sample], file: InputFile, settings: config.Input) -> None:
+def _check_text(
+    stream: io.BufferedIOBase, samples: list[Sample], file: InputFile, settings: config.InputSettings
+) -> None:
     """Refuse an `input.text` that no sample has."""
     if settings.text in ("auto", "none") or file.sidecar or not samples:
         return

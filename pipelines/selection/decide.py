@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from capfilt.core import duckdb_sandbox, schema
-from capfilt.core.config import Select
+from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError, Unbalanced
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.selection.policy import Policy, answer, execute, show_captions
@@ -66,7 +66,9 @@ _COUNTED: Final = ("places", "decided", "open", "answer")
 
 
 @contextmanager
-def decide(ledger: Ledger, chunks: Sequence[str], policy: Policy, settings: Select) -> Iterator[pa.RecordBatchReader]:
+def decide(
+    ledger: Ledger, chunks: Sequence[str], policy: Policy, settings: SelectSettings
+) -> Iterator[pa.RecordBatchReader]:
     """Decide over all of captions/ and check the result, then give `VERDICT`, row by row as in captions/.
 
     Args:
@@ -88,7 +90,7 @@ def decide(ledger: Ledger, chunks: Sequence[str], policy: Policy, settings: Sele
         yield database.sql("SELECT keep, rank, reason FROM decided ORDER BY place").to_arrow_reader(50_000)
 
 
-def _numbered(captions: Any, columns: pa.Schema, settings: Select) -> pa.RecordBatchReader:
+def _numbered(captions: Any, columns: pa.Schema, settings: SelectSettings) -> pa.RecordBatchReader:
     """What flags look at, with the position of each row in captions/, by which decisions find back to it."""
     names = ["uid", "candidate", "source", "flags", *(["text"] if active_flags(settings) else [])]
     fields = pa.schema([*(columns.field(name) for name in names), ("place", pa.int64())])
@@ -103,7 +105,7 @@ def _numbered(captions: Any, columns: pa.Schema, settings: Select) -> pa.RecordB
     return pa.RecordBatchReader.from_batches(fields, batches())
 
 
-def _create_places(database: duckdb.DuckDBPyConnection, settings: Select) -> None:
+def _create_places(database: duckdb.DuckDBPyConnection, settings: SelectSettings) -> None:
     """`places`: every candidate, and why it is ruled out or NULL; `open`: those that are not."""
     words = r", regexp_extract_all(lower(text), '\S+') AS words" if active_flags(settings) else ""
     sql = (
@@ -115,7 +117,7 @@ def _create_places(database: duckdb.DuckDBPyConnection, settings: Select) -> Non
 
 
 def _ask(
-    database: duckdb.DuckDBPyConnection, ledger: Ledger, policy: Policy, settings: Select, judges: Sequence[str]
+    database: duckdb.DuckDBPyConnection, ledger: Ledger, policy: Policy, settings: SelectSettings, judges: Sequence[str]
 ) -> None:
     """`decided`: what the policy, or before it a flag, says of every place, in the mix that is asked for."""
     if settings.calibrated:

@@ -4,7 +4,7 @@ A policy is one SELECT over `captions` that gives for every row of it exactly on
 reason`: `rank` counts the kept texts of an image 1, 2, ... (best first) and is null for dropped ones, `reason` says
 why. `captions` is `schema.captions_schema`, with the scores under the names of `scores.NAMED` beside it, and without
 the texts that a flag has ruled out (`capfilt.pipelines.selection.text_rules`). Parameters are the settings of
-`config.Select`, such as `$threshold`.
+`config.SelectSettings`, such as `$threshold`.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from typing import Any, Final
 import duckdb
 
 from capfilt.core import duckdb_sandbox, schema
-from capfilt.core.config import Select
+from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError
 from capfilt.pipelines.selection.scores import missing_scores, named_scores
 from capfilt.pipelines.selection.text_rules import flag_parameters
@@ -56,7 +56,7 @@ def read_policy(name_or_path: str) -> Policy:
     return Policy(name_or_path, path.read_text(encoding="utf-8", errors="replace"))
 
 
-def check_policy(settings: Select, judges: Sequence[str]) -> None:
+def check_policy(settings: SelectSettings, judges: Sequence[str]) -> None:
     """Make sure that a policy can be used on a run with these judges' columns, without looking at any row.
 
     Raises:
@@ -71,7 +71,7 @@ def check_policy(settings: Select, judges: Sequence[str]) -> None:
 
 
 def show_captions(
-    connection: duckdb.DuckDBPyConnection, judges: Sequence[str], settings: Select, rest: str = ""
+    connection: duckdb.DuckDBPyConnection, judges: Sequence[str], settings: SelectSettings, rest: str = ""
 ) -> None:
     """Create the view `captions` over `candidates` (captions/ as it is).
 
@@ -82,7 +82,9 @@ def show_captions(
     connection.execute(f"CREATE VIEW captions AS SELECT {columns} FROM candidates c {rest}")
 
 
-def answer(connection: duckdb.DuckDBPyConnection, policy: Policy, settings: Select, judges: Sequence[str]) -> None:
+def answer(
+    connection: duckdb.DuckDBPyConnection, policy: Policy, settings: SelectSettings, judges: Sequence[str]
+) -> None:
     """Create the table `answer`: what the policy says of `captions`; uid as 128 bits, which takes half the room.
 
     Raises:
@@ -115,7 +117,7 @@ def execute(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[st
     return connection.execute(statement, {name: parameters[name] for name in statement.named_parameters})
 
 
-def _in_words(error: duckdb.Error, policy: Policy, settings: Select, judges: Sequence[str]) -> ConfigError:
+def _in_words(error: duckdb.Error, policy: Policy, settings: SelectSettings, judges: Sequence[str]) -> ConfigError:
     """DuckDB's error in one line; of a score that no judge gives, in words that name the setting."""
     kind = "calibrated scores" if settings.calibrated else "scores"
     known = f"{kind} of this run: {', '.join(judges) or 'none'}"

@@ -17,7 +17,7 @@ from duckdb.func import ARROW, SPECIAL
 from duckdb.sqltypes import FLOAT, VARCHAR
 
 from capfilt.core import schema
-from capfilt.core.config import Select
+from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError
 from capfilt.core.storage import Folder
 
@@ -36,24 +36,24 @@ def judge_columns(captions: pa.Schema) -> list[str]:
     return [name for name in captions.names if name not in fixed]
 
 
-def missing_scores(judges: Sequence[str], settings: Select) -> dict[str, str]:
+def missing_scores(judges: Sequence[str], settings: SelectSettings) -> dict[str, str]:
     """The settings of `NAMED` that name a score which is not among those of `judges`, and which."""
     lost = {setting: [name for name in _names(settings, setting) if name not in judges] for setting in NAMED}
     return {setting: names[0] for setting, names in lost.items() if names}
 
 
-def named_scores(judges: Sequence[str], settings: Select) -> list[str]:
+def named_scores(judges: Sequence[str], settings: SelectSettings) -> list[str]:
     """SQL of the columns for those settings of `NAMED` whose scores are there; a NaN counts as no score."""
     absent = missing_scores(judges, settings)
     return [f"{_column(settings, setting)} AS {setting}" for setting in NAMED if setting not in absent]
 
 
-def _names(settings: Select, setting: str) -> tuple[str, ...]:
+def _names(settings: SelectSettings, setting: str) -> tuple[str, ...]:
     value = getattr(settings, setting)
     return (value,) if isinstance(value, str) else value
 
 
-def _column(settings: Select, setting: str) -> str:
+def _column(settings: SelectSettings, setting: str) -> str:
     scores = [_score(name, settings.calibrated) for name in _names(settings, setting)]
     return scores[0] if isinstance(getattr(settings, setting), str) else f"[{', '.join(scores)}]"
 
@@ -92,7 +92,7 @@ def _knots(folder: Folder) -> bytes:
     return folder.read(KNOTS)
 
 
-def define_probabilities(connection: duckdb.DuckDBPyConnection, settings: Select, knots: Knots) -> None:
+def define_probabilities(connection: duckdb.DuckDBPyConnection, settings: SelectSettings, knots: Knots) -> None:
     """Give the connection the functions that `named_scores` calls where select.calibrated is set."""
     for name in {name for setting in NAMED for name in _names(settings, setting)} & knots.keys():
         function = _probability(knots[name])

@@ -49,7 +49,7 @@ class Selection:
 
 def select(
     folder: Folder,
-    settings: config.Select,
+    settings: config.SelectSettings,
     images: Images = "bytes",
     *,
     name: str = "",
@@ -106,7 +106,7 @@ def check_name(name: str) -> str:
 
 def settings_for(
     ledger: Ledger, recipe: str | None = None, overrides: Sequence[str] = (), name: str = ""
-) -> config.Select:
+) -> config.SelectSettings:
     """The settings to select with: of the recipe; without one, of the selection of that name, or else of the run.
 
     Raises:
@@ -125,7 +125,7 @@ def settings_for(
     return recipes.make_recipe({"select": dict(base)}, tuple(overrides), origin).select
 
 
-def _made_of(ledger: Ledger, records: pa.Table, policy: Policy, settings: config.Select) -> dict[str, Any]:
+def _made_of(ledger: Ledger, records: pa.Table, policy: Policy, settings: config.SelectSettings) -> dict[str, Any]:
     """All that decides what is decided."""
     return {
         "capfilt": __version__,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import duckdb
 
-from capfilt.core.config import Select
+from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError
 
 STOCK: Final = "|".join(
@@ -41,7 +41,7 @@ class Flag:
     """A reason to rule a text out."""
 
     name: str  # as in the reason of a decision, "flag: short"
-    setting: str  # of `config.Select`; the flag is looked for where it has another value than its default
+    setting: str  # of `config.SelectSettings`; the flag is looked for where it has another value than its default
     sql: str  # true for such a text: of its columns text, source and words (lower case); the setting is $setting
 
 
@@ -61,20 +61,20 @@ FLAGS: Final = (
 """Looked for in this order; the first one that applies is the reason."""
 
 
-def active_flags(settings: Select) -> list[Flag]:
+def active_flags(settings: SelectSettings) -> list[Flag]:
     """The flags that the settings ask for."""
-    fields = Select.model_fields
+    fields = SelectSettings.model_fields
     return [flag for flag in FLAGS if getattr(settings, flag.setting) != fields[flag.setting].default]
 
 
-def flag_sql(settings: Select) -> str:
+def flag_sql(settings: SelectSettings) -> str:
     """The reason to rule a text out or NULL, as an expression over candidates with `flags` and, if needed, `words`."""
     stored = "'flag: ' || list_filter(flags, lambda flag: list_contains($flags::VARCHAR[], flag))[1]"
     tests = " ".join(f"WHEN {flag.sql} THEN 'flag: {flag.name}'" for flag in active_flags(settings))
     return f"coalesce({stored}, CASE {tests} END)" if tests else stored
 
 
-def flag_parameters(settings: Select) -> dict[str, Any]:
+def flag_parameters(settings: SelectSettings) -> dict[str, Any]:
     """What the parameters of `flag_sql` are.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from capfilt.core.config import Caption as Settings
+from capfilt.core.config import CaptionSettings as Settings
 from capfilt.core.schema import candidate_type
 from capfilt.pipelines.stages.caption_checks import flags, says, tidy
 from capfilt.pipelines.stages.micro_batches import MicroBatches

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.core.schema import IMAGE_FACTS
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.decode_images import Canvases, Facts, Outcome, look_at
@@ -15,7 +15,9 @@ from capfilt.pipelines.imaging.isolation.isolated import look_isolated
 from capfilt.pipelines.imaging.picture import BadImage
 
 
-def decode(rows: pa.Table, settings: Decode, pixels: Sequence[PixelSpec] = (), threads: int | None = None) -> pa.Table:
+def decode(
+    rows: pa.Table, settings: DecodeSettings, pixels: Sequence[PixelSpec] = (), threads: int | None = None
+) -> pa.Table:
     """Decode the image of every row that is alive, each once.
 
     An image is made upright (EXIF), of an animation the first frame is taken, and what is transparent lies on white.
@@ -44,7 +46,7 @@ def decode(rows: pa.Table, settings: Decode, pixels: Sequence[PixelSpec] = (), t
 
 
 def _look_here(
-    files: Sequence[bytes | None], specs: Sequence[PixelSpec], settings: Decode, threads: int | None
+    files: Sequence[bytes | None], specs: Sequence[PixelSpec], settings: DecodeSettings, threads: int | None
 ) -> tuple[list[Outcome | None], Canvases]:
     """`look_isolated` without a process of its own: nothing holds a file that crashes or hangs a codec."""
     canvases = {spec: np.zeros((len(files), spec.bytes), np.uint8) for spec in specs}

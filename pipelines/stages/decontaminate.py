@@ -46,7 +46,7 @@ class EvaluationSets:
     plans: tuple[Plan, ...]
 
     @classmethod
-    def find(cls, settings: config.Decode) -> Self:
+    def find(cls, settings: config.DecodeSettings) -> Self:
         """Look what there is, without decoding it.
 
         Raises:
@@ -59,7 +59,7 @@ class EvaluationSets:
         found = (file for plan in self.plans for file in plan.inputs)
         return [(f"{SETTING} {file.identity}", file.size, file.sha256) for file in found]
 
-    def write(self, ledger: Ledger, settings: config.Decode) -> list[str]:
+    def write(self, ledger: Ledger, settings: config.DecodeSettings) -> list[str]:
         """Write evaluation.parquet, unless a run has; a line about every set with rows that are no pictures.
 
         Raises:
@@ -81,19 +81,19 @@ class EvaluationSets:
 
 def _plan(location: str) -> Plan:
     try:
-        return make_plan([location], config.Input(text="none", chunk_rows=_ROWS))
+        return make_plan([location], config.InputSettings(text="none", chunk_rows=_ROWS))
     except InputError as error:
         raise InputError(f"{SETTING}: {error}") from error
 
 
-def _pictures(plan: Plan, settings: config.Decode) -> Iterator[pa.Table]:
+def _pictures(plan: Plan, settings: config.DecodeSettings) -> Iterator[pa.Table]:
     yield PICTURES.empty_table()
     for chunk in plan.chunks:
         rows = decode(read(chunk), settings)
         yield rows.filter(pc.is_null(rows["reason"])).select(PICTURES.names).cast(PICTURES)
 
 
-def without_leaks(rows: pa.Table, folder: Folder, settings: config.Decode) -> pa.Table:
+def without_leaks(rows: pa.Table, folder: Folder, settings: config.DecodeSettings) -> pa.Table:
     """Decoded `rows` in which every picture of the run's evaluation sets, or one that looks like it, has died of it."""
     if not settings.exclude_eval:
         return rows

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from capfilt.core.config import Fetch
+from capfilt.core.config import FetchSettings
 from capfilt.core.schema import Reason
 from capfilt.pipelines.download import Failure, download
 
@@ -13,7 +13,7 @@ STAGE = "fetch"
 NO_URL = Failure(Reason.NO_IMAGE, "the row has neither a URL nor an image")
 
 
-def fetch(rows: pa.Table, settings: Fetch) -> pa.Table:
+def fetch(rows: pa.Table, settings: FetchSettings) -> pa.Table:
     """Download what is missing.
 
     Args:

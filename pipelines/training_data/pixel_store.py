@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.core.errors import InputError
 from capfilt.core.schema import ROWS, TEXT
 from capfilt.core.storage import split_url
@@ -71,7 +71,7 @@ def decoded(blobs: pa.Array, pixels: PixelSpec) -> tuple[Pixels, list[str | None
     uids = pa.array([f"{row:032x}" for row in range(count)])
     texts = pa.array([[]] * count, pa.list_(TEXT))
     values = [uids, uids, nothing, texts, blobs.cast(pa.large_binary()), nothing, reason, nothing]
-    rows = decode(pa.table(values, ROWS), Decode(), [pixels])
+    rows = decode(pa.table(values, ROWS), DecodeSettings(), [pixels])
     blank = bytes(pixels.bytes)
     joined = b"".join(blob if blob is not None else blank for blob in rows[f"pixels:{pixels.name}"].to_pylist())
     return np.frombuffer(joined, np.uint8).reshape(count, pixels.size, pixels.size, 3), rows["reason"].to_pylist()

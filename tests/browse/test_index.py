@@ -10,7 +10,7 @@ from capfilt.browse.filters import Filter
 from capfilt.browse.index import PAGE, SHORT, TEXTS, Index, Missing
 from capfilt.browse.numbers import Counter
 from capfilt.core import schema
-from capfilt.core.config import Select
+from capfilt.core.config import SelectSettings
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.selection.select import select
 
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def index(steady_run: Ledger) -> Index:
-    return Index(steady_run, steady_run.records(), Select())
+    return Index(steady_run, steady_run.records(), SelectSettings())
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_the_texts_that_pass_are_told_apart(index: Index) -> None:
 
 
 def test_an_image_shows_some_texts_and_counts_the_others(run: Ledger) -> None:
-    index = Index(run, run.records(), Select())
+    index = Index(run, run.records(), SelectSettings())
     index.query(
         "INSERT INTO texts SELECT texts.* REPLACE (n::INTEGER AS candidate)"
         " FROM texts, range(10, 30) r(n) WHERE place = 4"
@@ -125,13 +125,13 @@ def test_what_is_not_there_is_missing(index: Index) -> None:
 @pytest.mark.parametrize("judge", ["itm", "itc"])
 def test_the_numbers_are_what_a_selection_keeps(run: Ledger, judge: str) -> None:
     """At places of the slider, at scores themselves, and one float64 beside them."""
-    counter = Counter(Index(run, run.records(), Select()))
+    counter = Counter(Index(run, run.records(), SelectSettings()))
     scores = run.dataset("captions", run.captions_schema()).to_table()[judge].drop_null().to_numpy()[:4].astype(float)
     slider = counter.slider(judge)
     thresholds = np.concatenate([slider[::500], slider[-1:], scores[:2], np.nextafter(scores[2:], 9)])
     numbers = counter.count(judge, thresholds)
     for place, threshold in enumerate(thresholds):
-        settings = Select(judge=judge, threshold=float(threshold))
+        settings = SelectSettings(judge=judge, threshold=float(threshold))
         made = select(run.folder, settings, dry_run=True)
         assert {source: kept[place] for source, kept in numbers.kept.items() if kept[place]} == made.kept
         assert numbers.images[place] == made.images
@@ -148,7 +148,7 @@ def test_the_slider_spans_all_scores(index: Index) -> None:
 
 
 def test_flags_of_the_selection_rule_texts_out_of_the_numbers(run: Ledger) -> None:
-    settings = Select(min_words=6, threshold=0.2)
+    settings = SelectSettings(min_words=6, threshold=0.2)
     numbers = Counter(Index(run, run.records(), settings)).count("itm", np.array([0.2]))
     made = select(run.folder, settings, dry_run=True)
     assert {source: kept[0] for source, kept in numbers.kept.items()} == made.kept

@@ -12,7 +12,7 @@ import pytest
 from capfilt.browse.filters import Filter
 from capfilt.browse.index import Index, Missing
 from capfilt.browse.session import Desk
-from capfilt.core.config import Select
+from capfilt.core.config import SelectSettings
 from capfilt.core.errors import BusyError, InputError, Unbalanced
 from capfilt.core.serialization import parquet_bytes
 from capfilt.ledger.ledger import Ledger
@@ -90,7 +90,7 @@ def test_a_run_that_does_not_fit_together_is_refused(run: Ledger) -> None:
 
 def test_a_run_that_grows_while_it_is_read_is_refused(run: Ledger) -> None:
     with pytest.raises(BusyError, match="try again"):
-        Index(run, run.records().slice(1), Select())
+        Index(run, run.records().slice(1), SelectSettings())
 
 
 def test_a_picture_that_was_taken_out_is_not_mistaken_for_its_neighbour(desk: Desk, run: Ledger) -> None:

@@ -20,7 +20,7 @@ from rich.cells import cell_len
 
 from capfilt.commands.query import SHOWN_ROWS, UNSAFE, connect, format_table, run_query
 from capfilt.core import schema
-from capfilt.core.config import Select
+from capfilt.core.config import SelectSettings
 from capfilt.core.errors import InputError, Unbalanced, UserError
 from capfilt.core.serialization import parquet_bytes
 from capfilt.core.storage import Folder
@@ -38,7 +38,7 @@ def count(books: Any, view: str) -> int:
 
 
 def test_the_views_hold_the_files(full_books: Any) -> None:
-    select(full_books.ledger.folder, Select())
+    select(full_books.ledger.folder, SelectSettings())
     for view in VIEWS:
         files = pq.read_table(full_books.ledger.folder.full(view))
         assert count(full_books, view) == files.num_rows > 0
@@ -56,7 +56,7 @@ def test_tables_without_files_are_empty_views_with_their_columns(books: Any) -> 
 
 
 def test_a_join_over_judges(full_books: Any) -> None:
-    select(full_books.ledger.folder, Select())
+    select(full_books.ledger.folder, SelectSettings())
     sql = "SELECT count(*) AS n FROM captions JOIN decisions USING (uid, candidate) WHERE keep AND itm < 0.5"
     assert run_query(full_books.ledger.folder, sql).to_pylist() == [{"n": 0}]
     sql = "SELECT count(*) AS n FROM captions JOIN decisions USING (uid, candidate) WHERE keep = (itm >= 0.5)"
@@ -73,7 +73,7 @@ def test_only_committed_chunks_are_seen(full_books: Any) -> None:
 
 def test_a_selection_is_seen_once_it_is_whole(books: Any) -> None:
     books.commit(0)
-    select(books.ledger.folder, Select())
+    select(books.ledger.folder, SelectSettings())
     decided = count(books, "decisions")
     books.commit(1)
     assert (count(books, "decisions"), count(books, "captions")) == (decided, 18)
@@ -97,7 +97,7 @@ def test_books_on_a_file_system_that_is_not_local(tmp_path: Path, books: Any, ma
     ledger.write_plan(books.chunks, [], books.recipe, {}, {})
     for chunk in books.chunks:
         commit(make_rows(chunk), chunk, far, ledger.spec_digest(chunk))
-    assert select(far, Select(), "reference") == select(far, Select())
+    assert select(far, SelectSettings(), "reference") == select(far, SelectSettings())
     ledger.verify()
     seen = status(far)
     assert (seen.complete, seen.balanced, seen.selected, seen.images) == (True, True, True, 13)

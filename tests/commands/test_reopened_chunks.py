@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.core.config import Decode, Fetch, Recipe
+from capfilt.core.config import DecodeSettings, FetchSettings, Recipe
 from capfilt.core.errors import Unbalanced
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.transaction import settle
@@ -22,7 +22,7 @@ from capfilt.pipelines.stages.fetch import fetch
 from capfilt.pipelines.stages.read import read
 from capfilt.pipelines.stages.retry_rows import KEPT, recommit, reopen
 
-FETCH = Fetch(allow_private=("127.0.0.0/8",), ports=(), retries=0, per_host_rate=0, give_up=0, backoff=0)
+FETCH = FetchSettings(allow_private=("127.0.0.0/8",), ports=(), retries=0, per_host_rate=0, give_up=0, backoff=0)
 TABLES = ("images", "captions", "failures", "commits")
 
 
@@ -40,7 +40,7 @@ class Run:
         self.digest = self.ledger.spec_digest(self.chunk)
 
     def stages(self, rows: pa.Table) -> pa.Table:
-        return caption(decode(fetch(rows, FETCH), Decode(isolate=False)), (), load_recipe().caption)
+        return caption(decode(fetch(rows, FETCH), DecodeSettings(isolate=False)), (), load_recipe().caption)
 
     def first(self) -> None:
         commit(self.stages(read(self.chunk)), self.chunk, self.folder, self.digest)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.core.schema import ROWS
 from capfilt.core.storage import Folder
 from capfilt.ledger.status import status
@@ -70,5 +70,5 @@ def pixels_of(out: Path, uid: str) -> bytes:
     picture = next(row["image"]["bytes"] for row in images if row["uid"] == uid)
     spec = PixelSpec(SIZES["med-tiny"].image_size, "squash")
     row = {"uid": uid, "source": "x#0", "texts": [], "image": picture}
-    decoded = decode(pa.Table.from_pylist([row], ROWS), Decode(), [spec])
+    decoded = decode(pa.Table.from_pylist([row], ROWS), DecodeSettings(), [spec])
     return bytes(decoded[f"pixels:{spec.name}"][0].as_py())

@@ -199,7 +199,7 @@ def take_pictures(waiting: list[tuple[int, bytes]]) -> None:
     """Decode broken pictures as a chunk; each row must be a picture or a reason."""
     import pyarrow as pa
 
-    from capfilt.core.config import Decode
+    from capfilt.core.config import DecodeSettings
     from capfilt.core.schema import ROWS
     from capfilt.models.pixels import PixelSpec
     from capfilt.pipelines.stages.decode import decode
@@ -208,7 +208,9 @@ def take_pictures(waiting: list[tuple[int, bytes]]) -> None:
     say("at", min(numbers), max(numbers) + 1)
     rows = [{"uid": f"{n:032x}", "source": f"fuzz#{n}", "texts": [], "image": data} for n, data in waiting]
     try:
-        out = decode(pa.Table.from_pylist(rows, schema=ROWS), Decode(timeout=DEADLINE), [PixelSpec(32)]).to_pylist()
+        out = decode(
+            pa.Table.from_pylist(rows, schema=ROWS), DecodeSettings(timeout=DEADLINE), [PixelSpec(32)]
+        ).to_pylist()
     except Exception as error:
         for number in numbers:
             say("raised", number, f"{type(error).__name__}: {error}"[:300])
@@ -248,18 +250,22 @@ def take_container(number: int, name: str, data: bytes) -> None:
 
 
 def _rows_of(number: int, folder: Path) -> str:
-    from capfilt.core.config import Decode, Input
+    from capfilt.core.config import DecodeSettings, InputSettings
     from capfilt.pipelines.plan import make_plan
     from capfilt.pipelines.stages.decode import decode
     from capfilt.pipelines.stages.read import read
 
-    plan = make_plan([str(folder)], Input(chunk_rows=8))
+    plan = make_plan([str(folder)], InputSettings(chunk_rows=8))
     dead = 0
     for chunk in plan.chunks:
         rows = read(chunk)
         if rows.num_rows != chunk.rows or len(set(rows["uid"].to_pylist())) != chunk.rows:
             say("lost", number, f"{rows.num_rows} rows, planned were {chunk.rows}")
-        out = decode(rows, Decode(timeout=DEADLINE)).to_pylist() if rows["image"].null_count < rows.num_rows else []
+        out = (
+            decode(rows, DecodeSettings(timeout=DEADLINE)).to_pylist()
+            if rows["image"].null_count < rows.num_rows
+            else []
+        )
         for row in out or rows.to_pylist():
             if row["reason"] != "empty":  # rows of URLs have no bytes here
                 say_row(number, row)

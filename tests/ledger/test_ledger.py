@@ -167,7 +167,7 @@ def test_every_section_is_either_free_or_matters(books: Any) -> None:
         *("input", "fetch", "decode", "caption", "endpoint", "score", "engine"),
         *("select", "output"),
     }
-    assert issubclass(config.Engine, config.Section)
+    assert issubclass(config.EngineSettings, config.Section)
 
 
 def test_todo_is_the_plan_without_the_commits(books: Any) -> None:
@@ -290,7 +290,7 @@ def test_status_of_a_run_in_the_middle(books: Any) -> None:
 
 
 def test_status_of_a_finished_run(full_books: Any) -> None:
-    select(full_books.ledger.folder, config.Select())
+    select(full_books.ledger.folder, config.SelectSettings())
     seen = status(full_books.ledger.folder)
     assert seen.images + sum(seen.failures.values()) == seen.rows_planned == seen.rows_done
     assert (seen.complete, seen.balanced, seen.selected) == (True, True, True)
@@ -298,7 +298,7 @@ def test_status_of_a_finished_run(full_books: Any) -> None:
 
 def test_a_selection_is_old_once_there_are_more_commits(books: Any) -> None:
     books.commit(0)
-    select(books.ledger.folder, config.Select())
+    select(books.ledger.folder, config.SelectSettings())
     assert status(books.ledger.folder).selected
     books.commit(1)
     assert not status(books.ledger.folder).selected

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from capfilt.core.config import Caption as Settings
+from capfilt.core.config import CaptionSettings as Settings
 from capfilt.core.schema import ROWS
 from capfilt.models.captioners.med import MedCaptioner
 from capfilt.models.decoding.sampling import Decoding

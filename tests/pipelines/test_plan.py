@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from capfilt.core.chunks import Chunk
-from capfilt.core.config import Input
+from capfilt.core.config import InputSettings
 from capfilt.core.errors import ConfigError, Unbalanced
 from capfilt.core.schema import ROWS, make_uid
 from capfilt.pipelines import plan as planning
@@ -34,7 +34,7 @@ def urls_of(chunks: tuple[Chunk, ...]) -> list[str]:
 
 
 def test_small_files_share_a_chunk(lists: Path) -> None:
-    plan = make_plan([str(lists)], Input(chunk_rows=256))
+    plan = make_plan([str(lists)], InputSettings(chunk_rows=256))
     assert [chunk.rows for chunk in plan.chunks] == [256, 256, 223]
     assert [len(chunk.parts) for chunk in plan.chunks] == [1, 1, 3]
     assert [chunk.name for chunk in plan.chunks] == ["000000", "000001", "000002"]
@@ -43,7 +43,7 @@ def test_small_files_share_a_chunk(lists: Path) -> None:
 
 
 def test_rows_have_the_schema_and_the_uid_of_identity_key_and_url(lists: Path) -> None:
-    (chunk,) = make_plan([str(lists / "b.csv")], Input()).chunks
+    (chunk,) = make_plan([str(lists / "b.csv")], InputSettings()).chunks
     table = read(chunk)
     assert table.schema == ROWS
     table.validate(full=True)
@@ -52,18 +52,18 @@ def test_rows_have_the_schema_and_the_uid_of_identity_key_and_url(lists: Path) -
 
 
 def test_equal_inputs_give_an_equal_plan(lists: Path, tmp_path: Path) -> None:
-    plan = make_plan([str(lists)], Input())
-    assert make_plan([str(lists)], Input()) == plan
+    plan = make_plan([str(lists)], InputSettings())
+    assert make_plan([str(lists)], InputSettings()) == plan
     pair = [str(lists / "c.jsonl"), str(lists / "b.csv")]
-    assert make_plan(pair, Input()).chunks == make_plan(pair[::-1], Input()).chunks
+    assert make_plan(pair, InputSettings()).chunks == make_plan(pair[::-1], InputSettings()).chunks
     shutil.copytree(lists, tmp_path / "copy" / "lists")
-    moved = make_plan([str(tmp_path / "copy" / "lists")], Input())
+    moved = make_plan([str(tmp_path / "copy" / "lists")], InputSettings())
     assert moved.inputs == plan.inputs
     assert [read(chunk) for chunk in moved.chunks] == [read(chunk) for chunk in plan.chunks]
 
 
 def test_chunks_survive_json(lists: Path) -> None:
-    for chunk in make_plan([str(lists)], Input()).chunks:
+    for chunk in make_plan([str(lists)], InputSettings()).chunks:
         again = Chunk.from_json(chunk.to_json())
         assert again == chunk
         assert read(again).equals(read(chunk))
@@ -72,7 +72,7 @@ def test_chunks_survive_json(lists: Path) -> None:
 
 @pytest.mark.parametrize("limit", [1, 255, 256, 257, 699, 700, 705, 734, 735, 9999])
 def test_limit_takes_the_first_rows(limit: int, lists: Path) -> None:
-    plan = make_plan([str(lists)], Input(), limit)
+    plan = make_plan([str(lists)], InputSettings(), limit)
     assert urls_of(plan.chunks) == [f"http://h/{i}" for i in range(min(limit, 735))]
     assert len(plan.inputs) == (1 if limit <= 700 else 2 if limit <= 730 else 3)
 
@@ -85,20 +85,20 @@ def test_limit_cuts_every_format(tmp_path: Path, shared_data: Path) -> None:
         "formats/cc12m-train-0000.tar",
         "formats/hf_image_bytes.parquet",
     ):
-        whole = read(make_plan([str(shared_data / name)], Input(chunk_rows=10), 10).chunks[0])
-        (chunk,) = make_plan([str(shared_data / name)], Input(), 2).chunks
+        whole = read(make_plan([str(shared_data / name)], InputSettings(chunk_rows=10), 10).chunks[0])
+        (chunk,) = make_plan([str(shared_data / name)], InputSettings(), 2).chunks
         assert read(chunk).equals(whole.slice(0, 2))
 
 
 def test_a_limit_of_nothing_is_refused(lists: Path) -> None:
     with pytest.raises(ConfigError, match="limit"):
-        make_plan([str(lists)], Input(), 0)
+        make_plan([str(lists)], InputSettings(), 0)
 
 
 @pytest.mark.parametrize("whole", [planning.WHOLE, 1000])
 def test_digests_name_what_changed(whole: int, lists: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "WHOLE", whole)  # with 1000 the Parquet file counts as a large one
-    before = make_plan([str(lists)], Input()).inputs
+    before = make_plan([str(lists)], InputSettings()).inputs
     assert [one.identity for one in before] == ["lists/a.parquet", "lists/b.csv", "lists/c.jsonl"]
     assert [one.size for one in before] == [file.stat().st_size for file in sorted(lists.iterdir())]
     for name in ("a.parquet", "b.csv"):
@@ -118,18 +118,18 @@ def test_the_digest_of_a_folder_covers_its_pictures_and_texts(tmp_path: Path) ->
     digests = set()
     for name, content in (("a.png", b"1"), ("a.png", b"2"), ("a.txt", b"two"), ("b.png", b"3")):
         (folder / name).write_bytes(content)
-        digests.add(make_plan([str(folder)], Input()).inputs)
+        digests.add(make_plan([str(folder)], InputSettings()).inputs)
     assert len(digests) == 4
 
 
 def test_the_digest_of_a_shard_comes_with_that_of_its_sidecar(shared_data: Path) -> None:
-    plan = make_plan([str(shared_data / "formats" / "broken" / "shards_correct")], Input())
+    plan = make_plan([str(shared_data / "formats" / "broken" / "shards_correct")], InputSettings())
     assert [one.identity for one in plan.inputs] == ["shards_correct/0.tar", "shards_correct/0.csv"]
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "b.csv", "c.jsonl"])
 def test_a_file_that_shrank_after_the_plan_is_noticed(name: str, lists: Path) -> None:
-    plan = make_plan([str(lists / name)], Input())
+    plan = make_plan([str(lists / name)], InputSettings())
     if name == "a.parquet":
         pq.write_table(pa.table({"url": ["http://h"], "text": ["t"]}), lists / name)
     else:
@@ -143,6 +143,6 @@ def test_a_million_rows_are_planned_in_seconds(tmp_path: Path) -> None:
     urls = pa.array([f"http://host.example/{i}" for i in range(rows)])
     pq.write_table(pa.table({"url": urls, "text": urls}), tmp_path / "a.parquet")
     (tmp_path / "b.csv").write_text("url,text\n" + "".join(f'http://host.example/{i},"no, {i}"\n' for i in range(rows)))
-    plan = make_plan([str(tmp_path / "a.parquet"), str(tmp_path / "b.csv")], Input())
+    plan = make_plan([str(tmp_path / "a.parquet"), str(tmp_path / "b.csv")], InputSettings())
     assert plan.rows == 2 * rows
     assert read(plan.chunks[-1])["url"].to_pylist()[-1] == f"http://host.example/{rows - 1}"

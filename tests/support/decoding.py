@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.core.schema import ROWS
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.stages.decode import decode
@@ -36,7 +36,7 @@ def decode_one(image: bytes, size: int = 0, **settings: Any) -> dict[str, Any]:
     In this process, where tests can bend Pillow.
     """
     specs = [PixelSpec(size)] if size else []
-    here = Decode(**{"isolate": False, **settings})
+    here = DecodeSettings(**{"isolate": False, **settings})
     row: dict[str, Any] = decode(rows_of(image), here, specs).to_pylist()[0]
     if size and row["reason"] is None:
         row["pixels"] = np.frombuffer(row[f"pixels:squash-{size}"], np.uint8).reshape(size, size, 3)

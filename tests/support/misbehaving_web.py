@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from capfilt.core import schema
-from capfilt.core.config import Fetch
+from capfilt.core.config import FetchSettings
 from capfilt.pipelines.download.optout.optout import MEMORY
 from capfilt.pipelines.stages.fetch import fetch
 
@@ -271,7 +271,7 @@ def get() -> Callable[..., Rows]:
             "backoff": 0.01,
             "per_host_rate": 0.0,
         }
-        rows: Rows = fetch(table(list(urls)), Fetch(**hurried | settings)).to_pylist()
+        rows: Rows = fetch(table(list(urls)), FetchSettings(**hurried | settings)).to_pylist()
         return rows
 
     return get

@@ -14,7 +14,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from capfilt.core.config import Fetch
+from capfilt.core.config import FetchSettings
 from capfilt.core.schema import Reason
 from capfilt.pipelines.download.failure import Failure
 from capfilt.pipelines.download.optout import robots, tdmrep
@@ -76,7 +76,7 @@ class Consent:
         read: how to get a file of a site.
     """
 
-    def __init__(self, read: Read, settings: Fetch) -> None:
+    def __init__(self, read: Read, settings: FetchSettings) -> None:
         self._read = read
         self._honoured = frozenset(settings.opt_out)
         self._robot = robot_name(settings.user_agent)

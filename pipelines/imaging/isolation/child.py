@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Any
 
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.decode_images import Facts, Outcome, look_at
 from capfilt.pipelines.imaging.isolation.shared_memory import Shared
@@ -33,7 +33,7 @@ def serve(channel: socket.socket) -> None:
 
 
 def _work(channel: socket.socket, order: dict[str, Any], descriptor: int) -> None:
-    settings = Decode(**order["decode"])
+    settings = DecodeSettings(**order["decode"])
     shared = Shared(descriptor, order["rows"], order["size"], [PixelSpec(**spec) for spec in order["pixels"]])
     lock = threading.Lock()
     # An alarm kills the process even where a codec holds the interpreter, should nobody be left to do it.

@@ -21,7 +21,7 @@ from typing import Final
 
 import numpy as np
 
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.core.schema import Reason
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.decode_images import Canvases, Facts, Outcome
@@ -38,7 +38,7 @@ ENVIRONMENT: Final = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "MA
 
 
 def look_isolated(
-    files: Sequence[bytes | None], specs: Sequence[PixelSpec], settings: Decode, threads: int | None
+    files: Sequence[bytes | None], specs: Sequence[PixelSpec], settings: DecodeSettings, threads: int | None
 ) -> tuple[list[Outcome | None], Canvases]:
     """What there is to say of every file (None is no file), and the pixels; see `look.look_at`.
 

@@ -10,7 +10,7 @@ import torch
 from limits import seconds
 from torch import Tensor
 
-from capfilt.core.config import Caption, Decode
+from capfilt.core.config import CaptionSettings, DecodeSettings
 from capfilt.core.schema import ROWS
 from capfilt.models.captioners.med import MedCaptioner
 from capfilt.models.decoding.sampling import Decoding
@@ -84,14 +84,14 @@ class Chunk:
         self.captioner = load_captioner(str(folders["captioner"]), place)
         self.judges = [load_judge(str(folders[name]), place) for name in ("itm", "clip")]
         self.pixels = [self.captioner.pixels, *(model.pixels for model in self.judges)]
-        self.how = Caption(n=10, max_tokens=tokens, min_tokens=tokens + 1)
+        self.how = CaptionSettings(n=10, max_tokens=tokens, min_tokens=tokens + 1)
 
     def run(self, files: list[bytes], given: list[str]) -> dict[str, float]:
         """Seconds by stage."""
         spent: dict[str, float] = {}
         state = rows(files, given)
         stages: dict[str, Callable[[pa.Table], pa.Table]] = {
-            "decode": lambda now: decode(now, Decode(), self.pixels),
+            "decode": lambda now: decode(now, DecodeSettings(), self.pixels),
             "caption": lambda now: caption(now, [self.captioner], self.how),
             "itm and itc": lambda now: score(now, self.judges[:1]),
             "clip": lambda now: score(now, self.judges[1:]),

@@ -11,7 +11,7 @@ from material import SIDE, Picture, says_it_all
 from PIL import Image
 from torch import Tensor
 
-from capfilt.core.config import Caption
+from capfilt.core.config import CaptionSettings
 from capfilt.demo.world.language import is_right
 from capfilt.models.captioners.med import MedCaptioner
 from capfilt.models.decoding.sampling import Decoding
@@ -99,7 +99,7 @@ def write_captions(model: Path, pictures: Sequence[Picture], seed: int, how: str
     captioner = MedCaptioner("captioner", "0" * 12, *load_med(model, device=DEVICE))
     found: list[str] = []
     for part in _parts(pictures):
-        seeds = [[seed_of(picture.uid, "captioner", Caption(seed=seed), 0)] for picture in part]
+        seeds = [[seed_of(picture.uid, "captioner", CaptionSettings(seed=seed), 0)] for picture in part]
         settings = Decoding(beams=3 if how == "beam" else 0, top_p=0.9 if how == "nucleus" else 1e-6)
         found += [row[0].text for row in captioner.caption(tensor(part), seeds, "", settings)]
     return found

@@ -16,8 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from capfilt.core.config import Caption as CaptionSettings
-from capfilt.core.config import Decode
+from capfilt.core.config import CaptionSettings, DecodeSettings
 from capfilt.core.errors import ModelError
 from capfilt.core.schema import ROWS, make_uid
 from capfilt.core.serialization import to_toml
@@ -284,7 +283,7 @@ def rows(count: int) -> pa.Table:
         uid = make_uid("list.csv", str(n), None)
         made.append({"uid": uid, "source": f"list.csv#{n}", "texts": [], "image": file.getvalue()})
     spec = registry.pixels("http://127.0.0.1:9/v1", "captioner", registry.Placement(max_side=256))
-    return decode(pa.Table.from_pylist(made, ROWS), Decode(), [spec])
+    return decode(pa.Table.from_pylist(made, ROWS), DecodeSettings(), [spec])
 
 
 def test_one_picture_that_never_gets_an_answer_costs_nobody_else_anything(state: State, url: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from capfilt.core.config import Caption as Settings
+from capfilt.core.config import CaptionSettings as Settings
 from capfilt.core.schema import ROWS, make_uid
 from capfilt.models.captioners.med import MedCaptioner
 from capfilt.models.decoding.sampling import Decoding

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from capfilt.core.config import Caption, Recipe, Score
+from capfilt.core.config import CaptionSettings, Recipe, ScoreSettings
 from capfilt.core.errors import ConfigError, ModelError
 from capfilt.models.captioners.vlm import Streams
 from capfilt.models.decoding.sampling import Decoding, uniforms
@@ -177,7 +177,7 @@ def test_code_in_a_directory_is_never_run(published: Published, tmp_path: Path) 
 
 def test_a_search_is_refused_before_the_run(published: Published) -> None:
     asked = {"captioner": str(published("qwen2-vl")), "beams": 3}
-    recipe = Recipe(caption=Caption.model_validate(asked), score=Score(judges=()))
+    recipe = Recipe(caption=CaptionSettings.model_validate(asked), score=ScoreSettings(judges=()))
     with pytest.raises(ConfigError, match=r"caption\.beams = 3: .*qwen2-vl only draws captions"):
         check_models(recipe)
-    check_models(Recipe(caption=Caption.model_validate(asked | {"beams": 0}), score=Score(judges=())))
+    check_models(Recipe(caption=CaptionSettings.model_validate(asked | {"beams": 0}), score=ScoreSettings(judges=())))

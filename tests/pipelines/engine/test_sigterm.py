@@ -5,11 +5,11 @@ import sys
 
 SCRIPT = """
 import ray, signal
-from capfilt.core.config import Engine
+from capfilt.core.config import EngineSettings
 from capfilt.pipelines.engine.cluster import runtime
 from capfilt.pipelines.engine.sigterm import sigterm_waits
 signal.signal(signal.SIGTERM, lambda *_: print("asked"))
-with runtime(Engine()):
+with runtime(EngineSettings()):
     print("started")
     signal.raise_signal(signal.SIGTERM)
 print("ended")

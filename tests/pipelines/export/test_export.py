@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from capfilt.cli import app
-from capfilt.core.config import Input
+from capfilt.core.config import InputSettings
 from capfilt.core.errors import ChangedError, InputError
 from capfilt.pipelines.export.export import FORMATS, Exported, export
 from capfilt.pipelines.forget.forget import forget
@@ -171,7 +171,7 @@ def test_capfilt_reads_its_own_exports(kind: str, pattern: str, run: Any, tmp_pa
     write(run, tmp_path / "set", kind)
     data = tmp_path / "set/data"
     sources = [str(path) for path in sorted(data.glob(pattern))] if pattern else [str(data)]
-    plan = make_plan(sources, Input())
+    plan = make_plan(sources, InputSettings())
     rows = [row for chunk in plan.chunks for row in read(chunk).to_pylist()]
     expected = wanted(run)
     by_picture = {row["image"]["bytes"]: row for row in expected.values()}

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from capfilt.cli import app
-from capfilt.core.config import Fetch
+from capfilt.core.config import FetchSettings
 from capfilt.core.errors import ConfigError, InputError, Unbalanced
 from capfilt.core.storage import Folder
 from capfilt.ledger.transaction import write_redo
@@ -241,7 +241,7 @@ def test_it_is_never_fetched_again(tmp_path: Path, Run: Any, server: tuple[str, 
     forget(run.ledger.folder, [("url", f"{address}/1.jpg")])
     port = int(address.rpartition(":")[2])
     rows = Tombstones.of(run.ledger.folder).honour(read(chunk))
-    rows = fetch(rows, Fetch(allow_private=("127.0.0.0/8",), ports=(port,)))
+    rows = fetch(rows, FetchSettings(allow_private=("127.0.0.0/8",), ports=(port,)))
     assert rows["reason"].to_pylist() == [None, "forgotten", None]
     assert {path for path in asked if path.endswith(".jpg")} == {"/0.jpg", "/2.jpg"}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import LEAST, SLIMMEST, PixelSpec
 from capfilt.pipelines.stages.caption import pictures
 from capfilt.pipelines.stages.decode import decode
@@ -40,7 +40,9 @@ def test_pictures_come_back_in_their_shapes() -> None:
     random = np.random.default_rng(1)
     sizes = [(300, 200), (40, 70), (96, 96)]
     made = [Image.fromarray(random.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in sizes]
-    rows = decode(rows_of(save(made[0], "PNG"), b"no", save(made[1], "PNG"), save(made[2], "BMP")), Decode(), [SPEC])
+    rows = decode(
+        rows_of(save(made[0], "PNG"), b"no", save(made[1], "PNG"), save(made[2], "BMP")), DecodeSettings(), [SPEC]
+    )
     assert rows["pixels:fit-96"].to_pylist()[1] is None
     found = pictures(rows, SPEC, [0, 2, 3])
     assert [tuple(picture.shape) for picture in found] == [(64, 96, 3), (70, 40, 3), (96, 96, 3)]
@@ -51,7 +53,7 @@ def test_pictures_come_back_in_their_shapes() -> None:
 
 def test_a_reduced_jpeg_has_the_shape_of_the_full_one() -> None:
     picture = Image.linear_gradient("L").resize((2001, 1333)).convert("RGB")
-    rows = decode(rows_of(save(picture, "JPEG", quality=95)), Decode(), [PixelSpec(64, "fit"), PixelSpec(32)])
+    rows = decode(rows_of(save(picture, "JPEG", quality=95)), DecodeSettings(), [PixelSpec(64, "fit"), PixelSpec(32)])
     (found,) = pictures(rows, PixelSpec(64, "fit"), [0])
     expected = np.asarray(picture.resize((64, 43), Image.Resampling.BICUBIC)).astype(int)
     assert tuple(found.shape) == (43, 64, 3)

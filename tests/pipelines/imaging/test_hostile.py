@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, features
 
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.stages.decode import decode
 from decoding import decode_one, rows_of, save
@@ -66,7 +66,7 @@ def test_what_is_no_picture(data: bytes, reason: str, detail: str) -> None:
 
 
 def test_null_image_is_empty() -> None:
-    assert decode(rows_of(None), Decode())["reason"].to_pylist() == ["empty"]
+    assert decode(rows_of(None), DecodeSettings())["reason"].to_pylist() == ["empty"]
 
 
 def test_a_bomb_is_refused_by_its_header() -> None:
@@ -196,7 +196,7 @@ def test_a_file_that_breaks_off(
         pytest.skip("this Pillow has no AVIF")
     whole = save(photo, format, **options)
     ends = [20, 60, *(len(whole) * part // 10 for part in range(1, 10)), len(whole) - 40]
-    rows = decode(rows_of(*(whole[:end] for end in ends)), Decode(), [PixelSpec(16)])
+    rows = decode(rows_of(*(whole[:end] for end in ends)), DecodeSettings(), [PixelSpec(16)])
     assert list(zip(ends, rows["reason"].to_pylist(), strict=True)) == [(end, "truncated") for end in ends]
     assert all(PRINTABLE.fullmatch(detail) for detail in rows["detail"].to_pylist())
 
@@ -244,11 +244,11 @@ def test_flipped_bytes_are_a_picture_or_a_reason(
         for at in random.integers(0, min(len(file), 400), 4):
             file[at] = random.integers(0, 256)
         files.append(bytes(file))
-    rows = decode(rows_of(*files), Decode(max_pixels=1_000_000), [PixelSpec(8)])
+    rows = decode(rows_of(*files), DecodeSettings(max_pixels=1_000_000), [PixelSpec(8)])
     for row in rows.to_pylist():
         assert (row["reason"] is None) == (row["sha256"] is not None) == (row["image"] is not None)
         assert row["reason"] is None or PRINTABLE.fullmatch(row["detail"])
-    again = decode(rows_of(*files), Decode(max_pixels=1_000_000), [PixelSpec(8)])
+    again = decode(rows_of(*files), DecodeSettings(max_pixels=1_000_000), [PixelSpec(8)])
     assert rows.equals(again)
 
 

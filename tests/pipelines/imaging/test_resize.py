@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.resize import square
 from capfilt.pipelines.stages.decode import decode
@@ -62,7 +62,9 @@ def test_a_thread_of_a_picture(shape: tuple[int, int], mode: str) -> None:
 
 def test_the_column_is_rows_of_rgb() -> None:
     picture = noise(40, 30)
-    out = decode(rows_of(save(picture, "PNG"), b"", save(picture, "BMP")), Decode(), [PixelSpec(20), PixelSpec(10)])
+    out = decode(
+        rows_of(save(picture, "PNG"), b"", save(picture, "BMP")), DecodeSettings(), [PixelSpec(20), PixelSpec(10)]
+    )
     for size in (20, 10):
         expected = np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC)).tobytes()
         assert out[f"pixels:squash-{size}"].to_pylist() == [expected, None, expected]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from capfilt.core.config import Input
+from capfilt.core.config import InputSettings
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.stages.read import read
 
@@ -34,7 +34,7 @@ def read_all() -> ReadAll:
     """Plan the inputs and read every chunk; checks on the way what holds for every input."""
 
     def run(*inputs: Path | str, limit: int | None = None, **settings: Any) -> Rows:
-        given = Input(**settings)
+        given = InputSettings(**settings)
         plan = make_plan([str(one) for one in inputs], given, limit)
         rows: Rows = []
         for number, chunk in enumerate(plan.chunks):

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.core.config import Input
+from capfilt.core.config import InputSettings
 from capfilt.core.errors import InputError
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.readers import files, parquet, records
@@ -72,10 +72,10 @@ def test_lines_without_end_are_not_held_all_at_once(tmp_path: Path) -> None:
         for _ in range(120):
             stream.write(b"x" * 1_000_000)
     before = peak()
-    plan = make_plan([str(path)], Input())
+    plan = make_plan([str(path)], InputSettings())
     assert peak() - before < 80_000_000
     assert plan.rows == 120_000_000 // records.MAX_LINE
-    assert max(chunk.rows for chunk in plan.chunks) * records.MAX_LINE <= 2 * Input().chunk_bytes
+    assert max(chunk.rows for chunk in plan.chunks) * records.MAX_LINE <= 2 * InputSettings().chunk_bytes
 
 
 def test_a_json_array_is_read_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_a_json_array_is_read_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.
     record = {"url": "http://a.example/1.jpg", "text": "x" * 1000}
     (tmp_path / "list.json").write_text(json.dumps([record] * 3000))
     with pytest.raises(InputError, match=r"a JSON array of more than 2000000 bytes; use \.jsonl"):
-        make_plan([str(tmp_path / "list.json")], Input())
+        make_plan([str(tmp_path / "list.json")], InputSettings())
 
 
 def test_a_parquet_footer_that_declares_rows_it_cannot_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_a_parquet_footer_that_declares_rows_it_cannot_hold(tmp_path: Path, monk
     assert path.stat().st_size < 10_000
     began = time.monotonic()
     with pytest.raises(InputError, match="declares 1000000 rows, which it cannot hold"):
-        make_plan([str(path)], Input())
+        make_plan([str(path)], InputSettings())
     assert time.monotonic() - began < 30
 
 
@@ -149,7 +149,7 @@ def test_a_zip_is_no_container_and_no_picture(tmp_path: Path, read_all: ReadAll)
         archive.writestr("../../a.png", bytes(50_000_000))
     (tmp_path / "a.zip").write_bytes(packed.getvalue())
     with pytest.raises(InputError, match="unknown file type"):
-        make_plan([str(tmp_path / "a.zip")], Input())
+        make_plan([str(tmp_path / "a.zip")], InputSettings())
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.jpg").write_bytes(packed.getvalue())
     [row] = read_all(tmp_path / "pictures")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.core.config import Input
+from capfilt.core.config import InputSettings
 from capfilt.core.errors import ConfigError, InputError
 from capfilt.pipelines.plan import find_inputs, make_plan
 
@@ -84,7 +84,7 @@ def test_what_describes_shards_is_no_input(tmp_path: Path, read_all: Any, pictur
     (folder / "README.txt").write_text("words\n")
     (folder / "more.csv").write_text(LIST)
     assert identities(folder) == ["data/00000.tar", "data/more.csv"]
-    notes = make_plan([str(folder)], Input()).notes
+    notes = make_plan([str(folder)], InputSettings()).notes
     for name in ("00000.parquet", "00000_stats.json", "labels.jsonl"):
         assert sum(name in note for note in notes) == 1
     assert identities(folder / "labels.jsonl") == ["labels.jsonl"]
@@ -151,7 +151,7 @@ def test_mistakes_are_one_line(argument: str, said: str, tmp_path: Path, monkeyp
     Path("headers/a.csv").write_text("url,text\n")
     Path("file.xyz").touch()
     with pytest.raises(InputError, match=said) as caught:
-        make_plan([argument], Input())
+        make_plan([argument], InputSettings())
     assert argument.partition("?")[0].replace("KEY:SECRET@", "") in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "SECRET" not in str(caught.value)
@@ -160,23 +160,23 @@ def test_mistakes_are_one_line(argument: str, said: str, tmp_path: Path, monkeyp
 def test_one_empty_argument_among_good_ones_is_refused(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("url,text\n")
     with pytest.raises(InputError, match=r"empty\.csv: it has no rows"):
-        make_plan([str(tree), str(tmp_path / "empty.csv")], Input())
+        make_plan([str(tree), str(tmp_path / "empty.csv")], InputSettings())
     with pytest.raises(InputError, match="no input"):
-        make_plan([], Input())
+        make_plan([], InputSettings())
 
 
 def test_a_wrong_column_in_a_directory_names_the_file(tree: Path) -> None:
     (tree / "b" / "2.csv").write_text("link,words\nhttp://h,a\n")
     (tree / "b" / "3.csv").write_text("where,words\nhttp://h,a\n")
     with pytest.raises(ConfigError, match=r"2\.csv: .*input\.text"):
-        make_plan([str(tree)], Input())
+        make_plan([str(tree)], InputSettings())
     (tree / "b" / "2.csv").unlink()
     with pytest.raises(ConfigError, match=r"3\.csv: .*input\.url, one of: where, words"):
-        make_plan([str(tree)], Input())
+        make_plan([str(tree)], InputSettings())
 
 
 def test_a_wrong_setting_does_not_turn_a_json_list_into_a_picture(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "list.json").write_text('[{"url": "http://h/0", "text": "a"}]')
     with pytest.raises(ConfigError, match=r"input\.url = 'link' .* url, text"):
-        make_plan([str(tmp_path / "data")], Input(url="link"))
+        make_plan([str(tmp_path / "data")], InputSettings(url="link"))

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.core.config import Input
+from capfilt.core.config import InputSettings
 from capfilt.core.errors import ConfigError, InputError
 from capfilt.pipelines.plan import make_plan
 
@@ -102,7 +102,7 @@ def test_image_bytes_bound_the_chunk(tmp_path: Path) -> None:
     noise = [bytes((i * j * 31 + j // 7) % 256 for j in range(50_000)) for i in range(1, 41)]
     table = pa.table({"image": noise, "text": ["t"] * 40})
     pq.write_table(table, tmp_path / "a.parquet", compression="none", use_dictionary=False)
-    plan = make_plan([str(tmp_path / "a.parquet")], Input(chunk_bytes=1_000_000))
+    plan = make_plan([str(tmp_path / "a.parquet")], InputSettings(chunk_bytes=1_000_000))
     assert [chunk.rows for chunk in plan.chunks] == [19, 19, 2]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from capfilt.core.config import Input
+from capfilt.core.config import InputSettings
 from capfilt.core.errors import ConfigError, InputError
 from capfilt.pipelines.plan import make_plan
 
@@ -155,7 +155,7 @@ def test_pictures_count_towards_the_bytes_of_a_chunk(tmp_path: Path, read_all: A
     for number in range(4):
         (tmp_path / f"{number}.png").write_bytes(bytes(400_000))
     (tmp_path / "list.jsonl").write_text("".join(f'{{"file": "{i}.png", "text": "t"}}\n' for i in range(4)))
-    plan = make_plan([str(tmp_path / "list.jsonl")], Input(chunk_bytes=1_000_000))
+    plan = make_plan([str(tmp_path / "list.jsonl")], InputSettings(chunk_bytes=1_000_000))
     assert [chunk.rows for chunk in plan.chunks] == [2, 2]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from capfilt.core.config import Input
+from capfilt.core.config import InputSettings
 from capfilt.core.errors import ConfigError, InputError, Unbalanced
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.stages.read import read
@@ -174,7 +174,7 @@ def test_hostile_sizes_end_the_walk(tmp_path: Path, read_all: Any, picture: Any)
 
 def test_a_shard_that_changed_after_the_plan_is_noticed(tmp_path: Path, picture: Any, write_tar: Any) -> None:
     path = write_tar(tmp_path / "a.tar", samples(picture, 4))
-    (chunk,) = make_plan([str(path)], Input()).chunks
+    (chunk,) = make_plan([str(path)], InputSettings()).chunks
     path.write_bytes(path.read_bytes()[:2000] + b"\xa5" * 20_000)
     with pytest.raises(Unbalanced, match=r"a\.tar"):
         read(chunk)

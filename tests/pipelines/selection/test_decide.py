@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capfilt.core import schema
-from capfilt.core.config import Select
+from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError
 from capfilt.core.serialization import parquet_bytes
 from capfilt.ledger.ledger import Ledger
@@ -67,7 +67,9 @@ def numbered(rows: list[Row]) -> list[Row]:
     return rows
 
 
-def decided(rows: list[Row], chosen: Select, files: dict[str, Any] | None = None) -> dict[tuple[str, int], Fate]:
+def decided(
+    rows: list[Row], chosen: SelectSettings, files: dict[str, Any] | None = None
+) -> dict[tuple[str, int], Fate]:
     """What is decided of each, by image and candidate."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger.at(folder)
@@ -83,7 +85,7 @@ def decided(rows: list[Row], chosen: Select, files: dict[str, Any] | None = None
     }
 
 
-def reasons(texts: list[str], chosen: Select) -> list[str]:
+def reasons(texts: list[str], chosen: SelectSettings) -> list[str]:
     """Why each text, of an image of its own, is kept or dropped."""
     found = decided([row_of(image, 0, text) for image, text in enumerate(texts)], chosen)
     return [found[f"{image:032x}", 0][2] for image in range(len(texts))]
@@ -104,7 +106,7 @@ def latin_share(text: str) -> tuple[int, int]:
     return sum(unicodedata.name(char).startswith("LATIN") for char in letters), len(letters)
 
 
-def flag_of(row: Row, rows: list[Row], chosen: Select) -> str:
+def flag_of(row: Row, rows: list[Row], chosen: SelectSettings) -> str:
     """The first flag that rules a text out, or nothing."""
     text, words = row["text"], re.findall(r"[^ \t\n\f\r]+", row["text"].lower())
     pairs = list(pairwise(words))
@@ -139,7 +141,7 @@ def flag_of(row: Row, rows: list[Row], chosen: Select) -> str:
 )
 def test_flags_are_what_plain_python_says(rows: list[Any], asked: dict[str, Any]) -> None:
     table = numbered([row_of(image, 0, text, source=source, flags=flags) for image, source, text, flags in rows])
-    chosen = Select(**asked)
+    chosen = SelectSettings(**asked)
     wanted = {(row["uid"], row["candidate"]): flag_of(row, table, chosen) or "itm >= 0.5" for row in table}
     found = decided(table, chosen)
     assert {key: reason for key, (_, _, reason) in found.items()} == wanted
@@ -165,15 +167,17 @@ def test_flags_are_what_plain_python_says(rows: list[Any], asked: dict[str, Any]
     ],
 )
 def test_boilerplate(text: str, is_boilerplate: bool) -> None:
-    assert reasons([text], Select(boilerplate=True)) == ["flag: boilerplate" if is_boilerplate else "itm >= 0.5"]
-    assert reasons([text], Select()) == ["itm >= 0.5"]
+    assert reasons([text], SelectSettings(boilerplate=True)) == [
+        "flag: boilerplate" if is_boilerplate else "itm >= 0.5"
+    ]
+    assert reasons([text], SelectSettings()) == ["itm >= 0.5"]
 
 
 def test_every_flag_is_a_setting_that_is_off_until_asked_for() -> None:
     for flag in FLAGS:
         assert f"${flag.setting}" in flag.sql or flag.setting == "boilerplate"
-        assert Select.model_fields[flag.setting].description
-    assert reasons(["", "x", "dai dai dai dai", "猫"], Select(flags=())) == ["itm >= 0.5"] * 4
+        assert SelectSettings.model_fields[flag.setting].description
+    assert reasons(["", "x", "dai dai dai dai", "猫"], SelectSettings(flags=())) == ["itm >= 0.5"] * 4
 
 
 def test_a_text_that_is_ruled_out_takes_no_rank() -> None:
@@ -183,7 +187,7 @@ def test_a_text_that_is_ruled_out_takes_no_rank() -> None:
         row_of(0, 2, itm=0.7),
         row_of(0, 3, itm=0.6),
     ]
-    found = decided(rows, Select(policy="blip2", first="itm", boilerplate=True))
+    found = decided(rows, SelectSettings(policy="blip2", first="itm", boilerplate=True))
     assert [found[f"{0:032x}", number][:2] for number in range(4)] == [
         (False, None),
         (True, 1),
@@ -193,8 +197,8 @@ def test_a_text_that_is_ruled_out_takes_no_rank() -> None:
 
 
 def test_a_banned_pattern_is_a_value_and_not_sql() -> None:
-    assert reasons(["it's", "its"], Select(banned=("it's",))) == ["flag: banned", "itm >= 0.5"]
-    assert reasons(["x"], Select(banned=("x'; DROP TABLE places; --",))) == ["itm >= 0.5"]
+    assert reasons(["it's", "its"], SelectSettings(banned=("it's",))) == ["flag: banned", "itm >= 0.5"]
+    assert reasons(["x"], SelectSettings(banned=("x'; DROP TABLE places; --",))) == ["itm >= 0.5"]
 
 
 def mixed(found: dict[tuple[str, int], Fate], rows: list[Row], share: float) -> dict[tuple[str, int], Fate]:
@@ -237,13 +241,13 @@ def mixed(found: dict[tuple[str, int], Fate], rows: list[Row], share: float) -> 
 )
 def test_the_mix_is_what_plain_python_says(rows: list[Any], share: float) -> None:
     table = numbered([row_of(image, 0, source=source, itm=itm) for image, source, itm in rows])
-    wanted = mixed(decided(table, Select()), table, share)
-    assert decided(table, Select(synthetic_share=share)) == wanted
+    wanted = mixed(decided(table, SelectSettings()), table, share)
+    assert decided(table, SelectSettings(synthetic_share=share)) == wanted
 
 
 def test_a_mix_comes_close_to_the_share_and_drops_no_more_than_it_must() -> None:
     rows = [row_of(n, 0, source="web" if n % 4 else "synthetic") for n in range(400)]
-    kept = [key for key, fate in decided(rows, Select(synthetic_share=0.4)).items() if fate[0]]
+    kept = [key for key, fate in decided(rows, SelectSettings(synthetic_share=0.4)).items() if fate[0]]
     assert Counter("web" if int(uid, 16) % 4 else "synthetic" for uid, _ in kept) == {"synthetic": 100, "web": 150}
 
 
@@ -257,7 +261,7 @@ def test_calibrated_scores_are_those_between_the_knots_of_the_source() -> None:
         for n, itm in enumerate(scores)
         for k, source in enumerate(("web", "human"))
     ]
-    found = decided(rows, Select(calibrated=True), {KNOTS: KNOWN})
+    found = decided(rows, SelectSettings(calibrated=True), {KNOTS: KNOWN})
     for n, itm in enumerate(scores):
         for k, source in enumerate(("web", "human")):
             knots = KNOWN["itm"]["web" if source == "web" else "all"]
@@ -275,7 +279,7 @@ def test_calibrated_scores_are_those_between_the_knots_of_the_source() -> None:
 )
 def test_scores_that_are_not_calibrated(files: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        decided([row_of(0, 0)], Select(calibrated=True), files)
+        decided([row_of(0, 0)], SelectSettings(calibrated=True), files)
 
 
 @pytest.mark.parametrize(
@@ -301,7 +305,7 @@ def test_flags_and_mix_hold_for_a_policy_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "mine.sql"
     file.write_text("SELECT uid, candidate, true AS keep, candidate + 1 AS rank, source AS reason FROM captions")
     rows = [row_of(0, 0, source="web"), row_of(0, 1, source="synthetic"), row_of(1, 0, "x x x x", source="web")]
-    found = decided(rows, Select(policy=str(file), max_repetition=0.5, synthetic_share=1.0))
+    found = decided(rows, SelectSettings(policy=str(file), max_repetition=0.5, synthetic_share=1.0))
     assert [fate for _, fate in sorted(found.items())] == [
         (False, None, "mix: too many web"),
         (True, 1, "synthetic"),

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capfilt.core import duckdb_sandbox, schema
-from capfilt.core.config import Select
+from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError
 from capfilt.pipelines.selection.policy import answer, check_policy, policy_names, read_policy, show_captions
 
@@ -42,7 +42,7 @@ def table_of(rows: Sequence[tuple[int, str, float | None, float | None, float | 
     return pa.Table.from_pylist(found, schema=schema.captions_schema(JUDGES))
 
 
-def said(table: pa.Table, chosen: Select) -> Answer:
+def said(table: pa.Table, chosen: SelectSettings) -> Answer:
     """What a policy says, by image and candidate."""
     judges = [name for name in table.schema.names if name not in schema.captions_schema(()).names]
     with duckdb_sandbox.connect({"candidates": table}) as connection:
@@ -92,7 +92,7 @@ def test_blip_judges_each_text_alone(rows: list[Any], threshold: float, judge: s
     table = table_of(rows)
     seen = rows_of(table)
     wanted = ranked(seen, [fate(row) for row in seen], by(judge))
-    assert said(table, Select(policy="blip", threshold=threshold, judge=judge)) == wanted
+    assert said(table, SelectSettings(policy="blip", threshold=threshold, judge=judge)) == wanted
 
 
 @settings(deadline=None, max_examples=20)
@@ -101,7 +101,7 @@ def test_all_keeps_every_text(rows: list[Any]) -> None:
     table = table_of(rows)
     seen = rows_of(table)
     wanted = ranked(seen, [(True, "all")] * len(seen), lambda row: (row["candidate"],))
-    assert said(table, Select(policy="all")) == wanted
+    assert said(table, SelectSettings(policy="all")) == wanted
 
 
 @settings(deadline=None, max_examples=40)
@@ -114,7 +114,7 @@ def test_blip2_keeps_the_top_k_of_all_texts(rows: list[Any], top: int, judge: st
             keep = row[judge] is not None and place <= least
             reason = f"{judge} rank {place} {'<=' if place <= least else '>'} {least}" if row[judge] is not None else ""
             wanted[uid, row["candidate"]] = (keep, place if keep else None, reason or f"no {judge}")
-    assert said(table, Select(policy="blip2", top=top, first=judge)) == wanted
+    assert said(table, SelectSettings(policy="blip2", top=top, first=judge)) == wanted
 
 
 @settings(deadline=None, max_examples=40)
@@ -134,7 +134,7 @@ def test_laion_coco_lists_by_one_and_chooses_by_another(rows: list[Any], shortli
             sign = "<=" if place <= most else ">"
             reason = f"clip_2 rank {place} {sign} {most}"
             wanted[uid, row["candidate"]] = (place <= most, place if place <= most else None, reason)
-    assert said(table, Select(policy="laion-coco", shortlist=shortlist, top=top)) == wanted
+    assert said(table, SelectSettings(policy="laion-coco", shortlist=shortlist, top=top)) == wanted
 
 
 @settings(deadline=None, max_examples=40)
@@ -159,7 +159,9 @@ def test_quantile_keeps_the_best_fraction(rows: list[Any], fraction: float, per_
         return keep, f"clip {'>=' if keep else '<'} {cut}, best {fraction} of {pool}"
 
     wanted = ranked(seen, [fate(row) for row in seen], by("clip"))
-    assert said(table, Select(policy="quantile", judge="clip", fraction=fraction, per_source=per_source)) == wanted
+    assert (
+        said(table, SelectSettings(policy="quantile", judge="clip", fraction=fraction, per_source=per_source)) == wanted
+    )
 
 
 @settings(deadline=None, max_examples=60)
@@ -176,7 +178,7 @@ def test_ensemble_votes(rows: list[Any], threshold: float, own: tuple[float, ...
         (count(row) >= least, f"votes {count(row)} {'>=' if count(row) >= least else '<'} {least}") for row in seen
     ]
     wanted = ranked(seen, fates, lambda row: (-count(row), *by("itm")(row)))
-    chosen = Select(policy="ensemble", judges=JUDGES, threshold=threshold, thresholds=own, votes=votes)
+    chosen = SelectSettings(policy="ensemble", judges=JUDGES, threshold=threshold, thresholds=own, votes=votes)
     assert said(table, chosen) == wanted
 
 
@@ -196,32 +198,32 @@ def test_ensemble_takes_the_mean_or_the_least(rows: list[Any], threshold: float,
         return number >= threshold, f"{combine} {'>=' if number >= threshold else '<'} {threshold}"
 
     wanted = ranked(seen, [fate(row) for row in seen], lambda row: (-(value(row) or 0), *by("clip")(row)))
-    assert said(table, Select(policy="ensemble", judges=judges, combine=combine, threshold=threshold)) == wanted
+    assert said(table, SelectSettings(policy="ensemble", judges=judges, combine=combine, threshold=threshold)) == wanted
 
 
 def test_every_policy_that_ships_is_found_by_name_and_has_its_defaults() -> None:
     assert policy_names() == ["all", "blip", "blip2", "ensemble", "laion-coco", "quantile"]
     for name in policy_names():
-        check_policy(Select(policy=name), ("itm", "itc", "clip", "clip_2"))
+        check_policy(SelectSettings(policy=name), ("itm", "itc", "clip", "clip_2"))
 
 
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
         (
-            Select(policy="blip2"),
+            SelectSettings(policy="blip2"),
             r"policy blip2: select\.first: there is no 'clip'; scores of this run: itm, itc",
         ),
-        (Select(policy="laion-coco", first="itm"), r"select\.second: there is no 'clip_2'"),
-        (Select(judge="nope"), r"policy blip: select\.judge: there is no 'nope'"),
-        (Select(policy="quantile", judge="ITM"), r"select\.judge: there is no 'ITM'"),
-        (Select(policy="ensemble", judges=("itm", "clip")), r"select\.judges: there is no 'clip'"),
-        (Select(banned=("ok", "(")), r"select\.banned = '\(': .*missing \)"),
-        (Select(banned=("a)(b",)), r"select\.banned = 'a\)\(b': .*unexpected \)"),
-        (Select(banned=(r"\Qopen",)), r"select\.banned = .*open': "),
+        (SelectSettings(policy="laion-coco", first="itm"), r"select\.second: there is no 'clip_2'"),
+        (SelectSettings(judge="nope"), r"policy blip: select\.judge: there is no 'nope'"),
+        (SelectSettings(policy="quantile", judge="ITM"), r"select\.judge: there is no 'ITM'"),
+        (SelectSettings(policy="ensemble", judges=("itm", "clip")), r"select\.judges: there is no 'clip'"),
+        (SelectSettings(banned=("ok", "(")), r"select\.banned = '\(': .*missing \)"),
+        (SelectSettings(banned=("a)(b",)), r"select\.banned = 'a\)\(b': .*unexpected \)"),
+        (SelectSettings(banned=(r"\Qopen",)), r"select\.banned = .*open': "),
     ],
 )
-def test_what_a_run_does_not_have_is_said_before_any_work(chosen: Select, message: str) -> None:
+def test_what_a_run_does_not_have_is_said_before_any_work(chosen: SelectSettings, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         check_policy(chosen, ("itm", "itc"))
     assert "\n" not in str(caught.value)
@@ -231,9 +233,9 @@ def test_a_score_of_ones_own_sql_is_said_with_those_there_are(tmp_path: Path) ->
     file = tmp_path / "mine.sql"
     file.write_text("SELECT uid, candidate, clip > 0.3 AS keep, 1 AS rank, '' AS reason FROM captions")
     with pytest.raises(ConfigError, match=r'mine\.sql: .*"clip".* \(scores of this run: itm, itc\)') as caught:
-        check_policy(Select(policy=str(file)), ("itm", "itc"))
+        check_policy(SelectSettings(policy=str(file)), ("itm", "itc"))
     assert "\n" not in str(caught.value)
-    check_policy(Select(policy=str(file)), ("clip",))
+    check_policy(SelectSettings(policy=str(file)), ("clip",))
 
 
 EVIL = (
@@ -249,7 +251,7 @@ EVIL = (
 
 @pytest.mark.parametrize("name", EVIL)
 def test_nothing_but_a_score_can_be_named(name: str) -> None:
-    for chosen in (Select(judge=name), Select(policy="ensemble", judges=("itm", name))):
+    for chosen in (SelectSettings(judge=name), SelectSettings(policy="ensemble", judges=("itm", name))):
         with pytest.raises(ConfigError, match=r"there is no .*; scores of this run: itm"):
             check_policy(chosen, ("itm",))
 
@@ -259,7 +261,7 @@ def test_a_score_with_an_odd_name_is_read_and_not_run(name: str) -> None:
     """A run of somebody else's may have any columns; their names stay names."""
     table = table_of([(0, "web", 0.9, 0.1, 0.5), (1, "web", 0.2, 0.1, 0.5)])
     table = table.rename_columns([name if column == "itm" else column for column in table.column_names])
-    found = said(table, Select(judge=name))
+    found = said(table, SelectSettings(judge=name))
     assert [keep for _, (keep, _, _) in sorted(found.items())] == [True, False]
     assert {reason for _, _, reason in found.values()} == {f"{name} >= 0.5", f"{name} < 0.5"}
 
@@ -270,4 +272,4 @@ def test_parameters_stay_values() -> None:
         connection.execute(
             "SELECT $x FROM candidates", {"x": 1, "y": 2}
         )  # why `execute` gives only those that are used
-    assert said(table, Select(judge="itm", threshold=0.5))[f"{0:032x}", 0] == (True, 1, "itm >= 0.5")
+    assert said(table, SelectSettings(judge="itm", threshold=0.5))[f"{0:032x}", 0] == (True, 1, "itm >= 0.5")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk, Part
-from capfilt.core.config import Select
+from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError, Unbalanced
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.selection.corpus import corpus_schema
@@ -47,7 +47,7 @@ def files(books: Any, *tables: str) -> dict[str, bytes]:
 
 
 def test_decisions_are_in_the_order_of_captions(full_books: Any) -> None:
-    select(full_books.ledger.folder, Select())
+    select(full_books.ledger.folder, SelectSettings())
     for chunk in ("000000", "000001", "000002"):
         captions, decisions = (
             read(full_books, f"captions/{chunk}.parquet"),
@@ -60,7 +60,7 @@ def test_decisions_are_in_the_order_of_captions(full_books: Any) -> None:
 
 
 def test_corpus_holds_the_kept_texts_best_first(full_books: Any) -> None:
-    result = select(full_books.ledger.folder, Select(threshold=0.25))
+    result = select(full_books.ledger.folder, SelectSettings(threshold=0.25))
     captions, images, corpus = read(full_books, "captions"), read(full_books, "images"), read(full_books, "corpus")
     by_uid: dict[str, list[dict[str, Any]]] = {}
     for row in captions.to_pylist():
@@ -85,7 +85,7 @@ def test_corpus_holds_the_kept_texts_best_first(full_books: Any) -> None:
 
 
 def test_a_chunk_with_nothing_kept_has_an_empty_corpus_file(full_books: Any) -> None:
-    assert select(full_books.ledger.folder, Select(threshold=2.0)).images == 0
+    assert select(full_books.ledger.folder, SelectSettings(threshold=2.0)).images == 0
     wanted = corpus_schema(full_books.ledger.captions_schema())
     for chunk in ("000000", "000001", "000002"):
         corpus = read(full_books, f"corpus/{chunk}.parquet")
@@ -97,14 +97,14 @@ def test_a_run_without_any_image(tmp_path: Path, make_rows: Any) -> None:
     chunk = Chunk("000000", (Part("csv", "/data/list.csv", "list.csv", 2, 1, {}),))
     ledger = Ledger.at(tmp_path / "dead")
     commit(make_rows(chunk).drop_columns("candidates"), chunk, ledger.folder, "5" * 64)
-    assert select(ledger.folder, Select()) == Selection({}, {}, 0)
+    assert select(ledger.folder, SelectSettings()) == Selection({}, {}, 0)
     assert pq.read_table(ledger.folder.full("corpus/000000.parquet")).num_rows == 0
 
 
 def test_references_leave_the_bytes_out(full_books: Any) -> None:
-    whole = select(full_books.ledger.folder, Select())
+    whole = select(full_books.ledger.folder, SelectSettings())
     wanted = read(full_books, "corpus").drop_columns("image").to_pylist()
-    assert select(full_books.ledger.folder, Select(), "reference") == whole
+    assert select(full_books.ledger.folder, SelectSettings(), "reference") == whole
     corpus = read(full_books, "corpus")
     assert corpus.drop_columns("image").to_pylist() == wanted
     paths = {row["image"]["path"] for row in read(full_books, "images").to_pylist()}
@@ -113,31 +113,31 @@ def test_references_leave_the_bytes_out(full_books: Any) -> None:
 
 def test_again_does_nothing_and_another_threshold_decides_again(full_books: Any) -> None:
     folder = full_books.ledger.folder
-    first = select(folder, Select())
+    first = select(folder, SelectSettings())
     stamps = {name: os.stat(folder.full(name)).st_mtime_ns for name in files(full_books, "corpus", "decisions")}
     before = files(full_books, "corpus", "decisions", ".")
-    assert select(folder, Select()) == first
+    assert select(folder, SelectSettings()) == first
     assert {name: os.stat(folder.full(name)).st_mtime_ns for name in stamps} == stamps
-    other = select(folder, Select(threshold=0.2))
+    other = select(folder, SelectSettings(threshold=0.2))
     assert sum(other.kept.values()) > sum(first.kept.values())
-    assert select(folder, Select()) == first
+    assert select(folder, SelectSettings()) == first
     assert files(full_books, "corpus", "decisions", ".") == before
 
 
 def test_a_lost_file_is_made_again(full_books: Any) -> None:
     folder = full_books.ledger.folder
-    select(folder, Select())
+    select(folder, SelectSettings())
     before = files(full_books, "corpus", "decisions")
     folder.delete("corpus/000001.parquet")
-    select(folder, Select())
+    select(folder, SelectSettings())
     assert files(full_books, "corpus", "decisions") == before
 
 
 def test_selection_toml_tells_what_was_decided(full_books: Any) -> None:
-    result = select(full_books.ledger.folder, Select(threshold=0.2))
+    result = select(full_books.ledger.folder, SelectSettings(threshold=0.2))
     told = tomllib.loads(full_books.ledger.folder.read("selection.toml").decode())
     assert (told["policy"], told["images"], told["name"]) == ("blip", "bytes", "")
-    assert told["parameters"] == Select(threshold=0.2).model_dump(mode="json", exclude={"policy"})
+    assert told["parameters"] == SelectSettings(threshold=0.2).model_dump(mode="json", exclude={"policy"})
     assert told["sha256"] == read_policy("blip").digest
     assert told["commits"] == full_books.ledger.fingerprint()
     assert Selection(**told["result"]) == result
@@ -146,10 +146,10 @@ def test_selection_toml_tells_what_was_decided(full_books: Any) -> None:
 GOOD = "SELECT uid, candidate, true AS keep, candidate + 1 AS rank, 'all' AS reason FROM captions"
 
 
-def policy(tmp_path: Path, sql: str) -> Select:
+def policy(tmp_path: Path, sql: str) -> SelectSettings:
     path = tmp_path / "mine.sql"
     path.write_text(sql)
-    return Select(policy=str(path))
+    return SelectSettings(policy=str(path))
 
 
 def test_a_policy_of_ones_own(tmp_path: Path, full_books: Any) -> None:
@@ -186,7 +186,7 @@ def test_a_policy_of_ones_own(tmp_path: Path, full_books: Any) -> None:
     ],
 )
 def test_a_policy_that_does_not_decide_everything_once(tmp_path: Path, full_books: Any, sql: str, message: str) -> None:
-    select(full_books.ledger.folder, Select())
+    select(full_books.ledger.folder, SelectSettings())
     before = files(full_books, "corpus", "decisions", ".")
     with pytest.raises(ConfigError, match=message) as caught:
         select(full_books.ledger.folder, policy(tmp_path, sql))
@@ -198,7 +198,7 @@ def test_a_policy_that_does_not_decide_everything_once(tmp_path: Path, full_book
 @pytest.mark.parametrize("name", ["nosuch", "nosuch.sql", "/etc/passwd", ""])
 def test_an_unknown_policy(full_books: Any, name: str) -> None:
     with pytest.raises(ConfigError, match=r"select\.policy = .* is neither a \.sql file nor one of: all, blip"):
-        select(full_books.ledger.folder, Select(policy=name))
+        select(full_books.ledger.folder, SelectSettings(policy=name))
 
 
 def test_an_image_in_two_chunks_raises(tmp_path: Path, make_chunk: Any, make_rows: Any) -> None:
@@ -208,14 +208,14 @@ def test_an_image_in_two_chunks_raises(tmp_path: Path, make_chunk: Any, make_row
     for chunk in (one, two):
         commit(make_rows(chunk), chunk, folder, "5" * 64)
     with pytest.raises(Unbalanced, match="is committed by two chunks"):
-        select(folder, Select())
+        select(folder, SelectSettings())
 
 
 def test_datasets_opens_the_corpus(full_books: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import datasets
 
-    select(full_books.ledger.folder, Select())
+    select(full_books.ledger.folder, SelectSettings())
     path = full_books.ledger.folder.full("corpus/*.parquet")
     loaded = datasets.load_dataset("parquet", data_files=path, split="train", cache_dir=str(tmp_path / "cache"))
     assert isinstance(loaded.features["image"], datasets.Image)
@@ -226,14 +226,14 @@ def test_datasets_opens_the_corpus(full_books: Any, tmp_path: Path, monkeypatch:
 
 SELECT_FOREVER = """
 import sys
-from capfilt.core.config import Select
+from capfilt.core.config import SelectSettings
 from capfilt.pipelines.selection.select import select
 from capfilt.core.storage import Folder
 folder = Folder.at(sys.argv[1])
 print("go", flush=True)
 while True:
     for threshold in (0.2, 0.6):
-        select(folder, Select(threshold=threshold))
+        select(folder, SelectSettings(threshold=threshold))
 """
 
 
@@ -242,7 +242,7 @@ def test_a_killed_selection_is_not_taken_for_a_whole_one(full_books: Any) -> Non
     folder = full_books.ledger.folder
     wanted = {}
     for threshold in (0.2, 0.6):
-        select(folder, Select(threshold=threshold))
+        select(folder, SelectSettings(threshold=threshold))
         wanted[threshold] = files(full_books, "corpus", "decisions")
     for round_ in range(2):
         command = [sys.executable, "-c", SELECT_FOREVER, folder.path]
@@ -255,6 +255,6 @@ def test_a_killed_selection_is_not_taken_for_a_whole_one(full_books: Any) -> Non
         whole = {name: data for name, data in files(full_books, "corpus", "decisions").items() if ".tmp-" not in name}
         if told:
             assert whole == wanted[told["parameters"]["threshold"]]
-    select(folder, Select(threshold=0.2))
+    select(folder, SelectSettings(threshold=0.2))
     whole = {name: data for name, data in files(full_books, "corpus", "decisions").items() if ".tmp-" not in name}
     assert whole == wanted[0.2]

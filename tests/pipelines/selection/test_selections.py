@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 
 from capfilt.commands.query import run_query
 from capfilt.core import schema
-from capfilt.core.config import Select
+from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError
 from capfilt.ledger.status import status
 from capfilt.pipelines.selection.diff import ANY, EXAMPLES, Diff, compare, moves
 from capfilt.pipelines.selection.scores import KNOTS
 from capfilt.pipelines.selection.select import select, settings_for
 
-STRICT, LOOSE = Select(threshold=0.6), Select(threshold=0.2)
+STRICT, LOOSE = SelectSettings(threshold=0.6), SelectSettings(threshold=0.2)
 
 
 def bytes_of(books: Any, *tables: str) -> dict[str, bytes]:
@@ -96,7 +96,7 @@ def test_a_named_selection_is_decided_anew_where_it_must(full_books: Any, how: s
 
 
 def test_other_probabilities_are_another_selection(full_books: Any) -> None:
-    folder, chosen = full_books.ledger.folder, Select(calibrated=True)
+    folder, chosen = full_books.ledger.folder, SelectSettings(calibrated=True)
     kept = []
     for step in (0.5, 0.9, 0.5):
         knots = {"x": [step, step + 0.01], "y": [0.0, 1.0]}
@@ -124,15 +124,15 @@ def test_settings_are_those_of_the_name_the_run_or_the_recipe(full_books: Any, t
     ledger = full_books.ledger
     recipe = tmp_path / "own.toml"
     recipe.write_text("[select]\npolicy = 'quantile'\nfraction = 0.1\n")
-    select(ledger.folder, Select(threshold=0.6, min_words=2, judges=("itm", "itc")), name="one")
-    assert settings_for(ledger) == Select()
-    assert settings_for(ledger, overrides=("select.threshold=0.7",)) == Select(threshold=0.7)
-    assert settings_for(ledger, str(recipe), ("select.judge=itc",)) == Select(
+    select(ledger.folder, SelectSettings(threshold=0.6, min_words=2, judges=("itm", "itc")), name="one")
+    assert settings_for(ledger) == SelectSettings()
+    assert settings_for(ledger, overrides=("select.threshold=0.7",)) == SelectSettings(threshold=0.7)
+    assert settings_for(ledger, str(recipe), ("select.judge=itc",)) == SelectSettings(
         policy="quantile", fraction=0.1, judge="itc"
     )
-    assert settings_for(ledger, name="one") == Select(threshold=0.6, min_words=2, judges=("itm", "itc"))
+    assert settings_for(ledger, name="one") == SelectSettings(threshold=0.6, min_words=2, judges=("itm", "itc"))
     assert settings_for(ledger, None, ("select.threshold=0.9",), "one").threshold == 0.9
-    assert settings_for(ledger, name="new") == Select()
+    assert settings_for(ledger, name="new") == SelectSettings()
     for change in ("caption.n=3", "select", "output.images=reference"):
         with pytest.raises(ConfigError, match=r"--set .*only settings of \[select\] can change"):
             settings_for(ledger, overrides=(change,))
@@ -156,14 +156,14 @@ def test_a_dry_run_writes_nothing(full_books: Any, name: str) -> None:
 
 def test_files_that_would_not_change_are_not_written(full_books: Any) -> None:
     folder = full_books.ledger.folder
-    select(folder, Select(threshold=0.6))
+    select(folder, SelectSettings(threshold=0.6))
     written = stamps(full_books, "decisions", "corpus")
-    select(folder, Select(threshold=0.61))  # other reasons, no other texts
+    select(folder, SelectSettings(threshold=0.61))  # other reasons, no other texts
     again = stamps(full_books, "decisions", "corpus")
     assert {name for name in written if again[name] != written[name]} == {
         f"decisions/00000{n}.parquet" for n in range(3)
     }
-    select(folder, Select(threshold=0.61), "reference")  # no other decisions, but other images
+    select(folder, SelectSettings(threshold=0.61), "reference")  # no other decisions, but other images
     last = stamps(full_books, "decisions", "corpus")
     assert {name for name in again if last[name] != again[name]} == {f"corpus/00000{n}.parquet" for n in range(3)}
 
@@ -173,13 +173,13 @@ def test_only_the_chunks_whose_texts_change_get_a_new_corpus_file(tmp_path: Path
     (uid, *_) = pq.read_table(folder.full("captions/000001.parquet"))["uid"].to_pylist()
     own = tmp_path / "own.sql"
     own.write_text("SELECT uid, candidate, true AS keep, candidate + 1 AS rank, '' AS reason FROM captions")
-    select(folder, Select(policy=str(own)))
+    select(folder, SelectSettings(policy=str(own)))
     written = stamps(full_books, "decisions", "corpus")
     own.write_text(
         f"SELECT uid, candidate, uid <> '{uid}' AS keep, CASE WHEN uid <> '{uid}' THEN candidate + 1 END AS rank,"
         " '' AS reason FROM captions"
     )
-    select(folder, Select(policy=str(own)))
+    select(folder, SelectSettings(policy=str(own)))
     again = stamps(full_books, "decisions", "corpus")
     changed = {name for name in written if written[name] != again[name]}
     assert changed == {"decisions/000001.parquet", "corpus/000001.parquet"}
@@ -311,14 +311,14 @@ def test_the_estimate_stands_in_selection_toml(full_books: Any) -> None:
 
 SELECT_FOREVER = """
 import sys
-from capfilt.core.config import Select
+from capfilt.core.config import SelectSettings
 from capfilt.pipelines.selection.select import select
 from capfilt.core.storage import Folder
 folder = Folder.at(sys.argv[1])
 print("go", flush=True)
 while True:
     for threshold in (0.2, 0.6):
-        select(folder, Select(threshold=threshold), name="one")
+        select(folder, SelectSettings(threshold=threshold), name="one")
 """
 
 
@@ -327,7 +327,7 @@ def test_a_killed_selection_is_mended_by_the_next(full_books: Any) -> None:
     folder = full_books.ledger.folder
     wanted = {}
     for threshold in (0.2, 0.6):
-        select(folder, Select(threshold=threshold), name="one")
+        select(folder, SelectSettings(threshold=threshold), name="one")
         wanted[threshold] = bytes_of(full_books)
     for round_ in range(3):
         command = [sys.executable, "-c", SELECT_FOREVER, folder.path]
@@ -344,5 +344,5 @@ def test_a_killed_selection_is_mended_by_the_next(full_books: Any) -> None:
                     f: d for f, d in whole.items() if f.startswith(tables)
                 }
     for threshold in (0.2, 0.6):
-        select(folder, Select(threshold=threshold), name="one")
+        select(folder, SelectSettings(threshold=threshold), name="one")
         assert bytes_of(full_books) == wanted[threshold]

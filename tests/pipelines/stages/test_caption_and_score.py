@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from capfilt.core.config import Caption, Decode
+from capfilt.core.config import CaptionSettings, DecodeSettings
 from capfilt.core.schema import ROWS, candidate_type, make_uid
 from capfilt.demo.world import jpeg, web_rows
 from capfilt.models.registry import registry
@@ -30,12 +30,12 @@ def rows(checkpoint: Path) -> pa.Table:
         }
         for n, (scene, texts) in enumerate(zip(scenes, TEXTS, strict=True))
     ]
-    return decode(pa.Table.from_pylist(values, ROWS), Decode(), [registry.pixels(str(checkpoint))])
+    return decode(pa.Table.from_pylist(values, ROWS), DecodeSettings(), [registry.pixels(str(checkpoint))])
 
 
 @pytest.fixture(scope="module")
 def captioned(rows: pa.Table, checkpoint: Path) -> pa.Table:
-    return caption(rows, [registry.load_captioner(str(checkpoint))], Caption(n=3), [MicroBatches(4)])
+    return caption(rows, [registry.load_captioner(str(checkpoint))], CaptionSettings(n=3), [MicroBatches(4)])
 
 
 def test_rows_stay_and_the_dead_get_no_candidates(rows: pa.Table, captioned: pa.Table) -> None:
@@ -57,7 +57,7 @@ def test_every_caption_says_who_wrote_it_and_from_which_stream(
     author = f"random@{registry.check(str(checkpoint), 'captioner')}"
     uid, own = rows["uid"][1].as_py(), captioned["candidates"].to_pylist()[1]
     assert {c["captioner"] for c in own} == {author}
-    assert [c["seed"] for c in own] == [seed_of(uid, author, Caption(n=3), k) for k in range(3)]
+    assert [c["seed"] for c in own] == [seed_of(uid, author, CaptionSettings(n=3), k) for k in range(3)]
     assert all(c["logprob"] < 0 for c in own)
 
 
@@ -66,7 +66,7 @@ def test_a_second_captioner_writes_after_the_first_and_changes_nothing_of_it(
 ) -> None:
     (tmp_path / "second").symlink_to(checkpoint)
     both = [registry.load_captioner(str(folder)) for folder in (checkpoint, tmp_path / "second")]
-    together = caption(rows, both, Caption(n=3), [MicroBatches(4), MicroBatches(2)])["candidates"].to_pylist()
+    together = caption(rows, both, CaptionSettings(n=3), [MicroBatches(4), MicroBatches(2)])["candidates"].to_pylist()
     for alone, row in zip(captioned["candidates"].to_pylist(), together, strict=True):
         assert row[: len(alone)] == alone
         more = row[len(alone) :]
@@ -75,24 +75,24 @@ def test_a_second_captioner_writes_after_the_first_and_changes_nothing_of_it(
 
 
 def test_captioners_are_named_once() -> None:
-    assert Caption(captioner="a").captioners == ("a",)
-    assert Caption(captioner=("a", "b")).captioners == ("a", "b")
-    assert Caption(captioner=("a", "b"), n=0).captioners == ()
+    assert CaptionSettings(captioner="a").captioners == ("a",)
+    assert CaptionSettings(captioner=("a", "b")).captioners == ("a", "b")
+    assert CaptionSettings(captioner=("a", "b"), n=0).captioners == ()
     for names in ((), ("a", "a"), ""):
         with pytest.raises(ValueError, match="names nobody, or somebody twice"):
-            Caption(captioner=names)
+            CaptionSettings(captioner=names)
 
 
 def test_the_size_of_a_batch_changes_no_caption(rows: pa.Table, captioned: pa.Table, checkpoint: Path) -> None:
     captioner = registry.load_captioner(str(checkpoint))
     for batch in (1, 16):
-        again = caption(rows, [captioner], Caption(n=3), [MicroBatches(batch)])["candidates"].to_pylist()
+        again = caption(rows, [captioner], CaptionSettings(n=3), [MicroBatches(batch)])["candidates"].to_pylist()
         texts = [[c["text"] for c in row] for row in again]
         assert texts == [[c["text"] for c in row] for row in captioned["candidates"].to_pylist()]
 
 
 def test_another_round_is_another_stream(rows: pa.Table, captioned: pa.Table, checkpoint: Path) -> None:
-    other = caption(rows, [registry.load_captioner(str(checkpoint))], Caption(n=3, round=1), [MicroBatches(4)])[
+    other = caption(rows, [registry.load_captioner(str(checkpoint))], CaptionSettings(n=3, round=1), [MicroBatches(4)])[
         "candidates"
     ].to_pylist()
     synthetic = [[c["text"] for c in row if c["source"] == "synthetic"] for row in other]
@@ -109,7 +109,7 @@ def test_judges_score_every_candidate_and_change_nothing_else(captioned: pa.Tabl
 
 
 def test_without_a_captioner_the_texts_that_came_are_judged(rows: pa.Table, checkpoint: Path) -> None:
-    scored = score(caption(rows, (), Caption(n=0)), [registry.load_judge(str(checkpoint))])
+    scored = score(caption(rows, (), CaptionSettings(n=0)), [registry.load_judge(str(checkpoint))])
     assert [len(row) for row in scored["candidates"].to_pylist()] == [
         len(t) if n != 3 else 0 for n, t in enumerate(TEXTS)
     ]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.core.schema import IMAGE_FACTS, ROWS
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.pixel_budget import Room
@@ -30,7 +30,7 @@ def mixed() -> pa.Table:
 
 
 def test_columns_order_and_number(mixed: pa.Table) -> None:
-    out = decode(mixed, Decode(), SPECS)
+    out = decode(mixed, DecodeSettings(), SPECS)
     pixels = [("pixels:squash-48", pa.binary(48 * 48 * 3)), ("pixels:crop-32", pa.binary(32 * 32 * 3))]
     assert out.schema == pa.schema([*ROWS, *IMAGE_FACTS, *(pa.field(*column) for column in pixels)])
     assert out["uid"] == mixed["uid"]
@@ -40,7 +40,7 @@ def test_columns_order_and_number(mixed: pa.Table) -> None:
 
 
 def test_every_row_has_facts_or_a_reason(mixed: pa.Table) -> None:
-    rows = decode(mixed, Decode(), SPECS).to_pylist()
+    rows = decode(mixed, DecodeSettings(), SPECS).to_pylist()
     assert [row["reason"] for row in rows[:6]] == [None, "not_an_image", "timeout", "truncated", "empty", None]
     for row, before in zip(rows, mixed.to_pylist(), strict=True):
         added = [row[name] for name in (*IMAGE_FACTS.names, "pixels:squash-48", "pixels:crop-32")]
@@ -53,37 +53,37 @@ def test_every_row_has_facts_or_a_reason(mixed: pa.Table) -> None:
 
 
 def test_dead_rows_stay_as_they_were(mixed: pa.Table) -> None:
-    assert decode(mixed, Decode(), SPECS).select(ROWS.names).slice(2, 1).equals(mixed.slice(2, 1))
+    assert decode(mixed, DecodeSettings(), SPECS).select(ROWS.names).slice(2, 1).equals(mixed.slice(2, 1))
 
 
 def test_rows_that_die_here_let_go_of_their_bytes(mixed: pa.Table) -> None:
-    rows = decode(mixed, Decode()).to_pylist()
+    rows = decode(mixed, DecodeSettings()).to_pylist()
     dying = [row for row in rows if row["stage"] == "decode"]
     assert len(dying) == 3
     assert all(row["image"] is None and row["detail"] for row in dying)
 
 
 def test_the_number_of_threads_changes_nothing(mixed: pa.Table) -> None:
-    results = [decode(mixed, Decode(), SPECS, threads) for threads in (1, 2, 7, None)]
+    results = [decode(mixed, DecodeSettings(), SPECS, threads) for threads in (1, 2, 7, None)]
     assert all(result.equals(results[0]) for result in results)
 
 
 def test_chunked_and_sliced_tables(mixed: pa.Table) -> None:
-    whole = decode(mixed, Decode(), SPECS)
+    whole = decode(mixed, DecodeSettings(), SPECS)
     pieces = pa.concat_tables([mixed.slice(0, 3), mixed.slice(3, 4), mixed.slice(7)])
-    assert decode(pieces, Decode(), SPECS).equals(whole)
-    assert decode(mixed.slice(3, 5), Decode(), SPECS).equals(whole.slice(3, 5))
+    assert decode(pieces, DecodeSettings(), SPECS).equals(whole)
+    assert decode(mixed.slice(3, 5), DecodeSettings(), SPECS).equals(whole.slice(3, 5))
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_few_rows(count: int, mixed: pa.Table) -> None:
-    out = decode(mixed.slice(0, count), Decode(), SPECS)
+    out = decode(mixed.slice(0, count), DecodeSettings(), SPECS)
     assert out.num_rows == count
     assert out.schema.names[-2:] == ["pixels:squash-48", "pixels:crop-32"]
 
 
 def test_the_same_pixels_twice_are_one_column(mixed: pa.Table) -> None:
-    out = decode(mixed, Decode(), [PixelSpec(16), PixelSpec(16, "squash")])
+    out = decode(mixed, DecodeSettings(), [PixelSpec(16), PixelSpec(16, "squash")])
     assert [name for name in out.column_names if name.startswith("pixels")] == ["pixels:squash-16"]
 
 
@@ -92,7 +92,7 @@ def test_decodes_at_the_same_time_keep_to_their_own_cap(mixed: pa.Table) -> None
     many = pa.concat_tables([mixed.slice(5)] * 20)
 
     def run(cap: int) -> None:
-        reasons[cap] = set(decode(many, Decode(max_pixels=cap))["reason"].to_pylist())
+        reasons[cap] = set(decode(many, DecodeSettings(max_pixels=cap))["reason"].to_pylist())
 
     threads = [threading.Thread(target=run, args=(cap,)) for cap in (100, 1_000_000, 200, 2_000_000)]
     for thread in threads:
@@ -128,7 +128,7 @@ def test_real_files(folder: str, bad: int | None, shared_data: Path) -> None:
         files = [path for path in files if path.suffix == ".jpg"]
     assert len(files) > 100
     rows = rows_of(*(path.read_bytes() for path in files))
-    out = decode(rows, Decode(), SPECS)
+    out = decode(rows, DecodeSettings(), SPECS)
     assert out.num_rows == len(files)
     for row in out.to_pylist():
         alive = row["reason"] is None

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from capfilt.cli import app
 from capfilt.commands.run import run as run_all
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.core.errors import ChangedError, InputError
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.plan import make_plan
@@ -112,10 +112,10 @@ def test_what_is_no_picture_is_told(exam: Path, make_run: Any, Pair: Any, pictur
 
 def test_a_set_that_is_not_there(tmp_path: Path, exam: Path) -> None:
     with pytest.raises(InputError, match=r"decode\.exclude_eval: .*nowhere"):
-        EvaluationSets.find(Decode(exclude_eval=(str(tmp_path / "nowhere"),)))
+        EvaluationSets.find(DecodeSettings(exclude_eval=(str(tmp_path / "nowhere"),)))
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "a.jpg").write_bytes(b"x")
-    settings = Decode(exclude_eval=(str(tmp_path / "none"),), isolate=False)
+    settings = DecodeSettings(exclude_eval=(str(tmp_path / "none"),), isolate=False)
     with pytest.raises(InputError, match="none of its 1 rows is a picture"):
         EvaluationSets.find(settings).write(_nothing(tmp_path), settings)
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from capfilt.core import schema
-from capfilt.core.config import Fetch
+from capfilt.core.config import FetchSettings
 from capfilt.pipelines.stages.fetch import fetch
 
-LOOPBACK = Fetch(allow_private=("127.0.0.1/32",), ports=(), per_host_rate=0)
+LOOPBACK = FetchSettings(allow_private=("127.0.0.1/32",), ports=(), per_host_rate=0)
 Get = Callable[..., list[dict[str, Any]]]
 
 

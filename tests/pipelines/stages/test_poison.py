@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from capfilt.core.config import Caption, Decode
+from capfilt.core.config import CaptionSettings, DecodeSettings
 from capfilt.core.schema import ROWS, make_uid
 from capfilt.demo.world import jpeg, web_rows
 from capfilt.models.captioners.med import MedCaptioner
@@ -58,7 +58,7 @@ def rows(checkpoint: Path) -> pa.Table:
         }
         for n, scene in enumerate(scenes)
     ]
-    return decode(pa.Table.from_pylist(values, ROWS), Decode(), [registry.pixels(str(checkpoint))])
+    return decode(pa.Table.from_pylist(values, ROWS), DecodeSettings(), [registry.pixels(str(checkpoint))])
 
 
 def picture(rows: pa.Table, position: int) -> torch.Tensor:
@@ -70,7 +70,7 @@ def picture(rows: pa.Table, position: int) -> torch.Tensor:
 def test_in_the_caption_stage(rows: pa.Table, checkpoint: Path) -> None:
     captioner = PickyCaptioner("picky", "0", *load_med(checkpoint))
     captioner.refused = picture(rows, BAD)
-    done = caption(rows, [captioner], Caption(n=2))
+    done = caption(rows, [captioner], CaptionSettings(n=2))
     reasons = done["reason"].to_pylist()
     assert reasons == [None if n != BAD else "poison" for n in range(12)]
     assert (done["stage"][BAD].as_py(), done["detail"][BAD].as_py()) == (
@@ -84,7 +84,7 @@ def test_in_the_caption_stage(rows: pa.Table, checkpoint: Path) -> None:
 def test_in_the_score_stage(rows: pa.Table, checkpoint: Path) -> None:
     judge = PickyJudge("picky", "0", *load_med(checkpoint), "enc")
     judge.refused = picture(rows, BAD)
-    done = score(caption(rows, (), Caption(n=0)), [judge])
+    done = score(caption(rows, (), CaptionSettings(n=0)), [judge])
     assert done["reason"].to_pylist() == [None if n != BAD else "poison" for n in range(12)]
     assert done["stage"][BAD].as_py() == "score"
     scores = [[c["itm"] for c in own] for own in done["candidates"].to_pylist()]

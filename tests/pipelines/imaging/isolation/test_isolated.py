@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, PngImagePlugin
 
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.isolation import isolated
 from capfilt.pipelines.stages.decode import decode
@@ -70,11 +70,11 @@ def test_files_that_kill_the_process_are_rows_and_all_others_are_pictures(
 ) -> None:
     deadly = {3, 4, 29}
     files = [png(n, **({"do": do} if n in deadly else {})) for n in range(40)]
-    out = decode(rows_of(*files), Decode(), SPECS).to_pylist()
+    out = decode(rows_of(*files), DecodeSettings(), SPECS).to_pylist()
     assert {n for n, row in enumerate(out) if row["reason"] == "codec_crash"} == deadly
     assert {out[n]["detail"] for n in deadly} == {f"the decoding process {said}"}
     assert Counter(row["reason"] for row in out) == {None: 37, "codec_crash": 3}
-    good = decode(rows_of(*(png(n) for n in range(40))), Decode(isolate=False), SPECS).to_pylist()
+    good = decode(rows_of(*(png(n) for n in range(40))), DecodeSettings(isolate=False), SPECS).to_pylist()
     for n in set(range(40)) - deadly:
         assert out[n] == good[n]
 
@@ -83,14 +83,14 @@ def test_files_that_kill_the_process_are_rows_and_all_others_are_pictures(
 def test_a_file_that_never_ends_is_too_slow(do: str, bad_codec: Path, png: Callable[..., bytes]) -> None:
     files = [png(n, **({"do": do} if n == 5 else {})) for n in range(12)]
     began = time.monotonic()
-    out = decode(rows_of(*files), Decode(timeout=2.0), SPECS, threads=2).to_pylist()
+    out = decode(rows_of(*files), DecodeSettings(timeout=2.0), SPECS, threads=2).to_pylist()
     assert time.monotonic() - began < 30
     assert [n for n, row in enumerate(out) if row["reason"]] == [5]
     assert (out[5]["reason"], out[5]["detail"]) == ("too_slow", "not decoded within 2 s")
 
 
 def test_what_codecs_raise_is_a_reason(bad_codec: Path, png: Callable[..., bytes]) -> None:
-    [row] = decode(rows_of(png(do="fail")), Decode()).to_pylist()
+    [row] = decode(rows_of(png(do="fail")), DecodeSettings()).to_pylist()
     assert row["reason"] == "corrupt"
     assert "of no kind that a codec should raise" in row["detail"]
 
@@ -99,7 +99,7 @@ def test_the_process_knows_no_secrets(
     bad_codec: Path, png: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
-    decode(rows_of(png(do="env", to=str(tmp_path / "env"))), Decode())
+    decode(rows_of(png(do="env", to=str(tmp_path / "env"))), DecodeSettings())
     names = set((tmp_path / "env").read_text().split())
     assert names <= {*isolated.ENVIRONMENT, "PYTHONPATH", "LC_CTYPE"}
 
@@ -107,27 +107,27 @@ def test_the_process_knows_no_secrets(
 def test_a_process_that_does_not_start_is_no_file_s_fault(bad_codec: Path, png: Callable[..., bytes]) -> None:
     (bad_codec / "sitecustomize.py").write_text("import os; os._exit(7)")
     with pytest.raises(RuntimeError, match="the decoding process ended with code 7, no file was at work"):
-        decode(rows_of(png()), Decode())
+        decode(rows_of(png()), DecodeSettings())
 
 
 def test_one_process_serves_many_calls_and_a_fork_gets_its_own(png: Callable[..., bytes]) -> None:
-    decode(rows_of(png()), Decode())
+    decode(rows_of(png()), DecodeSettings())
     first = isolated._PROCESSES.get()
-    decode(rows_of(png(), b"no picture"), Decode(), SPECS)
+    decode(rows_of(png(), b"no picture"), DecodeSettings(), SPECS)
     assert isolated._PROCESSES.get() is first
     first.kill()
-    assert decode(rows_of(png()), Decode())["reason"].to_pylist() == [None]
+    assert decode(rows_of(png()), DecodeSettings())["reason"].to_pylist() == [None]
     assert isolated._PROCESSES.get() is not first
 
 
 ORPHAN = """
 import sys
 import pyarrow as pa
-from capfilt.core.config import Decode
+from capfilt.core.config import DecodeSettings
 from capfilt.pipelines.stages.decode import decode
 from capfilt.core.schema import ROWS
 row = {"uid": "0", "source": "a#0", "texts": [], "image": open(sys.argv[1], "rb").read()}
-decode(pa.Table.from_pylist([row], schema=ROWS), Decode(timeout=1.0))
+decode(pa.Table.from_pylist([row], schema=ROWS), DecodeSettings(timeout=1.0))
 """
 
 
@@ -150,4 +150,4 @@ def test_it_never_outlives_us_for_long(bad_codec: Path, png: Callable[..., bytes
 def test_the_same_as_in_this_process(shared_data: Path) -> None:
     files = sorted((shared_data / "malformed").iterdir())[::7]
     rows = rows_of(*(path.read_bytes() for path in files))
-    assert decode(rows, Decode(), SPECS).equals(decode(rows, Decode(isolate=False), SPECS))
+    assert decode(rows, DecodeSettings(), SPECS).equals(decode(rows, DecodeSettings(isolate=False), SPECS))
