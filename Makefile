@@ -1,4 +1,4 @@
-# Everything a newcomer types. PYTHON is any Python 3.11 to 3.13.
+# Everything a newcomer types. PYTHON is Python 3.11 or later.
 PYTHON ?= python3
 BIN := .venv/bin
 

@@ -11,7 +11,7 @@ home=$(mktemp -d)
 trap 'rm -rf "$home"' EXIT
 chmod 755 "$home"
 mkdir "$home/src" "$home/user"
-cp -R pyproject.toml README.md LICENSE models pipelines capfilt "$home/src/"
+cp -R pyproject.toml hatch_build.py README.md LICENSE models pipelines capfilt "$home/src/"
 cd "$home"
 "${PYTHON:-python3}" -m venv venv
 venv/bin/pip wheel --quiet --no-cache-dir --no-deps --wheel-dir wheels ./src # `src` would be a package of the registry
