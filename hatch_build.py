@@ -1,7 +1,7 @@
 """Build hook: `models/` and `pipelines/` become `capfilt/models` and `capfilt/pipelines` in the wheel.
 
-In the repository both are symbolic links. Links do not survive a .zip or a clone with `core.symlinks=false`, and there a
-build that follows them makes a wheel without models, and reports no error. So the build maps the two folders itself.
+In the repository both are symbolic links. Links do not survive a .zip or a clone with `core.symlinks=false`;
+a build that follows them makes a wheel without models, and reports no error. So the build maps the folders itself.
 """
 
 from pathlib import Path

@@ -129,7 +129,7 @@ def test_a_wrong_pod_would_be_found() -> None:
 def test_the_dashboard_shows_what_is_measured() -> None:
     board = json.loads((DOCKER / "grafana" / "capfilt.json").read_text())
     shown = {name for panel in board["panels"] for query in panel["targets"] for name in used(query["expr"])}
-    source = (ROOT / "pipelines" / "meter.py").read_text()
+    source = (ROOT / "pipelines" / "engine" / "prometheus.py").read_text()
     measured = {f"ray_capfilt_{name}_total" for name in re.findall(r'counter\("(\w+)"', source)}
     measured |= {f"ray_{name}" for name in re.findall(r'Gauge\("(\w+)"', source)}
     assert shown == measured
