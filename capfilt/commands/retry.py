@@ -16,6 +16,7 @@ from capfilt.core.serialization import stable_json
 from capfilt.ledger.compatibility import changed_models, changed_recipe
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.transaction import settle
+from capfilt.pipelines.engine.chunk_row import PlannedChunk
 from capfilt.pipelines.forget.forget import finish_forgetting
 from capfilt.pipelines.recipes import load as recipes
 from capfilt.pipelines.selection.select import Selection, select
@@ -119,18 +120,19 @@ def _failures(ledger: Ledger) -> dict[str, dict[str, int]]:
 
 
 def _work(ledger: Ledger, chunks: list[Chunk], recipe: Recipe, wanted: frozenset[str], listener: Listener) -> None:
-    from capfilt.pipelines.engine.engine import work  # here: with nothing to do, Ray is not needed
+    from capfilt.pipelines.engine.engine import work  # here: with nothing to do, no stage is loaded
 
     rows = sum(chunk.rows for chunk in chunks)
     listener(Progress("start", 0, rows, 0, len(chunks)))
-    digests = {chunk.name: ledger.spec_digest(chunk) for chunk in chunks}
+    planned = [PlannedChunk(chunk, ledger.spec_digest(chunk)) for chunk in chunks]
     failed: list[str] = []
     rows_done = 0
-    for number, done in enumerate(work(chunks, ledger.folder.location, recipe, digests, wanted), 1):
-        settle(ledger.folder)
-        rows_done += done.rows
-        failed += [f"chunk {done.chunk}: {done.error}"] if done.error else []
-        listener(Progress("work", rows_done, rows, number - len(failed), len(chunks)))
+    with work(planned, ledger.folder.location, recipe, wanted) as outcomes:
+        for number, done in enumerate(outcomes, 1):
+            settle(ledger.folder)
+            rows_done += done.rows
+            failed += [f"chunk {done.chunk}: {done.error}"] if done.error else []
+            listener(Progress("work", rows_done, rows, number - len(failed), len(chunks)))
     if failed:
         raise RunFailed(f"{len(failed)} of {len(chunks)} chunks failed; {failed[0]}")
 

@@ -15,6 +15,8 @@ from capfilt.core.errors import ChangedError, RunFailed, Unbalanced
 from capfilt.core.version import __version__
 from capfilt.ledger.ledger import Ledger, Session
 from capfilt.models.registry import registry
+from capfilt.pipelines.engine.chunk_row import PlannedChunk
+from capfilt.pipelines.engine.outcome import ChunkOutcome
 from capfilt.pipelines.engine.peak_memory import larger
 from capfilt.pipelines.forget.forget import finish_forgetting
 from capfilt.pipelines.plan import Plan, make_plan
@@ -121,17 +123,17 @@ def _write_or_check(
 
 def _work(ledger: Ledger, todo: list[Chunk], recipe: Recipe, listener: Listener) -> dict[str, int]:
     """Take the chunks through; bytes that a model process took at most."""
-    from capfilt.pipelines.engine.engine import Done, work  # here: a run with nothing to do is spared Ray
+    from capfilt.pipelines.engine.engine import work  # here: a run with nothing to do loads no stage
 
     planned = ledger.read_plan()
     rows_planned = sum(chunk.rows for chunk in planned)
     rows_before = rows_planned - sum(chunk.rows for chunk in todo)
     listener(Progress("start", rows_before, rows_planned, len(planned) - len(todo), len(planned)))
-    failed: list[Done] = []
+    failed: list[ChunkOutcome] = []
     reasons: Counter[str] = Counter()
-    digests = {chunk.name: ledger.spec_digest(chunk) for chunk in todo}
-    with _session(ledger) as book:
-        for number, done in enumerate(work(todo, ledger.folder.location, recipe, digests), 1):
+    chunks = [PlannedChunk(chunk, ledger.spec_digest(chunk)) for chunk in todo]
+    with _session(ledger) as book, work(chunks, ledger.folder.location, recipe) as outcomes:
+        for number, done in enumerate(outcomes, 1):
             if done.error:
                 failed.append(done)
             else:

@@ -221,6 +221,12 @@ Stage = Literal["fetch", "decode", "caption", "score", "commit"]
 class EngineSettings(Section):
     """Where it runs."""
 
+    kind: Literal["ray", "local"] = Field(
+        "ray",
+        description="ray = several chunks at once, here or on a cluster; local = chunks one after the other in this "
+        "process, without Ray: for debugging and small runs. The tables are the same. Only ray has several workers and "
+        "nodes, and goes on when a model ends its process",
+    )
     address: str = Field("local", description="Ray: local = started for the run; auto, HOST:PORT or ray://... = joined")
     workers: int = Field(1, ge=1, description="model actors, at most")
     min_workers: int = Field(0, ge=0, description="model actors to start with; more come while chunks wait; 0 = all")

@@ -7,7 +7,15 @@ from capfilt.core.config import Recipe
 from capfilt.core.serialization import encodable, stable_json
 
 FREE: Final = frozenset(
-    {"engine.address", "engine.workers", "engine.min_workers", "engine.split", "engine.judge_workers", "engine.cpus"}
+    {
+        "engine.kind",
+        "engine.address",
+        "engine.workers",
+        "engine.min_workers",
+        "engine.split",
+        "engine.judge_workers",
+        "engine.cpus",
+    }
     | {"engine.gpus", "engine.resources", "engine.ray", "engine.wait_minutes", "engine.stall_minutes"}
     | {"endpoint.key_env", "endpoint.concurrency", "endpoint.retries", "endpoint.backoff", "endpoint.timeout"}
     | {"fetch.concurrency", "fetch.per_host", "fetch.per_host_rate", "fetch.backoff"}

@@ -1,9 +1,9 @@
-"""How a chunk travels through Ray Data: as ONE ROW, its table as Arrow IPC bytes.
+"""A chunk on its way through the stages: ONE ROW, its table as Arrow IPC bytes.
 
 Ray can neither split nor merge a row, so no stage ever sees half a chunk or two, whatever blocks and batches Ray makes.
-Every stage stays a plain function of a table; `lift` carries it to that row, checks that no row of the table got lost,
-and turns an exception into the chunk's error, so that one poisoned chunk costs nobody else anything. The bytes are
-mostly pixels, a hundred megabytes and more: they are looked at where they lie, and copied once a hop.
+A stage stays a plain function of a table; `run_stages` applies stages to the row, checks that no row of the table got
+lost, and turns an exception into the chunk's error, so that one broken chunk costs the others nothing. The bytes are
+mostly pixels, a hundred megabytes and more: they are read in place, and copied once a hop.
 """
 
 import json
@@ -11,6 +11,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ import pyarrow as pa
 
 from capfilt.core.chunks import Chunk
 from capfilt.core.errors import Unbalanced
+from capfilt.pipelines.engine.peak_memory import larger, peak_memory
 
-TRAVEL = pa.schema(
+CHUNK_ROW = pa.schema(
     [
         ("chunk", pa.string()),
         ("spec", pa.string()),  # Chunk as JSON
@@ -27,46 +29,56 @@ TRAVEL = pa.schema(
         ("payload", pa.large_binary()),  # the chunk's table, Arrow IPC
         ("error", pa.string()),
         ("seconds", pa.string()),  # by stage, JSON
-        ("memory", pa.string()),  # footprint.Footprint of the largest model process it went through, JSON
+        ("memory", pa.string()),  # PeakMemory of the largest model process that the chunk went through, JSON
     ]
 )
-"""The row a chunk is while it travels."""
+"""The row of a chunk between two stages."""
 
 EMPTY = pa.table({"uid": pa.array([], pa.string())})
 
-Stage = Callable[[pa.Table, Chunk], pa.Table]
+
+@dataclass(frozen=True, slots=True)
+class PlannedChunk:
+    """A chunk and the digest that its commit record will carry (`Ledger.spec_digest`)."""
+
+    chunk: Chunk
+    digest: str
 
 
-def departure(chunk: Chunk, digest: str) -> dict[str, Any]:
-    """The row of a chunk that nothing was done to yet."""
-    row = {"chunk": chunk.name, "spec": chunk.to_json(), "digest": digest, "payload": pack(EMPTY).to_pybytes()}
-    return row | {"error": "", "seconds": "{}", "memory": "{}"}
+Stage = Callable[[pa.Table, PlannedChunk], pa.Table]
 
 
-def lift(batch: pa.Table, stages: Mapping[str, Stage]) -> pa.Table:
-    """Carry stages, one after the other, to the one row that a chunk is; an exception becomes the chunk's error."""
-    if batch["error"][0].as_py():
-        return batch
-    chunk = Chunk.from_json(batch["spec"][0].as_py())
-    seconds: dict[str, float] = json.loads(batch["seconds"][0].as_py())
-    rows, error = unpack(batch), ""
+def new_row(planned: PlannedChunk) -> dict[str, Any]:
+    """The row of a chunk before its first stage."""
+    row = {"chunk": planned.chunk.name, "spec": planned.chunk.to_json(), "digest": planned.digest}
+    return row | {"payload": pack(EMPTY).to_pybytes(), "error": "", "seconds": "{}", "memory": "{}"}
+
+
+def run_stages(row: pa.Table, stages: Mapping[str, Stage]) -> pa.Table:
+    """Apply stages, one after the other, to the one row that a chunk is; an exception becomes the chunk's error."""
+    if row["error"][0].as_py():
+        return row
+    planned = PlannedChunk(Chunk.from_json(row["spec"][0].as_py()), row["digest"][0].as_py())
+    seconds: dict[str, float] = json.loads(row["seconds"][0].as_py())
+    rows, error = unpack(row), ""
     for name, stage in stages.items():
         began = time.perf_counter()
         try:
-            rows = _complete(name, rows, stage(rows, chunk))
+            rows = _complete(name, rows, stage(rows, planned))
         except Exception as failure:  # whatever it was, it is this chunk's failure: reported, retried by the next run
             error = f"{name}: {type(failure).__name__}: {failure}".splitlines()[0]
-            logging.getLogger(__name__).error("chunk %s: %s", chunk.name, traceback.format_exc())
+            logging.getLogger(__name__).error("chunk %s: %s", planned.chunk.name, traceback.format_exc())
         seconds[name] = round(time.perf_counter() - began, 4)
         if error:
             break
     payload = pa.py_buffer(b"") if error else pack(rows)
-    return changed(batch, payload=_one(payload), error=pa.array([error]), seconds=pa.array([json.dumps(seconds)]))
+    return _changed(row, payload=_one(payload), error=pa.array([error]), seconds=pa.array([json.dumps(seconds)]))
 
 
-def changed(batch: pa.Table, **columns: pa.Array) -> pa.Table:
-    """The row with other values; what stays is not copied."""
-    return pa.table([columns.get(name, batch[name]) for name in TRAVEL.names], schema=TRAVEL)
+def with_peak_memory(row: pa.Table) -> pa.Table:
+    """The row of a chunk that went through models in this process."""
+    most = larger(json.loads(row["memory"][0].as_py()), peak_memory())
+    return _changed(row, memory=pa.array([json.dumps(most)]))
 
 
 def pack(table: pa.Table) -> pa.Buffer:
@@ -77,13 +89,18 @@ def pack(table: pa.Table) -> pa.Buffer:
     return sink.getvalue()
 
 
-def unpack(batch: pa.Table) -> pa.Table:
-    """The table that travels in a row; it lies in the row's own bytes."""
-    payload = batch["payload"].chunk(0)
+def unpack(row: pa.Table) -> pa.Table:
+    """The table in a chunk's row; it uses the row's own bytes, without a copy."""
+    payload = row["payload"].chunk(0)
     _, offsets, data = payload.buffers()  # a scalar's bytes would be a copy
-    wide = np.int64 if pa.types.is_large_binary(payload.type) else np.int32  # Ray chooses the type of a departure
+    wide = np.int64 if pa.types.is_large_binary(payload.type) else np.int32  # Ray chooses the type of a new row
     start, end = np.frombuffer(offsets, wide)[payload.offset : payload.offset + 2].tolist()
     return pa.ipc.open_stream(data.slice(start, end - start)).read_all()
+
+
+def _changed(row: pa.Table, **columns: pa.Array) -> pa.Table:
+    """The row with other values; the others are not copied."""
+    return pa.table([columns.get(name, row[name]) for name in CHUNK_ROW.names], schema=CHUNK_ROW)
 
 
 def _complete(name: str, before: pa.Table, after: pa.Table) -> pa.Table:

@@ -6,15 +6,19 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from capfilt.core.config import EngineSettings, Recipe
 from capfilt.core.errors import ConfigError, RunFailed
 from capfilt.pipelines.engine import resources
+from capfilt.pipelines.engine.process_state import environment, loggers, sigterm_waits
 from capfilt.pipelines.engine.resources import LOCAL, Pool, Resources
-from capfilt.pipelines.engine.sigterm import sigterm_waits
 
+ENVIRONMENT: Final = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # or `uv run` makes every worker build an environment
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # or every actor pool prints a line about restarts
+}
 LOOK_AGAIN: Final = 2.0
 """Seconds between two looks at a cluster that has to grow."""
 
@@ -27,16 +31,17 @@ def joined(recipe: Recipe, chunks: int) -> Iterator[tuple[Any, list[Pool]]]:
         ConfigError: no cluster at the address, or one that cannot hold the run; one line.
         RunFailed: Ray did not come up on this machine.
     """
-    with runtime(recipe.engine, _logical_cpus(recipe, chunks)) as ray:
-        yield ray, _placed(ray, recipe, chunks)
+    with runtime(recipe.engine, _logical_cpus(recipe, chunks)) as ray, ExitStack() as afterwards:
+        yield ray, _placed(ray, recipe, chunks, afterwards)
 
 
 @contextmanager
 def runtime(engine: EngineSettings, cpus: int = 0) -> Iterator[Any]:
     """Ray for the time of a run or a training, quiet, with the settings that were found to work.
 
-    Ray that this process has running already is used as it is and left running, so that in a notebook, or in many runs
-    by one program, only the first one waits for it.
+    Ray that this process has running already is used as it is and left running, as it was found: its DataContext, the
+    environment, loggers and SIGTERM's handler are put back. So in a notebook, or in many runs by one program, nothing
+    waits for Ray to start.
 
     Args:
         cpus: logical cores of a Ray that is started here, unless `engine.cpus` says; 0 = the machine's and two more.
@@ -45,25 +50,31 @@ def runtime(engine: EngineSettings, cpus: int = 0) -> Iterator[Any]:
         ConfigError: no cluster at the address, or a setting that Ray does not take; one line.
         RunFailed: Ray did not come up on this machine.
     """
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # or `uv run` makes every worker build an environment
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or every actor pool prints a line about restarts
-    import ray
-    import ray.data
+    with environment(**ENVIRONMENT):
+        import ray
+        import ray.data
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ours = not ray.is_initialized()
-    try:
-        if ours:
-            _start(ray, engine, engine.cpus or cpus or (os.cpu_count() or 1) + 2)
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        context.execution_no_progress_timeout_s = round(engine.stall_minutes * 60)
-        yield ray
-    finally:
-        if ours:
-            with sigterm_waits(ray):
-                ray.shutdown()
+        ours = not ray.is_initialized()
+        with loggers("ray", "ray.data", "ray.train"):
+            logging.getLogger("ray.data").setLevel(logging.ERROR)
+            try:
+                if ours:
+                    _start(ray, engine, engine.cpus or cpus or (os.cpu_count() or 1) + 2)
+                with ray.data.DataContext.current(_data_context(ray, engine)):
+                    yield ray
+            finally:
+                if ours:
+                    with sigterm_waits():
+                        ray.shutdown()
+
+
+def _data_context(ray: Any, engine: EngineSettings) -> Any:
+    """The settings of Ray Data for a run: a copy, because those of the process are the user's."""
+    context = ray.data.DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = round(engine.stall_minutes * 60)
+    return context
 
 
 def actors_on_a_node(ray: Any, some: Sequence[Pool]) -> int:
@@ -71,8 +82,11 @@ def actors_on_a_node(ray: Any, some: Sequence[Pool]) -> int:
     return math.ceil(sum(pool.most for pool in some) / max(1, sum(bool(node.get("CPU")) for node in _nodes(ray))))
 
 
-def _placed(ray: Any, recipe: Recipe, chunks: int) -> list[Pool]:
+def _placed(ray: Any, recipe: Recipe, chunks: int, afterwards: ExitStack) -> list[Pool]:
     """The pools, once the cluster has room for them.
+
+    Args:
+        afterwards: withdraws what was asked of the autoscaler, which would keep the nodes up after the run.
 
     Raises:
         ConfigError: it has not, and does not grow to it in time.
@@ -89,7 +103,8 @@ def _placed(ray: Any, recipe: Recipe, chunks: int) -> list[Pool]:
         if time.monotonic() >= until:
             raise ConfigError(f"{lacks}{_advice(engine)}")
         if not asked:
-            _ask_for(ray, pools, room)
+            _ask_for(pools, room)
+            afterwards.callback(_ask_for, [], {})
             asked = True
         time.sleep(LOOK_AGAIN)
 
@@ -100,7 +115,7 @@ def _advice(engine: EngineSettings) -> str:
     return "" if engine.address == LOCAL else "; if it can grow, set engine.wait_minutes"
 
 
-def _ask_for(ray: Any, pools: list[Pool], room: dict[str, Resources]) -> None:
+def _ask_for(pools: list[Pool], room: dict[str, Resources]) -> None:
     """Tell the cluster's autoscaler, where there is one, what is needed all at once."""
     from ray.autoscaler.sdk import request_resources
 
@@ -122,7 +137,7 @@ def _start(ray: Any, engine: EngineSettings, cpus: int) -> None:
     settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False} | engine.ray
     if engine.address != LOCAL:
         try:
-            with _hushed(), sigterm_waits(ray):
+            with _hushed(), sigterm_waits():
                 ray.init(address=engine.address, **settings)
         except Exception as error:  # Ray raises bare Exceptions here
             raise ConfigError(f"engine.address = {engine.address!r}: {_first_line(error)}") from error
@@ -130,7 +145,7 @@ def _start(ray: Any, engine: EngineSettings, cpus: int) -> None:
     settings = {"include_dashboard": False, "num_cpus": cpus} | settings
     for last in (False, True):
         try:
-            with _hushed(), sigterm_waits(ray):
+            with _hushed(), sigterm_waits():
                 ray.init(address=LOCAL, **settings)
             return
         except (TypeError, ValueError) as error:

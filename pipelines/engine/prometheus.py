@@ -4,13 +4,12 @@ All are counted where chunks arrive committed, so that no row is counted twice a
 devices are is Ray's to tell (`ray_node_gpus_utilization`), and so are the queues between stages (`ray_data_*`).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from capfilt.pipelines.engine.engine import Done
+from capfilt.pipelines.engine.outcome import ChunkOutcome
 
 
-class Meter:
+class RunMetrics:
     """The metrics of one run; a connected Ray is needed.
 
     Args:
@@ -36,15 +35,15 @@ class Meter:
         self.left = chunks
         self.waiting.set(chunks)
 
-    def count(self, done: "Done") -> None:
-        """A chunk arrived."""
-        self.chunks.inc(1, {"state": "failed" if done.error else "committed"})
-        for metric, value in ((self.rows, done.rows), (self.images, done.images), (self.captions, done.captions)):
-            if value:
-                metric.inc(value)
-        for reason, number in done.reasons.items():
+    def count(self, outcome: ChunkOutcome) -> None:
+        """A chunk came out of its last stage."""
+        self.chunks.inc(1, {"state": "failed" if outcome.error else "committed"})
+        for name in ("rows", "images", "captions"):
+            if value := getattr(outcome, name):
+                getattr(self, name).inc(value)
+        for reason, number in outcome.reasons.items():
             self.failures.inc(number, {"reason": reason})
-        for stage, seconds in done.seconds.items():
+        for stage, seconds in outcome.seconds.items():
             if seconds > 0:
                 self.seconds.inc(seconds, {"stage": stage})
         self.left -= 1

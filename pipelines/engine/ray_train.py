@@ -1,4 +1,4 @@
-"""A training on Ray, as `engine.py` is a run: several workers, by Ray Train.
+"""A training on Ray, as `ray_engine.py` is a run: several workers, by Ray Train.
 
 Ray Train brings up the workers and their process group, and ends them all when one dies. What a worker does is a plain
 function, the same that trains in one process. It reads the pairs itself: Ray Data could not go on in mid-epoch, to the
@@ -6,7 +6,6 @@ bit, where a training was killed. For the same reason nothing is reported to Ray
 """
 
 import logging
-import os
 import shutil
 import threading
 import uuid
@@ -18,6 +17,7 @@ from capfilt.core.config import EngineSettings
 from capfilt.core.errors import CapfiltError, RunFailed
 from capfilt.models.training.group import Group
 from capfilt.pipelines.engine.cluster import runtime
+from capfilt.pipelines.engine.process_state import environment
 
 SCRATCH: Final = "ray"
 """Where Ray keeps its own notes while it works, inside the folder of a training."""
@@ -43,8 +43,7 @@ def together(work: Work, settings: EngineSettings, home: Path, hear: Callable[[A
         CapfiltError: what a worker raised of that kind.
         RunFailed: one died, or raised something else.
     """
-    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # or relative paths mean other files to workers
-    with runtime(settings):
+    with environment(RAY_CHDIR_TO_TRIAL_DIR="0"), runtime(settings):  # or relative paths mean other files to workers
         from ray.train import RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
         from ray.train.v2.api.exceptions import TrainingFailedError

@@ -73,11 +73,11 @@ def terminate_driver(stage: Stage, driver: "subprocess.Popen[bytes]", out: Path)
 
 
 def kill_actor(stage: Stage, driver: "subprocess.Popen[bytes]", out: Path) -> bool:
-    return _kill_one(stage, stage.cluster.workers("Annotate"))
+    return _kill_one(stage, stage.cluster.workers("ModelActor"))
 
 
 def kill_worker(stage: Stage, driver: "subprocess.Popen[bytes]", out: Path) -> bool:
-    actors = {pid for name in ("Annotate", "Deaths") for pid in stage.cluster.workers(name)}
+    actors = {pid for name in ("ModelActor", "DeathLog") for pid in stage.cluster.workers(name)}
     return _kill_one(stage, [pid for pid in stage.cluster.workers() if pid not in actors])
 
 

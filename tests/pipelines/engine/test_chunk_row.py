@@ -1,4 +1,4 @@
-"""A stage lifted to the one row a chunk is, without Ray: nothing may get lost on the way."""
+"""Stages applied to the one row that a chunk is: nothing may get lost on the way."""
 
 import json
 
@@ -6,19 +6,20 @@ import pyarrow as pa
 import pytest
 
 from capfilt.core.chunks import Chunk, Part
-from capfilt.pipelines.engine.chunk_row import TRAVEL, Stage, departure, lift, pack, unpack
+from capfilt.pipelines.engine.chunk_row import CHUNK_ROW, PlannedChunk, Stage, new_row, pack, run_stages, unpack
 
 TABLE = pa.table({"uid": ["a", "b", "c"], "n": [1, 2, 3]})
 CHUNK = Chunk("000007", (Part("lists", "x.csv", "x.csv", 0, 3, {}),))
+PLANNED = PlannedChunk(CHUNK, "d")
 
 
 @pytest.fixture
 def row() -> pa.Table:
-    return pa.Table.from_pylist([departure(CHUNK, "d") | {"payload": pack(TABLE).to_pybytes()}], TRAVEL)
+    return pa.Table.from_pylist([new_row(PLANNED) | {"payload": pack(TABLE).to_pybytes()}], CHUNK_ROW)
 
 
-def test_a_departure_as_ray_types_it_comes_as_an_empty_table() -> None:
-    plain = pa.Table.from_pylist([departure(CHUNK, "d")])
+def test_a_new_row_as_ray_types_it_holds_an_empty_table() -> None:
+    plain = pa.Table.from_pylist([new_row(PLANNED)])
     assert plain.schema.field("payload").type == pa.binary()
     assert unpack(pa.concat_tables([plain, plain]).combine_chunks().slice(1)).num_rows == 0
 
@@ -26,13 +27,13 @@ def test_a_departure_as_ray_types_it_comes_as_an_empty_table() -> None:
 def test_a_stage_gets_the_table_and_the_chunk(row: pa.Table) -> None:
     seen = []
 
-    def stage(rows: pa.Table, chunk: Chunk) -> pa.Table:
-        seen.append(chunk)
+    def stage(rows: pa.Table, planned: PlannedChunk) -> pa.Table:
+        seen.append(planned)
         return rows.append_column("twice", pa.array([2 * n for n in rows["n"].to_pylist()]))
 
-    after = lift(row, {"decode": stage})
-    assert after.schema == TRAVEL
-    assert seen == [CHUNK]
+    after = run_stages(row, {"decode": stage})
+    assert after.schema == CHUNK_ROW
+    assert seen == [PLANNED]
     assert unpack(after)["twice"].to_pylist() == [2, 4, 6]
     assert '"decode"' in after["seconds"][0].as_py()
 
@@ -48,27 +49,27 @@ def test_a_stage_gets_the_table_and_the_chunk(row: pa.Table) -> None:
     ids=["lost", "doubled", "reordered", "all lost"],
 )
 def test_a_stage_that_does_not_give_the_rows_it_got_is_found_out(row: pa.Table, change: object) -> None:
-    after = lift(row, {"decode": lambda rows, _: change(rows)})  # type: ignore[operator]
+    after = run_stages(row, {"decode": lambda rows, _: change(rows)})  # type: ignore[operator]
     assert "Unbalanced: stage decode lost, doubled or reordered rows" in after["error"][0].as_py()
 
 
 def test_an_exception_is_the_chunk_s_error_and_later_stages_leave_it(row: pa.Table) -> None:
-    def breaks(rows: pa.Table, chunk: Chunk) -> pa.Table:
+    def breaks(rows: pa.Table, planned: PlannedChunk) -> pa.Table:
         raise MemoryError("no room for 3 pictures\nsecond line")
 
-    def must_not_be_reached(rows: pa.Table, chunk: Chunk) -> pa.Table:
+    def must_not_be_reached(rows: pa.Table, planned: PlannedChunk) -> pa.Table:
         pytest.fail("a chunk with an error was touched")
 
-    after = lift(row, {"caption": breaks, "score": must_not_be_reached})
+    after = run_stages(row, {"caption": breaks, "score": must_not_be_reached})
     assert after["error"][0].as_py() == "caption: MemoryError: no room for 3 pictures"
-    assert lift(after, {"score": must_not_be_reached}).equals(after)
+    assert run_stages(after, {"score": must_not_be_reached}).equals(after)
 
 
 def test_stages_in_one_place_hand_on_their_tables(row: pa.Table) -> None:
     def add(name: str) -> Stage:
         return lambda rows, _: rows.append_column(name, pa.array([len(rows.column_names)] * 3))
 
-    after = lift(row, {"caption": add("first"), "score": add("second")})
+    after = run_stages(row, {"caption": add("first"), "score": add("second")})
     assert unpack(after).column_names == ["uid", "n", "first", "second"]
     assert set(json.loads(after["seconds"][0].as_py())) == {"caption", "score"}
 

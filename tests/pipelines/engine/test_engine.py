@@ -71,7 +71,7 @@ def test_a_second_run_does_nothing(unbroken: tuple[Path, Outcome], pictures: Pat
 def test_more_chunks_than_ray_is_given_at_once(
     unbroken: tuple[Path, Outcome], pictures: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("capfilt.pipelines.engine.engine.AT_ONCE", 7)
+    monkeypatch.setattr("capfilt.pipelines.engine.ray_engine.MAX_CHUNKS", 7)
     outcome = run([str(pictures)], str(tmp_path / "out"), recipe)
     assert (outcome.chunks, outcome.chunks_now) == (12, 12)
     assert tables(tmp_path / "out") == tables(unbroken[0])

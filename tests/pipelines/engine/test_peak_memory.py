@@ -1,15 +1,15 @@
 """How much memory a model process takes at most."""
 
-from capfilt.pipelines.engine.peak_memory import footprint, larger
+from capfilt.pipelines.engine.peak_memory import larger, peak_memory
 
 
 def test_what_was_taken_once_counts_after_it_was_given_back() -> None:
-    before = footprint()["host"]
+    before = peak_memory()["host"]
     taken = bytearray(b"x" * 2**28)
-    most = footprint()["host"]
+    most = peak_memory()["host"]
     del taken
     assert most >= 2**28
-    assert footprint()["host"] >= most >= before
+    assert peak_memory()["host"] >= most >= before
 
 
 def test_the_larger_of_two_processes_counts_by_kind_of_memory() -> None:

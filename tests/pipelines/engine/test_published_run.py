@@ -17,8 +17,10 @@ from capfilt.core.errors import ConfigError, ModelError
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.models.registry.catalog import CARDS
-from capfilt.pipelines.engine.chunk_row import TRAVEL, departure, pack
-from capfilt.pipelines.engine.engine import UNFIT, Annotate
+from capfilt.pipelines.engine.chunk_row import CHUNK_ROW, PlannedChunk, new_row, pack
+from capfilt.pipelines.engine.engine import UNFIT
+from capfilt.pipelines.engine.ray_engine import ModelActor
+from capfilt.pipelines.engine.stages import Job
 from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.pipelines.stages.stage_models import check_models
 
@@ -71,10 +73,10 @@ def test_a_captioner_that_does_not_caption_is_an_error_of_every_chunk(
     dai = published("blip-dai-dai")
     recipe = load_recipe("blip", (f"caption.captioner={str(dai)!r}", "score.judges=[]", "engine.threads=1"))
     monkeypatch.setattr("torch.set_num_threads", (asked := []).append)  # this process computes on as many as before
-    annotate = Annotate(recipe, None, 1, ("caption", "score"))
+    actor = ModelActor(Job("out", recipe, ()), None, 1, ("caption", "score"))
     chunk = Chunk("000000", (Part("lists", "x.csv", "x.csv", 0, 3, {}),))
-    row = departure(chunk, "d") | {"payload": pack(pa.table({"uid": ["a"]})).to_pybytes()}
-    after = annotate(pa.Table.from_pylist([row], TRAVEL)).to_pylist()[0]
+    row = new_row(PlannedChunk(chunk, "d")) | {"payload": pack(pa.table({"uid": ["a"]})).to_pybytes()}
+    after = actor(pa.Table.from_pylist([row], CHUNK_ROW)).to_pylist()[0]
     assert asked == [1]
     assert json.loads(after["memory"])["host"] > 2**26  # torch alone takes that
     found = UNFIT.match(after["error"])

@@ -7,14 +7,14 @@ SCRIPT = """
 import ray, signal
 from capfilt.core.config import EngineSettings
 from capfilt.pipelines.engine.cluster import runtime
-from capfilt.pipelines.engine.sigterm import sigterm_waits
+from capfilt.pipelines.engine.process_state import sigterm_waits
 signal.signal(signal.SIGTERM, lambda *_: print("asked"))
 with runtime(EngineSettings()):
     print("started")
     signal.raise_signal(signal.SIGTERM)
 print("ended")
 signal.raise_signal(signal.SIGTERM)
-with sigterm_waits(ray):
+with sigterm_waits():
     signal.raise_signal(signal.SIGTERM)
     print("waits")
 """

@@ -1,0 +1,45 @@
+"""Chunks through the stages in this process, one after the other: for debugging, tests and small runs.
+
+A breakpoint in a stage stops where it stands. Images are still decoded in a process of their own. What only Ray gives:
+several chunks at once, several nodes, and survival of a model that ends its process.
+"""
+
+import os
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from capfilt.core.config import Recipe
+from capfilt.pipelines.engine.chunk_row import CHUNK_ROW, PlannedChunk, new_row, run_stages, with_peak_memory
+from capfilt.pipelines.engine.outcome import ChunkOutcome
+from capfilt.pipelines.engine.stages import STAGES, Job, make_stages
+
+
+def work_locally(chunks: Sequence[PlannedChunk], job: Job) -> Generator[ChunkOutcome]:
+    """Yields each chunk as it is committed.
+
+    Raises:
+        ModelError: a model cannot be loaded.
+    """
+    with _threads(job.recipe):
+        stages = make_stages(STAGES, job)
+        for planned in chunks:
+            row = pa.Table.from_pylist([new_row(planned)], CHUNK_ROW)
+            yield ChunkOutcome.of(with_peak_memory(run_stages(row, stages)))
+
+
+@contextmanager
+def _threads(recipe: Recipe) -> Iterator[None]:
+    """As many CPU threads as one model actor on this machine would have, for the same last digits of scores."""
+    if not (recipe.caption.captioners or recipe.score.judges):
+        yield  # nothing here needs torch
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(recipe.engine.threads or os.cpu_count() or 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

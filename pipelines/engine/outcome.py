@@ -1,0 +1,33 @@
+"""What came out of one chunk."""
+
+import json
+from dataclasses import dataclass
+from typing import Self
+
+import pyarrow as pa
+
+from capfilt.pipelines.engine.chunk_row import unpack
+from capfilt.pipelines.engine.peak_memory import PeakMemory
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkOutcome:
+    """The counts of a chunk's commit record, or the error that stopped it; of a failed chunk all counts are 0."""
+
+    chunk: str
+    rows: int
+    images: int
+    captions: int
+    reasons: dict[str, int]  # failed rows by reason
+    seconds: dict[str, float]  # by stage
+    memory: PeakMemory
+    error: str  # "" = committed
+
+    @classmethod
+    def of(cls, row: pa.Table) -> Self:
+        """Of a chunk's row after its last stage, whose table is the commit record."""
+        chunk, error, seconds, memory = (row[name][0].as_py() for name in ("chunk", "error", "seconds", "memory"))
+        record = {} if error else unpack(row).to_pylist()[0]
+        rows, images, captions = (record.get(name, 0) for name in ("rows", "images", "captions"))
+        reasons = dict(record.get("reasons") or [])
+        return cls(chunk, rows, images, captions, reasons, json.loads(seconds), json.loads(memory), error)

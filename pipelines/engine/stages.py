@@ -1,0 +1,105 @@
+"""The stages that every chunk goes through, as functions of (table, chunk): the same for every engine.
+
+An engine decides where a stage runs and asks for it by name there: `make_stages(("decode",), job)`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import pyarrow as pa
+
+from capfilt.core.config import Recipe
+from capfilt.core.storage import Folder
+from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.engine.chunk_row import PlannedChunk, Stage
+from capfilt.pipelines.stages import stage_models
+from capfilt.pipelines.stages.caption import caption
+from capfilt.pipelines.stages.commit import commit
+from capfilt.pipelines.stages.decode import decode
+from capfilt.pipelines.stages.decontaminate import without_leaks
+from capfilt.pipelines.stages.fetch import fetch
+from capfilt.pipelines.stages.micro_batches import Journal, MicroBatches, NoJournal
+from capfilt.pipelines.stages.read import read
+from capfilt.pipelines.stages.retry_rows import recommit, reopen
+from capfilt.pipelines.stages.score import score
+from capfilt.pipelines.stages.tombstones import Tombstones
+
+STAGES: Final = ("fetch", "decode", "caption", "score", "commit")
+"""Names of all stages, in their order."""
+
+JournalOf = Callable[[str], Journal]
+"""Makes the journal of one model's stage: "caption 0", "score 1"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be done with chunks.
+
+    Args:
+        out: the run's folder, by a name that every node understands.
+        recipe: its settings.
+        pixels: what the recipe's models want of every image; found out where the models' names are understood.
+        retry: the chunks are committed ones; only their rows that failed for one of these reasons are processed, and a
+            redo is left for the caller to `settle`. Empty = the chunks are new.
+    """
+
+    out: str
+    recipe: Recipe
+    pixels: tuple[PixelSpec, ...]
+    retry: frozenset[str] = frozenset()
+
+
+def make_stages(names: Sequence[str], job: Job, journal: JournalOf = lambda _: NoJournal()) -> dict[str, Stage]:
+    """Stages by name; models are loaded here.
+
+    Raises:
+        ModelError: a model cannot be loaded.
+    """
+    make: dict[str, Callable[[], Stage]] = {
+        "fetch": lambda: partial(_fetch, job=job),
+        "decode": lambda: partial(_decode, job=job),
+        "caption": lambda: _caption(job.recipe, journal),
+        "score": lambda: _score(job.recipe, journal),
+        "commit": lambda: partial(_commit, job=job),
+    }
+    return {name: make[name]() for name in names}
+
+
+def _fetch(_: pa.Table, planned: PlannedChunk, job: Job) -> pa.Table:
+    folder = Folder.at(job.out)
+    rows = reopen(planned.chunk, folder, job.retry) if job.retry else Tombstones.of(folder).honour(read(planned.chunk))
+    return fetch(rows, job.recipe.fetch)
+
+
+def _decode(rows: pa.Table, _: PlannedChunk, job: Job) -> pa.Table:
+    settings = job.recipe.decode
+    return without_leaks(decode(rows, settings, job.pixels), Folder.at(job.out), settings)
+
+
+def _caption(recipe: Recipe, journal: JournalOf) -> Stage:
+    captioners = stage_models.load_captioners(recipe)
+    # By place, not by name: folders of two trainings may well be called the same.
+    batches = [_batches(recipe, journal(f"caption {place}")) for place in range(len(captioners))]
+    return lambda rows, _: caption(rows, captioners, recipe.caption, batches)
+
+
+def _score(recipe: Recipe, journal: JournalOf) -> Stage:
+    judges = stage_models.load_judges(recipe)
+    batches = [_batches(recipe, journal(f"score {place}")) for place in range(len(judges))]
+
+    def stage(rows: pa.Table, _: PlannedChunk) -> pa.Table:
+        scored = score(rows, judges, batches)
+        return scored.drop_columns([name for name in scored.column_names if name.startswith("pixels:")])
+
+    return stage
+
+
+def _commit(rows: pa.Table, planned: PlannedChunk, job: Job) -> pa.Table:
+    write = recommit if job.retry else commit
+    return write(rows, planned.chunk, Folder.at(job.out), planned.digest)
+
+
+def _batches(recipe: Recipe, journal: Journal) -> MicroBatches:
+    return MicroBatches(stage_models.batch_size(recipe), journal)
