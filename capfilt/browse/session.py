@@ -27,7 +27,7 @@ class Desk:
     Raises:
         InputError: there is no run at `ledger`.
         BusyError: the run grew while it was read.
-        Unbalanced: the run's files do not fit together.
+        IntegrityError: the run's files do not fit together.
     """
 
     def __init__(self, ledger: Ledger) -> None:

@@ -12,7 +12,7 @@ from capfilt.core.config import DecodeSettings
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.imaging.picture import load_picture, read_header
 from capfilt.pipelines.imaging.pillow import pillow_rules
-from capfilt.pipelines.imaging.pixel_budget import Room
+from capfilt.pipelines.imaging.pixel_budget import PixelBudget
 
 SIZES: Final = (320, 1280)
 """Longest sides that may be asked for, in pixels: of the grid, and of one picture alone."""
@@ -34,7 +34,7 @@ class Thumbnails:
         self._groups: Shelf[tuple[str, int], Group] = Shelf(GROUP_BYTES, lambda group: sum(map(len, group.values())))
         self._drawn: Shelf[tuple[str, int], bytes] = Shelf(THUMBNAIL_BYTES, len)
         self._ends: Shelf[str, list[int]] = Shelf(1_000_000, lambda ends: 8 * len(ends))
-        self._room = Room(self._settings.max_pixels)
+        self._room = PixelBudget(self._settings.max_pixels)
         self._rules = ExitStack()
         self._rules.enter_context(pillow_rules(self._settings.max_pixels))
 

@@ -51,7 +51,7 @@ def connect(folder: Folder) -> duckdb.DuckDBPyConnection:
 
     Raises:
         InputError: there is no run here.
-        Unbalanced: a committed file is missing.
+        IntegrityError: a committed file is missing.
     """
     ledger = Ledger(folder)
     if not ledger.planned and not folder.names("commits", ".parquet"):

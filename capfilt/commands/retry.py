@@ -4,31 +4,23 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from capfilt.commands.run import Listener, Progress
 from capfilt.core import config
 from capfilt.core.chunks import Chunk
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ChangedError, ConfigError, RunFailed
-from capfilt.core.schema import HEALABLE, Reason
-from capfilt.core.serialization import stable_json
+from capfilt.core.schema import Reason, Trait
+from capfilt.core.serialization import canonical_json
 from capfilt.ledger.compatibility import changed_models, changed_recipe
 from capfilt.ledger.ledger import Ledger
-from capfilt.ledger.transaction import settle
+from capfilt.ledger.transaction import replay_pending
 from capfilt.pipelines.engine.chunk_row import PlannedChunk
 from capfilt.pipelines.forget.forget import finish_forgetting
 from capfilt.pipelines.recipes import load as recipes
 from capfilt.pipelines.selection.select import Selection, select
 from capfilt.pipelines.stages.stage_models import check_models
-
-SHORT: Final = {"403": "http_403", "404": "http_404", "4xx": "http_4xx", "429": "http_429", "5xx": "http_5xx"}
-"""Reasons as people call them."""
-
-FINAL: Final = frozenset(
-    {Reason.BAD_ROW, Reason.BAD_CONTAINER, Reason.NO_IMAGE, Reason.MISSING_FILE, Reason.BAD_URL, Reason.FORGOTTEN}
-)
-"""Reasons that lie in the input, or in somebody's wish: no other try can change them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +48,13 @@ def retry(
     were done have no such failures any more, or only new ones.
 
     Args:
-        reasons: of `schema.Reason` or `SHORT`; none for all of `schema.HEALABLE`.
+        reasons: values of `schema.Reason`, or their `short` names; none for all that are `Trait.RETRYABLE`.
         overrides: `--set` values; of [fetch], and of [engine] those that say how fast and not what.
 
     Raises:
         UserError: no run there, a reason that cannot heal, a setting that must not change, changed models.
         RunFailed: some chunks failed; all others are done.
-        Unbalanced: the books do not fit, or an input has changed.
+        IntegrityError: the books do not fit, or an input has changed.
     """
     began = time.perf_counter()
     wanted = reasons_of(reasons)
@@ -89,10 +81,12 @@ def reasons_of(names: Sequence[str]) -> frozenset[str]:
     Raises:
         ConfigError: an unknown one, or one that cannot heal.
     """
-    wanted = {SHORT.get(name, name) for name in names} or {str(reason) for reason in HEALABLE}
-    known = sorted(reason.value for reason in Reason if reason not in FINAL)
+    short = {reason.short: reason.value for reason in Reason}
+    wanted = {short.get(name, name) for name in names} or {r.value for r in Reason if r.has(Trait.RETRYABLE)}
+    final = {reason.value for reason in Reason if reason.has(Trait.FINAL)}
+    known = sorted({reason.value for reason in Reason} - final)
     for name in sorted(wanted):
-        if name in FINAL:
+        if name in final:
             raise ConfigError(f"--reason {name}: another try cannot heal that; what can be tried: {', '.join(known)}")
         if name not in known:
             raise ConfigError(f"--reason {name!r} is not known; there are: {', '.join(known)}")
@@ -129,7 +123,7 @@ def _work(ledger: Ledger, chunks: list[Chunk], recipe: Recipe, wanted: frozenset
     rows_done = 0
     with work(planned, ledger.folder.location, recipe, wanted) as outcomes:
         for number, done in enumerate(outcomes, 1):
-            settle(ledger.folder)
+            replay_pending(ledger.folder)
             rows_done += done.rows
             failed += [f"chunk {done.chunk}: {done.error}"] if done.error else []
             listener(Progress("work", rows_done, rows, number - len(failed), len(chunks)))
@@ -141,7 +135,7 @@ def _note(ledger: Ledger, wanted: frozenset[str], overrides: Sequence[str]) -> N
     """Keep what was tried with which settings: run.toml tells those of the run alone."""
     number = len(ledger.folder.names("retries", ".json"))
     note = {"reasons": sorted(wanted), "set": list(overrides)}
-    ledger.folder.write(f"retries/{number:06d}.json", stable_json(note).encode() + b"\n")
+    ledger.folder.write(f"retries/{number:06d}.json", canonical_json(note).encode() + b"\n")
 
 
 def _select(ledger: Ledger, recipe: Recipe) -> Selection:

@@ -11,18 +11,18 @@ from datetime import UTC, datetime
 
 from capfilt.core.chunks import Chunk
 from capfilt.core.config import Recipe
-from capfilt.core.errors import ChangedError, RunFailed, Unbalanced
+from capfilt.core.errors import ChangedError, IntegrityError, RunFailed
 from capfilt.core.version import __version__
 from capfilt.ledger.ledger import Ledger, Session
 from capfilt.models.registry import registry
 from capfilt.pipelines.engine.chunk_row import PlannedChunk
 from capfilt.pipelines.engine.outcome import ChunkOutcome
 from capfilt.pipelines.engine.peak_memory import larger
+from capfilt.pipelines.evaluation.decontaminate import EvaluationSets
 from capfilt.pipelines.forget.forget import finish_forgetting
 from capfilt.pipelines.plan import Plan, make_plan
 from capfilt.pipelines.selection.policy import check_policy
 from capfilt.pipelines.selection.select import Selection, select
-from capfilt.pipelines.stages.decontaminate import EvaluationSets
 from capfilt.pipelines.stages.stage_models import check_models, prove_captioners
 
 VERSIONED = ("torch", "transformers", "ray", "pyarrow", "duckdb", "Pillow", "aiohttp", "open_clip_torch", "img2dataset")
@@ -74,7 +74,7 @@ def run(
     Raises:
         UserError: a mistake in inputs, recipe or models, a changed input or recipe, or a busy `out`; before any work.
         RunFailed: some chunks failed; all others are committed and the same call goes on from there.
-        Unbalanced: rows in are not images + failures.
+        IntegrityError: rows in are not images + failures.
     """
     began = time.perf_counter()
     models = check_models(recipe)
@@ -93,7 +93,7 @@ def run(
         todo = ledger.todo()
         memory = _work(ledger, todo, recipe, listener) if todo else {}
         if lacking := sorted({chunk.name for chunk in todo} - ledger.committed()):
-            raise Unbalanced(f"{out}: chunk {lacking[0]} was done, but its commit is not there")
+            raise IntegrityError(f"{out}: chunk {lacking[0]} was done, but its commit is not there")
         ledger.balance()
         listener(Progress("select"))
         selection = select(ledger.folder, recipe.select, recipe.output.images)

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from capfilt.core.serialization import stable_json
+from capfilt.core.serialization import canonical_json
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 """What a reader may keep in `Part.where`."""
@@ -23,7 +23,7 @@ class Part:
 
     def to_json(self) -> str:
         """Stable JSON of every field."""
-        return stable_json(asdict(self))
+        return canonical_json(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -44,7 +44,7 @@ class Chunk:
 
     def to_json(self) -> str:
         """Stable JSON of the name and all parts."""
-        return stable_json(asdict(self))
+        return canonical_json(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:

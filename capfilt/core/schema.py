@@ -6,58 +6,106 @@ tables of a finished run, one Parquet file a chunk.
 """
 
 import hashlib
-from enum import StrEnum
+from enum import Flag, StrEnum, auto
 from typing import Final
 
 import pyarrow as pa
 
 
+class Trait(Flag):
+    """What follows from a reason, wherever it is asked: one declaration, read by fetch, commit and retry."""
+
+    NONE = 0
+    RETRYABLE = auto()
+    """Another try later may succeed; sets `failures.retryable`, and `capfilt retry` takes it by default."""
+    FINAL = auto()
+    """It lies in the input, or in an owner's request: no other try can change it, and `retry --reason` refuses it."""
+    SERVER_DOWN = auto()
+    """It tells of the server, not of the URL: away, overloaded, asking for a pause. Counts for `fetch.give_up`."""
+    ANSWERED = auto()
+    """The server was reached, so a failed robots.txt is what failed the URL; else no URL there could be fetched."""
+    CLIENT_ERROR = auto()
+    """The server refuses this one address (4xx): of a site's own file it means that there is none (RFC 9309)."""
+
+
 class Reason(StrEnum):
-    """Why an input row did not become an image. The value stands in `failures.reason`."""
+    """Why an input row did not become an image. The value stands in `failures.reason`.
+
+    A new reason is one line here: its value, the stage that gives it, its meaning, its traits.
+    """
+
+    _value_: str
+    stage: str  # read, fetch, decode, model or any; `failures.stage` says where a row failed
+    meaning: str
+    traits: Trait
 
     # read: the row itself
-    BAD_ROW = "bad_row"  # a line that cannot be parsed
-    BAD_CONTAINER = "bad_container"  # a shard that breaks off or cannot be opened
-    NO_IMAGE = "no_image"  # neither a URL nor image bytes in the row
-    MISSING_FILE = "missing_file"  # the row names a file or a member that is not there
+    BAD_ROW = "bad_row", "read", "a line that cannot be parsed", Trait.FINAL
+    BAD_CONTAINER = "bad_container", "read", "a shard that breaks off or cannot be opened", Trait.FINAL
+    NO_IMAGE = "no_image", "read", "neither a URL nor image bytes in the row", Trait.FINAL
+    MISSING_FILE = "missing_file", "read", "the row names a file or a member that is not there", Trait.FINAL
     # fetch: the network
-    BAD_URL = "bad_url"  # not an absolute http(s) URL, or one with credentials
-    FORBIDDEN_ADDRESS = "forbidden_address"  # resolves to a private or otherwise refused address
-    DNS = "dns"
-    CONNECT = "connect"
-    TLS = "tls"
-    TIMEOUT = "timeout"
-    HTTP_403 = "http_403"
-    HTTP_404 = "http_404"
-    HTTP_4XX = "http_4xx"
-    HTTP_429 = "http_429"
-    HTTP_5XX = "http_5xx"
-    PROTOCOL = "protocol"  # broken HTTP, a body cut short, too many redirects
-    HOST_DOWN = "host_down"  # not asked: too many tries in a row had failed there
-    OPT_OUT = "opt_out"  # the owner says no: robots.txt, X-Robots-Tag, noml, TDMRep
-    TOO_LARGE = "too_large"  # over the byte cap
+    BAD_URL = "bad_url", "fetch", "not an absolute http(s) URL, or one with credentials", Trait.FINAL
+    FORBIDDEN_ADDRESS = "forbidden_address", "fetch", "resolves to a private or otherwise refused address"
+    DNS = "dns", "fetch", "the host name cannot be resolved", Trait.RETRYABLE
+    CONNECT = "connect", "fetch", "no connection to the server", Trait.RETRYABLE | Trait.SERVER_DOWN
+    TLS = "tls", "fetch", "no TLS connection, or a certificate that is refused"
+    TIMEOUT = (
+        "timeout",
+        "fetch",
+        "no complete answer in time",
+        Trait.RETRYABLE | Trait.SERVER_DOWN | Trait.ANSWERED,
+    )
+    HTTP_403 = "http_403", "fetch", "HTTP 403 (forbidden)", Trait.ANSWERED | Trait.CLIENT_ERROR
+    HTTP_404 = "http_404", "fetch", "HTTP 404 (not found)", Trait.ANSWERED | Trait.CLIENT_ERROR
+    HTTP_4XX = "http_4xx", "fetch", "another HTTP 4xx", Trait.ANSWERED | Trait.CLIENT_ERROR
+    HTTP_429 = (
+        "http_429",
+        "fetch",
+        "HTTP 429 (too many requests)",
+        Trait.RETRYABLE | Trait.SERVER_DOWN | Trait.ANSWERED,
+    )
+    HTTP_5XX = "http_5xx", "fetch", "HTTP 5xx (server error)", Trait.RETRYABLE | Trait.SERVER_DOWN | Trait.ANSWERED
+    PROTOCOL = (
+        "protocol",
+        "fetch",
+        "broken HTTP, a body cut short, too many redirects",
+        Trait.RETRYABLE | Trait.ANSWERED,
+    )
+    HOST_DOWN = "host_down", "fetch", "not requested: too many attempts in a row had failed there", Trait.RETRYABLE
+    OPT_OUT = "opt_out", "fetch", "the owner opts out: robots.txt, X-Robots-Tag, noml, TDMRep"
+    TOO_LARGE = "too_large", "fetch", "over the byte cap"
     # decode: the bytes
-    EMPTY = "empty"  # zero bytes
-    NOT_AN_IMAGE = "not_an_image"  # no known image signature (an HTML page, say)
-    TRUNCATED = "truncated"  # an image that breaks off
-    CORRUPT = "corrupt"  # an image that cannot be decoded
-    TOO_MANY_PIXELS = "too_many_pixels"  # over the pixel cap, read from the header
-    TOO_SMALL = "too_small"  # under the smallest side
-    TOO_MUCH_METADATA = "too_much_metadata"  # over the cap, read from the file's own structure
-    TOO_MANY_FRAMES = "too_many_frames"
-    TOO_SLOW = "too_slow"  # decoding did not end in time
-    CODEC_CRASH = "codec_crash"  # decoding killed its process
-    EVAL_LEAK = "eval_leak"  # a picture of an evaluation set, or one that looks like it
+    EMPTY = "empty", "decode", "zero bytes"
+    NOT_AN_IMAGE = "not_an_image", "decode", "no known image signature (an HTML page, say)"
+    TRUNCATED = "truncated", "decode", "an image that breaks off"
+    CORRUPT = "corrupt", "decode", "an image that cannot be decoded"
+    TOO_MANY_PIXELS = "too_many_pixels", "decode", "over the pixel cap, read from the header"
+    TOO_SMALL = "too_small", "decode", "under the smallest side"
+    TOO_MUCH_METADATA = "too_much_metadata", "decode", "over the cap, read from the file's own structure"
+    TOO_MANY_FRAMES = "too_many_frames", "decode", "over the cap of frames or pages"
+    TOO_SLOW = "too_slow", "decode", "decoding did not end in time"
+    CODEC_CRASH = "codec_crash", "decode", "decoding killed its process"
+    EVAL_LEAK = "eval_leak", "decode", "an image of an evaluation set, or one that looks like it"
     # caption, score: the models
-    POISON = "poison"  # a model raises on this row alone, or its process dies with it
+    POISON = "poison", "model", "a model raises on this row alone, or its process dies with it"
     # any time
-    FORGOTTEN = "forgotten"  # `capfilt forget`: nothing of the row is left but a keyed hash in place of its uid
+    FORGOTTEN = "forgotten", "any", "`capfilt forget`: only a keyed hash is left, in place of its uid", Trait.FINAL
 
+    def __new__(cls, value: str, stage: str = "", meaning: str = "", traits: Trait = Trait.NONE) -> "Reason":
+        reason = str.__new__(cls, value)
+        reason._value_ = value
+        reason.stage, reason.meaning, reason.traits = stage, meaning, traits
+        return reason
 
-HEALABLE: Final = frozenset(
-    {Reason.DNS, Reason.CONNECT, Reason.TIMEOUT, Reason.HTTP_429, Reason.HTTP_5XX, Reason.PROTOCOL, Reason.HOST_DOWN}
-)
-"""Reasons that another try later may heal; they set `failures.retryable`."""
+    def has(self, trait: Trait) -> bool:
+        return trait in self.traits
+
+    @property
+    def short(self) -> str:
+        """As people call it: `403` for `http_403`; most reasons have no shorter name."""
+        return self.value.removeprefix("http_")
+
 
 TEXT: Final = pa.struct([("text", pa.string()), ("source", pa.string())])
 """A text that came with the image; source is `web` or `human`."""

@@ -40,7 +40,7 @@ def parquet_bytes(table: pa.Table, pictures: bool = False) -> bytes:
     return bytes(sink.getvalue())
 
 
-def stable_json(value: Any) -> str:
+def canonical_json(value: Any) -> str:
     """Sorted, compact ASCII JSON: equal values give equal text, so a digest of it is stable."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 

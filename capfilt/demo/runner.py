@@ -55,7 +55,7 @@ def demo(
 
     Raises:
         UserError: a mistake in the arguments, an `out` that holds something else, no free port; before any work.
-        RunFailed, Unbalanced: as `capfilt.commands.run.run`.
+        RunFailed, IntegrityError: as `capfilt.commands.run.run`.
     """
     if images < SMALLEST:
         raise ConfigError(f"--images {images}: the demo's web site has at least {SMALLEST}, to show every trouble")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from capfilt.core.config import Recipe
-from capfilt.core.serialization import encodable, stable_json
+from capfilt.core.serialization import canonical_json, encodable
 
 FREE: Final = frozenset(
     {
@@ -78,4 +78,4 @@ def changed_models(old: Mapping[str, str], new: Mapping[str, str]) -> str:
 def _shown(value: Any) -> str:
     if value is None:
         return "unset"
-    return value if isinstance(value, str) and value else stable_json(value)
+    return value if isinstance(value, str) and value else canonical_json(value)

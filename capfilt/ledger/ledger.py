@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk
 from capfilt.core.config import Recipe
-from capfilt.core.errors import BusyError, ChangedError, InputError, Unbalanced
-from capfilt.core.serialization import parquet_bytes, stable_json, to_toml
+from capfilt.core.errors import BusyError, ChangedError, InputError, IntegrityError
+from capfilt.core.serialization import canonical_json, parquet_bytes, to_toml
 from capfilt.core.storage import Folder
 from capfilt.ledger import transaction
 from capfilt.ledger.compatibility import (
@@ -143,11 +143,11 @@ class Ledger:
 
         Raises:
             InputError: there is no run here.
-            Unbalanced: plan.parquet is not the file that run.toml speaks of.
+            IntegrityError: plan.parquet is not the file that run.toml speaks of.
         """
         run, plan = self.run, self.folder.read("plan.parquet")
         if hashlib.sha256(plan).hexdigest() != run["plan"]:
-            raise Unbalanced(f"{self.folder.location}: plan.parquet is not the plan that run.toml was written for")
+            raise IntegrityError(f"{self.folder.location}: plan.parquet is not the plan that run.toml was written for")
         return [Chunk.from_json(spec) for spec in pq.read_table(pa.BufferReader(plan))["spec"].to_pylist()]
 
     def check_unchanged(
@@ -175,7 +175,7 @@ class Ledger:
     def spec_digest(self, chunk: Chunk) -> str:
         """sha256 over all that decides the chunk's bytes: its rows, the settings that matter and the weights."""
         settings = settings_that_matter(self.run["recipe"])
-        basis = (chunk.to_json(), stable_json(settings), stable_json(self.run["models"]))
+        basis = (chunk.to_json(), canonical_json(settings), canonical_json(self.run["models"]))
         return hashlib.sha256("\n".join(basis).encode()).hexdigest()
 
     def committed(self) -> set[str]:
@@ -194,14 +194,14 @@ class Ledger:
             chunks: names of committed chunks, for those who read several tables of one and the same state.
 
         Raises:
-            Unbalanced: a committed file of images/, captions/ or failures/ is missing.
+            IntegrityError: a committed file of images/, captions/ or failures/ is missing.
         """
         import pyarrow.dataset as ds  # imports pandas, half a second that those who only plan need not pay
 
         wanted = [f"{table}/{chunk}.parquet" for chunk in sorted(self.committed() if chunks is None else chunks)]
         there = set(self.folder.names(table, ".parquet"))
         if table in CHUNK_TABLES and (missing := [name for name in wanted if name not in there]):
-            raise Unbalanced(f"{self.folder.location}: {missing[0]} is committed, but missing")
+            raise IntegrityError(f"{self.folder.location}: {missing[0]} is committed, but missing")
         files = [self.folder.full(name) for name in wanted if name in there]
         kind = ds.ParquetFileFormat()
         return ds.FileSystemDataset.from_paths(files, schema=columns, format=kind, filesystem=self.folder.filesystem)
@@ -224,7 +224,7 @@ class Ledger:
     def fingerprint(self, records: pa.Table | None = None) -> str:
         """sha256 over the records of all commits: what a selection was made from."""
         records = self.records() if records is None else records
-        return hashlib.sha256(stable_json(records.to_pylist()).encode()).hexdigest()
+        return hashlib.sha256(canonical_json(records.to_pylist()).encode()).hexdigest()
 
     def balance(self, records: pa.Table | None = None) -> None:
         """Check that every commit fits the plan, its own sums and the listing of its files.
@@ -233,10 +233,12 @@ class Ledger:
             records: what `records` gave, to spare reading them again.
 
         Raises:
-            Unbalanced: the first thing that does not fit.
+            IntegrityError: the first thing that does not fit.
         """
         if self.forgetting:
-            raise Unbalanced(f"{self.folder.location}: a forget was interrupted: `capfilt forget` alone finishes it")
+            raise IntegrityError(
+                f"{self.folder.location}: a forget was interrupted: `capfilt forget` alone finishes it"
+            )
         chunks = {chunk.name: chunk for chunk in self.read_plan()}
         records = self.records() if records is None else records
         # Listed after the records are read: a run that works just now commits files first, records last.
@@ -244,7 +246,7 @@ class Ledger:
         for record in records.to_pylist():
             problem = self._misfit(record, chunks.get(record["chunk"]), present)
             if problem:
-                raise Unbalanced(f"{self.folder.location}: commit {record['chunk']}: {problem}")
+                raise IntegrityError(f"{self.folder.location}: commit {record['chunk']}: {problem}")
 
     def _misfit(self, record: dict[str, Any], chunk: Chunk | None, present: set[str]) -> str:
         if chunk is None:
@@ -270,7 +272,7 @@ class Ledger:
         """`balance`, then the files themselves: rows by their footers and, if deep, sha256 of every byte.
 
         Raises:
-            Unbalanced: the first file that is not what its commit says.
+            IntegrityError: the first file that is not what its commit says.
         """
         records = self.records()
         self.balance(records)
@@ -281,13 +283,13 @@ class Ledger:
     def _verify_file(self, name: str, digest: str, rows: int, deep: bool) -> None:
         path = f"{self.folder.location}/{name}"
         if deep and hashlib.sha256(self.folder.read(name)).hexdigest() != digest:
-            raise Unbalanced(f"{path}: its bytes are not the committed ones")
+            raise IntegrityError(f"{path}: its bytes are not the committed ones")
         try:
             found = pq.read_metadata(self.folder.full(name), filesystem=self.folder.filesystem).num_rows
         except pa.ArrowInvalid as error:
-            raise Unbalanced(f"{path}: {error}") from error
+            raise IntegrityError(f"{path}: {error}") from error
         if found != rows:
-            raise Unbalanced(f"{path}: {found} rows, committed were {rows}")
+            raise IntegrityError(f"{path}: {found} rows, committed were {rows}")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -301,7 +303,7 @@ class Ledger:
         """
         if not self.folder.is_local:
             with lease(self.folder):
-                transaction.settle(self.folder)
+                transaction.replay_pending(self.folder)
                 yield
             return
         path = Path(self.folder.full(".lock"))
@@ -313,7 +315,7 @@ class Ledger:
             stream.flush()
             for place in WRITTEN:
                 self.folder.sweep(place)
-            transaction.settle(self.folder)
+            transaction.replay_pending(self.folder)
             yield
 
     def save_session(self, session: Session, number: int | None = None) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from capfilt.core import schema
-from capfilt.core.errors import Unbalanced
+from capfilt.core.errors import IntegrityError
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 
@@ -35,7 +35,7 @@ def status(folder: Folder) -> Status:
 
     Raises:
         InputError: there is no run here.
-        Unbalanced: plan.parquet is not the one that run.toml was written for.
+        IntegrityError: plan.parquet is not the one that run.toml was written for.
     """
     ledger = Ledger(folder)
     plan, records, sessions = ledger.read_plan(), ledger.records(), ledger.sessions()
@@ -60,7 +60,7 @@ def status(folder: Folder) -> Status:
 def _problem(ledger: Ledger, records: pa.Table) -> str:
     try:
         ledger.balance(records)
-    except Unbalanced as error:
+    except IntegrityError as error:
         return str(error)
     return ""
 

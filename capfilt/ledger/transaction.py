@@ -1,11 +1,11 @@
-"""Replacing the files of a committed chunk, so that a kill at any moment leaves the old ones or the new ones.
+"""Replacing the files of a committed chunk as a transaction: an interruption leaves all old files or all new ones.
 
     redo/000012.parquet   all new files of the chunk, its record last, and the digest of the record they replace
 
-The redo is one file, written whole or not at all. Then it is carried out: the files in their order, the record last.
-Who is killed on the way leaves the redo behind, and whoever works on the run next carries it out again (`settle`). A
-redo whose record is there no longer, because somebody else was quicker, is void: so a worker that outlives its driver
-can write one, and do no harm.
+The transaction is one file, written whole or not at all. Then it is replayed: the files in their order, the record
+last. An interrupted replay leaves the file behind, and the next process that locks the run replays it again
+(`replay_pending`). A transaction whose base record is gone, because another process was faster, is void: so a worker
+that outlives its driver can write one and do no harm.
 """
 
 import hashlib
@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 
 from capfilt.core.storage import Folder
 
-PLACE: Final = "redo"
+PLACE: Final = "redo"  # the name that interrupted retries of earlier versions left behind
 FILES: Final = pa.schema([pa.field("name", pa.string(), nullable=False), ("data", pa.large_binary())])
 _BASE: Final = b"base"
 
 
-def write_redo(folder: Folder, chunk: str, files: Mapping[str, bytes]) -> None:
-    """Write down what is to replace the files of a committed chunk.
+def write_transaction(folder: Folder, chunk: str, files: Mapping[str, bytes]) -> None:
+    """Write the transaction that replaces the files of a committed chunk.
 
     Args:
         files: bytes by name, in the order to write them; the last one is the chunk's record.
@@ -36,13 +36,13 @@ def write_redo(folder: Folder, chunk: str, files: Mapping[str, bytes]) -> None:
     folder.write(f"{PLACE}/{chunk}.parquet", bytes(sink.getvalue()))
 
 
-def settle(folder: Folder) -> list[str]:
-    """Carry out every redo; gives the names of the chunks. To be called by whoever holds the lock of the run."""
-    return [Path(name).stem for name in folder.names(PLACE, ".parquet") if _carry_out(folder, name)]
+def replay_pending(folder: Folder) -> list[str]:
+    """Replay every pending transaction; gives the names of the chunks. Only the holder of the run's lock calls it."""
+    return [Path(name).stem for name in folder.names(PLACE, ".parquet") if _replay(folder, name)]
 
 
-def _carry_out(folder: Folder, name: str) -> bool:
-    """Carry out one redo, unless it is void; it is gone then."""
+def _replay(folder: Folder, name: str) -> bool:
+    """Replay one transaction unless it is void, then delete it; whether it was replayed."""
     table = pq.read_table(pa.BufferReader(folder.read(name)))
     record = _record(Path(name).stem)
     valid = folder.exists(record) and _digest(folder.read(record)) == table.schema.metadata[_BASE]

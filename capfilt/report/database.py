@@ -59,7 +59,7 @@ def lay_out(folder: Folder) -> Iterator[Desk]:
 
     Raises:
         InputError: there is no run here.
-        Unbalanced: a committed file is missing.
+        IntegrityError: a committed file is missing.
     """
     ledger = Ledger(folder)
     judges = tuple(judge_columns(ledger.captions_schema()))

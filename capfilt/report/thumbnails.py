@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from capfilt.core.config import DecodeSettings
+from capfilt.ledger.image_reader import read_pictures
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.imaging.picture import BadImage, load_picture, read_header
 from capfilt.pipelines.imaging.pillow import pillow_rules
-from capfilt.pipelines.stages.image_reader import read_pictures
 
 SIDE: Final = 280
 """Pixels of the longer side."""

@@ -32,7 +32,7 @@ def write_report(folder: Folder) -> bytes:
 
     Raises:
         InputError: there is no run here.
-        Unbalanced: a committed file is missing, or the plan is not the run's.
+        IntegrityError: a committed file is missing, or the plan is not the run's.
     """
     with lay_out(folder) as desk:
         page = render(_facts(desk)).encode()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from capfilt.core.errors import InputError
-from capfilt.core.serialization import parquet_bytes, stable_json
+from capfilt.core.serialization import canonical_json, parquet_bytes
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.gather import PAIR, Pairs, labelled_pairs, make_pairs
@@ -121,7 +121,7 @@ def _labels(folder: Folder, labels: str) -> list[Label]:
 
 def _basis(ledger: Ledger, asked: Sequence[Any]) -> str:
     known = [[repr(item) for item in asked], ledger.fingerprint(), ledger.run["models"]]
-    return hashlib.sha256(stable_json(known).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(known).encode()).hexdigest()
 
 
 def _measured(

@@ -11,12 +11,12 @@ import pyarrow as pa
 from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.config import DecodeSettings
 from capfilt.core.errors import InputError
+from capfilt.ledger.image_reader import read_pictures
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.labels import Label
 from capfilt.pipelines.calibration.mismatch import mismatches, own_texts
 from capfilt.pipelines.calibration.rescore import load_judges, score_texts
 from capfilt.pipelines.selection.scores import judge_columns
-from capfilt.pipelines.stages.image_reader import read_pictures
 
 PAIR: Final = (
     pa.field("uid", pa.string(), nullable=False),  # of the image; a digest of its bytes where the run has it not

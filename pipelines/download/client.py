@@ -1,4 +1,4 @@
-"""One URL to its bytes, or to the reason why not: consent, redirects, retries, the deadline and the byte cap."""
+"""One URL to its bytes, or to the reason why not: opt-outs, redirects, retries, the deadline and the byte cap."""
 
 import asyncio
 import random
@@ -9,16 +9,15 @@ import aiohttp
 from yarl import URL
 
 from capfilt.core.config import FetchSettings
-from capfilt.core.schema import Reason
-from capfilt.pipelines.download.failure import Failure, TooManyRedirects
+from capfilt.core.schema import Reason, Trait
+from capfilt.pipelines.download.failure import DownloadError, TooManyRedirects
 from capfilt.pipelines.download.guard import check_url
 from capfilt.pipelines.download.hosts import Hosts
 from capfilt.pipelines.download.optout import robots
-from capfilt.pipelines.download.optout.optout import Consent
+from capfilt.pipelines.download.optout.optout import OptedOut, OptOutChecker, SiteUnreachable
 from capfilt.pipelines.download.reasons import check_status, failure_of
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-NONE_THERE: Final = frozenset({Reason.HTTP_403, Reason.HTTP_404, Reason.HTTP_4XX})
 SITE_SHARE: Final = 0.75
 """Of `fetch.timeout`: what a site's own file may take."""
 SLOW: Final = 5.0
@@ -26,19 +25,19 @@ SLOW: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class FetchRequest:
     """What is asked for."""
 
     seconds: float  # in all
     max_bytes: int
-    picture: bool  # else a file that a site has about itself: it needs no consent, and is cut where it is too long
+    picture: bool  # else a file that a site has about itself: no opt-out covers it, and it is cut where it is too long
 
 
-class Client:
+class Downloader:
     """Downloads single URLs over a shared session.
 
     Args:
-        session: follows no redirect, keeps no cookie, and opens sockets through `Guard.open_socket`.
+        session: follows no redirect, keeps no cookie, and opens sockets through `AddressGuard.open_socket`.
         hosts: shared by all URLs of a call.
     """
 
@@ -46,58 +45,71 @@ class Client:
         self._session = session
         self._hosts = hosts
         self._settings = settings
-        self._consent = Consent(self._site_file, settings)
+        self._optout = OptOutChecker(self._site_file, settings)
 
     async def allowed(self, url: URL) -> None:
         """Wait until `url`, which `check_url` has passed, may be asked for: its site agrees, and it is its turn.
 
         Raises:
-            Failure: it may not.
+            DownloadError: it may not.
         """
         self._hosts.check(url)
-        await self._consent.check(url)
+        await self._check_opt_out(url)
         await self._hosts.turn(url)
+
+    async def _check_opt_out(self, url: URL) -> None:
+        try:
+            await self._optout.check(url)
+        except OptedOut as refusal:
+            raise DownloadError(Reason.OPT_OUT, str(refusal)) from refusal
+        except SiteUnreachable as unreachable:
+            failure = unreachable.__cause__
+            assert isinstance(failure, DownloadError)
+            # A host that was never reached (dns, tls) fails all its URLs alike; only an answer is about robots.txt.
+            raise failure.about("robots.txt") if failure.reason.has(Trait.ANSWERED) else failure from None
 
     async def get(self, url: URL) -> bytes:
         """The body of an allowed `url`, within `fetch.timeout` seconds from now.
 
         Raises:
-            Failure: why there is none.
+            DownloadError: why there is none.
         """
-        return await self._tried(url, Wish(self._settings.timeout, self._settings.max_bytes, picture=True))
+        return await self._tried(url, FetchRequest(self._settings.timeout, self._settings.max_bytes, picture=True))
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._consent.close()
+        await self._optout.close()
 
     async def _site_file(self, url: URL) -> str | None:
-        """For `Consent`: the text of a site's file, None where the site says that there is none."""
+        """`optout.Read`: the text of a site's file, None where the site says that there is none."""
         try:
             await self._hosts.turn(url)
-            body = await self._tried(url, Wish(self._settings.timeout * SITE_SHARE, robots.LIMIT, picture=False))
+            body = await self._tried(
+                url, FetchRequest(self._settings.timeout * SITE_SHARE, robots.LIMIT, picture=False)
+            )
         except TooManyRedirects:
             return None  # as RFC 9309 section 2.3.1.2 has it
-        except Failure as failure:
-            if failure.reason in NONE_THERE:
+        except DownloadError as failure:
+            if failure.reason.has(Trait.CLIENT_ERROR):
                 return None
-            raise
+            raise SiteUnreachable from failure
         return body.decode("utf-8", "replace")
 
-    async def _tried(self, url: URL, wish: Wish) -> bytes:
+    async def _tried(self, url: URL, request: FetchRequest) -> bytes:
         """Again and again while that may heal what went wrong, before one deadline."""
         now = asyncio.get_running_loop().time
-        deadline = now() + wish.seconds
+        deadline = now() + request.seconds
         jitter = random.Random(str(url))  # a stream of its own: the global one belongs to others
         tries = 0
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
-                    return await self._followed(url, wish)
+                    return await self._followed(url, request)
             except TimeoutError as error:
-                raise Failure(Reason.TIMEOUT, f"no complete answer within {wish.seconds:g} s") from error
-            except Failure as failure:
+                raise DownloadError(Reason.TIMEOUT, f"no complete answer within {request.seconds:g} s") from error
+            except DownloadError as failure:
                 pause = max(failure.after, self._settings.backoff * 2**tries * jitter.uniform(0.5, 1.5))
                 tries += 1
                 if not failure.retry or tries > self._settings.retries or now() + pause >= deadline:
@@ -105,51 +117,59 @@ class Client:
             await asyncio.sleep(pause)
             await self._hosts.turn(url)
 
-    async def _followed(self, url: URL, wish: Wish) -> bytes:
+    async def _followed(self, url: URL, request: FetchRequest) -> bytes:
         for _ in range(self._settings.max_redirects + 1):
-            found = await self._step(url, wish)
+            found = await self._step(url, request)
             if isinstance(found, bytes):
                 return found
             url = found
-            await (self.allowed(url) if wish.picture else self._hosts.turn(url))
+            await (self.allowed(url) if request.picture else self._hosts.turn(url))
         raise TooManyRedirects(self._settings.max_redirects)
 
-    async def _step(self, url: URL, wish: Wish) -> bytes | URL:
+    async def _step(self, url: URL, request: FetchRequest) -> bytes | URL:
         """One request: its body, or where it redirects to. The server's record is kept."""
         try:
-            found = await self._request(url, wish)
+            found = await self._request(url, request)
         except asyncio.CancelledError:  # the deadline
-            self._hosts.note(url, Failure(Reason.TIMEOUT, "no complete answer in time"))
+            self._hosts.note(url, DownloadError(Reason.TIMEOUT, "no complete answer in time"))
             raise
-        except Failure as failure:
+        except DownloadError as failure:
             self._hosts.note(url, failure)
             raise
         self._hosts.note(url, None)
         return found
 
-    async def _request(self, url: URL, wish: Wish) -> bytes | URL:
+    async def _request(self, url: URL, request: FetchRequest) -> bytes | URL:
         try:
             async with self._session.get(url, allow_redirects=False) as response:
-                if wish.picture:
-                    self._consent.check_answer(response)
+                if request.picture:
+                    self._check_answer(response)
                 if response.status in REDIRECTS and "Location" in response.headers:
                     return check_url(response.headers["Location"], self._settings.ports, base=url)
                 check_status(response)
-                return await self._body(response, wish)
+                return await self._body(response, request)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise failure_of(error) from error
 
-    async def _body(self, response: aiohttp.ClientResponse, wish: Wish) -> bytes:
-        limit = wish.max_bytes
-        if wish.picture and (response.content_length or 0) > limit:
-            raise Failure(Reason.TOO_LARGE, f"Content-Length {response.content_length}, at most {limit} bytes allowed")
+    def _check_answer(self, response: aiohttp.ClientResponse) -> None:
+        try:
+            self._optout.check_answer(response)
+        except OptedOut as refusal:
+            raise DownloadError(Reason.OPT_OUT, str(refusal)) from refusal
+
+    async def _body(self, response: aiohttp.ClientResponse, request: FetchRequest) -> bytes:
+        limit = request.max_bytes
+        if request.picture and (response.content_length or 0) > limit:
+            raise DownloadError(
+                Reason.TOO_LARGE, f"Content-Length {response.content_length}, at most {limit} bytes allowed"
+            )
         body = bytearray()
         try:
             await self._fill(body, response.content, limit)
         except (aiohttp.ClientError, OSError) as error:
-            raise Failure(Reason.PROTOCOL, f"the body broke off after {len(body)} bytes", retry=True) from error
-        if wish.picture and len(body) > limit:
-            raise Failure(Reason.TOO_LARGE, f"more than {limit} bytes")
+            raise DownloadError(Reason.PROTOCOL, f"the body broke off after {len(body)} bytes", retry=True) from error
+        if request.picture and len(body) > limit:
+            raise DownloadError(Reason.TOO_LARGE, f"more than {limit} bytes")
         return bytes(body[:limit])
 
     async def _fill(self, body: bytearray, content: aiohttp.StreamReader, limit: int) -> None:
@@ -168,4 +188,4 @@ class Client:
                         patience.reschedule(clock() + SLOW)
         except TimeoutError as error:  # no other clock runs while a body is read, but for the deadline's, which cancels
             rate = self._settings.min_rate
-            raise Failure(Reason.TIMEOUT, f"slower than {rate} bytes/s, {len(body)} bytes came") from error
+            raise DownloadError(Reason.TIMEOUT, f"slower than {rate} bytes/s, {len(body)} bytes came") from error

@@ -5,7 +5,7 @@ from capfilt.core.schema import Reason
 DETAIL_LENGTH = 200
 
 
-class Failure(Exception):
+class DownloadError(Exception):
     """A URL that ended without bytes.
 
     Args:
@@ -23,12 +23,12 @@ class Failure(Exception):
         self.after = after
         super().__init__(f"{reason}: {self.detail}")
 
-    def about(self, what: str) -> "Failure":
+    def about(self, what: str) -> "DownloadError":
         """The same failure, met on the way: `what` stands before its detail."""
-        return Failure(self.reason, f"{what}: {self.detail}", retry=self.retry, after=self.after)
+        return DownloadError(self.reason, f"{what}: {self.detail}", retry=self.retry, after=self.after)
 
 
-class TooManyRedirects(Failure):
+class TooManyRedirects(DownloadError):
     """The redirects did not end."""
 
     def __init__(self, limit: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from yarl import URL
 
 from capfilt.core.schema import Reason
-from capfilt.pipelines.download.failure import Failure
+from capfilt.pipelines.download.failure import DownloadError
 
 GLOBAL_UNICAST: Final = ip_network("2000::/3")  # all that is handed out of IPv6 (RFC 4291 section 2.4)
 NAT64: Final = ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are the IPv4 address that is reached
@@ -24,7 +24,7 @@ class ForbiddenAddress(OSError):
     """An OSError, so that it passes through the connector like any other failed connection."""
 
 
-class Guard:
+class AddressGuard:
     """Decides which addresses may be connected to.
 
     Args:
@@ -74,21 +74,21 @@ def check_url(text: str, ports: Collection[int] = (), base: URL | None = None) -
         base: the address that redirected to it.
 
     Raises:
-        Failure: `bad_url` for anything but an absolute http(s) URL with a host and without user info,
+        DownloadError: `bad_url` for anything but an absolute http(s) URL with a host and without user info,
             `forbidden_address` for another port.
     """
     try:
         url = _parse(text, base)
     except ValueError as error:  # yarl's messages repeat the URL, and with it any password
-        raise Failure(Reason.BAD_URL, "not a valid URL") from error
+        raise DownloadError(Reason.BAD_URL, "not a valid URL") from error
     if url.scheme not in ("http", "https"):
-        raise Failure(Reason.BAD_URL, "not an absolute http(s) URL" if base is None else "redirected off http(s)")
+        raise DownloadError(Reason.BAD_URL, "not an absolute http(s) URL" if base is None else "redirected off http(s)")
     if not url.raw_host:
-        raise Failure(Reason.BAD_URL, "no host in the URL")
+        raise DownloadError(Reason.BAD_URL, "no host in the URL")
     if url.raw_user is not None or url.raw_password is not None:
-        raise Failure(Reason.BAD_URL, "user name or password in the URL")
+        raise DownloadError(Reason.BAD_URL, "user name or password in the URL")
     if ports and url.port not in ports:
-        raise Failure(Reason.FORBIDDEN_ADDRESS, f"port {url.port} is not in fetch.ports")
+        raise DownloadError(Reason.FORBIDDEN_ADDRESS, f"port {url.port} is not in fetch.ports")
     return url.with_fragment(None)
 
 

@@ -2,16 +2,12 @@
 
 import asyncio
 from collections import defaultdict
-from typing import Final
 
 from yarl import URL
 
 from capfilt.core.config import FetchSettings
-from capfilt.core.schema import Reason
-from capfilt.pipelines.download.failure import Failure
-
-DOWN: Final = frozenset({Reason.CONNECT, Reason.TIMEOUT, Reason.HTTP_429, Reason.HTTP_5XX})
-"""What tells of the server and not of the URL: it is away, overloaded, or wants to be left alone."""
+from capfilt.core.schema import Reason, Trait
+from capfilt.pipelines.download.failure import DownloadError
 
 
 class Hosts:
@@ -27,7 +23,7 @@ class Hosts:
         self._limit = max(settings.give_up, settings.retries + 2) if settings.give_up else 0  # more than one URL's
         self._patience = settings.timeout
         self._next: dict[str, float] = {}  # by host: when it may be asked again, in the loop's time
-        self._failed: dict[URL, tuple[int, Failure]] = {}  # by origin: another port is another server
+        self._failed: dict[URL, tuple[int, DownloadError]] = {}  # by origin: another port is another server
         self._resting: dict[URL, float] = {}  # by origin: until when it asked to be left alone
 
     def gate(self, url: URL) -> asyncio.Semaphore:
@@ -38,13 +34,13 @@ class Hosts:
         """Wait until the host may be asked again.
 
         Raises:
-            Failure: `host_down`.
+            DownloadError: `host_down`.
         """
         host = str(url.raw_host)
         now = asyncio.get_running_loop().time()
         rest = self._resting.get(url.origin(), 0.0)
         if rest - now > self._patience:
-            raise Failure(Reason.HOST_DOWN, f"the server asked for a pause of {rest - now:.0f} s")
+            raise DownloadError(Reason.HOST_DOWN, f"the server asked for a pause of {rest - now:.0f} s")
         turn = max(now, self._next.get(host, 0.0), rest)
         self._next[host] = turn + self._interval
         if turn > now:
@@ -55,11 +51,11 @@ class Hosts:
         """Raise `host_down` once the server of `url` was given up on."""
         count, last = self._failed.get(url.origin(), (0, None))
         if last is not None and self._limit and count >= self._limit:
-            raise Failure(Reason.HOST_DOWN, f"{count} tries in a row had failed there, the last: {last}")
+            raise DownloadError(Reason.HOST_DOWN, f"{count} tries in a row had failed there, the last: {last}")
 
-    def note(self, url: URL, failure: Failure | None) -> None:
+    def note(self, url: URL, failure: DownloadError | None) -> None:
         """Remember how a try at `url` ended; None stands for bytes or a redirect."""
-        if failure is None or failure.reason not in DOWN:
+        if failure is None or not failure.reason.has(Trait.SERVER_DOWN):
             self._failed.pop(url.origin(), None)
             return
         count, _ = self._failed.get(url.origin(), (0, failure))

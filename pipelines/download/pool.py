@@ -8,9 +8,9 @@ from typing import Final
 import aiohttp
 
 from capfilt.core.config import FetchSettings
-from capfilt.pipelines.download.client import Client
-from capfilt.pipelines.download.failure import Failure
-from capfilt.pipelines.download.guard import Guard, check_url
+from capfilt.pipelines.download.client import Downloader
+from capfilt.pipelines.download.failure import DownloadError
+from capfilt.pipelines.download.guard import AddressGuard, check_url
 from capfilt.pipelines.download.hosts import Hosts
 from capfilt.pipelines.download.resolver import Resolver
 
@@ -19,22 +19,22 @@ LOOKUP_SHARE: Final = 0.33  # of the deadline, for one name
 READ_BUFFER: Final = 2**18  # bytes; most pictures arrive in one piece
 
 
-def download(urls: Iterable[str], settings: FetchSettings) -> dict[str, bytes | Failure]:
-    """Fetch every distinct URL once; each ends as bytes or as a Failure.
+def download(urls: Iterable[str], settings: FetchSettings) -> dict[str, bytes | DownloadError]:
+    """Fetch every distinct URL once; each ends as bytes or as a DownloadError.
 
     Runs an event loop of its own, so it may be called from any thread that has none running.
     """
     return asyncio.run(_download(list(dict.fromkeys(urls)), settings))
 
 
-async def _download(urls: list[str], settings: FetchSettings) -> dict[str, bytes | Failure]:
+async def _download(urls: list[str], settings: FetchSettings) -> dict[str, bytes | DownloadError]:
     hosts = Hosts(settings)
     slots = asyncio.Semaphore(settings.concurrency)
-    guard = Guard(settings.allow_private)
+    guard = AddressGuard(settings.allow_private)
     resolver = Resolver(settings.timeout * LOOKUP_SHARE)
-    async with resolver, _session(settings, guard, resolver) as session, Client(session, hosts, settings) as client:
+    async with resolver, _session(settings, guard, resolver) as session, Downloader(session, hosts, settings) as client:
 
-        async def one(text: str) -> bytes | Failure:
+        async def one(text: str) -> bytes | DownloadError:
             try:
                 url = check_url(text, settings.ports)
                 # The host's gate first: URLs that queue for a busy host must not hold slots that others could use.
@@ -42,7 +42,7 @@ async def _download(urls: list[str], settings: FetchSettings) -> dict[str, bytes
                     await client.allowed(url)
                     async with slots:
                         return await client.get(url)
-            except Failure as failure:
+            except DownloadError as failure:
                 return failure
 
         order = shuffled(urls)
@@ -55,7 +55,7 @@ def shuffled(urls: Sequence[str]) -> list[str]:
     return sorted(urls, key=lambda url: hashlib.blake2b(url.encode("utf-8", "replace"), digest_size=8).digest())
 
 
-def _session(settings: FetchSettings, guard: Guard, resolver: Resolver) -> aiohttp.ClientSession:
+def _session(settings: FetchSettings, guard: AddressGuard, resolver: Resolver) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(
         limit=0,  # the slots do that
         limit_per_host=settings.per_host,  # redirects reach hosts that hold no gate

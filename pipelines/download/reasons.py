@@ -10,7 +10,7 @@ from typing import Final
 import aiohttp
 
 from capfilt.core.schema import Reason
-from capfilt.pipelines.download.failure import Failure
+from capfilt.pipelines.download.failure import DownloadError
 from capfilt.pipelines.download.guard import ForbiddenAddress
 
 OWN_REASON: Final = {403: Reason.HTTP_403, 404: Reason.HTTP_404, 429: Reason.HTTP_429}
@@ -18,14 +18,16 @@ PASSING: Final = frozenset({errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, e
 
 
 def check_status(response: aiohttp.ClientResponse) -> None:
-    """Raise Failure unless the status is 2xx. 429 and 5xx may heal, after `Retry-After` if the server says so."""
+    """Raise DownloadError unless the status is 2xx. 429 and 5xx may heal, after `Retry-After` if the server says so."""
     status = response.status
     if 200 <= status < 300:
         return
     group = {4: Reason.HTTP_4XX, 5: Reason.HTTP_5XX}.get(status // 100, Reason.PROTOCOL)
     reason = OWN_REASON.get(status, group)
     retry = reason in (Reason.HTTP_429, Reason.HTTP_5XX)
-    raise Failure(reason, f"HTTP {status}", retry=retry, after=retry_after(response.headers.get("Retry-After", "")))
+    raise DownloadError(
+        reason, f"HTTP {status}", retry=retry, after=retry_after(response.headers.get("Retry-After", ""))
+    )
 
 
 def retry_after(text: str) -> float:
@@ -41,34 +43,34 @@ def retry_after(text: str) -> float:
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
-def failure_of(error: Exception) -> Failure:
+def failure_of(error: Exception) -> DownloadError:
     """The reason behind an exception of the HTTP client, raised before the body."""
     match error:
         case aiohttp.ClientConnectorError():
             return _not_connected(error)
         case aiohttp.ServerTimeoutError():
-            return Failure(Reason.TIMEOUT, "no connection in time", retry=True)
+            return DownloadError(Reason.TIMEOUT, "no connection in time", retry=True)
         case aiohttp.InvalidURL():
-            return Failure(Reason.BAD_URL, "not a valid URL")
+            return DownloadError(Reason.BAD_URL, "not a valid URL")
         case aiohttp.ClientConnectionError() | OSError():
-            return Failure(Reason.CONNECT, "the server closed the connection without an answer", retry=True)
+            return DownloadError(Reason.CONNECT, "the server closed the connection without an answer", retry=True)
         case aiohttp.ClientResponseError():
-            return Failure(Reason.PROTOCOL, "the answer is not HTTP")
+            return DownloadError(Reason.PROTOCOL, "the answer is not HTTP")
         case _:
-            return Failure(Reason.PROTOCOL, f"no usable answer: {type(error).__name__}")
+            return DownloadError(Reason.PROTOCOL, f"no usable answer: {type(error).__name__}")
 
 
-def _not_connected(error: aiohttp.ClientConnectorError) -> Failure:
+def _not_connected(error: aiohttp.ClientConnectorError) -> DownloadError:
     cause = error.os_error
     if isinstance(cause, ForbiddenAddress):
-        return Failure(Reason.FORBIDDEN_ADDRESS, str(cause))
+        return DownloadError(Reason.FORBIDDEN_ADDRESS, str(cause))
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Failure(Reason.DNS, cause.strerror or str(cause))
+        return DownloadError(Reason.DNS, cause.strerror or str(cause))
     if isinstance(error, aiohttp.ClientSSLError):
-        return Failure(Reason.TLS, _tls_detail(cause))
+        return DownloadError(Reason.TLS, _tls_detail(cause))
     code = cause.errno or 0
     detail = os.strerror(code) if code in errno.errorcode else "no connection"
-    return Failure(Reason.CONNECT, detail, retry=code in PASSING)
+    return DownloadError(Reason.CONNECT, detail, retry=code in PASSING)
 
 
 def _tls_detail(cause: OSError) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from capfilt.core.chunks import Chunk
-from capfilt.core.errors import Unbalanced
+from capfilt.core.errors import IntegrityError
 from capfilt.pipelines.engine.peak_memory import larger, peak_memory
 
 CHUNK_ROW = pa.schema(
@@ -105,7 +105,9 @@ def _changed(row: pa.Table, **columns: pa.Array) -> pa.Table:
 
 def _complete(name: str, before: pa.Table, after: pa.Table) -> pa.Table:
     if before.num_rows and name != "commit" and not before["uid"].equals(after["uid"]):
-        raise Unbalanced(f"stage {name} lost, doubled or reordered rows: {before.num_rows} in, {after.num_rows} out")
+        raise IntegrityError(
+            f"stage {name} lost, doubled or reordered rows: {before.num_rows} in, {after.num_rows} out"
+        )
     return after
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from capfilt.pipelines.stages.micro_batches import Part
+from capfilt.pipelines.stages.micro_batches import BatchRows
 
 MAX_DEATHS: Final = 40
 """Deaths of the process on one stage of one chunk after which the chunk fails: several rows are poison, or all."""
@@ -18,10 +18,10 @@ class DeathLog:
     """An actor of its own that outlives the model actors: the rows that each was working on when it died."""
 
     def __init__(self) -> None:
-        self.at_work: dict[ChunkStage, Part] = {}
-        self.died: dict[ChunkStage, Counter[Part]] = {}
+        self.at_work: dict[ChunkStage, BatchRows] = {}
+        self.died: dict[ChunkStage, Counter[BatchRows]] = {}
 
-    def begin(self, where: ChunkStage) -> Counter[Part]:
+    def begin(self, where: ChunkStage) -> Counter[BatchRows]:
         """A stage starts on a chunk; if it had started before, the process died meanwhile."""
         died = self.died.setdefault(where, Counter())
         if where in self.at_work:
@@ -29,7 +29,7 @@ class DeathLog:
         self.at_work[where] = ()
         return died
 
-    def enter(self, where: ChunkStage, part: Part) -> None:
+    def enter(self, where: ChunkStage, part: BatchRows) -> None:
         """These rows are at work now; none of them = no single ones."""
         self.at_work[where] = part
 
@@ -60,15 +60,15 @@ class DeathJournal:
         self.chunk = ""
         self.careful = False
 
-    def begin(self) -> Counter[Part]:
-        died: Counter[Part] = self._ask(self.log.begin)
+    def begin(self) -> Counter[BatchRows]:
+        died: Counter[BatchRows] = self._ask(self.log.begin)
         if died.total() > MAX_DEATHS:
             self.end()
             raise RuntimeError(f"the process died {died.total()} times")
         self.careful = bool(died)
         return died
 
-    def enter(self, part: Part) -> None:
+    def enter(self, part: BatchRows) -> None:
         if self.careful:
             self._ask(self.log.enter, part)
 

@@ -14,11 +14,11 @@ from capfilt.core.config import Recipe
 from capfilt.core.storage import Folder
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.engine.chunk_row import PlannedChunk, Stage
+from capfilt.pipelines.evaluation.decontaminate import without_leaks
 from capfilt.pipelines.stages import stage_models
 from capfilt.pipelines.stages.caption import caption
 from capfilt.pipelines.stages.commit import commit
 from capfilt.pipelines.stages.decode import decode
-from capfilt.pipelines.stages.decontaminate import without_leaks
 from capfilt.pipelines.stages.fetch import fetch
 from capfilt.pipelines.stages.micro_batches import Journal, MicroBatches, NoJournal
 from capfilt.pipelines.stages.read import read
@@ -42,7 +42,7 @@ class Job:
         recipe: its settings.
         pixels: what the recipe's models want of every image; found out where the models' names are understood.
         retry: the chunks are committed ones; only their rows that failed for one of these reasons are processed, and a
-            redo is left for the caller to `settle`. Empty = the chunks are new.
+            redo is left for the caller to `replay_pending`. Empty = the chunks are new.
     """
 
     out: str
@@ -69,7 +69,7 @@ def make_stages(names: Sequence[str], job: Job, journal: JournalOf = lambda _: N
 
 def _fetch(_: pa.Table, planned: PlannedChunk, job: Job) -> pa.Table:
     folder = Folder.at(job.out)
-    rows = reopen(planned.chunk, folder, job.retry) if job.retry else Tombstones.of(folder).honour(read(planned.chunk))
+    rows = reopen(planned.chunk, folder, job.retry) if job.retry else Tombstones.of(folder).apply(read(planned.chunk))
     return fetch(rows, job.recipe.fetch)
 
 

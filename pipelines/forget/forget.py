@@ -19,9 +19,9 @@ from capfilt.core import schema
 from capfilt.core.errors import ConfigError
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
-from capfilt.ledger.transaction import settle
+from capfilt.ledger.transaction import replay_pending
 from capfilt.pipelines.forget.erase import DERIVED, erase, tree
-from capfilt.pipelines.forget.lineage import SEARCHED, Usage, files_naming, input_files, usage
+from capfilt.pipelines.forget.lineage import SEARCHED, Usage, files_naming, input_files, trace_usage
 from capfilt.pipelines.stages.tombstones import KINDS, SOURCE, Tombstones, names_of, read_name
 
 Name = tuple[str, str]
@@ -62,7 +62,7 @@ def forget(folder: Folder, names: Sequence[tuple[str, str]], dry_run: bool = Fal
     Raises:
         ConfigError: no name where nothing is unfinished, or one that cannot be; names the option.
         InputError: there is no run here.
-        Unbalanced: the run's books do not fit together, so nothing is touched.
+        IntegrityError: the run's books do not fit together, so nothing is touched.
     """
     ledger = Ledger(folder)
     wanted = {(kind, read_name(kind, value)) for kind, value in names}
@@ -73,7 +73,7 @@ def forget(folder: Folder, names: Sequence[tuple[str, str]], dry_run: bool = Fal
         finished = finish_forgetting(ledger)
         if not (wanted or finished):
             raise ConfigError(f"nothing to forget: give {', '.join(f'--{kind}' for kind in KINDS)}")
-        settle(folder)  # what a killed retry left would else be put in the place of what is left here
+        replay_pending(folder)  # what a killed retry left would else be put in the place of what is left here
         ledger = Ledger(folder)
         ledger.balance()
         rows = _matches(ledger, wanted)
@@ -135,7 +135,7 @@ def _look(ledger: Ledger, rows: Sequence[Row]) -> Forgotten:
         images=len(images),
         failures=len(rows) - len(images),
         texts=dict(sorted(Counter(texts["source"].to_pylist()).items())),
-        used_by=list(usage(folder, names, uids)),
+        used_by=list(trace_usage(folder, names, uids)),
         inputs=input_files(ledger, [row.source for row in rows]),
         named_in=files_naming(folder, others, words),
         same_bytes=_same_bytes(ledger, uids, {row.sha256 for row in images}),

@@ -29,7 +29,7 @@ class Usage:
     texts: int | None  # None: not known
 
 
-def usage(folder: Folder, names: Sequence[str], uids: pa.Array) -> Iterator[Usage]:
+def trace_usage(folder: Folder, names: Sequence[str], uids: pa.Array) -> Iterator[Usage]:
     """The selections and exports that hold some of the rows.
 
     Args:

@@ -16,7 +16,7 @@ from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.phash import SIDE, phash
 from capfilt.pipelines.imaging.picture import BadImage, Picture, load_picture, read_header
 from capfilt.pipelines.imaging.pillow import pillow_rules
-from capfilt.pipelines.imaging.pixel_budget import Room
+from capfilt.pipelines.imaging.pixel_budget import PixelBudget
 from capfilt.pipelines.imaging.resize import fitted, square
 
 PIXELS_AT_ONCE: Final = 100_000_000
@@ -48,7 +48,7 @@ class Facts:
 Outcome = Facts | BadImage
 
 
-def look_at(
+def decode_images(
     rows: Iterable[int],
     image: Callable[[int], bytes],
     canvases: Canvases,
@@ -67,7 +67,7 @@ def look_at(
         tell: hears what came out of a row.
     """
     side = OVERSAMPLING * max([SIDE, *(spec.size for spec in canvases)])
-    room = Room(max(PIXELS_AT_ONCE, settings.max_pixels))
+    room = PixelBudget(max(PIXELS_AT_ONCE, settings.max_pixels))
 
     def look(row: int) -> None:
         data = image(row)

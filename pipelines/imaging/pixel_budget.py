@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Room:
+class PixelBudget:
     """Lets images in while they fit beside those that are being decoded; a bigger one waits until it is alone."""
 
     def __init__(self, pixels: int) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from capfilt.core import config
 from capfilt.core.chunks import Json, Part
-from capfilt.core.errors import ConfigError, InputError, Unbalanced
+from capfilt.core.errors import ConfigError, InputError, IntegrityError
 from capfilt.core.schema import Reason
 from capfilt.pipelines.readers import tar
 from capfilt.pipelines.readers.base import (
@@ -213,7 +213,7 @@ class _Archive:
     """Members of an open archive by the offset of their header.
 
     Raises:
-        Unbalanced: what stands there now is not what was planned.
+        IntegrityError: what stands there now is not what was planned.
     """
 
     stream: io.BufferedIOBase
@@ -239,11 +239,11 @@ class _Archive:
         try:
             return tar.parse(self.stream.read(tar.BLOCK))
         except Broken as error:
-            raise Unbalanced(f"{self.location} has changed since it was planned: {error}") from error
+            raise IntegrityError(f"{self.location} has changed since it was planned: {error}") from error
 
     def content(self, info: tarfile.TarInfo) -> bytes:
         """What follows a header."""
         content = self.stream.read(info.size)
         if len(content) != info.size:
-            raise Unbalanced(f"{self.location} has changed since it was planned: it is shorter")
+            raise IntegrityError(f"{self.location} has changed since it was planned: it is shorter")
         return content

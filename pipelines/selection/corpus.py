@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from capfilt.core import schema
-from capfilt.core.errors import Unbalanced
+from capfilt.core.errors import IntegrityError
 from capfilt.core.storage import Folder
 
 Images = Literal["bytes", "reference"]
@@ -51,13 +51,13 @@ def corpus_table(images: pa.Table, captions: pa.Table, decisions: pa.Table) -> p
         captions: uid, source, candidate, text and the judges' columns; rows as in `decisions`.
 
     Raises:
-        Unbalanced: a text of an image that is not there.
+        IntegrityError: a text of an image that is not there.
     """
     columns = corpus_schema(captions.schema)
     ranked = captions.append_column("rank", decisions["rank"]).filter(decisions["keep"])
     position = pc.index_in(ranked["uid"], value_set=images["uid"].combine_chunks())
     if position.null_count:
-        raise Unbalanced(f"a caption of image {ranked.filter(pc.is_null(position))['uid'][0]}, which is not there")
+        raise IntegrityError(f"a caption of image {ranked.filter(pc.is_null(position))['uid'][0]}, which is not there")
     ranked = ranked.append_column("position", position).sort_by([("position", "ascending"), ("rank", "ascending")])
     counts = np.bincount(ranked["position"].to_numpy(), minlength=images.num_rows)
     offsets = np.concatenate([[0], np.cumsum(counts[counts > 0])]).astype(np.int32)

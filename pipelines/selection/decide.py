@@ -15,13 +15,13 @@ import pyarrow as pa
 
 from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.config import SelectSettings
-from capfilt.core.errors import ConfigError, Unbalanced
+from capfilt.core.errors import ConfigError, IntegrityError
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.selection.policy import Policy, answer, execute, show_captions
 from capfilt.pipelines.selection.scores import define_probabilities, judge_columns, read_knots
 from capfilt.pipelines.selection.text_rules import active_flags, flag_parameters, flag_sql
 
-MIX: Final = Path(__file__).parent / "balance.sql"
+BALANCE: Final = Path(__file__).parent / "balance.sql"
 
 MEMORY: Final = "1GB"
 """What DuckDB holds in memory before it goes on in files."""
@@ -76,7 +76,7 @@ def decide(
 
     Raises:
         ConfigError: the policy is wrong, or does not decide every candidate once; names the policy.
-        Unbalanced: an image is committed by two chunks.
+        IntegrityError: an image is committed by two chunks.
     """
     columns = ledger.captions_schema()
     captions, judges = ledger.dataset("captions", columns, chunks), judge_columns(columns)
@@ -135,7 +135,9 @@ def _ask(
     )
     _check(database, policy)
     if settings.synthetic_share >= 0:
-        execute(database, f"CREATE TABLE mixed AS {MIX.read_text(encoding='utf-8')}", settings.model_dump(mode="json"))
+        execute(
+            database, f"CREATE TABLE mixed AS {BALANCE.read_text(encoding='utf-8')}", settings.model_dump(mode="json")
+        )
         database.execute("DROP TABLE decided")
         database.execute("ALTER TABLE mixed RENAME TO decided")
 
@@ -146,7 +148,7 @@ def _check(database: duckdb.DuckDBPyConnection, policy: Policy) -> None:
     fits = counts[0] == counts[1] and counts[2] >= counts[3]
     twice = "SELECT uid FROM places GROUP BY uid, candidate HAVING count(*) > 1"
     if not fits and (found := _first(database, twice)):
-        raise Unbalanced(f"image {found[0].hex} is committed by two chunks")
+        raise IntegrityError(f"image {found[0].hex} is committed by two chunks")
     for fault, example in FAULTS if fits else (*TOO_MANY, *FAULTS):
         if found := _first(database, example):
             raise ConfigError(f"policy {policy.name} {fault}, such as candidate {found[1]} of image {found[0].hex}")

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from capfilt.core import config, schema
-from capfilt.core.errors import ConfigError, Unbalanced
+from capfilt.core.errors import ConfigError, IntegrityError
 from capfilt.core.serialization import parquet_bytes, to_toml
 from capfilt.core.storage import Folder
 from capfilt.core.version import __version__
@@ -69,7 +69,7 @@ def select(
 
     Raises:
         ConfigError: no such policy or score, a policy that does not decide every candidate once, or an odd name.
-        Unbalanced: the committed files do not fit together.
+        IntegrityError: the committed files do not fit together.
     """
     ledger, policy = Ledger(folder), read_policy(settings.policy)
     records = ledger.records()
@@ -163,12 +163,12 @@ def _cut(verdicts: Iterable[pa.RecordBatch], sizes: Sequence[int]) -> Iterator[p
         while rest.num_rows < size:
             batch = next(more, None)
             if batch is None:
-                raise Unbalanced("captions/ holds fewer candidates than were committed")
+                raise IntegrityError("captions/ holds fewer candidates than were committed")
             rest = pa.concat_tables([rest, pa.Table.from_batches([batch]).cast(VERDICT)])
         yield rest.slice(0, size).combine_chunks()
         rest = rest.slice(size)
     if rest.num_rows or any(batch.num_rows for batch in more):
-        raise Unbalanced("captions/ holds more candidates than were committed")
+        raise IntegrityError("captions/ holds more candidates than were committed")
 
 
 def _captioned(ledger: Ledger, work: Callable[[str, pa.Table, pa.Table], Diff]) -> Callable[[str, pa.Table], Diff]:
@@ -180,7 +180,9 @@ def _captioned(ledger: Ledger, work: Callable[[str, pa.Table, pa.Table], Diff]) 
     def work_on(chunk: str, verdict: pa.Table) -> Diff:
         captions = _captions(ledger.folder, chunk, wanted)
         if captions.num_rows != verdict.num_rows:
-            raise Unbalanced(f"captions/{chunk}.parquet holds {captions.num_rows} candidates, not {verdict.num_rows}")
+            raise IntegrityError(
+                f"captions/{chunk}.parquet holds {captions.num_rows} candidates, not {verdict.num_rows}"
+            )
         return work(chunk, captions, verdict)
 
     return work_on

@@ -12,7 +12,7 @@ from capfilt.core.config import CaptionSettings as Settings
 from capfilt.core.schema import candidate_type
 from capfilt.pipelines.stages.caption_checks import flags, says, tidy
 from capfilt.pipelines.stages.micro_batches import MicroBatches
-from capfilt.pipelines.stages.poison import bury_poison
+from capfilt.pipelines.stages.row_failures import mark_poison
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ def caption(
     written: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
     for captioner, own in zip(captioners, batches or [MicroBatches(32) for _ in captioners], strict=True):
         captions, poison = _write(rows, captioner, settings, own)
-        rows = bury_poison(rows, "caption", poison)
+        rows = mark_poison(rows, "caption", poison)
         for row, some in captions.items():
             written[row] += some
     column: list[list[dict[str, Any]]] = [[] for _ in texts]

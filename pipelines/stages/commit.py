@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk
-from capfilt.core.errors import Unbalanced
+from capfilt.core.errors import IntegrityError
 from capfilt.core.serialization import parquet_bytes
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import CHUNK_TABLES
@@ -35,17 +35,17 @@ def commit(rows: pa.Table, chunk: Chunk, folder: Folder, spec_digest: str) -> pa
         The commit record, one row of `schema.COMMITS`.
 
     Raises:
-        Unbalanced: the rows are not the planned ones, or a row is neither an image nor a failure.
+        IntegrityError: the rows are not the planned ones, or a row is neither an image nor a failure.
     """
     if folder.exists(f"commits/{chunk.name}.parquet"):
         return _committed(chunk, folder, spec_digest)
     rows = rows.select([name for name in rows.column_names if not name.startswith("pixels:")])
     check_rows(rows, chunk)
     forgotten = Tombstones.of(folder)
-    rows = forgotten.honour(rows)  # somebody may have asked for it since the rows were read
+    rows = forgotten.apply(rows)  # somebody may have asked for it since the rows were read
     alive = pc.is_null(rows["reason"])
     living, dead = rows.filter(alive), rows.filter(pc.invert(alive))
-    failures = forgotten.scrubbed(failures_table(dead))
+    failures = forgotten.anonymize(failures_table(dead))
     tables = {"failures": failures, "images": images_table(living), "captions": captions_table(living)}
     return write_chunk(tables, chunk, folder, spec_digest)
 
@@ -69,7 +69,7 @@ def _committed(chunk: Chunk, folder: Folder, spec_digest: str) -> pa.Table:
     """The record that is there: a worker that outlived its driver comes late and must change nothing."""
     record = pq.read_table(pa.BufferReader(folder.read(f"commits/{chunk.name}.parquet")), schema=schema.COMMITS)
     if record["spec"][0].as_py() != spec_digest:
-        raise Unbalanced(f"chunk {chunk.name} is committed already, from another spec")
+        raise IntegrityError(f"chunk {chunk.name} is committed already, from another spec")
     return record
 
 
@@ -77,19 +77,19 @@ def check_rows(rows: pa.Table, chunk: Chunk) -> None:
     """Check that `rows` are those of the chunk's parts, none lost or twice, and that each is an image or a failure.
 
     Raises:
-        Unbalanced: one line that names the chunk, the row and what is wrong with it.
+        IntegrityError: one line that names the chunk, the row and what is wrong with it.
     """
     wanted = {*schema.ROWS.names, *schema.IMAGE_FACTS.names}
     if missing := sorted(wanted - set(rows.column_names)):
-        raise Unbalanced(f"chunk {chunk.name}: no column {missing[0]}")
+        raise IntegrityError(f"chunk {chunk.name}: no column {missing[0]}")
     if rows.num_rows != chunk.rows:
-        raise Unbalanced(f"chunk {chunk.name}: {rows.num_rows} rows, planned were {chunk.rows}")
+        raise IntegrityError(f"chunk {chunk.name}: {rows.num_rows} rows, planned were {chunk.rows}")
     _check_identity(rows, chunk)
     alive = pc.is_null(rows["reason"])
     check_filled(rows.filter(alive), ("image", *schema.IMAGE_FACTS.names, "candidates"), chunk)
     check_filled(rows.filter(pc.invert(alive)), ("stage",), chunk)
     if strange := set(rows["reason"].drop_null().to_pylist()) - set(schema.Reason):
-        raise Unbalanced(f"chunk {chunk.name}: reason {min(strange)!r} is not one of schema.Reason")
+        raise IntegrityError(f"chunk {chunk.name}: reason {min(strange)!r} is not one of schema.Reason")
 
 
 def _check_identity(rows: pa.Table, chunk: Chunk) -> None:
@@ -99,20 +99,20 @@ def _check_identity(rows: pa.Table, chunk: Chunk) -> None:
     for index, (identity, uid, source, url) in enumerate(zip(identities, *columns, strict=True)):
         key = (source or "").removeprefix(f"{identity}#")
         if key == source or uid != schema.make_uid(identity, key, url):
-            raise Unbalanced(f"chunk {chunk.name}: row {index} ({source}) is not the row planned there")
+            raise IntegrityError(f"chunk {chunk.name}: row {index} ({source}) is not the row planned there")
         if uid in seen:
-            raise Unbalanced(f"chunk {chunk.name}: row {index} ({source}) is there twice")
+            raise IntegrityError(f"chunk {chunk.name}: row {index} ({source}) is there twice")
         seen.add(uid)
 
 
 def check_filled(rows: pa.Table, names: Sequence[str], chunk: Chunk) -> None:
-    """Raise Unbalanced if a row of `rows`, all living or all dead ones, has nothing in one of these columns."""
+    """Raise IntegrityError if a row of `rows`, all living or all dead ones, has nothing in one of these columns."""
     for name in names:
         empty = pc.is_null(rows[name]) if name in rows.column_names else pa.repeat(True, rows.num_rows)
         if pc.any(empty).as_py():
             state = "living" if name != "stage" else "dead"
             source = rows.filter(empty)["source"][0].as_py()
-            raise Unbalanced(f"chunk {chunk.name}: {state} row {source} has no {name}")
+            raise IntegrityError(f"chunk {chunk.name}: {state} row {source} has no {name}")
 
 
 def images_table(living: pa.Table) -> pa.Table:
@@ -126,8 +126,9 @@ def images_table(living: pa.Table) -> pa.Table:
 
 def failures_table(dead: pa.Table) -> pa.Table:
     """`schema.FAILURES` of the dead rows."""
-    retryable = pc.is_in(dead["reason"], pa.array(sorted(schema.HEALABLE), pa.string()))
-    return _cast(dead.append_column("retryable", retryable).select(schema.FAILURES.names), schema.FAILURES)
+    retryable = [reason.value for reason in schema.Reason if reason.has(schema.Trait.RETRYABLE)]
+    column = pc.is_in(dead["reason"], pa.array(retryable, pa.string()))
+    return _cast(dead.append_column("retryable", column).select(schema.FAILURES.names), schema.FAILURES)
 
 
 def captions_table(living: pa.Table) -> pa.Table:
@@ -153,17 +154,17 @@ def _check_once(captions: pa.Table) -> None:
     uids, numbers = (captions[name].to_numpy() for name in ("uid", "candidate"))
     twice = np.flatnonzero((uids[1:] == uids[:-1]) & (numbers[1:] == numbers[:-1]))
     if len(twice):
-        raise Unbalanced(f"image {uids[twice[0]]}: candidate {numbers[twice[0]]} is there twice")
+        raise IntegrityError(f"image {uids[twice[0]]}: candidate {numbers[twice[0]]} is there twice")
 
 
 def _cast(table: pa.Table, wanted: pa.Schema) -> pa.Table:
     for field in wanted:
         if not field.nullable and field.name in table.column_names and table[field.name].null_count:
-            raise Unbalanced(f"column {field.name} has empty values")
+            raise IntegrityError(f"column {field.name} has empty values")
     try:
         return table.select(wanted.names).cast(wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError, ValueError) as error:
-        raise Unbalanced(f"rows that do not fit their table: {error}") from error
+        raise IntegrityError(f"rows that do not fit their table: {error}") from error
 
 
 def table_bytes(table: pa.Table) -> bytes:

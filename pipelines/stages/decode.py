@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from capfilt.core.config import DecodeSettings
 from capfilt.core.schema import IMAGE_FACTS
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.imaging.decode_images import Canvases, Facts, Outcome, look_at
-from capfilt.pipelines.imaging.isolation.isolated import look_isolated
+from capfilt.pipelines.imaging.decode_images import Canvases, Facts, Outcome, decode_images
+from capfilt.pipelines.imaging.isolation.isolated import decode_isolated
 from capfilt.pipelines.imaging.picture import BadImage
+from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
 
 
 def decode(
@@ -33,26 +34,31 @@ def decode(
     Returns:
         `rows` + `schema.IMAGE_FACTS` + a column `pixels:<name>` a PixelSpec (fixed-size binary, uint8 RGB, height x
         width x channel; of `fit` binary, its shape is `PixelSpec.shape(width, height)`), all null in dead rows. A row
-        whose image cannot be used dies here, its `image` becomes null.
+        whose image cannot be used fails here, its `image` becomes null.
     """
     specs = list(dict.fromkeys(pixels))
     files = [
         (data or b"") if alive else None
         for data, alive in zip(rows["image"].to_pylist(), pc.is_null(rows["reason"]).to_pylist(), strict=True)
     ]
-    look = look_isolated if settings.isolate else _look_here
+    look = decode_isolated if settings.isolate else _decode_here
     outcomes, canvases = look(files, specs, settings, threads)
-    return _with_pixels(_with_facts(_with_deaths(rows, outcomes), outcomes), outcomes, canvases)
+    failures = {
+        row: RowFailure("decode", bad.reason, bad.detail)
+        for row, bad in enumerate(outcomes)
+        if isinstance(bad, BadImage)
+    }
+    return _with_pixels(_with_facts(mark_failed(rows, failures), outcomes), outcomes, canvases)
 
 
-def _look_here(
+def _decode_here(
     files: Sequence[bytes | None], specs: Sequence[PixelSpec], settings: DecodeSettings, threads: int | None
 ) -> tuple[list[Outcome | None], Canvases]:
-    """`look_isolated` without a process of its own: nothing holds a file that crashes or hangs a codec."""
+    """`decode_isolated` without a process of its own: nothing holds a file that crashes or hangs a codec."""
     canvases = {spec: np.zeros((len(files), spec.bytes), np.uint8) for spec in specs}
     found: dict[int, Outcome] = {}
     wanted = [row for row, file in enumerate(files) if file is not None]
-    look_at(
+    decode_images(
         wanted,
         lambda row: files[row] or b"",
         canvases,
@@ -62,24 +68,6 @@ def _look_here(
         tell=found.__setitem__,
     )
     return [found.get(row) for row in range(len(files))], canvases
-
-
-def _with_deaths(rows: pa.Table, outcomes: list[Outcome | None]) -> pa.Table:
-    deaths = {row: bad for row, bad in enumerate(outcomes) if isinstance(bad, BadImage)}
-    if not deaths:
-        return rows
-    dead = pa.array([row in deaths for row in range(rows.num_rows)])
-    texts = {
-        "stage": ["decode" for _ in outcomes],
-        "reason": [deaths[row].reason.value if row in deaths else None for row in range(rows.num_rows)],
-        "detail": [deaths[row].detail if row in deaths else None for row in range(rows.num_rows)],
-        "image": None,
-    }
-    for name, values in texts.items():
-        field = rows.schema.field(name)
-        new = pa.scalar(None, field.type) if values is None else pa.array(values, field.type)
-        rows = rows.set_column(rows.schema.get_field_index(name), field, pc.if_else(dead, new, rows[name]))
-    return rows
 
 
 def _with_facts(rows: pa.Table, outcomes: list[Outcome | None]) -> pa.Table:

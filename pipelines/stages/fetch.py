@@ -1,16 +1,15 @@
 """fetch: rows that have a URL and no image get its bytes, or a reason why not."""
 
-from collections.abc import Sequence
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from capfilt.core.config import FetchSettings
 from capfilt.core.schema import Reason
-from capfilt.pipelines.download import Failure, download
+from capfilt.pipelines.download import DownloadError, download
+from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
 
 STAGE = "fetch"
-NO_URL = Failure(Reason.NO_IMAGE, "the row has neither a URL nor an image")
+NO_URL = DownloadError(Reason.NO_IMAGE, "the row has neither a URL nor an image")
 
 
 def fetch(rows: pa.Table, settings: FetchSettings) -> pa.Table:
@@ -29,19 +28,13 @@ def fetch(rows: pa.Table, settings: FetchSettings) -> pa.Table:
     urls = [(url or "").strip() if wants else None for url, wants in zip(rows["url"].to_pylist(), wanting, strict=True)]
     found = download(filter(None, urls), settings)
     found[""] = NO_URL
-    return _filled(rows, [None if url is None else found[url] for url in urls])
-
-
-def _filled(rows: pa.Table, results: Sequence[bytes | Failure | None]) -> pa.Table:
-    failures = [result if isinstance(result, Failure) else None for result in results]
-    new: dict[str, list[bytes | None] | list[str | None]] = {
-        "image": [result if isinstance(result, bytes) else None for result in results],
-        "stage": [STAGE if failure else None for failure in failures],
-        "reason": [failure.reason.value if failure else None for failure in failures],
-        "detail": [failure.detail if failure else None for failure in failures],
+    results = [None if url is None else found[url] for url in urls]
+    images = pa.array([result if isinstance(result, bytes) else None for result in results], pa.large_binary())
+    field = rows.schema.field("image")
+    rows = rows.set_column(rows.schema.get_field_index("image"), field, pc.coalesce(rows["image"], images))
+    failures = {
+        row: RowFailure(STAGE, result.reason, result.detail)
+        for row, result in enumerate(results)
+        if isinstance(result, DownloadError)
     }
-    for name, values in new.items():
-        index = rows.schema.get_field_index(name)
-        field = rows.schema.field(index)
-        rows = rows.set_column(index, field, pc.coalesce(rows[name], pa.array(values, field.type)))
-    return rows
+    return mark_failed(rows, failures)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal, Protocol, TypeVar
 
 T = TypeVar("T")
-Part = tuple[int, ...]
+BatchRows = tuple[int, ...]
 
 Auto = Literal["auto"]
 
@@ -29,11 +29,11 @@ CERTAIN: Final = 2
 class Journal(Protocol):
     """What outlives a process: which rows were at work when it died."""
 
-    def begin(self) -> Counter[Part]:
+    def begin(self) -> Counter[BatchRows]:
         """Rows that were at work when a process died on this stage of this chunk, and how often."""
         ...
 
-    def enter(self, part: Part) -> None:
+    def enter(self, part: BatchRows) -> None:
         """Note, before work starts, which rows are at work."""
         ...
 
@@ -49,10 +49,10 @@ class Journal(Protocol):
 class NoJournal:
     """For a process whose death nobody would outlive."""
 
-    def begin(self) -> Counter[Part]:
+    def begin(self) -> Counter[BatchRows]:
         return Counter()
 
-    def enter(self, part: Part) -> None:
+    def enter(self, part: BatchRows) -> None:
         pass
 
     def leave(self) -> None:
@@ -73,7 +73,9 @@ class MicroBatches:
         self.size = FIRST if size == "auto" else size
         self.journal: Journal = journal or NoJournal()
 
-    def run(self, positions: Sequence[int], work: Callable[[Part], Sequence[T]]) -> tuple[dict[int, T], dict[int, str]]:
+    def run(
+        self, positions: Sequence[int], work: Callable[[BatchRows], Sequence[T]]
+    ) -> tuple[dict[int, T], dict[int, str]]:
         """Results and poison, by position.
 
         Args:
@@ -92,11 +94,11 @@ class MicroBatches:
         return done
 
     def _run(
-        self, positions: Sequence[int], work: Callable[[Part], Sequence[T]], deaths: Counter[Part]
+        self, positions: Sequence[int], work: Callable[[BatchRows], Sequence[T]], deaths: Counter[BatchRows]
     ) -> tuple[dict[int, T], dict[int, str]]:
         results: dict[int, T] = {}
         poison: dict[int, str] = {}
-        split: list[Part] = []
+        split: list[BatchRows] = []
         most = max(1, round(len(positions) * MOST_POISON))
         todo = deque(self._cut(positions))
         while todo:
@@ -126,7 +128,11 @@ class MicroBatches:
         return results, poison
 
     def _join(
-        self, split: Sequence[Part], work: Callable[[Part], Sequence[T]], results: dict[int, T], done: set[int]
+        self,
+        split: Sequence[BatchRows],
+        work: Callable[[BatchRows], Sequence[T]],
+        results: dict[int, T],
+        done: set[int],
     ) -> None:
         """Work once more through batches that were halved for nothing: their last bits are those of a calm run then.
 
@@ -138,10 +144,12 @@ class MicroBatches:
                 self._try(part, work, results)
                 done |= set(part)
 
-    def _cut(self, positions: Sequence[int]) -> list[Part]:
+    def _cut(self, positions: Sequence[int]) -> list[BatchRows]:
         return [tuple(positions[start : start + self.size]) for start in range(0, len(positions), self.size)]
 
-    def _try(self, part: Part, work: Callable[[Part], Sequence[T]], results: dict[int, T]) -> Exception | None:
+    def _try(
+        self, part: BatchRows, work: Callable[[BatchRows], Sequence[T]], results: dict[int, T]
+    ) -> Exception | None:
         self.journal.enter(part)
         failed: Exception | None = None
         try:
@@ -152,7 +160,7 @@ class MicroBatches:
         return failed
 
 
-def halves(part: Part) -> tuple[Part, Part]:
+def halves(part: BatchRows) -> tuple[BatchRows, BatchRows]:
     """The two halves of a batch of more than one row."""
     middle = (len(part) + 1) // 2
     return part[:middle], part[middle:]

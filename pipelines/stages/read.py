@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from capfilt.core.chunks import Chunk, Part
-from capfilt.core.errors import Unbalanced
+from capfilt.core.errors import IntegrityError
 from capfilt.core.schema import ROWS, make_uid
 from capfilt.core.storage import patiently
 from capfilt.pipelines.readers import READERS
@@ -15,7 +15,7 @@ def read(chunk: Chunk) -> pa.Table:
     """The rows of a chunk as `schema.ROWS`, in input order; rows that are lost already have the stage `read`.
 
     Raises:
-        Unbalanced: an input file gives another number of rows than planned: it has changed.
+        IntegrityError: an input file gives another number of rows than planned: it has changed.
     """
     return pa.concat_tables([_rows(part) for part in chunk.parts]).combine_chunks()
 
@@ -23,7 +23,7 @@ def read(chunk: Chunk) -> pa.Table:
 def _rows(part: Part) -> pa.Table:
     raw = patiently(lambda: READERS[part.reader].read(part), local="://" not in part.file)
     if raw.num_rows != part.rows:
-        raise Unbalanced(f"{part.file} gives {raw.num_rows} rows where {part.rows} were planned: it has changed")
+        raise IntegrityError(f"{part.file} gives {raw.num_rows} rows where {part.rows} were planned: it has changed")
     keys, urls = raw["key"].to_pylist(), raw["url"].to_pylist()
     columns = {
         "uid": pa.array([make_uid(part.identity, key, url) for key, url in zip(keys, urls, strict=True)], pa.string()),

@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk
-from capfilt.core.errors import Unbalanced
+from capfilt.core.errors import IntegrityError
 from capfilt.core.storage import Folder
-from capfilt.ledger.transaction import write_redo
+from capfilt.ledger.transaction import write_transaction
 from capfilt.pipelines.stages.commit import captions_table, check_filled, chunk_files, failures_table, images_table
 from capfilt.pipelines.stages.read import read
+from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
 from capfilt.pipelines.stages.tombstones import Tombstones
 
 KEPT: Final = "kept"
@@ -40,7 +41,7 @@ class Committed:
         """Read them.
 
         Raises:
-            Unbalanced: a file is not the one that was committed.
+            IntegrityError: a file is not the one that was committed.
         """
         record = pq.read_table(pa.BufferReader(folder.read(f"commits/{chunk.name}.parquet"))).to_pylist()[0]
         digests = dict(record["files"])
@@ -49,7 +50,7 @@ class Committed:
             file = f"{name}/{chunk.name}.parquet"
             data = folder.read(file)
             if hashlib.sha256(data).hexdigest() != digests[file]:
-                raise Unbalanced(f"{folder.location}/{file}: its bytes are not the committed ones")
+                raise IntegrityError(f"{folder.location}/{file}: its bytes are not the committed ones")
             return pq.read_table(pa.BufferReader(data), schema=columns)
 
         captions = table("captions")
@@ -62,38 +63,34 @@ def reopen(chunk: Chunk, folder: Folder, reasons: Collection[str]) -> pa.Table:
     """The rows of a committed chunk as `schema.ROWS`. Alive are those with a URL that failed for one of the reasons.
 
     Raises:
-        Unbalanced: the input gives other rows than were committed: it has changed.
+        IntegrityError: the input gives other rows than were committed: it has changed.
     """
-    rows = Tombstones.of(folder).honour(read(chunk))
+    rows = Tombstones.of(folder).apply(read(chunk))
     committed = Committed.of(chunk, folder)
     failed = dict(zip(*(committed.failures[name].to_pylist() for name in ("uid", "reason")), strict=True))
     known = {*committed.images["uid"].to_pylist(), *failed}
-    marks: list[str | None] = []
-    for uid, url, image, reason in zip(*(rows[name] for name in ("uid", "url", "image", "reason")), strict=True):
+    kept: dict[int, RowFailure] = {}
+    columns = (rows[name] for name in ("uid", "url", "image", "reason"))
+    for row, (uid, url, image, reason) in enumerate(zip(*columns, strict=True)):
         forgotten = reason.as_py() == schema.Reason.FORGOTTEN
         if uid.as_py() not in known and not forgotten:
-            raise Unbalanced(f"chunk {chunk.name}: row {uid} was never committed: the input has changed")
+            raise IntegrityError(f"chunk {chunk.name}: row {uid} was never committed: the input has changed")
         again = failed.get(uid.as_py()) in reasons and url.is_valid and not image.is_valid and not forgotten
-        marks.append(None if again else KEPT)
-    return _marked(rows, marks)
+        if not again:
+            kept[row] = RowFailure(KEPT, KEPT)
+    return mark_failed(_without_failures(rows), kept)
 
 
-def _marked(rows: pa.Table, marks: list[str | None]) -> pa.Table:
-    """`rows` with these reasons, and without the images of those that have one."""
-    kept = pa.array([mark is not None for mark in marks])
-    new = {
-        "image": pc.if_else(kept, pa.scalar(None, pa.large_binary()), rows["image"]),
-        "stage": pa.array(marks, pa.string()),
-        "reason": pa.array(marks, pa.string()),
-        "detail": pa.nulls(rows.num_rows, pa.string()),
-    }
-    for name, values in new.items():
-        rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), values)
+def _without_failures(rows: pa.Table) -> pa.Table:
+    """`rows`, all alive: the reader may have failed one (an image file over the cap) that its URL can still give."""
+    for name in ("stage", "reason", "detail"):
+        nothing = pa.nulls(rows.num_rows, pa.string())
+        rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), nothing)
     return rows
 
 
 def recommit(rows: pa.Table, chunk: Chunk, folder: Folder, spec_digest: str) -> pa.Table:
-    """Write down what is to become of a chunk that was opened again; `redo.settle` carries it out.
+    """Write the transaction that replaces a chunk which was opened again; `transaction.replay_pending` applies it.
 
     Args:
         rows: what came out of the stages of what `reopen` gave.
@@ -102,12 +99,12 @@ def recommit(rows: pa.Table, chunk: Chunk, folder: Folder, spec_digest: str) -> 
         The chunk's new commit record.
 
     Raises:
-        Unbalanced: the rows are not those of the chunk.
+        IntegrityError: the rows are not those of the chunk.
     """
     if rows.num_rows != chunk.rows:
-        raise Unbalanced(f"chunk {chunk.name}: {rows.num_rows} rows, planned were {chunk.rows}")
+        raise IntegrityError(f"chunk {chunk.name}: {rows.num_rows} rows, planned were {chunk.rows}")
     old, stones = Committed.of(chunk, folder), Tombstones.of(folder)
-    tried = stones.honour(rows.filter(pc.not_equal(rows["reason"], KEPT).fill_null(True)))
+    tried = stones.apply(rows.filter(pc.not_equal(rows["reason"], KEPT).fill_null(True)))
     alive = pc.is_null(tried["reason"])
     living, dead = tried.filter(alive), tried.filter(pc.invert(alive))
     check_filled(living, ("image", *schema.IMAGE_FACTS.names, "candidates"), chunk)
@@ -115,13 +112,13 @@ def recommit(rows: pa.Table, chunk: Chunk, folder: Folder, spec_digest: str) -> 
     places = rows["uid"].combine_chunks()
     still = old.failures.filter(pc.invert(pc.is_in(old.failures["uid"], tried["uid"].combine_chunks())))
     tables = {
-        "failures": stones.scrubbed(_in_place([still, failures_table(dead)], places)),
+        "failures": stones.anonymize(_in_place([still, failures_table(dead)], places)),
         "images": _in_place([old.images, images_table(living)], places),
         "captions": _in_place(_alike(old.captions, captions_table(living)), places),
     }
     _check_all_there(tables, chunk)
     files, record = chunk_files(tables, chunk, spec_digest)
-    write_redo(folder, chunk.name, files)
+    write_transaction(folder, chunk.name, files)
     return record
 
 
@@ -145,4 +142,4 @@ def _alike(old: pa.Table, new: pa.Table) -> list[pa.Table]:
 def _check_all_there(tables: dict[str, pa.Table], chunk: Chunk) -> None:
     uids = [*tables["images"]["uid"].to_pylist(), *tables["failures"]["uid"].to_pylist()]
     if len(uids) != chunk.rows or len(set(uids)) != chunk.rows:
-        raise Unbalanced(f"chunk {chunk.name}: {len(uids)} rows after a retry, planned were {chunk.rows}")
+        raise IntegrityError(f"chunk {chunk.name}: {len(uids)} rows after a retry, planned were {chunk.rows}")

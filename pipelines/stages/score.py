@@ -9,7 +9,7 @@ import pyarrow as pa
 from capfilt.core.schema import candidate_type
 from capfilt.pipelines.stages.caption import CANDIDATES, alive, pixel_tensor
 from capfilt.pipelines.stages.micro_batches import MicroBatches
-from capfilt.pipelines.stages.poison import bury_poison
+from capfilt.pipelines.stages.row_failures import mark_poison
 
 if TYPE_CHECKING:
     from capfilt.models.protocols import Judge
@@ -25,7 +25,7 @@ def score(rows: pa.Table, judges: "Sequence[Judge]", batches: Sequence[MicroBatc
     candidates = rows[CANDIDATES].to_pylist()
     for judge, own in zip(judges, batches or [MicroBatches(32) for _ in judges], strict=True):
         scores, poison = own.run(alive(rows), partial(_judge, rows, judge, candidates))
-        rows = bury_poison(rows, "score", poison)
+        rows = mark_poison(rows, "score", poison)
         for row, by_column in scores.items():
             for column, values in by_column.items():
                 for candidate, value in zip(candidates[row], values, strict=True):

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from capfilt.core import schema
 from capfilt.core.errors import ConfigError
 from capfilt.core.storage import Folder
-from capfilt.pipelines.stages.row_failures import bury
+from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
 
 NAME: Final = "forgotten.json"
 STAGE: Final = "forget"
@@ -74,17 +74,21 @@ class Tombstones:
         """Whether somebody asked that this row be forgotten."""
         return any(self.hash(kind, value) in self.asked for kind, value in names_of(uid, url, sha256))
 
-    def honour(self, rows: pa.Table) -> pa.Table:
-        """`rows` (`schema.ROWS`, perhaps with facts) in which every row that is to be forgotten has died of it."""
+    def apply(self, rows: pa.Table) -> pa.Table:
+        """`rows` (`schema.ROWS`, perhaps with facts) in which every row that is to be forgotten is a failure."""
         if not self.asked:
             return rows
         digests = rows["sha256"].to_pylist() if "sha256" in rows.column_names else [None] * rows.num_rows
         keys = zip(rows["uid"].to_pylist(), rows["url"].to_pylist(), digests, strict=True)
-        known = pc.equal(rows["reason"], schema.Reason.FORGOTTEN).fill_null(False).combine_chunks()
-        dead = pc.or_(known, pa.array([self.covers(*key) for key in keys], pa.bool_()))
-        return bury(rows, dead, STAGE, schema.Reason.FORGOTTEN)
+        failure = RowFailure(STAGE, schema.Reason.FORGOTTEN)
+        failures = {
+            row: failure
+            for row, (reason, key) in enumerate(zip(rows["reason"].to_pylist(), keys, strict=True))
+            if reason == schema.Reason.FORGOTTEN or self.covers(*key)
+        }
+        return mark_failed(rows, failures)
 
-    def scrubbed(self, failures: pa.Table) -> pa.Table:
+    def anonymize(self, failures: pa.Table) -> pa.Table:
         """`schema.FAILURES` with nothing left of its forgotten rows but a keyed hash; they come last, by that hash."""
         gone = pc.equal(failures["reason"], schema.Reason.FORGOTTEN).fill_null(False)
         told, forgotten = failures.filter(pc.invert(gone)), failures.filter(gone)

@@ -20,7 +20,7 @@ from capfilt.core.errors import ConfigError, InputError
 from capfilt.core.schema import TEXT
 from capfilt.core.storage import split_url
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.training_data.pixel_store import Pixels, Place, Shelf, decode_all
+from capfilt.pipelines.training_data.pixel_store import ImageIndex, Pixels, RowGroup, decode_all
 from capfilt.pipelines.training_data.sampler import SOURCES, Draw, Numbers, Texts
 
 MEMORY: Final = 4_000_000_000
@@ -56,7 +56,7 @@ class Wanted:
 class Pairs:
     """N pictures and M texts of them, flat."""
 
-    shelf: Shelf
+    shelf: ImageIndex
     pictures: Numbers  # [N], numbers on the shelf
     held: Pixels | None  # uint8 [N, S, S, 3]; None = too many
     keys: Numbers  # [N], the same number = the same picture
@@ -94,7 +94,7 @@ def load_pairs(locations: Sequence[str], wanted: Wanted) -> Pairs:
     scores = pc.struct_field(pc.list_flatten(table["texts"]), "score")
     if wanted.score and scores.null_count == len(scores):
         raise ConfigError(f"data.score = {wanted.score!r}: no caption has this score")
-    shelf = Shelf(_places(files), wanted.pixels)
+    shelf = ImageIndex(_places(files), wanted.pixels)
     counts = pc.list_value_length(table["texts"]).to_numpy()
     held: Pixels | None = None
     reasons: Sequence[str | None] = [None] * len(counts)
@@ -125,14 +125,14 @@ def parquet_files(location: str) -> list[str]:
     return [f"{scheme}{file}" for file in sorted(found)]
 
 
-def _places(files: Sequence[str]) -> tuple[Place, ...]:
-    places: list[Place] = []
+def _places(files: Sequence[str]) -> tuple[RowGroup, ...]:
+    places: list[RowGroup] = []
     first = 0
     for file in files:
         with opened(file) as parquet:
             groups = parquet.metadata
             for group in range(groups.num_row_groups):
-                places.append(Place(file, group, first, groups.row_group(group).num_rows))
+                places.append(RowGroup(file, group, first, groups.row_group(group).num_rows))
                 first += places[-1].rows
     return tuple(places)
 
@@ -199,7 +199,7 @@ def _questions(values: pa.StructArray, wanted: Wanted, file: str) -> tuple[pa.St
     return pa.StructArray.from_arrays(fields, ["word", "source", "score"]), answers > 0
 
 
-def _pairs(table: pa.Table, shelf: Shelf, keep: Numbers, held: Pixels | None, left_out: dict[str, int]) -> Pairs:
+def _pairs(table: pa.Table, shelf: ImageIndex, keep: Numbers, held: Pixels | None, left_out: dict[str, int]) -> Pairs:
     kept = table.take(pa.array(keep))
     texts, wrong = kept["texts"].combine_chunks(), kept["wrong"].combine_chunks()
     words, sources, scores = (pc.struct_field(texts.flatten(), name) for name in ("word", "source", "score"))

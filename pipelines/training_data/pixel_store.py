@@ -24,7 +24,7 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RowGroup:
     """A row group of a file: `rows` pictures, the first of which has the number `first`."""
 
     location: str
@@ -34,10 +34,10 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class ImageIndex:
     """Pictures by number, wherever they stand. Small, and travels to other processes."""
 
-    places: tuple[Place, ...]
+    places: tuple[RowGroup, ...]
     pixels: PixelSpec
 
     def read(self, numbers: NDArray[np.int64]) -> Pixels:
@@ -77,7 +77,7 @@ def decoded(blobs: pa.Array, pixels: PixelSpec) -> tuple[Pixels, list[str | None
     return np.frombuffer(joined, np.uint8).reshape(count, pixels.size, pixels.size, 3), rows["reason"].to_pylist()
 
 
-def decode_all(places: Sequence[Place], pixels: PixelSpec) -> tuple[Pixels, list[str | None]]:
+def decode_all(places: Sequence[RowGroup], pixels: PixelSpec) -> tuple[Pixels, list[str | None]]:
     """Pixels of all pictures of some row groups, in order, and why some are none."""
     count = sum(place.rows for place in places)
     out = np.empty((count, pixels.size, pixels.size, 3), np.uint8)
@@ -91,7 +91,7 @@ def decode_all(places: Sequence[Place], pixels: PixelSpec) -> tuple[Pixels, list
     return out, reasons
 
 
-def _blobs(place: Place, rows: NDArray[Any] | None = None) -> pa.Array:
+def _blobs(place: RowGroup, rows: NDArray[Any] | None = None) -> pa.Array:
     """The encoded pictures of a row group, or of some of its rows."""
     filesystem, path = split_url(place.location)
     with pq.ParquetFile(path, filesystem=filesystem) as file:

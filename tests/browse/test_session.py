@@ -13,7 +13,7 @@ from capfilt.browse.filters import Filter
 from capfilt.browse.index import Index, Missing
 from capfilt.browse.session import Desk
 from capfilt.core.config import SelectSettings
-from capfilt.core.errors import BusyError, InputError, Unbalanced
+from capfilt.core.errors import BusyError, InputError, IntegrityError
 from capfilt.core.serialization import parquet_bytes
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.marks import read_labels
@@ -84,7 +84,7 @@ def test_infinite_and_missing_scores_can_be_told(run: Ledger) -> None:
 
 def test_a_run_that_does_not_fit_together_is_refused(run: Ledger) -> None:
     run.folder.delete("captions/000001.parquet")
-    with pytest.raises(Unbalanced, match="captions/000001"):
+    with pytest.raises(IntegrityError, match="captions/000001"):
         Desk(run)
 
 

@@ -169,7 +169,7 @@ def test_wrong_usage_is_exit_code_2() -> None:
         (errors.BusyError("\x1b[2Jbusy\nnow"), 2, "error: \\x1b[2Jbusy\\nnow\n"),
         (errors.ModelError("that"), 2, "error: that\n"),
         (errors.RunFailed("that"), 1, "error: that\n"),
-        (errors.Unbalanced("that"), 1, "error: that\n"),
+        (errors.IntegrityError("that"), 1, "error: that\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )

@@ -21,7 +21,7 @@ from rich.cells import cell_len
 from capfilt.commands.query import SHOWN_ROWS, UNSAFE, connect, format_table, run_query
 from capfilt.core import schema
 from capfilt.core.config import SelectSettings
-from capfilt.core.errors import InputError, Unbalanced, UserError
+from capfilt.core.errors import InputError, IntegrityError, UserError
 from capfilt.core.serialization import parquet_bytes
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
@@ -83,7 +83,7 @@ def test_a_selection_is_seen_once_it_is_whole(books: Any) -> None:
 
 def test_a_committed_file_that_is_missing_is_said(full_books: Any) -> None:
     full_books.ledger.folder.delete("failures/000001.parquet")
-    with pytest.raises(Unbalanced, match=r"failures/000001\.parquet is committed, but missing"):
+    with pytest.raises(IntegrityError, match=r"failures/000001\.parquet is committed, but missing"):
         connect(full_books.ledger.folder)
 
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from capfilt.core.config import DecodeSettings, FetchSettings, Recipe
-from capfilt.core.errors import Unbalanced
+from capfilt.core.errors import IntegrityError
 from capfilt.ledger.ledger import Ledger
-from capfilt.ledger.transaction import settle
+from capfilt.ledger.transaction import replay_pending
 from capfilt.pipelines.forget.forget import forget
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.recipes.load import load_recipe
@@ -49,7 +49,7 @@ class Run:
     def again(self, *reasons: str) -> dict[str, Any]:
         rows = reopen(self.chunk, self.folder, reasons)
         record: dict[str, Any] = recommit(self.stages(rows), self.chunk, self.folder, self.digest).to_pylist()[0]
-        settle(self.folder)
+        replay_pending(self.folder)
         self.ledger.verify()
         return record
 
@@ -128,7 +128,7 @@ def test_files_that_are_not_the_committed_ones_are_not_built_upon(site: Any, sta
     run.first()
     name = f"captions/{run.chunk.name}.parquet"
     run.folder.write(name, run.folder.read(name)[:-1])
-    with pytest.raises(Unbalanced, match="its bytes are not the committed ones"):
+    with pytest.raises(IntegrityError, match="its bytes are not the committed ones"):
         reopen(run.chunk, run.folder, {"http_5xx"})
 
 
@@ -138,7 +138,7 @@ def test_an_input_that_has_changed_is_not_mixed_in(site: Any, start: Callable[[s
     run.first()
     urls = tmp_path / "urls.tsv"
     urls.write_text(urls.read_text().replace("/2.jpg", "/9.jpg"))
-    with pytest.raises(Unbalanced, match="was never committed: the input has changed"):
+    with pytest.raises(IntegrityError, match="was never committed: the input has changed"):
         reopen(run.chunk, run.folder, {"http_5xx"})
 
 
@@ -147,7 +147,7 @@ def test_a_row_that_gets_lost_on_the_way_is_noticed(site: Any, start: Callable[[
     run = start("ill")
     run.first()
     rows = run.stages(reopen(run.chunk, run.folder, {"http_5xx"}))
-    with pytest.raises(Unbalanced, match="12 rows, planned were 13"):
+    with pytest.raises(IntegrityError, match="12 rows, planned were 13"):
         recommit(rows.slice(1), run.chunk, run.folder, run.digest)
 
 

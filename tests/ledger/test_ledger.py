@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from capfilt.core import config
 from capfilt.core.chunks import Chunk, Part
 from capfilt.core.config import Recipe
-from capfilt.core.errors import BusyError, ChangedError, InputError, Unbalanced
+from capfilt.core.errors import BusyError, ChangedError, InputError, IntegrityError
 from capfilt.core.schema import COMMITS
-from capfilt.core.serialization import parquet_bytes, stable_json, to_toml
+from capfilt.core.serialization import canonical_json, parquet_bytes, to_toml
 from capfilt.ledger.ledger import Ledger, Session
 from capfilt.ledger.status import status
 from capfilt.pipelines.recipes.load import load_recipe
@@ -87,7 +87,7 @@ def test_plan_is_written_once(books: Any) -> None:
 
 def test_plan_that_is_not_run_tomls_is_refused(books: Any) -> None:
     books.ledger.folder.write("plan.parquet", parquet_bytes(pa.table({"chunk": [], "rows": [], "spec": []})))
-    with pytest.raises(Unbalanced, match=r"plan\.parquet is not the plan"):
+    with pytest.raises(IntegrityError, match=r"plan\.parquet is not the plan"):
         books.ledger.read_plan()
 
 
@@ -211,13 +211,13 @@ def rewrite_commit(books: Any, **changes: Any) -> None:
 )
 def test_a_commit_that_does_not_fit_raises(full_books: Any, changes: dict[str, Any], message: str) -> None:
     rewrite_commit(full_books, **changes)
-    with pytest.raises(Unbalanced, match=message.replace("+", r"\+")):
+    with pytest.raises(IntegrityError, match=message.replace("+", r"\+")):
         full_books.ledger.balance()
 
 
 def test_a_missing_file_raises(full_books: Any) -> None:
     full_books.ledger.folder.delete("failures/000002.parquet")
-    with pytest.raises(Unbalanced, match=r"failures/000002\.parquet is missing"):
+    with pytest.raises(IntegrityError, match=r"failures/000002\.parquet is missing"):
         full_books.ledger.balance()
     assert not status(full_books.ledger.folder).balanced
 
@@ -239,10 +239,10 @@ def put_other_rows(path: Path) -> None:
 def test_damaged_files_are_found(full_books: Any, damage: Callable[[Path], None], shallow_sees_it: bool) -> None:
     damage(Path(full_books.ledger.folder.full("captions/000001.parquet")))
     full_books.ledger.balance()
-    with pytest.raises(Unbalanced, match=r"captions/000001\.parquet"):
+    with pytest.raises(IntegrityError, match=r"captions/000001\.parquet"):
         full_books.ledger.verify()
     if shallow_sees_it:
-        with pytest.raises(Unbalanced, match=r"captions/000001\.parquet"):
+        with pytest.raises(IntegrityError, match=r"captions/000001\.parquet"):
             full_books.ledger.verify(deep=False)
     else:
         full_books.ledger.verify(deep=False)
@@ -325,4 +325,4 @@ def test_parquet_bytes_do_not_depend_on_how_columns_are_cut() -> None:
 
 def test_stable_json_refuses_what_json_cannot_say() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        stable_json(float("nan"))
+        canonical_json(float("nan"))

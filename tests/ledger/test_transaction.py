@@ -8,7 +8,7 @@ import pytest
 
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
-from capfilt.ledger.transaction import settle, write_redo
+from capfilt.ledger.transaction import replay_pending, write_transaction
 
 OLD = {"failures/000001.parquet": b"old f", "images/000001.parquet": b"old i", "commits/000001.parquet": b"old c"}
 NEW = {"failures/000001.parquet": b"new f", "images/000001.parquet": b"new i", "commits/000001.parquet": b"new c"}
@@ -49,16 +49,16 @@ def dying_after(steps: int) -> Iterator[None]:
 
 
 def replace_all(folder: Folder) -> None:
-    write_redo(folder, "000001", NEW)
-    settle(folder)
+    write_transaction(folder, "000001", NEW)
+    replay_pending(folder)
 
 
 def test_nothing_is_replaced_before_it_is_settled(folder: Folder) -> None:
-    write_redo(folder, "000001", NEW)
+    write_transaction(folder, "000001", NEW)
     assert state(folder) == OLD
-    assert settle(folder) == ["000001"]
+    assert replay_pending(folder) == ["000001"]
     assert state(folder) == NEW
-    assert settle(folder) == []
+    assert replay_pending(folder) == []
     assert folder.names("redo") == []
 
 
@@ -67,7 +67,7 @@ def test_a_writer_that_dies_anywhere_is_made_good(folder: Folder, steps: int) ->
     """One step writes the redo, three write the files, one deletes the redo."""
     with dying_after(steps), pytest.raises(Dead):
         replace_all(folder)
-    settle(folder)
+    replay_pending(folder)
     assert state(folder) == (OLD if steps == 0 else NEW)
     assert folder.names("redo") == []
 
@@ -79,18 +79,18 @@ def test_the_record_is_the_last_file_to_change(folder: Folder) -> None:
 
 
 def test_a_late_redo_of_a_dead_driver_s_worker_is_void(folder: Folder) -> None:
-    write_redo(folder, "000001", NEW)
+    write_transaction(folder, "000001", NEW)
     late = folder.read("redo/000001.parquet")
-    settle(folder)
+    replay_pending(folder)
     folder.write("images/000001.parquet", b"newer i")
     folder.write("commits/000001.parquet", b"newer c")
     folder.write("redo/000001.parquet", late)
-    assert settle(folder) == []
+    assert replay_pending(folder) == []
     assert folder.read("images/000001.parquet") == b"newer i"
     assert folder.names("redo") == []
 
 
 def test_whoever_takes_the_lock_settles(folder: Folder) -> None:
-    write_redo(folder, "000001", NEW)
+    write_transaction(folder, "000001", NEW)
     with Ledger(folder).lock():
         assert state(folder) == NEW

@@ -17,12 +17,12 @@ from capfilt.core.chunks import Chunk
 from capfilt.core.config import Recipe
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import Status, status
+from capfilt.pipelines.evaluation.decontaminate import EvaluationSets, without_leaks
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.pipelines.selection.select import select
 from capfilt.pipelines.stages.commit import commit
 from capfilt.pipelines.stages.decode import decode
-from capfilt.pipelines.stages.decontaminate import EvaluationSets, without_leaks
 from capfilt.pipelines.stages.read import read
 from capfilt.pipelines.stages.tombstones import Tombstones
 
@@ -93,7 +93,7 @@ class Run:
     def commit(self, chunk: Chunk) -> None:
         """Take a chunk through the stages, with scores that the rows bring along."""
         folder, ledger = self.ledger.folder, self.ledger
-        rows = decode(Tombstones.of(folder).honour(read(chunk)), self.recipe.decode)
+        rows = decode(Tombstones.of(folder).apply(read(chunk)), self.recipe.decode)
         rows = without_leaks(rows, folder, self.recipe.decode)
         commit(self._judged(rows), chunk, folder, ledger.spec_digest(chunk))
 

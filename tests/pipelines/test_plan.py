@@ -10,7 +10,7 @@ import pytest
 
 from capfilt.core.chunks import Chunk
 from capfilt.core.config import InputSettings
-from capfilt.core.errors import ConfigError, Unbalanced
+from capfilt.core.errors import ConfigError, IntegrityError
 from capfilt.core.schema import ROWS, make_uid
 from capfilt.pipelines import plan as planning
 from capfilt.pipelines.plan import find_inputs, make_plan
@@ -134,7 +134,7 @@ def test_a_file_that_shrank_after_the_plan_is_noticed(name: str, lists: Path) ->
         pq.write_table(pa.table({"url": ["http://h"], "text": ["t"]}), lists / name)
     else:
         (lists / name).write_text((lists / name).read_text()[:60])
-    with pytest.raises(Unbalanced, match=name):
+    with pytest.raises(IntegrityError, match=name):
         urls_of(plan.chunks)
 
 

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from capfilt.core import schema
 from capfilt.core.config import FetchSettings
-from capfilt.pipelines.download.optout.optout import MEMORY
+from capfilt.pipelines.download.optout.optout import SITE_CACHE
 from capfilt.pipelines.stages.fetch import fetch
 
 HITS: Counter[str] = Counter()  # requests by path and query
@@ -322,7 +322,7 @@ class SmallHandler(BaseHTTPRequestHandler):
 def small_site() -> Iterator[Callable[..., SmallSite]]:
     """`small_site({path: answer})`: a fresh site; `*` answers for every other path, else they are 404."""
     running: list[SmallSite] = []
-    MEMORY.clear()  # ports come again
+    SITE_CACHE.clear()  # ports come again
 
     def start(answers: dict[str, Answer]) -> SmallSite:
         site = SmallSite(answers)

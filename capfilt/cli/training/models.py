@@ -45,8 +45,8 @@ def caption(
 ) -> None:
     """Let a captioner describe pictures, here and now."""
     from capfilt.cli import console
+    from capfilt.commands.try_models import caption_files
     from capfilt.pipelines.recipes.load import load_recipe
-    from capfilt.pipelines.stages.try_models import caption_files
 
     chosen = (f"caption.captioner={json.dumps(captioner)}", f"caption.n={n}", "score.judges=[]")
     recipe = load_recipe("blip", (*(settings or ()), *chosen))
@@ -76,8 +76,8 @@ def score(
 ) -> None:
     """Let judges score texts of a picture, here and now."""
     from capfilt.cli import console
+    from capfilt.commands.try_models import score_texts
     from capfilt.pipelines.recipes.load import load_recipe
-    from capfilt.pipelines.stages.try_models import score_texts
 
     chosen = (f"score.judges={json.dumps(judges or ['demo-filter'])}", "caption.n=0")
     recipe = load_recipe("blip", (*(settings or ()), *chosen))

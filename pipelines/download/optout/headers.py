@@ -14,9 +14,9 @@ NOML: Final = frozenset({"noml"})
 VALUED: Final = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
 
 
-def refusals(honoured: Collection[str]) -> frozenset[str]:
-    """The directives that refuse, given `fetch.opt_out`."""
-    return frozenset().union(*({"x-robots-tag": REFUSALS, "noml": NOML}.get(name, ()) for name in honoured))
+def refusals(signals: Collection[str]) -> frozenset[str]:
+    """The directives that refuse, of these values of `fetch.opt_out`."""
+    return frozenset().union(*({"x-robots-tag": REFUSALS, "noml": NOML}.get(name, ()) for name in signals))
 
 
 def opted_out(values: Iterable[str], robot: str, refused: Collection[str] = REFUSALS) -> bool:

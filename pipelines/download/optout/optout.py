@@ -1,4 +1,4 @@
-"""What owners say about machines that read: asked once a site, before anything else, and remembered for a day.
+"""Opt-outs of a site, read once before anything else is requested from it, and remembered for a day.
 
 robots.txt as RFC 9309 has it: a site that has none, or forbids to read it (4xx), allows everything; one that cannot be
 reached (5xx, 429, no answer) allows nothing for now, so its URLs fail for that reason and can be retried.
@@ -15,8 +15,6 @@ import aiohttp
 from yarl import URL
 
 from capfilt.core.config import FetchSettings
-from capfilt.core.schema import Reason
-from capfilt.pipelines.download.failure import Failure
 from capfilt.pipelines.download.optout import robots, tdmrep
 from capfilt.pipelines.download.optout.headers import opted_out, refusals, robot_name
 from capfilt.pipelines.download.optout.robots import Robots
@@ -25,39 +23,49 @@ from capfilt.pipelines.download.optout.tdmrep import Reservations
 REMEMBERED: Final = 86_400.0
 """Seconds a site's files stay valid in this process: RFC 9309 section 2.4 allows a day."""
 MOST_SITES: Final = 20_000
-ANSWERED: Final = frozenset({Reason.HTTP_429, Reason.HTTP_5XX, Reason.PROTOCOL, Reason.TIMEOUT})
-"""Failures that are about robots.txt; after others, such as `dns`, no URL of the site could have been asked for."""
 
 Read = Callable[[URL], Awaitable[str | None]]
-"""Gives a file of a site as text, None where there is none; raises Failure where the site cannot be reached."""
+"""Gives a file of a site as text, None where there is none.
+
+Raises:
+    SiteUnreachable: the site does not answer; its `__cause__` says why.
+"""
+
+
+class OptedOut(Exception):
+    """The owner of a URL opts out; the message names the rule, in one line."""
+
+
+class SiteUnreachable(Exception):
+    """A site's own file could neither be read nor found missing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class SiteRules:
     """What the files of one site say."""
 
     robots: Robots
     reservations: Reservations
 
     def check(self, url: URL) -> None:
-        """Raise `opt_out` if they refuse `url`."""
+        """Raise `OptedOut` if they refuse `url`."""
         if rule := self.robots.refusal(url):
-            raise Failure(Reason.OPT_OUT, f"robots.txt: {rule}")
+            raise OptedOut(f"robots.txt: {rule}")
         if pattern := self.reservations.refusal(url):
-            raise Failure(Reason.OPT_OUT, f"TDMRep: {tdmrep.PATH} reserves {pattern}")
+            raise OptedOut(f"TDMRep: {tdmrep.PATH} reserves {pattern}")
 
 
-class Memory:
+class SiteCache:
     """Sites that answered, by origin and by what was asked of them; shared by all calls of a process."""
 
     def __init__(self) -> None:
-        self._sites: dict[object, tuple[float, Site]] = {}
+        self._sites: dict[object, tuple[float, SiteRules]] = {}
 
-    def recall(self, key: object) -> Site | None:
+    def recall(self, key: object) -> SiteRules | None:
         until, site = self._sites.get(key, (0.0, None))
         return site if time.monotonic() < until else None
 
-    def keep(self, key: object, site: Site) -> None:
+    def keep(self, key: object, site: SiteRules) -> None:
         while len(self._sites) >= MOST_SITES:
             self._sites.pop(next(iter(self._sites)), None)
         self._sites[key] = time.monotonic() + REMEMBERED, site
@@ -66,10 +74,10 @@ class Memory:
         self._sites.clear()
 
 
-MEMORY: Final = Memory()
+SITE_CACHE: Final = SiteCache()
 
 
-class Consent:
+class OptOutChecker:
     """Asks sites, and reads the refusals in the headers of their answers.
 
     Args:
@@ -78,67 +86,72 @@ class Consent:
 
     def __init__(self, read: Read, settings: FetchSettings) -> None:
         self._read = read
-        self._honoured = frozenset(settings.opt_out)
+        self._signals = frozenset(settings.opt_out)
         self._robot = robot_name(settings.user_agent)
-        self._asked: dict[URL, asyncio.Task[Site | Failure]] = {}
+        self._asked: dict[URL, asyncio.Task[SiteRules | SiteUnreachable]] = {}
         self._few = asyncio.Semaphore(settings.concurrency)
 
     async def check(self, url: URL) -> None:
-        """Raise Failure if the site of `url` refuses it, or cannot be asked."""
-        if not self._honoured & {"robots.txt", "tdmrep"}:
+        """Check `url` against the files of its site.
+
+        Raises:
+            OptedOut: they refuse it.
+            SiteUnreachable: they could not be read; its `__cause__` says why.
+        """
+        if not self._signals & {"robots.txt", "tdmrep"}:
             return
         origin = url.origin()
         if origin not in self._asked:
             self._asked[origin] = asyncio.create_task(self._ask(origin))
         site = await asyncio.shield(self._asked[origin])  # one URL's deadline must not end the question of the others
-        if isinstance(site, Failure):
-            raise site.about("robots.txt") if site.reason in ANSWERED else site
+        if isinstance(site, SiteUnreachable):
+            raise site
         site.check(url)
 
     def check_answer(self, response: aiohttp.ClientResponse) -> None:
-        """Raise `opt_out` if the headers of an answer refuse."""
+        """Raise `OptedOut` if the headers of an answer refuse."""
         values = response.headers.getall("X-Robots-Tag", [])
-        if opted_out(values, self._robot, refusals(self._honoured)):
-            raise Failure(Reason.OPT_OUT, f"X-Robots-Tag: {', '.join(values)}")
-        if "tdmrep" in self._honoured and tdmrep.reserved(response.headers.getall(tdmrep.HEADER, [])):
-            raise Failure(Reason.OPT_OUT, f"TDMRep: {tdmrep.HEADER}: 1")
+        if opted_out(values, self._robot, refusals(self._signals)):
+            raise OptedOut(f"X-Robots-Tag: {', '.join(values)}")
+        if "tdmrep" in self._signals and tdmrep.reserved(response.headers.getall(tdmrep.HEADER, [])):
+            raise OptedOut(f"TDMRep: {tdmrep.HEADER}: 1")
 
     async def close(self) -> None:
         """Ask no more."""
         await _cancelled(self._asked.values())
 
-    async def _ask(self, origin: URL) -> Site | Failure:
-        key = origin, self._robot, self._honoured
-        site = MEMORY.recall(key)
+    async def _ask(self, origin: URL) -> SiteRules | SiteUnreachable:
+        key = origin, self._robot, self._signals
+        site = SITE_CACHE.recall(key)
         if site is None:
             async with self._few:
                 rules = await self._robots(origin)
-                if isinstance(rules, Failure):
+                if isinstance(rules, SiteUnreachable):
                     return rules
-                site = Site(rules, await self._reservations(origin))
-            MEMORY.keep(key, site)
+                site = SiteRules(rules, await self._reservations(origin))
+            SITE_CACHE.keep(key, site)
         return site
 
-    async def _robots(self, origin: URL) -> Robots | Failure:
-        if "robots.txt" not in self._honoured:
+    async def _robots(self, origin: URL) -> Robots | SiteUnreachable:
+        if "robots.txt" not in self._signals:
             return Robots()
         try:
             text = await self._read(origin.with_path(robots.PATH))
-        except Failure as failure:
+        except SiteUnreachable as failure:
             return failure
         return Robots.parse(text or "", self._robot)
 
     async def _reservations(self, origin: URL) -> Reservations:
-        if "tdmrep" not in self._honoured:
+        if "tdmrep" not in self._signals:
             return Reservations()
         try:
             text = await self._read(origin.with_path(tdmrep.PATH))
-        except Failure:  # robots.txt tells of a site that is away; this file is there or it is not
+        except SiteUnreachable:  # robots.txt tells of a site that is away; this file is there or it is not
             return Reservations()
         return Reservations.parse(text or "")
 
 
-async def _cancelled(tasks: Iterable["asyncio.Task[Site | Failure]"]) -> None:
+async def _cancelled(tasks: Iterable["asyncio.Task[SiteRules | SiteUnreachable]"]) -> None:
     waiting = [task for task in tasks if not task.done()]
     for task in waiting:
         task.cancel()

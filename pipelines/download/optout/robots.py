@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from yarl import URL
 
-from capfilt.pipelines.download.paths import matches, normal, path_of
+from capfilt.pipelines.download.optout.paths import matches, normal, path_of
 
 PATH = "/robots.txt"
 LIMIT = 512_000

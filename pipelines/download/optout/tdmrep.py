@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from yarl import URL
 
-from capfilt.pipelines.download.paths import matches, normal, path_of
+from capfilt.pipelines.download.optout.paths import matches, normal, path_of
 
 PATH = "/.well-known/tdmrep.json"
 HEADER = "tdm-reservation"

@@ -17,7 +17,7 @@ from typing import Any
 
 from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.imaging.decode_images import Facts, Outcome, look_at
+from capfilt.pipelines.imaging.decode_images import Facts, Outcome, decode_images
 from capfilt.pipelines.imaging.isolation.shared_memory import Shared
 
 ORDER_BYTES = 65_536
@@ -50,7 +50,7 @@ def _work(channel: socket.socket, order: dict[str, Any], descriptor: int) -> Non
 
     signal.alarm(fuse)
     rows = [int(row) for row in shared.wanted.nonzero()[0]]
-    look_at(rows, shared.file, shared.canvases, settings, order["threads"], busy=busy, tell=tell)
+    decode_images(rows, shared.file, shared.canvases, settings, order["threads"], busy=busy, tell=tell)
     signal.alarm(0)
     channel.sendall(_line({"end": True}))
 

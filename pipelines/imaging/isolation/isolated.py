@@ -37,10 +37,10 @@ ENVIRONMENT: Final = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "MA
 """All that the process learns of ours: whoever takes it over finds no keys."""
 
 
-def look_isolated(
+def decode_isolated(
     files: Sequence[bytes | None], specs: Sequence[PixelSpec], settings: DecodeSettings, threads: int | None
 ) -> tuple[list[Outcome | None], Canvases]:
-    """What there is to say of every file (None is no file), and the pixels; see `look.look_at`.
+    """What there is to say of every file (None is no file), and the pixels; see `look.decode_images`.
 
     Raises:
         RuntimeError: the process does not start, or dies of something else than files.

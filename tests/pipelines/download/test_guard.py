@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from capfilt.pipelines.download.guard import Guard
+from capfilt.pipelines.download.guard import AddressGuard
 
 PRIVATE = [
     "127.0.0.1",
@@ -46,16 +46,16 @@ PUBLIC = ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:1.1.1.1", "64:f
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_private_addresses_are_refused(address: str) -> None:
-    assert not Guard().admits(address)
+    assert not AddressGuard().admits(address)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses_are_admitted(address: str) -> None:
-    assert Guard().admits(address)
+    assert AddressGuard().admits(address)
 
 
 def test_allowed_networks_are_admitted_and_only_they() -> None:
-    guard = Guard(("10.1.0.0/16", "::1/128"))
+    guard = AddressGuard(("10.1.0.0/16", "::1/128"))
     assert all(map(guard.admits, ("10.1.2.3", "::ffff:10.1.2.3", "::1", "1.1.1.1")))
     assert not any(map(guard.admits, ("10.2.0.1", "::ffff:10.2.0.1", "127.0.0.1")))
 

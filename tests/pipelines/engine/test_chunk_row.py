@@ -50,7 +50,7 @@ def test_a_stage_gets_the_table_and_the_chunk(row: pa.Table) -> None:
 )
 def test_a_stage_that_does_not_give_the_rows_it_got_is_found_out(row: pa.Table, change: object) -> None:
     after = run_stages(row, {"decode": lambda rows, _: change(rows)})  # type: ignore[operator]
-    assert "Unbalanced: stage decode lost, doubled or reordered rows" in after["error"][0].as_py()
+    assert "IntegrityError: stage decode lost, doubled or reordered rows" in after["error"][0].as_py()
 
 
 def test_an_exception_is_the_chunk_s_error_and_later_stages_leave_it(row: pa.Table) -> None:

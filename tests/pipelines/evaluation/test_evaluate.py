@@ -9,12 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from capfilt.cli import app
+from capfilt.commands.try_models import score_texts
 from capfilt.core.config import Recipe
 from capfilt.core.errors import InputError
 from capfilt.demo.world.dataset import write_pairs
 from capfilt.pipelines.evaluation.evaluate import evaluate
 from capfilt.pipelines.recipes.load import load_recipe
-from capfilt.pipelines.stages.try_models import score_texts
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from capfilt.cli import app
 from capfilt.core.config import FetchSettings
-from capfilt.core.errors import ConfigError, InputError, Unbalanced
+from capfilt.core.errors import ConfigError, InputError, IntegrityError
 from capfilt.core.storage import Folder
-from capfilt.ledger.transaction import write_redo
+from capfilt.ledger.transaction import write_transaction
 from capfilt.pipelines.calibration.marks import MarkBook
 from capfilt.pipelines.dedup.dedup import find_duplicates
 from capfilt.pipelines.export.export import FORMATS, export
@@ -179,7 +179,7 @@ def test_killed_anywhere_it_is_finished_later(make_run: Any, pairs: Any, Run: An
         except Killed:
             assert writes == 0 or half.ledger.forgetting
             if half.ledger.forgetting:
-                with pytest.raises(Unbalanced):
+                with pytest.raises(IntegrityError):
                     half.ledger.balance()
             if writes % 2:
                 finish_forgetting(half.ledger)  # as `capfilt run` does
@@ -240,7 +240,7 @@ def test_it_is_never_fetched_again(tmp_path: Path, Run: Any, server: tuple[str, 
     (chunk,) = run.plan()
     forget(run.ledger.folder, [("url", f"{address}/1.jpg")])
     port = int(address.rpartition(":")[2])
-    rows = Tombstones.of(run.ledger.folder).honour(read(chunk))
+    rows = Tombstones.of(run.ledger.folder).apply(read(chunk))
     rows = fetch(rows, FetchSettings(allow_private=("127.0.0.0/8",), ports=(port,)))
     assert rows["reason"].to_pylist() == [None, "forgotten", None]
     assert {path for path in asked if path.endswith(".jpg")} == {"/0.jpg", "/2.jpg"}
@@ -290,7 +290,7 @@ def test_a_redo_that_a_killed_retry_left(run: Any) -> None:
     files = {name: folder.read(name) for name in names}
     for name in names[:3]:
         folder.write(name, b"half of it")
-    write_redo(folder, "000000", files)
+    write_transaction(folder, "000000", files)
     forget(folder, [("uid", uid)])
     assert traces(run.out, [uid]) == []
     assert not list((run.out / "redo").iterdir())
@@ -361,7 +361,7 @@ def test_mistakes_are_one_line_and_touch_nothing(run: Any, tmp_path: Path, tree:
 
 def test_books_that_do_not_fit_are_not_touched(run: Any) -> None:
     (run.out / "captions/000001.parquet").unlink()
-    with pytest.raises(Unbalanced):
+    with pytest.raises(IntegrityError):
         forget(run.ledger.folder, [("url", next(iter(uids(run))))])
     assert not (run.out / "forgotten.json").exists()
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from capfilt.core.config import InputSettings
-from capfilt.core.errors import ConfigError, InputError, Unbalanced
+from capfilt.core.errors import ConfigError, InputError, IntegrityError
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.stages.read import read
 
@@ -176,5 +176,5 @@ def test_a_shard_that_changed_after_the_plan_is_noticed(tmp_path: Path, picture:
     path = write_tar(tmp_path / "a.tar", samples(picture, 4))
     (chunk,) = make_plan([str(path)], InputSettings()).chunks
     path.write_bytes(path.read_bytes()[:2000] + b"\xa5" * 20_000)
-    with pytest.raises(Unbalanced, match=r"a\.tar"):
+    with pytest.raises(IntegrityError, match=r"a\.tar"):
         read(chunk)

@@ -17,7 +17,7 @@ from PIL import Image
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk, Part
 from capfilt.core.config import SelectSettings
-from capfilt.core.errors import ConfigError, Unbalanced
+from capfilt.core.errors import ConfigError, IntegrityError
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.selection.corpus import corpus_schema
 from capfilt.pipelines.selection.policy import read_policy
@@ -207,7 +207,7 @@ def test_an_image_in_two_chunks_raises(tmp_path: Path, make_chunk: Any, make_row
     folder = Ledger.at(tmp_path).folder
     for chunk in (one, two):
         commit(make_rows(chunk), chunk, folder, "5" * 64)
-    with pytest.raises(Unbalanced, match="is committed by two chunks"):
+    with pytest.raises(IntegrityError, match="is committed by two chunks"):
         select(folder, SelectSettings())
 
 

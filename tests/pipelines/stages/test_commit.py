@@ -19,7 +19,7 @@ from PIL import Image
 
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk, Part
-from capfilt.core.errors import Unbalanced
+from capfilt.core.errors import IntegrityError
 from capfilt.core.storage import Folder
 from capfilt.pipelines.stages.commit import commit
 
@@ -100,7 +100,7 @@ def test_a_committed_chunk_is_left_alone(make_chunk: Any, make_rows: Any, tmp_pa
     late = set_value(set_value(rows, "reason", 0, "timeout"), "stage", 0, "fetch")
     assert commit(late, chunk, folder, SPEC).equals(record)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")} == before
-    with pytest.raises(Unbalanced, match="committed already, from another spec"):
+    with pytest.raises(IntegrityError, match="committed already, from another spec"):
         commit(rows, chunk, folder, "6" * 64)
 
 
@@ -150,7 +150,7 @@ def break_rows() -> dict[str, tuple[Callable[[pa.Table], pa.Table], str]]:
 def test_rows_that_are_not_the_planned_ones_raise(make_chunk: Any, make_rows: Any, tmp_path: Path, case: str) -> None:
     break_them, message = break_rows()[case]
     chunk = make_chunk(0)
-    with pytest.raises(Unbalanced, match=message):
+    with pytest.raises(IntegrityError, match=message):
         commit(break_them(make_rows(chunk)), chunk, Folder.at(tmp_path), SPEC)
     assert not list(tmp_path.rglob("*.parquet"))
 

@@ -13,7 +13,7 @@ from PIL import Image
 from capfilt.core.config import DecodeSettings
 from capfilt.core.schema import IMAGE_FACTS, ROWS
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.imaging.pixel_budget import Room
+from capfilt.pipelines.imaging.pixel_budget import PixelBudget
 from capfilt.pipelines.stages.decode import decode
 from decoding import rows_of, save
 
@@ -103,7 +103,7 @@ def test_decodes_at_the_same_time_keep_to_their_own_cap(mixed: pa.Table) -> None
 
 
 def test_room_is_never_overfull_and_never_stuck() -> None:
-    room, inside, most = Room(100), [], [0]
+    room, inside, most = PixelBudget(100), [], [0]
 
     def work(pixels: int) -> None:
         with room.held(pixels):

@@ -15,9 +15,9 @@ from capfilt.commands.run import run as run_all
 from capfilt.core.config import DecodeSettings
 from capfilt.core.errors import ChangedError, InputError
 from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.evaluation.decontaminate import PICTURES, EvaluationSets, find_leaks, without_leaks
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.stages.decode import decode
-from capfilt.pipelines.stages.decontaminate import PICTURES, EvaluationSets, find_leaks, without_leaks
 from capfilt.pipelines.stages.read import read
 
 Picture = Callable[..., bytes]

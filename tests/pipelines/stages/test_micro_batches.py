@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capfilt.pipelines.stages.micro_batches import MicroBatches, Part
+from capfilt.pipelines.stages.micro_batches import BatchRows, MicroBatches
 
 
 class Died(BaseException):
@@ -19,16 +19,16 @@ class Paper:
     """A journal that outlives "processes" in a test."""
 
     def __init__(self) -> None:
-        self.noted: Counter[Part] = Counter()
-        self.at_work: Part | None = None
+        self.noted: Counter[BatchRows] = Counter()
+        self.at_work: BatchRows | None = None
 
-    def begin(self) -> Counter[Part]:
+    def begin(self) -> Counter[BatchRows]:
         if self.at_work is not None:
             self.noted[self.at_work] += 1
         self.at_work = None
         return self.noted
 
-    def enter(self, part: Part) -> None:
+    def enter(self, part: BatchRows) -> None:
         self.at_work = part
 
     def leave(self) -> None:
@@ -38,7 +38,7 @@ class Paper:
         self.at_work = None
 
 
-def squares(part: Part) -> list[int]:
+def squares(part: BatchRows) -> list[int]:
     return [row * row for row in part]
 
 
@@ -46,7 +46,7 @@ def squares(part: Part) -> list[int]:
 def test_every_row_once_and_no_batch_too_large(rows: int, size: int) -> None:
     seen: list[int] = []
 
-    def work(part: Part) -> list[int]:
+    def work(part: BatchRows) -> list[int]:
         assert len(part) <= size
         seen.extend(part)
         return squares(part)
@@ -61,7 +61,7 @@ def test_a_row_that_raises_is_the_only_one_lost(rows: int, size: int, data: st.D
     bad = data.draw(st.integers(0, rows - 1))
     calls = 0
 
-    def work(part: Part) -> list[int]:
+    def work(part: BatchRows) -> list[int]:
         nonlocal calls
         calls += 1
         if bad in part:
@@ -75,9 +75,9 @@ def test_a_row_that_raises_is_the_only_one_lost(rows: int, size: int, data: st.D
 
 
 def test_an_error_that_heals_changes_no_batch() -> None:
-    parts: list[Part] = []
+    parts: list[BatchRows] = []
 
-    def work(part: Part) -> list[int]:
+    def work(part: BatchRows) -> list[int]:
         parts.append(part)
         if len(parts) in (1, 4):
             raise torch.OutOfMemoryError("for a moment")
@@ -92,7 +92,7 @@ def test_a_batch_that_was_halved_for_nothing_is_worked_through_whole_again() -> 
     """Last bits depend on how many rows are computed together; a run that was disturbed ends like one that was not."""
     calls = 0
 
-    def work(part: Part) -> list[int]:
+    def work(part: BatchRows) -> list[int]:
         nonlocal calls
         calls += 1
         if calls in (2, 3, 5, 6):
@@ -107,7 +107,7 @@ def test_a_batch_that_was_halved_for_nothing_is_worked_through_whole_again() -> 
 def test_so_is_one_that_a_process_from_outside_was_killed_with() -> None:
     journal, calls = Paper(), 0
 
-    def work(part: Part) -> list[int]:
+    def work(part: BatchRows) -> list[int]:
         nonlocal calls
         calls += 1
         if calls == 2:
@@ -122,7 +122,7 @@ def test_so_is_one_that_a_process_from_outside_was_killed_with() -> None:
 def test_one_that_dies_whole_and_not_in_halves_is_left_in_halves() -> None:
     journal, died = Paper(), 0
 
-    def work(part: Part) -> list[int]:
+    def work(part: BatchRows) -> list[int]:
         if len(part) > 4 and 3 in part:
             raise Died
         return [len(part)] * len(part)
@@ -140,7 +140,7 @@ def test_one_that_dies_whole_and_not_in_halves_is_left_in_halves() -> None:
 def test_an_error_of_another_kind_and_a_full_device_do_not_halve_the_batch_for_good() -> None:
     calls = 0
 
-    def work(part: Part) -> list[int]:
+    def work(part: BatchRows) -> list[int]:
         nonlocal calls
         calls += 1
         if calls == 1:
@@ -160,7 +160,7 @@ def test_an_answer_of_the_wrong_length_is_an_error() -> None:
 
 
 def test_when_everything_raises_the_chunk_fails() -> None:
-    def work(part: Part) -> list[int]:
+    def work(part: BatchRows) -> list[int]:
         raise RuntimeError("the weights are gone")
 
     with pytest.raises(RuntimeError, match="weights are gone"):
@@ -170,7 +170,7 @@ def test_when_everything_raises_the_chunk_fails() -> None:
 def test_a_full_device_halves_the_batch_for_good() -> None:
     sizes: list[int] = []
 
-    def work(part: Part) -> list[int]:
+    def work(part: BatchRows) -> list[int]:
         sizes.append(len(part))
         if len(part) > 6:
             raise torch.OutOfMemoryError("no memory")
@@ -188,7 +188,7 @@ def test_a_full_device_halves_the_batch_for_good() -> None:
 def test_the_largest_batch_that_fits_is_found_and_stays() -> None:
     sizes: list[int] = []
 
-    def work(part: Part) -> list[int]:
+    def work(part: BatchRows) -> list[int]:
         sizes.append(len(part))
         if len(part) > 40:
             raise torch.OutOfMemoryError("no memory")
@@ -205,7 +205,7 @@ def test_the_largest_batch_that_fits_is_found_and_stays() -> None:
 def test_a_batch_does_not_grow_for_ever() -> None:
     sizes: list[int] = []
 
-    def work(part: Part) -> list[int]:
+    def work(part: BatchRows) -> list[int]:
         sizes.append(len(part))
         return squares(part)
 
@@ -219,7 +219,7 @@ def test_a_row_that_kills_the_process_every_time_is_found(rows: int, size: int, 
     bad = data.draw(st.integers(0, rows - 1))
     journal = Paper()
 
-    def work(part: Part) -> list[int]:
+    def work(part: BatchRows) -> list[int]:
         if bad in part:
             raise Died
         return squares(part)

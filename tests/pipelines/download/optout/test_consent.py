@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from capfilt.pipelines.download.optout.optout import MOST_SITES, Memory, Site
+from capfilt.pipelines.download.optout.optout import MOST_SITES, SiteCache, SiteRules
 from capfilt.pipelines.download.optout.robots import Robots
 from capfilt.pipelines.download.optout.tdmrep import Reservations
 
@@ -246,7 +246,7 @@ def test_hostile_rules_cost_little() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    memory, site = Memory(), Site(Robots(), Reservations())
+    memory, site = SiteCache(), SiteRules(Robots(), Reservations())
     for number in range(MOST_SITES + 10):
         memory.keep(number, site)
     assert (memory.recall(0), memory.recall(MOST_SITES + 9)) == (None, site)

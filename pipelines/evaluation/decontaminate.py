@@ -22,7 +22,7 @@ from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.plan import Plan, make_plan
 from capfilt.pipelines.stages.decode import decode
 from capfilt.pipelines.stages.read import read
-from capfilt.pipelines.stages.row_failures import bury
+from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
 
 NAME: Final = "evaluation.parquet"
 SETTING: Final = "decode.exclude_eval"
@@ -99,8 +99,8 @@ def without_leaks(rows: pa.Table, folder: Folder, settings: config.DecodeSetting
         return rows
     known = pq.read_table(pa.BufferReader(folder.read(NAME)), schema=PICTURES)
     leaks = find_leaks(rows["sha256"].to_pylist(), rows["phash"].to_pylist(), known, settings.eval_radius)
-    detail = pa.array(leaks, pa.string())
-    return bury(rows, detail.is_valid(), "decode", Reason.EVAL_LEAK, detail)
+    failures = {row: RowFailure("decode", Reason.EVAL_LEAK, leak) for row, leak in enumerate(leaks) if leak is not None}
+    return mark_failed(rows, failures)
 
 
 def find_leaks(
