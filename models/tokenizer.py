@@ -12,6 +12,8 @@ from tokenizers import decoders, normalizers, pre_tokenizers
 from tokenizers.models import WordPiece
 from torch import Tensor
 
+from capfilt.models.formats.guarded import load_tokenizer_file
+
 PAD, UNK, CLS, SEP, MASK, DEC, ENC = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")
 CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789.,'-"
 MAX_WORDS: Final = 30
@@ -49,7 +51,7 @@ class Tokenizer:
         """
         if path.suffix == ".txt":
             return cls.from_vocabulary(path.read_text(encoding="utf-8").split("\n")[:-1])
-        backend = Backend.from_file(str(path))
+        backend = load_tokenizer_file(path)
         if backend.token_to_id(DEC) is None:
             words = backend.get_vocab()
             return cls.from_vocabulary(sorted(words, key=words.__getitem__))

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.checkpoint import CONFIG, TOKENIZER, WEIGHTS
+from capfilt.models.formats.guarded import load_tensors
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED, LMHead
@@ -153,7 +154,7 @@ def load_vqa(folder: Path, device: str = "cpu") -> Answerer:
             raise ModelError(f"{folder}: no model that answers questions")
         names = {field.name for field in fields(MEDConfig)}
         model = VQA(MED(MEDConfig(**{name: value for name, value in settings.items() if name in names})))
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        model.load_state_dict(load_tensors([folder / WEIGHTS]))
         return Answerer(model.to(device), Tokenizer.load(folder / TOKENIZER))
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder}: {str(error).splitlines()[0]}") from error

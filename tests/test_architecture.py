@@ -85,3 +85,52 @@ def test_torch_and_torchvision_are_a_pair_that_works() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+LOADS = {
+    "from_pretrained",
+    "from_config",
+    "create_model",
+    "create_model_and_transforms",
+    "create_model_from_pretrained",
+    "get_tokenizer",
+    "load_checkpoint",
+    "load_state_dict_from_url",
+    "load_file",
+    "safe_open",
+    "from_file",
+    "hf_hub_download",
+    "snapshot_download",
+    "get_class_from_dynamic_module",
+    "HFTokenizer",
+}
+"""Calls by which a library reads a checkpoint or asks a hub for one."""
+LOADING_MODULES = {"timm", "pickle", "dill", "joblib", "shelve", "marshal", "peft", "kernels"}
+DOORS = {"models/formats/guarded.py": LOADS - {"snapshot_download"}, "models/formats/hub.py": {"snapshot_download"}}
+
+
+def loading_calls(path: Path) -> set[str]:
+    """Names of the loading calls in a file, `torch.load` and `torch.jit.load` among them."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            found |= LOADS & {alias.name for alias in node.names}
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        last = name.rpartition(".")[2]
+        found |= {last} & LOADS
+        if last == "load" and name.partition(".")[0] in ("torch", "pickle", "numpy", "np"):
+            found.add(name)
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", [path for name in ("models", "pipelines", "capfilt") for path in python_files(name)], ids=str
+)
+def test_one_door_leads_to_the_libraries_that_load_models(path: Path) -> None:
+    """Whatever reads a checkpoint goes through `models/formats/guarded.py`, where code and hosts are refused."""
+    name = str(path.relative_to(ROOT))
+    allowed = DOORS.get(name, set()) | ({"torch.load"} if name in DOORS else set())
+    assert loading_calls(path) - allowed == set()
+    assert not roots(imports(path)) & LOADING_MODULES

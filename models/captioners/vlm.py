@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from capfilt.models.decoding.sampling import Decoding, nucleus, uniforms
-from capfilt.models.formats.from_pretrained import read_model, read_words
+from capfilt.models.formats.guarded import load_model, load_part
 from capfilt.models.protocols import Caption, Pictures
 from capfilt.models.registry.resolve import Found
 from capfilt.models.runtime import Placement
@@ -30,9 +30,9 @@ class VlmCaptioner:
         self.name = Path(found.name).name
         self.digest = digest
         self.pixels = found.pixels
-        self.processor = read_words("AutoProcessor", found.folder)
+        self.processor = load_part("AutoProcessor", found.folder)
         self.processor.tokenizer.padding_side = "left"  # what is written follows the prompt without a gap
-        self.model = read_model("AutoModelForImageTextToText", found.folder, *placement.resolve())
+        self.model = load_model("AutoModelForImageTextToText", found.folder, *placement.resolve())
         own = getattr(self.processor, "chat_template", None) or ""
         self.template = {"": own, "none": ""}.get(placement.template, placement.template)
         self.stops = _take_over(self.model, self.processor)

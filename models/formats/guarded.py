@@ -1,25 +1,46 @@
 """The one door to libraries that load models. A checkpoint is data: its files choose neither code nor a host.
 
-No library reads a folder's own keyword arguments: they are checked first and handed on. While a library works, the
-hub's client is offline.
+Everything that calls `transformers`, `timm`, `open_clip`, `tokenizers`, `safetensors` or `torch.load` to read a
+checkpoint stands here (`tests/test_architecture.py`). Nothing but tensors, numbers and strings is unpickled, code of a
+folder is never imported, and while a library works, the hub's client is offline and has no token.
 """
 
+import json
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-import huggingface_hub
-import open_clip
+import torch
+from torch import Tensor
 
+from capfilt.core.errors import ModelError
 from capfilt.models.formats.open_clip_source import OpenClipSource
 
-_OFFLINE = threading.Lock()
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Backend
+
+_OFFLINE = threading.RLock()
+_ADAPTER: Final = "adapter_config.json"
+_NAMES_ANOTHER: Final = {
+    "audio_tokenizer",
+    "audio_tokenizer_name_or_path",
+    "base_model_name_or_path",
+    "use_pretrained_backbone",
+    "hf_model_name",
+}
+"""Settings by which a configuration makes `transformers` load a second model."""
+_KERNELS: Final = ("attn_implementation", "_attn_implementation", "experts_implementation")
+"""Settings that may name code of the hub, as `owner/kernel`."""
 
 
 @contextmanager
 def offline() -> Iterator[None]:
     """No request by the hub's client, which transformers, timm and open_clip share; for all threads meanwhile."""
+    import huggingface_hub
+
     constants: Any = huggingface_hub.constants
     with _OFFLINE:
         before = constants.HF_HUB_OFFLINE
@@ -30,8 +51,77 @@ def offline() -> Iterator[None]:
             constants.HF_HUB_OFFLINE = before
 
 
+def load_model(kind: str, folder: Path, device: str, dtype: torch.dtype) -> Any:
+    """The model of a class of `transformers`, on its device, evaluating.
+
+    Raises:
+        ModelError: an unknown class, a missing file, missing weights or such of other shapes; one line.
+    """
+    model, loaded = _from_folder(kind, folder, dtype=dtype, use_safetensors=True, output_loading_info=True)
+    if missing := sorted(loaded["missing_keys"]):  # transformers would leave them random, and only warn
+        raise ModelError(f"{folder}: {len(missing)} tensors are missing, {missing[0]} for one")
+    return model.to(device).eval()
+
+
+def load_part(kind: str, folder: Path) -> Any:
+    """A tokenizer, a processor or a configuration of `transformers`.
+
+    Raises:
+        ModelError: it is not there, or cannot be read; one line.
+    """
+    return _from_folder(kind, folder)
+
+
+def load_tensors(files: Sequence[Path], device: str = "cpu", dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """All tensors of safetensors files, mapped where they need no conversion.
+
+    Raises:
+        ModelError: a file that is missing or broken.
+    """
+    from safetensors import safe_open
+
+    tensors: dict[str, Tensor] = {}
+    for path in files:
+        try:
+            with safe_open(path, framework="pt", device=device) as file:
+                for name in file.keys():  # noqa: SIM118
+                    tensor = file.get_tensor(name)
+                    tensors[name] = tensor if dtype is None else tensor.to(dtype)
+        except Exception as error:  # safetensors raises bare Exceptions
+            raise ModelError(f"{path}: {_line(error)}") from error
+    return tensors
+
+
+def load_pickle(path: Path) -> Any:
+    """Tensors, numbers and strings that torch has pickled, on the CPU; a file that wants more is refused.
+
+    Raises:
+        ModelError: the file is broken, or holds something that could run code.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds
+        raise ModelError(f"{path}: no file of plain tensors ({_line(error)})") from error
+
+
+def load_tokenizer_file(path: Path) -> "Backend":
+    """A `tokenizer.json`.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    from tokenizers import Tokenizer as Backend
+
+    try:
+        return Backend.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exceptions
+        raise ModelError(f"{path}: {_line(error)}") from error
+
+
 def open_clip_model(source: OpenClipSource) -> Any:
     """An open_clip model with the weights of one safetensors file."""
+    import open_clip
+
     library: Any = open_clip
     shape = {name: value for name, value in source.shape.items() if name != "custom_text"}
     shape["vision_cfg"] = shape["vision_cfg"] | {"timm_model_pretrained": False}
@@ -46,11 +136,69 @@ def open_clip_model(source: OpenClipSource) -> Any:
 
 def open_clip_tokenizer(source: OpenClipSource) -> Any:
     """The tokenizer of an open_clip model: of `transformers` where a folder holds one, else open_clip's byte pairs."""
+    import open_clip.tokenizer
+
     text = source.shape["text_cfg"]
     kwargs = {"context_length": text.get("context_length", 77)} | (text.get("tokenizer_kwargs") or {})
     library: Any = open_clip.tokenizer
     with offline():
         if source.tokenizer is None:
             return library.SimpleTokenizer(**kwargs)
-        guard = {"local_files_only": True, "trust_remote_code": False}
+        guard = {"local_files_only": True, "trust_remote_code": False, "token": False}
         return library.HFTokenizer(str(source.tokenizer), tokenizer_mode=text.get("tokenizer_mode"), **kwargs, **guard)
+
+
+def _from_folder(kind: str, folder: Path, **settings: Any) -> Any:
+    import transformers
+
+    library: Any = transformers
+    check_settings(folder)
+    library.utils.logging.disable_progress_bar()
+    library.utils.logging.set_verbosity_error()
+    try:
+        with offline():
+            return getattr(library, kind).from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, token=False, **settings
+            )
+    except Exception as error:  # transformers raises bare ones of many kinds
+        raise ModelError(f"{folder}: {_line(error)}") from error
+
+
+def check_settings(folder: Path) -> None:
+    """Make sure that no configuration of a folder makes a library load another model or a kernel of the hub.
+
+    `auto_map`, which names the folder's own code, may stand: many published models have it beside a class that
+    `transformers` knows, and no code is run either way.
+
+    Raises:
+        ModelError: one does; names the file and the setting.
+    """
+    if (folder / _ADAPTER).is_file():
+        raise ModelError(f"{folder}: a LoRA adapter is no model; merge it: `capfilt convert {folder} --to DIR`")
+    for path in sorted(folder.glob("*config.json")):
+        try:
+            settings = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path}: {error}") from error
+        for name, value in _leaves(settings):
+            if (name in _NAMES_ANOTHER and value) or (name in _KERNELS and "/" in str(value)):
+                raise ModelError(f"{path}: {name} = {str(value)[:80]!r}: a checkpoint may not load another")
+            if name == "architecture" and re.match(r"[\w-]+:", str(value)):
+                raise ModelError(f"{path}: {name} = {str(value)[:80]!r}: a checkpoint may not load another")
+
+
+def _leaves(settings: Any) -> Iterator[tuple[str, Any]]:
+    """Every key of nested objects, with its value."""
+    waiting = [settings]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            yield from part.items()
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+
+
+def _line(error: Exception) -> str:
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0] if said else ''}"

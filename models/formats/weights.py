@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from capfilt.core.errors import ModelError
-from capfilt.models.formats.checkpoint import CONFIG, FORMAT, TOKENIZER, WEIGHTS, describe, vocabulary
+from capfilt.models.formats.checkpoint import CONFIG, FORMAT, TOKENIZER, WEIGHTS, describe, vocabulary, weight_files
+from capfilt.models.formats.guarded import load_tensors
 from capfilt.models.med.blip import from_blip
 from capfilt.models.med.model import MED
 from capfilt.models.tokenizer import Tokenizer
@@ -54,8 +54,7 @@ def load_med(
     described = describe(folder)
     try:
         tokenizer = Tokenizer.load(vocabulary(folder))
-        with safe_open(folder / WEIGHTS, framework="pt", device=device) as file:
-            weights = {name: file.get_tensor(name).to(dtype) for name in file.keys()}  # noqa: SIM118
+        weights = load_tensors(weight_files(folder), device, dtype)
         named = from_blip(weights, described.layout) if described.layout else weights
     except Exception as error:  # tokenizers and safetensors raise bare Exceptions
         raise ModelError(f"{folder}: {type(error).__name__}: {error}") from error

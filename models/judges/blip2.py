@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from capfilt.models.formats.from_pretrained import read_model, read_words
+from capfilt.models.formats.guarded import load_model, load_part
 from capfilt.models.formats.image_processor import read_image_processor
 from capfilt.models.judges.pairs import fold, owners
 from capfilt.models.normalize import normalise
@@ -36,8 +36,8 @@ class Blip2Judge:
         self.device, self.dtype = placement.resolve()
         settings = read_image_processor(found.folder)
         self.mean, self.std = settings["image_mean"], settings["image_std"]
-        self.tokenizer = read_words("AutoTokenizer", found.folder)
-        self.model = read_model("Blip2ForImageTextRetrieval", found.folder, self.device, self.dtype)
+        self.tokenizer = load_part("AutoTokenizer", found.folder)
+        self.model = load_model("Blip2ForImageTextRetrieval", found.folder, self.device, self.dtype)
 
     @torch.inference_mode()
     def score(self, images: Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:

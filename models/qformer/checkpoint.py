@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.checkpoint import CONFIG, TOKENIZER, WEIGHTS
+from capfilt.models.formats.guarded import load_tensors
 from capfilt.models.med.vision import VisionTransformer
 from capfilt.models.qformer.bridge import Bridge
 from capfilt.models.qformer.spec import FORMAT, LANGUAGE, Described, describe
@@ -58,7 +59,7 @@ def load(folder: Path) -> tuple[Bridge, Described, Tokenizer]:
     described = describe(folder)
     bridge = Bridge(described.qformer, VisionTransformer(described.tower), described.language_width)
     try:
-        weights = load_file(folder / WEIGHTS)
+        weights = load_tensors([folder / WEIGHTS])
         own = {part: _under(f"{part}.", weights) for part in ("bridge", "vision")}
         bridge.load_state_dict(own["bridge"])
         bridge.vision.module.load_state_dict(own["vision"])

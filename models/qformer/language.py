@@ -15,7 +15,7 @@ import transformers
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from capfilt.models.formats.from_pretrained import read_model, read_words
+from capfilt.models.formats.guarded import load_model, load_part
 from capfilt.models.qformer.bridge import Frozen
 
 IGNORED = -100
@@ -54,9 +54,9 @@ class Language:
         Raises:
             ModelError: it cannot be read.
         """
-        paired = read_words("AutoConfig", folder).is_encoder_decoder
+        paired = load_part("AutoConfig", folder).is_encoder_decoder
         kind = "AutoModelForSeq2SeqLM" if paired else "AutoModelForCausalLM"
-        return cls(read_model(kind, folder, device, dtype), read_words("AutoTokenizer", folder))
+        return cls(load_model(kind, folder, device, dtype), load_part("AutoTokenizer", folder))
 
     @property
     def device(self) -> torch.device:

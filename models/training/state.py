@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from capfilt.core.errors import ModelError
+from capfilt.models.formats.guarded import load_pickle
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -27,7 +28,9 @@ def load_state(path: Path) -> dict[str, Any]:
         ModelError: the file is not a state.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds
-        raise ModelError(f"{path}: not a state of a training ({str(error).splitlines()[0]})") from error
+        state = load_pickle(path)
+    except ModelError as error:
+        raise ModelError(f"{path}: not a state of a training ({error})") from error
+    if not isinstance(state, dict):
+        raise ModelError(f"{path}: not a state of a training")
     return state

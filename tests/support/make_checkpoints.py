@@ -208,6 +208,17 @@ def siglip_of_transformers(folder: Path, size: Size) -> None:
     tf.SiglipProcessor(images, tokenizer).save_pretrained(folder)
 
 
+def language(folder: Path, size: Size) -> None:
+    """A causal language model, for stage 2 of a Q-Former."""
+    import transformers as tf
+
+    tokenizer = _tokenizer()
+    tf.OPTForCausalLM(
+        tf.OPTConfig(**{key: v for key, v in _opt(len(tokenizer)).items() if key != "model_type"})
+    ).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
 MAKERS: Final[dict[str, Callable[[Path, Size], None]]] = {
     "blip": blip_captioner,
     "blip-itm": blip_filter,
@@ -222,6 +233,7 @@ MAKERS: Final[dict[str, Callable[[Path, Size], None]]] = {
     "siglip": siglip,
     "clip-transformers": clip_of_transformers,
     "siglip-transformers": siglip_of_transformers,
+    "language": language,
 }
 
 
