@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from capfilt.models.captioners import MedCaptioner
+from capfilt.models.captioners.med import MedCaptioner
 from capfilt.models.decoding.sampling import Decoding, nucleus, uniforms
 from capfilt.models.med.model import MED
 from capfilt.models.tokenizer import Tokenizer

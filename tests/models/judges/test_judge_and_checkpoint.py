@@ -8,7 +8,7 @@ import torch
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.weights import load_med, save_med
-from capfilt.models.judges import MedJudge
+from capfilt.models.judges.med import MedJudge
 from capfilt.models.med.model import MED
 from capfilt.models.registry import registry
 from capfilt.models.tokenizer import CLS, DEC, ENC, Tokenizer, clean_text
