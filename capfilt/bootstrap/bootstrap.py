@@ -5,29 +5,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capfilt.bootstrap import steps
-from capfilt.bootstrap.config import Loop
-from capfilt.bootstrap.step_cache import Do, take
-from capfilt.bootstrap.summary import Account, account, why_stop
+from capfilt.bootstrap.config import BootstrapRecipe
+from capfilt.bootstrap.step_cache import RunCommand, run_step
+from capfilt.bootstrap.summary import RoundSummary, stop_reason, summarize_round
 from capfilt.core.errors import InputError
 from capfilt.ledger.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class BootstrapResult:
     """What a bootstrap came to."""
 
-    rounds: list[Account]  # round 0 is the web as it is
+    rounds: list[RoundSummary]  # round 0 is the web as it is
     stopped: str  # why it ended before its last round; "" if it did not
 
     @property
-    def best(self) -> Account:
+    def best(self) -> RoundSummary:
         """The round with the best held-out retrieval, the earlier of equal ones."""
         return max(self.rounds, key=lambda one: one.retrieval)
 
 
 def bootstrap(
-    loop: Loop, out: Path, rounds: int, do: Do, say: Callable[[str], None], hear: Callable[[Account], None]
-) -> Result:
+    loop: BootstrapRecipe,
+    out: Path,
+    rounds: int,
+    do: RunCommand,
+    say: Callable[[str], None],
+    hear: Callable[[RoundSummary], None],
+) -> BootstrapResult:
     """Do the rounds, or go on where an earlier call stopped; what has not changed is not done again.
 
     Args:
@@ -42,19 +47,19 @@ def bootstrap(
     for place in (*loop.data.human, *loop.data.test):
         if "://" not in place and not Path(place).exists():
             raise InputError(f"{place}: no such file or folder")
-    done: list[Account] = []
+    done: list[RoundSummary] = []
     with Ledger.at(str(out)).lock():
         for number in range(rounds + 1):
             for step in _round(loop, out, number):
-                take(step, out, do, say)
-            done.append(account(out, number))
+                run_step(step, out, do, say)
+            done.append(summarize_round(out, number))
             hear(done[-1])
-            reason = why_stop(done, loop.stop)
+            reason = stop_reason(done, loop.stop)
             if reason and number < rounds:
-                return Result(done, reason)
-    return Result(done, "")
+                return BootstrapResult(done, reason)
+    return BootstrapResult(done, "")
 
 
-def _round(loop: Loop, out: Path, number: int) -> list[steps.Step]:
+def _round(loop: BootstrapRecipe, out: Path, number: int) -> list[steps.Step]:
     before = [*steps.tune(loop, out, number), steps.clean(loop, out, number)] if number else [steps.raw(loop, out)]
     return [*before, steps.pretrain(loop, out, number), steps.evaluate(loop, out, number)]

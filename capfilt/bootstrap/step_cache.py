@@ -15,11 +15,11 @@ STEPS: Final = "steps"
 ASIDE: Final = {"training", ".lock"}
 """What lies beside a checkpoint and does not change what it says: the course of its training."""
 
-Do = Callable[[tuple[str, ...]], int]
+RunCommand = Callable[[tuple[str, ...]], int]
 """Runs a command line behind `capfilt`; its exit code."""
 
 
-def take(step: Step, out: Path, do: Do, say: Callable[[str], None]) -> bool:
+def run_step(step: Step, out: Path, do: RunCommand, say: Callable[[str], None]) -> bool:
     """Have a step done, unless it is done and nothing it reads has changed; True if it was.
 
     One that was killed goes on: its command does. What was made of other inputs is removed and made anew.

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capfilt.bootstrap.config import Call, Loop, Several
+from capfilt.bootstrap.config import BootstrapRecipe, CommandSettings, Ensemble
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Step:
     makes: Path
 
 
-def raw(loop: Loop, out: Path) -> Step:
+def raw(loop: BootstrapRecipe, out: Path) -> Step:
     """Read or fetch the web's pairs once."""
     made = out / "raw"
     own = _settings((*loop.run.set, "caption.n=0", "score.judges=[]", "select.policy=all"))
@@ -36,14 +36,14 @@ def raw(loop: Loop, out: Path) -> Step:
     return Step("raw", ("run", *web, "--out", str(made), "--recipe", loop.run.recipe, *own), web, made)
 
 
-def pretrain(loop: Loop, out: Path, number: int) -> Step:
+def pretrain(loop: BootstrapRecipe, out: Path, number: int) -> Step:
     """A new model on the corpus of this round; that of round 0 is the web as it is."""
     corpus = out / "raw" / "corpus" if number == 0 else out / f"round-{number}" / "run" / "corpus"
     made = out / f"round-{number}" / "med"
     return _train("med", loop.pretrain, (str(corpus), *loop.data.human), made, ())
 
 
-def tune(loop: Loop, out: Path, number: int) -> list[Step]:
+def tune(loop: BootstrapRecipe, out: Path, number: int) -> list[Step]:
     """Captioners and filters, apart, from the model of the round before."""
     start, home = out / f"round-{number - 1}" / "med", out / f"round-{number}"
     steps = []
@@ -54,12 +54,12 @@ def tune(loop: Loop, out: Path, number: int) -> list[Step]:
     return steps
 
 
-def folders(home: Path, task: str, how: Several) -> list[str]:
+def folders(home: Path, task: str, how: Ensemble) -> list[str]:
     """Where a round's captioners, or filters, are."""
     return [str(home / task)] if how.count == 1 else [str(home / f"{task}-{k}") for k in range(how.count)]
 
 
-def clean(loop: Loop, out: Path, number: int) -> Step:
+def clean(loop: BootstrapRecipe, out: Path, number: int) -> Step:
     """Caption and judge the web's pictures, and keep what the filter, or most filters, let through."""
     home, source = out / f"round-{number}", out / "raw" / "corpus"
     writers = folders(home, "captioner", loop.captioner)
@@ -81,7 +81,7 @@ def clean(loop: Loop, out: Path, number: int) -> Step:
     return Step(f"round-{number}/run", command, (str(source), *writers, *filters), made)
 
 
-def evaluate(loop: Loop, out: Path, number: int) -> Step:
+def evaluate(loop: BootstrapRecipe, out: Path, number: int) -> Step:
     """Held-out scores of a round's model."""
     home = out / f"round-{number}"
     made, model = home / "scores.json", str(home / "med")
@@ -90,7 +90,12 @@ def evaluate(loop: Loop, out: Path, number: int) -> Step:
 
 
 def _train(
-    task: str, call: Call, data: Sequence[str], made: Path, start: tuple[Path, ...], more: tuple[str, ...] = ()
+    task: str,
+    call: CommandSettings,
+    data: Sequence[str],
+    made: Path,
+    start: tuple[Path, ...],
+    more: tuple[str, ...] = (),
 ) -> Step:
     begin = ("--start", str(start[0])) if start else ()
     options = ("--out", str(made), "--recipe", call.recipe, *begin, *more, *_settings(call.set))

@@ -5,13 +5,13 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from capfilt.bootstrap.config import Stop
+from capfilt.bootstrap.config import StopSettings
 from capfilt.core.storage import Folder
 from capfilt.pipelines.evaluation.captions import diversity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class RoundSummary:
     """A round in numbers. Round 0 has kept everything: no noise is known of it."""
 
     round: int
@@ -28,13 +28,13 @@ class Account:
     vocabulary: float  # likewise
 
 
-def account(out: Path, number: int) -> Account:
+def summarize_round(out: Path, number: int) -> RoundSummary:
     """Of a round that is done; also written to its report.json."""
     home = out / f"round-{number}"
     scores = json.loads((home / "scores.json").read_text(encoding="utf-8"))
     found, drawn, human = scores["retrieval"], scores["drawn"], scores["human"]
     texts, noise, synthetic = _kept(home / "run") if number else ({}, {}, [])
-    told = Account(
+    told = RoundSummary(
         round=number,
         texts=texts,
         noise=noise,
@@ -52,7 +52,7 @@ def account(out: Path, number: int) -> Account:
     return told
 
 
-def why_stop(rounds: list[Account], stop: Stop) -> str:
+def stop_reason(rounds: list[RoundSummary], stop: StopSettings) -> str:
     """Why no further round should follow the last one, in words; "" if one may."""
     last = rounds[-1]
     best = max(rounds, key=lambda one: one.retrieval)

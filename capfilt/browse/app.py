@@ -12,32 +12,32 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from capfilt.browse.filters import Filter
-from capfilt.browse.guard import Guard
+from capfilt.browse.filters import TextFilter
+from capfilt.browse.guard import RequestGuard
 from capfilt.browse.index import Json, Missing
-from capfilt.browse.session import Desk
+from capfilt.browse.session import BrowseSession
 from capfilt.core.errors import CapfiltError
 from capfilt.pipelines.imaging.picture import BadImage
 
 STATIC: Final = Path(__file__).parent / "static"
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Wish(BaseModel):
+class PageRequest(BaseModel):
     """The numbers in an address that are no part of a filter."""
 
     page: int = Field(0, ge=0, le=10**9)
     place: int = Field(0, ge=0, le=10**12)
 
 
-class Order(BaseModel):
+class ChangeRequest(BaseModel):
     """The body of a request that changes something."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
-class Mark(Order):
+class MarkRequest(ChangeRequest):
     """A text is right, wrong or, with null, not marked any more."""
 
     uid: str = Field(max_length=64)
@@ -45,7 +45,7 @@ class Mark(Order):
     right: bool | None
 
 
-class Selection(Order):
+class SelectRequest(ChangeRequest):
     """Keep by this threshold, under this name."""
 
     name: str = Field(max_length=100)
@@ -53,61 +53,65 @@ class Selection(Order):
     threshold: float
 
 
-Kind = TypeVar("Kind", bound=Order)
+Kind = TypeVar("Kind", bound=ChangeRequest)
 
 
-def app(desk: Desk, key: str) -> Guard:
+def app(session: BrowseSession, key: str) -> RequestGuard:
     """The application over one run; every path begins with /`key`/."""
-    index = desk.index
+    index = session.index
     routes = [
         Route("/", _page),
         Mount("/static", StaticFiles(directory=STATIC)),
-        Route("/api/run", _answer(desk, lambda wish, wanted: desk.facts())),
-        Route("/api/numbers", _answer(desk, lambda wish, wanted: desk.numbers(wanted))),
-        Route("/api/images", _answer(desk, lambda wish, wanted: index.page(wanted, wish.page))),
-        Route("/api/image", _answer(desk, lambda wish, wanted: index.image(wish.place, wanted))),
-        Route("/api/failures", _answer(desk, lambda wish, wanted: index.failures(wanted.reason, wish.page))),
-        Route("/api/marks", _answer(desk, lambda wish, wanted: desk.marks())),
-        Route("/api/marks", _order(Mark, lambda mark: desk.mark(**mark.model_dump())), methods=["POST"]),
+        Route("/api/run", _answer(session, lambda at, wanted: session.facts())),
+        Route("/api/numbers", _answer(session, lambda at, wanted: session.numbers(wanted))),
+        Route("/api/images", _answer(session, lambda at, wanted: index.page(wanted, at.page))),
+        Route("/api/image", _answer(session, lambda at, wanted: index.image(at.place, wanted))),
+        Route("/api/failures", _answer(session, lambda at, wanted: index.failures(wanted.reason, at.page))),
+        Route("/api/marks", _answer(session, lambda at, wanted: session.marks())),
+        Route("/api/marks", _change(MarkRequest, lambda mark: session.mark(**mark.model_dump())), methods=["POST"]),
         Route(
-            "/api/selections", _order(Selection, lambda chosen: desk.select(**chosen.model_dump())), methods=["POST"]
+            "/api/selections",
+            _change(SelectRequest, lambda chosen: session.select(**chosen.model_dump())),
+            methods=["POST"],
         ),
-        Route("/picture/{place:int}/{size:int}", _picture(desk)),
+        Route("/picture/{place:int}/{size:int}", _picture(session)),
     ]
     handlers = {CapfiltError: _mistake, ValidationError: _invalid, Missing: _missing, BadImage: _undrawable}
-    return Guard(Starlette(routes=[Mount(f"/{key}", routes=routes)], exception_handlers=handlers), key)
+    return RequestGuard(Starlette(routes=[Mount(f"/{key}", routes=routes)], exception_handlers=handlers), key)
 
 
 async def _page(request: Request) -> Response:
     return FileResponse(STATIC / "index.html")
 
 
-def _answer(desk: Desk, find: Callable[[Wish, Filter], Json | list[Json]]) -> Endpoint:
+def _answer(session: BrowseSession, find: Callable[[PageRequest, TextFilter], Json | list[Json]]) -> Handler:
     """An endpoint that looks something up."""
 
     async def endpoint(request: Request) -> Response:
         given = {name: value for name, value in request.query_params.items() if value}
-        wish = Wish.model_validate(given)
-        wanted = Filter.model_validate({name: value for name, value in given.items() if name not in Wish.model_fields})
-        desk.check(wanted)
-        return JSONResponse(await run_in_threadpool(find, wish, wanted))
+        at = PageRequest.model_validate(given)
+        wanted = TextFilter.model_validate(
+            {name: value for name, value in given.items() if name not in PageRequest.model_fields}
+        )
+        session.check(wanted)
+        return JSONResponse(await run_in_threadpool(find, at, wanted))
 
     return endpoint
 
 
-def _order(kind: type[Kind], do: Callable[[Kind], Json]) -> Endpoint:
+def _change(kind: type[Kind], do: Callable[[Kind], Json]) -> Handler:
     """An endpoint that changes something."""
 
     async def endpoint(request: Request) -> Response:
-        order = kind.model_validate_json(await request.body())
-        return JSONResponse(await run_in_threadpool(do, order))
+        body = kind.model_validate_json(await request.body())
+        return JSONResponse(await run_in_threadpool(do, body))
 
     return endpoint
 
 
-def _picture(desk: Desk) -> Endpoint:
+def _picture(session: BrowseSession) -> Handler:
     async def endpoint(request: Request) -> Response:
-        data = await run_in_threadpool(desk.picture, request.path_params["place"], request.path_params["size"])
+        data = await run_in_threadpool(session.picture, request.path_params["place"], request.path_params["size"])
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
     return endpoint

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Filter(BaseModel):
+class TextFilter(BaseModel):
     """Images are shown that have at least one text which passes all of this."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -28,7 +28,7 @@ Where = tuple[str, dict[str, Any]]
 _MARKS = {"any": '"right" IS NOT NULL', "right": '"right"', "wrong": 'NOT "right"'}
 
 
-def where(wanted: Filter) -> Where:
+def where(wanted: TextFilter) -> Where:
     """The condition on a row of `shown` (texts with decisions and marks)."""
     keep, values = kept(wanted)
     score = quoted(wanted.judge)
@@ -42,20 +42,20 @@ def where(wanted: Filter) -> Where:
         "contains(lower(text), lower($q))": wanted.q,
         _MARKS.get(wanted.mark, ""): wanted.mark,
     }
-    used = [test for test, wish in tests.items() if wish]
+    used = [test for test, applies in tests.items() if applies]
     given = values if wanted.state else {}
     names = [name for name in ("source", "reason", "low", "high", "q") if f"${name}" in " ".join(used)]
     return " AND ".join(used) or "true", {**given, **{name: getattr(wanted, name) for name in names}}
 
 
-def kept(wanted: Filter) -> Where:
+def kept(wanted: TextFilter) -> Where:
     """Whether a row of `shown` is kept: by the threshold just as policy `blip` keeps it, or by the selection."""
     if wanted.t is None:
         return "coalesce(keep, false)", {}
     return f"coalesce(decidable AND {quoted(wanted.judge)} >= $t, false)", {"t": wanted.t}
 
 
-def order(wanted: Filter) -> Where:
+def order(wanted: TextFilter) -> Where:
     """How images are sorted, from the rows of `shown` that passed; equal ones, and those without a score, by place."""
     score = quoted(wanted.judge)
     if wanted.sort == "near" and wanted.t is not None:

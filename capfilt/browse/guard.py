@@ -30,7 +30,7 @@ HEADERS: Final = {
 }
 
 
-class Guard:
+class RequestGuard:
     """Lets through to `app` only what carries the key and passes all tests of this module."""
 
     def __init__(self, app: ASGIApp, key: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from capfilt.browse.filters import Filter, kept, order, quoted, where
+from capfilt.browse.filters import TextFilter, kept, order, quoted, where
 from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.config import SelectSettings
 from capfilt.core.errors import BusyError
@@ -113,13 +113,13 @@ class Index:
         first = int(self._ends[chunk - 1]) if chunk else 0
         return Spot(found["uid"][0].as_py(), self._chunks[chunk], place - first)
 
-    def page(self, wanted: Filter, number: int) -> Json:
+    def page(self, wanted: TextFilter, number: int) -> Json:
         """The images of one page, from 0, with their texts; `total` counts all that the filter lets through."""
         places = self._find(wanted) if wanted.mark else self._remembered(wanted)  # a mark may change any time
         here = places[number * PAGE : (number + 1) * PAGE]
         return {"total": len(places), "page": number, "size": PAGE, "images": self._cards(here, wanted, TEXTS, SHORT)}
 
-    def image(self, place: int, wanted: Filter) -> Json:
+    def image(self, place: int, wanted: TextFilter) -> Json:
         """One image with all its texts; `Missing` if there is no such place."""
         cards = self._cards(np.array([place]), wanted, None, LONG)
         if not cards:
@@ -153,14 +153,14 @@ class Index:
         with self._database.cursor() as cursor:
             cursor.execute("INSERT OR REPLACE INTO marks VALUES ($1, $2, $3)", [place, candidate, right])
 
-    def _find(self, wanted: Filter) -> NDArray[np.int64]:
+    def _find(self, wanted: TextFilter) -> NDArray[np.int64]:
         """The places of all images that pass, in the order asked for."""
         (test, values), (sorting, more) = where(wanted), order(wanted)
         sql = f"SELECT place FROM shown WHERE {test} GROUP BY place ORDER BY {sorting}"
         places: NDArray[np.int64] = self.query(sql, values | more)["place"].to_numpy()
         return places
 
-    def _cards(self, places: NDArray[np.int64], wanted: Filter, limit: int | None, length: int) -> list[Json]:
+    def _cards(self, places: NDArray[np.int64], wanted: TextFilter, limit: int | None, length: int) -> list[Json]:
         here = ", ".join(str(int(place)) for place in places) or "NULL"
         pictures = self.query(f"SELECT {', '.join(_PICTURE)} FROM images WHERE place IN ({here})").to_pylist()
         cards: dict[int, Json] = {picture["place"]: {**picture, "texts": [], "more": 0} for picture in pictures}
@@ -172,7 +172,7 @@ class Index:
                 card["more"] += 1
         return [cards[place] for place in places.tolist() if place in cards]
 
-    def _texts(self, here: str, wanted: Filter, length: int) -> Iterator[Json]:
+    def _texts(self, here: str, wanted: TextFilter, length: int) -> Iterator[Json]:
         (test, values), (keep, more) = where(wanted), kept(wanted)
         table = self.query(
             f"SELECT place, candidate, source, left(text, {length}) AS text, length(text) AS length, captioner, flags,"

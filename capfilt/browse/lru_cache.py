@@ -10,7 +10,7 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class Shelf(Generic[Key, Value]):
+class LRUCache(Generic[Key, Value]):
     """Values by key, `capacity` bytes of them (or a single one that is larger).
 
     Args:

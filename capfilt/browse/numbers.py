@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from capfilt.browse.filters import quoted
 from capfilt.browse.index import Index
-from capfilt.browse.lru_cache import Shelf
+from capfilt.browse.lru_cache import LRUCache
 
 PLACES: Final = 1000
 """Places of a slider, about."""
@@ -41,12 +41,12 @@ class Scores:
         return self.images.nbytes + sum(scores.nbytes for scores in self.texts.values())
 
 
-class Counter:
+class ThresholdCounter:
     """Counts what thresholds keep, for every judge of a run; safe to call from several threads."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._scores: Shelf[str, Scores] = Shelf(SCORES_BYTES, lambda scores: scores.nbytes)
+        self._scores: LRUCache[str, Scores] = LRUCache(SCORES_BYTES, lambda scores: scores.nbytes)
 
     def count(self, judge: str, thresholds: Floats) -> Numbers:
         """What the thresholds [N] keep of a judge's texts: those with score >= threshold."""

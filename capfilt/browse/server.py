@@ -8,7 +8,7 @@ from typing import Final
 import uvicorn
 
 from capfilt.browse.app import app
-from capfilt.browse.session import Desk
+from capfilt.browse.session import BrowseSession
 from capfilt.core.errors import ConfigError
 from capfilt.ledger.ledger import Ledger
 
@@ -27,15 +27,15 @@ def serve(ledger: Ledger, port: int, announce: Callable[[str], None]) -> None:
         ConfigError: the port is taken.
     """
     with _listen(port) as listener:
-        desk, key = Desk(ledger), secrets.token_urlsafe(24)
+        session, key = BrowseSession(ledger), secrets.token_urlsafe(24)
         config = uvicorn.Config(
-            app(desk, key), lifespan="off", ws="none", log_level="warning", access_log=False, server_header=False
+            app(session, key), lifespan="off", ws="none", log_level="warning", access_log=False, server_header=False
         )
         try:
             announce(f"http://{HOST}:{listener.getsockname()[1]}/{key}/")
             uvicorn.Server(config).run(sockets=[listener])
         finally:
-            desk.close()
+            session.close()
 
 
 def _listen(port: int) -> socket.socket:

@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from capfilt.browse.filters import Filter
+from capfilt.browse.filters import TextFilter
 from capfilt.browse.index import Index, Json, Missing, finite
-from capfilt.browse.numbers import Counter
+from capfilt.browse.numbers import ThresholdCounter
 from capfilt.browse.thumbnails import SIZES, Thumbnails
 from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError
@@ -21,7 +21,7 @@ POLICY: Final = "blip"
 """The policy that a threshold alone means: every text is judged by itself, and kept from that score on."""
 
 
-class Desk:
+class BrowseSession:
     """One run, opened to look at and to decide; safe to call from several threads.
 
     Raises:
@@ -37,7 +37,7 @@ class Desk:
         self._commits = ledger.fingerprint(records)
         self._settings = _settings(ledger)
         self.index = Index(ledger, records, self._settings)
-        self._counter = Counter(self.index)
+        self._counter = ThresholdCounter(self.index)
         self._thumbnails = Thumbnails(ledger)
         self._book = MarkBook(ledger.folder)
         self._marking, self._selecting = threading.Lock(), threading.Lock()
@@ -46,7 +46,7 @@ class Desk:
         """Let go of what belongs to the whole process."""
         self._thumbnails.close()
 
-    def check(self, wanted: Filter) -> None:
+    def check(self, wanted: TextFilter) -> None:
         """Refuse a filter that asks about scores and names no judge of this run.
 
         Raises:
@@ -90,7 +90,7 @@ class Desk:
             "failures": count(reasons.format("failures")).to_pylist(),
         }
 
-    def numbers(self, wanted: Filter) -> Json:
+    def numbers(self, wanted: TextFilter) -> Json:
         """What thresholds keep of a judge's texts: all of the slider's, or the filter's one alone."""
         self._check_judge(wanted.judge)
         one = wanted.t is not None

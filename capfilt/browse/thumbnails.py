@@ -7,7 +7,7 @@ from typing import Final
 import pyarrow.parquet as pq
 
 from capfilt.browse.index import Missing
-from capfilt.browse.lru_cache import Shelf
+from capfilt.browse.lru_cache import LRUCache
 from capfilt.core.config import DecodeSettings
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.imaging.picture import load_picture, read_header
@@ -31,9 +31,11 @@ class Thumbnails:
     def __init__(self, ledger: Ledger) -> None:
         self._folder = ledger.folder
         self._settings = DecodeSettings(max_pixels=ledger.run["recipe"]["decode"]["max_pixels"])
-        self._groups: Shelf[tuple[str, int], Group] = Shelf(GROUP_BYTES, lambda group: sum(map(len, group.values())))
-        self._drawn: Shelf[tuple[str, int], bytes] = Shelf(THUMBNAIL_BYTES, len)
-        self._ends: Shelf[str, list[int]] = Shelf(1_000_000, lambda ends: 8 * len(ends))
+        self._groups: LRUCache[tuple[str, int], Group] = LRUCache(
+            GROUP_BYTES, lambda group: sum(map(len, group.values()))
+        )
+        self._drawn: LRUCache[tuple[str, int], bytes] = LRUCache(THUMBNAIL_BYTES, len)
+        self._ends: LRUCache[str, list[int]] = LRUCache(1_000_000, lambda ends: 8 * len(ends))
         self._room = PixelBudget(self._settings.max_pixels)
         self._rules = ExitStack()
         self._rules.enter_context(pillow_rules(self._settings.max_pixels))

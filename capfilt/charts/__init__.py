@@ -4,7 +4,7 @@ from capfilt.charts.axes import Axis
 from capfilt.charts.heat import heat
 from capfilt.charts.histogram import histogram
 from capfilt.charts.lines import Series, lines
-from capfilt.charts.sankey import Link, Node, flow
+from capfilt.charts.sankey import Link, Node, sankey
 from capfilt.charts.svg import STYLE, standalone
 
-__all__ = ["STYLE", "Axis", "Link", "Node", "Series", "flow", "heat", "histogram", "lines", "standalone"]
+__all__ = ["STYLE", "Axis", "Link", "Node", "Series", "heat", "histogram", "lines", "sankey", "standalone"]

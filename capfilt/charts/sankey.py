@@ -26,7 +26,7 @@ Kind = Literal["kept", "dropped", "plain"]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A place things flow through."""
+    """A place things sankey through."""
 
     key: str
     label: str
@@ -55,7 +55,7 @@ class _Placed:
     into: float
 
 
-def flow(columns: Sequence[Sequence[Node]], links: Sequence[Link], *, label: str) -> Markup:
+def sankey(columns: Sequence[Sequence[Node]], links: Sequence[Link], *, label: str) -> Markup:
     """Nodes from left to right, in the order given; those of value 0 are left out."""
     full = [[node for node in column if node.value > 0] for column in columns]
     scale = ROOM / max(1, *(sum(node.value for node in column) for column in full))
@@ -90,4 +90,4 @@ def _node(place: _Placed) -> Markup:
     middle = place.y + place.height / 2
     name = tag("tspan", node.label, class_="name")
     count = tag("tspan", f" {node.value:,}", class_="count")
-    return bar + tag("text", name, count, x=place.x + THICK + 8, y=middle + 4, class_="flow")
+    return bar + tag("text", name, count, x=place.x + THICK + 8, y=middle + 4, class_="sankey")

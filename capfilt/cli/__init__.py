@@ -10,14 +10,14 @@ from typing import Annotated
 import typer
 
 from capfilt.cli.corpus import browse, calibrate, dedup, export, forget, query, report, select
-from capfilt.cli.errors import Commands
+from capfilt.cli.errors import CommandGroup
 from capfilt.cli.runs import demo, jobs, retry, run, status
 from capfilt.cli.training import bootstrap, evaluate, models, train
 from capfilt.core.version import __version__
 
 app = typer.Typer(
     name="capfilt",
-    cls=Commands,
+    cls=CommandGroup,
     rich_markup_mode=None,  # plain help: it fits 80 columns, and brackets in it are brackets
     pretty_exceptions_enable=False,
     add_completion=False,

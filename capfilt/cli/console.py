@@ -18,8 +18,10 @@ from rich.progress import Progress as Bar
 from rich.table import Column, Table
 from rich.text import Text
 
+from capfilt.core.formatting import clean, seconds, speed
+
 if TYPE_CHECKING:
-    from capfilt.commands.run import Progress
+    from capfilt.commands.run import RunProgress
     from capfilt.models.training.loop import Progress as Steps
 
 WIDTH: Final = 80
@@ -36,13 +38,6 @@ _PHASES: Final = {
     "done": "done",
 }
 _NUMBER: Final = re.compile(r"-|-?\d[\d.e+-]*( %)?")
-# Control characters, and those that turn the direction of writing: with them a text could redraw the screen.
-_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def clean(text: str) -> str:
-    """`text` in one line, harmless on a terminal: control characters stand as escapes such as \\x1b."""
-    return _UNSAFE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def say(text: str = "") -> None:
@@ -70,26 +65,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     print("\n".join(["", *(line.rstrip() for line in captured.get().splitlines())]), flush=True)
 
 
-def percent(share: float | None) -> str:
-    """A share of 1 as "12.3 %"; "-" for None."""
-    return "-" if share is None else f"{100 * share:.1f} %"
-
-
-def seconds(value: float) -> str:
-    """A duration: "42 s", "3:07 min", "2:05:00 h"."""
-    whole = round(value)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} h"
-
-
-def speed(rows_a_second: float) -> str:
-    """Like "0.25 rows/s" and "12345 rows/s"."""
-    return f"{rows_a_second:.0f} rows/s" if rows_a_second >= 100 else f"{rows_a_second:.3g} rows/s"
-
-
-class Pace:
+class RateMeter:
     """How fast a run goes: rows a second of this session, and what is left, as of the moment it is asked.
 
     Args:
@@ -100,9 +76,9 @@ class Pace:
         self._clock = clock
         self._heard = clock()
         self._marks: list[tuple[int, float]] = []  # rows done and when: at the start, and as the first rows came
-        self.latest: Progress | None = None
+        self.latest: RunProgress | None = None
 
-    def hear(self, progress: "Progress") -> None:
+    def hear(self, progress: "RunProgress") -> None:
         """Take in where the run is."""
         self.latest, self._heard = progress, self._clock()
         if progress.phase == "start":
@@ -122,7 +98,7 @@ class Pace:
         parts = (f"{now.rows_done}/{now.rows_planned} rows", f"{failed} failed" if failed else "", *self._speed(now))
         return f"{phase}: {', '.join(filter(None, parts))}"
 
-    def _speed(self, now: "Progress") -> list[str]:
+    def _speed(self, now: "RunProgress") -> list[str]:
         # Counted from the first rows on, once there are more: before them workers start and models load.
         marks = [mark for mark in self._marks if now.rows_done > mark[0] and self._heard > mark[1]]
         if not marks:
@@ -134,33 +110,33 @@ class Pace:
 
 
 @contextmanager
-def progress() -> "Iterator[Callable[[Progress], None]]":
+def progress() -> "Iterator[Callable[[RunProgress], None]]":
     """A listener for `capfilt.commands.run.run`: a live bar on a terminal, elsewhere a plain line now and then."""
     console = _console()
     if not console.is_terminal or console.is_dumb_terminal:
         yield plain_listener()
         return
-    pace = Pace()
+    pace = RateMeter()
     columns = (SpinnerColumn(), BarColumn(bar_width=12), _WordsColumn(pace.words))
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
 
-        def listen(heard: "Progress") -> None:
+        def listen(heard: "RunProgress") -> None:
             pace.hear(heard)
             bar.update(task, completed=heard.rows_done, total=heard.rows_planned or None)
 
         yield listen
 
 
-def plain_listener(clock: Callable[[], float] = time.monotonic) -> "Callable[[Progress], None]":
+def plain_listener(clock: Callable[[], float] = time.monotonic) -> "Callable[[RunProgress], None]":
     """Says a line when another phase begins, and else when it hears something `EVERY` seconds after the last one.
 
     Not that it is done, for the account of the run follows.
     """
-    pace = Pace(clock)
+    pace = RateMeter(clock)
     said, phase = float("-inf"), ""
 
-    def listen(heard: "Progress") -> None:
+    def listen(heard: "RunProgress") -> None:
         nonlocal said, phase
         pace.hear(heard)
         if heard.phase != "done" and (heard.phase != phase or clock() - said >= EVERY):

@@ -21,7 +21,7 @@ class Terminated(BaseException):
     """SIGTERM came."""
 
 
-class Commands(TyperGroup):
+class CommandGroup(TyperGroup):
     """The group of all commands; it turns `CapfiltError` and Ctrl-C into a line and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:

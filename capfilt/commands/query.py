@@ -5,7 +5,6 @@ import csv
 import io
 import json
 import math
-import re
 import shutil
 from collections.abc import Iterator
 from decimal import Decimal
@@ -17,6 +16,7 @@ from rich.cells import cell_len, set_cell_size
 
 from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.errors import InputError, UserError
+from capfilt.core.formatting import UNSAFE, clean
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.dedup.groups import CAPTIONS, IMAGES, read_duplicates
@@ -29,9 +29,6 @@ LEAST_WIDTH: Final = 4
 """Characters that every column gets; a table of very many columns is wider than the terminal."""
 
 ELLIPSIS: Final = "\u2026"
-
-UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Characters that move a terminal's cursor, colour it, or turn the direction of a line around."""
 
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """How a text starts that a spreadsheet takes for a formula."""
@@ -130,8 +127,8 @@ def format_table(table: pa.Table, fmt: Format, width: int | None = None) -> str:
 
 
 def _as_table(table: pa.Table, width: int) -> str:
-    shown = [[_visible(_shown(value)[:width]) for value in row] for row in _rows(table.slice(0, SHOWN_ROWS))]
-    lines = [[_visible(name) for name in table.column_names], *shown]
+    shown = [[clean(_shown(value)[:width]) for value in row] for row in _rows(table.slice(0, SHOWN_ROWS))]
+    lines = [[clean(name) for name in table.column_names], *shown]
     widths = _fit([max(cell_len(line[index]) for line in lines) for index in range(table.num_columns)], width)
     lines.insert(1, ["-" * size for size in widths])
     sides = [_is_number(field.type) for field in table.schema]
@@ -224,17 +221,13 @@ def _size(count: float) -> str:
     return f"{count:.3g} GB"
 
 
-def _visible(text: str) -> str:
-    return UNSAFE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-
-
 def _cell(value: Any) -> str:
     plain = _plain(value)
     if plain is None:
         return ""
     text = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
     quote = "'" if isinstance(plain, str) and text.startswith(FORMULA) else ""
-    return quote + UNSAFE.sub(lambda found: found[0] if found[0] in "\t\n" else f"\\x{ord(found[0]):02x}", text)
+    return quote + clean(text, keep="\t\n")
 
 
 def _plain(value: Any) -> Any:

@@ -41,7 +41,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class RayJob:
     """What the cluster says of a job."""
 
     name: str
@@ -59,7 +59,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class JobSpec:
     """A run to be done by a cluster; fields as the options of `capfilt run`."""
 
     inputs: tuple[str, ...]
@@ -80,23 +80,23 @@ class Order:
 
 
 @contextmanager
-def runtime_env(order: Order) -> Iterator[dict[str, Any]]:
+def runtime_env(spec: JobSpec) -> Iterator[dict[str, Any]]:
     """What travels with a job; its files live as long as the context.
 
     Raises:
         ConfigError: a recipe or setting that is wrong, a key in a URL, or a variable that may hold one.
     """
-    load_recipe(order.recipe, order.settings)  # a mistake is told here, not by a job
-    for location in (*order.inputs, order.out):
+    load_recipe(spec.recipe, spec.settings)  # a mistake is told here, not by a job
+    for location in (*spec.inputs, spec.out):
         if has_secret(location):
             raise ConfigError("a key in a URL would be stored and shown; set it in the environment of the nodes")
-    env: dict[str, Any] = {"env_vars": environment(order.env, os.environ)}
+    env: dict[str, Any] = {"env_vars": environment(spec.env, os.environ)}
     with tempfile.TemporaryDirectory() as folder:
-        if order.recipe.endswith(".toml"):
-            text = to_toml(read_settings(order.recipe))  # its bases are in it
-            (Path(folder) / Path(order.recipe).name).write_text(text, encoding="utf-8")
+        if spec.recipe.endswith(".toml"):
+            text = to_toml(read_settings(spec.recipe))  # its bases are in it
+            (Path(folder) / Path(spec.recipe).name).write_text(text, encoding="utf-8")
             env["working_dir"] = folder
-        if order.ship:
+        if spec.ship:
             env |= {"py_modules": [str(Path(__file__).parent.parent)], "excludes": ["**/__pycache__/**"]}
         yield env
 
@@ -135,24 +135,24 @@ class Cluster:
         except Exception as error:  # Ray raises ConnectionError, RuntimeError and others of requests
             raise ConfigError(f"--address {address}: {' '.join(str(error).split())[:200]}") from error
 
-    def submit(self, order: Order) -> str:
+    def submit(self, spec: JobSpec) -> str:
         """Hand a run in; gives its name.
 
         Raises:
             RunFailed: the cluster does not take it; one line.
         """
         name = f"capfilt-{uuid.uuid4().hex[:8]}"
-        about = {"capfilt": __version__, "out": _absolute(order.out)}
-        with runtime_env(order) as env:
+        about = {"capfilt": __version__, "out": _absolute(spec.out)}
+        with runtime_env(spec) as env:
             try:
-                self.client.submit_job(entrypoint=order.command(), submission_id=name, runtime_env=env, metadata=about)
+                self.client.submit_job(entrypoint=spec.command(), submission_id=name, runtime_env=env, metadata=about)
             except RuntimeError as error:
                 raise RunFailed(
                     f"{self.address} does not take the job: {' '.join(str(error).split())[:200]}"
                 ) from error
         return name
 
-    def job(self, name: str) -> Job:
+    def job(self, name: str) -> RayJob:
         """How a job is.
 
         Raises:
@@ -163,18 +163,18 @@ class Cluster:
         except RuntimeError as error:
             raise ConfigError(f"job {name!r}: not known at {self.address}; see `capfilt jobs`") from error
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[RayJob]:
         """All jobs, the latest first."""
         found = [_job(details) for details in self.client.list_jobs() if details.submission_id]
         return sorted(found, key=lambda job: -(job.started or 0))
 
-    def stop(self, name: str) -> Job:
+    def stop(self, name: str) -> RayJob:
         """Ask a job to stop; it drops what is in flight and keeps what is committed."""
         if self.job(name).status not in ENDED:
             self.client.stop_job(name)
         return self.job(name)
 
-    def wait(self, name: str, tell: Say | None) -> Job:
+    def wait(self, name: str, tell: Say | None) -> RayJob:
         """Wait until a job ended, telling what it says meanwhile.
 
         Raises:
@@ -207,7 +207,9 @@ class Cluster:
         return max(number, told)
 
 
-def see_through(cluster: Cluster, order: Order, name: str, tell: Say | None, note: Say, tries: int = 3) -> Job:
+def wait_and_resubmit(
+    cluster: Cluster, spec: JobSpec, name: str, tell: Say | None, note: Say, tries: int = 3
+) -> RayJob:
     """Wait for a job; where its driver died, hand the run in again, so that another one goes on.
 
     Args:
@@ -219,20 +221,20 @@ def see_through(cluster: Cluster, order: Order, name: str, tell: Say | None, not
         job = cluster.wait(name, tell)
         if not (job.died and left):
             return job
-        pause = lease.TERM if "://" in order.out else 0.0  # so long a dead driver holds a bucket
+        pause = lease.TERM if "://" in spec.out else 0.0  # so long a dead driver holds a bucket
         note(f"the driver of {name} died ({job.message}); handed in again{f' in {pause:.0f} s' if pause else ''}")
         time.sleep(pause)
-        name = cluster.submit(order)
+        name = cluster.submit(spec)
         note(f"job: {name}")
     raise AssertionError("a job was tried at least once")
 
 
-def _job(details: Any) -> Job:
+def _job(details: Any) -> RayJob:
     started, ended = (stamp / 1000 if stamp else None for stamp in (details.start_time, details.end_time))
     out, message = (details.metadata or {}).get("out", ""), " ".join((details.message or "").split())
     message = message.partition(", last available logs")[0]  # which whoever follows has seen
     status = str(details.status.value)
-    return Job(details.submission_id, status, out, started, ended, message, details.driver_exit_code)
+    return RayJob(details.submission_id, status, out, started, ended, message, details.driver_exit_code)
 
 
 def _absolute(location: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from capfilt.commands.run import Listener, Progress
+from capfilt.commands.run import Listener, RunProgress
 from capfilt.core import config
 from capfilt.core.chunks import Chunk
 from capfilt.core.config import Recipe
@@ -24,7 +24,7 @@ from capfilt.pipelines.stages.stage_models import check_models
 
 
 @dataclass(frozen=True, slots=True)
-class Retried:
+class RetryResult:
     """What came of a retry."""
 
     tried: int  # rows
@@ -41,7 +41,7 @@ def retry(
     overrides: Sequence[str] = (),
     *,
     listener: Listener = lambda _: None,
-) -> Retried:
+) -> RetryResult:
     """Fetch once more what failed in the run at `out`, caption and score what heals, and select anew.
 
     Each chunk is replaced as a whole or not at all. A retry that was killed is taken up by the same call: chunks that
@@ -69,10 +69,10 @@ def retry(
             _note(ledger, wanted, overrides)
             _work(ledger, chunks, recipe, wanted, listener)
         ledger.balance()
-        listener(Progress("select"))
+        listener(RunProgress("select"))
         selection = _select(ledger, recipe)
-    listener(Progress("done"))
-    return _account(wanted, before, _failures(ledger), len(chunks), time.perf_counter() - began, selection)
+    listener(RunProgress("done"))
+    return _result(wanted, before, _failures(ledger), len(chunks), time.perf_counter() - began, selection)
 
 
 def reasons_of(names: Sequence[str]) -> frozenset[str]:
@@ -117,7 +117,7 @@ def _work(ledger: Ledger, chunks: list[Chunk], recipe: Recipe, wanted: frozenset
     from capfilt.pipelines.engine.engine import work  # here: with nothing to do, no stage is loaded
 
     rows = sum(chunk.rows for chunk in chunks)
-    listener(Progress("start", 0, rows, 0, len(chunks)))
+    listener(RunProgress("start", 0, rows, 0, len(chunks)))
     planned = [PlannedChunk(chunk, ledger.spec_digest(chunk)) for chunk in chunks]
     failed: list[str] = []
     rows_done = 0
@@ -126,7 +126,7 @@ def _work(ledger: Ledger, chunks: list[Chunk], recipe: Recipe, wanted: frozenset
             replay_pending(ledger.folder)
             rows_done += done.rows
             failed += [f"chunk {done.chunk}: {done.error}"] if done.error else []
-            listener(Progress("work", rows_done, rows, number - len(failed), len(chunks)))
+            listener(RunProgress("work", rows_done, rows, number - len(failed), len(chunks)))
     if failed:
         raise RunFailed(f"{len(failed)} of {len(chunks)} chunks failed; {failed[0]}")
 
@@ -146,14 +146,14 @@ def _select(ledger: Ledger, recipe: Recipe) -> Selection:
     return select(ledger.folder, settings, images, name=made.get("name", ""))
 
 
-def _account(
+def _result(
     wanted: frozenset[str],
     before: dict[str, dict[str, int]],
     after: dict[str, dict[str, int]],
     chunks: int,
     seconds: float,
     selection: Selection,
-) -> Retried:
+) -> RetryResult:
     old, new = Counter[str](), Counter[str]()
     for name, reasons in before.items():
         old.update(reasons)
@@ -161,4 +161,4 @@ def _account(
     tried = sum(count for reason, count in old.items() if reason in wanted)
     still = {reason: count - (0 if reason in wanted else old[reason]) for reason, count in new.items()}
     left = {reason: count for reason, count in sorted(still.items(), key=lambda item: -item[1]) if count > 0}
-    return Retried(tried, old.total() - new.total(), left, chunks, seconds, selection)
+    return RetryResult(tried, old.total() - new.total(), left, chunks, seconds, selection)

@@ -33,7 +33,7 @@ SAVE_EVERY = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RunProgress:
     """What a listener hears: a phase, and how far the chunks are."""
 
     phase: str  # plan, start, work, select, done
@@ -45,7 +45,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunResult:
     """What a run came to."""
 
     chunks: int
@@ -57,7 +57,7 @@ class Outcome:
     memory: dict[str, int] = field(default_factory=dict)  # bytes that a model process took at most: host, device
 
 
-Listener = Callable[[Progress], None]
+Listener = Callable[[RunProgress], None]
 
 
 def run(
@@ -68,7 +68,7 @@ def run(
     limit: int | None = None,
     fresh: bool = False,
     listener: Listener = lambda _: None,
-) -> Outcome:
+) -> RunResult:
     """Run CapFilt over inputs into the folder `out`, or go on where an earlier run of the same stopped.
 
     Raises:
@@ -82,7 +82,7 @@ def run(
     ledger = Ledger.at(out)
     if fresh and any(ledger.folder.exists(name) for name in ("run.toml", "commits", "images")):
         raise ChangedError(f"--fresh: {out} is not empty; remove it or use another --out")
-    listener(Progress("plan"))
+    listener(RunProgress("plan"))
     if not ledger.planned:
         prove_captioners(recipe)
     plan = make_plan(inputs, recipe.input, limit)
@@ -95,12 +95,12 @@ def run(
         if lacking := sorted({chunk.name for chunk in todo} - ledger.committed()):
             raise IntegrityError(f"{out}: chunk {lacking[0]} was done, but its commit is not there")
         ledger.balance()
-        listener(Progress("select"))
+        listener(RunProgress("select"))
         selection = select(ledger.folder, recipe.select, recipe.output.images)
     chunks = ledger.read_plan()
-    listener(Progress("done"))
+    listener(RunProgress("done"))
     rows = sum(chunk.rows for chunk in chunks)
-    return Outcome(len(chunks), len(todo), rows, time.perf_counter() - began, selection, notes, memory)
+    return RunResult(len(chunks), len(todo), rows, time.perf_counter() - began, selection, notes, memory)
 
 
 def versions() -> dict[str, str]:
@@ -128,7 +128,7 @@ def _work(ledger: Ledger, todo: list[Chunk], recipe: Recipe, listener: Listener)
     planned = ledger.read_plan()
     rows_planned = sum(chunk.rows for chunk in planned)
     rows_before = rows_planned - sum(chunk.rows for chunk in todo)
-    listener(Progress("start", rows_before, rows_planned, len(planned) - len(todo), len(planned)))
+    listener(RunProgress("start", rows_before, rows_planned, len(planned) - len(todo), len(planned)))
     failed: list[ChunkOutcome] = []
     reasons: Counter[str] = Counter()
     chunks = [PlannedChunk(chunk, ledger.spec_digest(chunk)) for chunk in todo]
@@ -141,7 +141,7 @@ def _work(ledger: Ledger, todo: list[Chunk], recipe: Recipe, listener: Listener)
                 reasons.update(done.reasons)
             rows_done = rows_before + book.rows
             chunks_done = len(planned) - len(todo) + number - len(failed)
-            listener(Progress("work", rows_done, rows_planned, chunks_done, len(planned), dict(reasons)))
+            listener(RunProgress("work", rows_done, rows_planned, chunks_done, len(planned), dict(reasons)))
     if failed:
         first = failed[0]
         raise RunFailed(f"{len(failed)} of {len(todo)} chunks failed; chunk {first.chunk}: {first.error}")

@@ -7,7 +7,7 @@
     |   +-- ChangedError   the run at OUT was planned from another input or recipe
     |   +-- BusyError      another live process writes this OUT
     |   +-- ModelError     a checkpoint that is missing, broken or in the wrong role
-    +-- IntegrityError         a broken promise of ours: rows in are not images + failures
+    +-- IntegrityError     a broken promise of ours: rows in are not images + failures
     +-- RunFailed          chunks failed after all retries; the run can be resumed
 
 A bad row is none of these: it is data, a row of `failures` with a `schema.Reason`.

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from capfilt.commands.run import Listener, Outcome, run
+from capfilt.commands.run import Listener, RunResult, run
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ChangedError, ConfigError
 from capfilt.core.serialization import parquet_bytes
-from capfilt.demo.summary import Account, take_account
+from capfilt.demo.summary import DemoSummary, summarize_demo
 from capfilt.demo.truth import truth_table
 from capfilt.demo.world.server import HOST, serving
 from capfilt.demo.world.site import SMALLEST, Page, pages
@@ -37,16 +37,16 @@ NUMBERS: Final = "demo.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class DemoResult:
     """What the demo came to."""
 
-    outcome: Outcome
-    account: Account
+    outcome: RunResult
+    summary: DemoSummary
 
 
 def demo(
     out: Path, images: int, seed: int, *, recipe: Recipe | None = None, listener: Listener = lambda _: None
-) -> Result:
+) -> DemoResult:
     """Make the demo in the folder `out`, or go on where an earlier one of the same images and seed stopped.
 
     Args:
@@ -64,14 +64,14 @@ def demo(
     site = pages(images, seed)
     outcome = _run(out, site, seed, recipe, listener)
     truth = truth_table(out, site)
-    account = take_account(out, truth)
+    summary = summarize_demo(out, truth)
     ledger = Ledger.at(out)
     ledger.folder.write(TRUTH, parquet_bytes(truth))
-    ledger.folder.write(NUMBERS, json.dumps(account.to_dict(), indent=2).encode() + b"\n")
-    return Result(outcome, account)
+    ledger.folder.write(NUMBERS, json.dumps(summary.to_dict(), indent=2).encode() + b"\n")
+    return DemoResult(outcome, summary)
 
 
-def _run(out: Path, site: Sequence[Page], seed: int, recipe: Recipe, listener: Listener) -> Outcome:
+def _run(out: Path, site: Sequence[Page], seed: int, recipe: Recipe, listener: Listener) -> RunResult:
     ledger, urls = Ledger.at(out), out / URLS
     port = _earlier_port(out, site)
     if port and ledger.planned and not ledger.todo():

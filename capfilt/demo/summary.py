@@ -13,7 +13,7 @@ from capfilt.ledger.status import status
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class TextCounts:
     """The texts of one source, of all images of a run. Shares are None where there is nothing to have a share of."""
 
     total: int
@@ -48,15 +48,15 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class DemoSummary:
     """The numbers of the demo's table."""
 
     rows: int
     images: int
     failures: dict[str, int]  # by reason, most frequent first
     corpus: int  # images with at least one kept text
-    web: Texts
-    synthetic: Texts
+    web: TextCounts
+    synthetic: TextCounts
 
     @property
     def wrong_before(self) -> float | None:
@@ -75,7 +75,7 @@ class Account:
         return plain | {"web": self.web.to_dict(), "synthetic": self.synthetic.to_dict()}
 
 
-def take_account(out: Path, truth: pa.Table) -> Account:
+def summarize_demo(out: Path, truth: pa.Table) -> DemoSummary:
     """Hold a finished run against the truth.
 
     Args:
@@ -89,7 +89,7 @@ def take_account(out: Path, truth: pa.Table) -> Account:
     kept = {(row["uid"], row["candidate"]) for row in decisions if row["keep"]}
     facts = dict(zip(truth["uid"].to_pylist(), truth["text"].to_pylist(), strict=True))
     judged = [(r["source"], (r["uid"], r["candidate"]) in kept, is_right(r["text"], facts[r["uid"]])) for r in captions]
-    return Account(
+    return DemoSummary(
         rows=stand.rows_done,
         images=stand.images,
         failures=stand.failures,
@@ -99,9 +99,9 @@ def take_account(out: Path, truth: pa.Table) -> Account:
     )
 
 
-def _texts(judged: list[tuple[bool, bool]]) -> Texts:
+def _texts(judged: list[tuple[bool, bool]]) -> TextCounts:
     """Counts over (kept, right)."""
-    return Texts(
+    return TextCounts(
         total=len(judged),
         kept=sum(keep for keep, _ in judged),
         wrong=sum(not right for _, right in judged),

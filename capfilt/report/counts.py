@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from capfilt.ledger.status import Status
-from capfilt.report.database import HOST, Desk
+from capfilt.report.database import HOST, ReportDatabase
 
 MOST: Final = 8
 """Lines of a list of reasons or hosts; what comes after them is one line, "other"."""
@@ -34,7 +34,7 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailureExample:
     """An example of a reason."""
 
     reason: str
@@ -45,23 +45,23 @@ class Failure:
     retryable: bool
 
 
-def decided(desk: Desk) -> list[Decided]:
+def decided(database: ReportDatabase) -> list[Decided]:
     """Texts by source, decision and reason, the largest first."""
-    rows = desk.rows(
+    rows = database.rows(
         "SELECT source, keep, coalesce(reason, '') AS why, count(*) AS size FROM texts GROUP BY ALL"
         " ORDER BY size DESC, source, keep, why"
     )
     return [Decided(*row) for row in rows]
 
 
-def kept_images(desk: Desk) -> int:
+def kept_images(database: ReportDatabase) -> int:
     """Images with at least one kept text."""
-    return int(desk.rows("SELECT count(DISTINCT uid) FROM texts WHERE keep")[0][0])
+    return int(database.rows("SELECT count(DISTINCT uid) FROM texts WHERE keep")[0][0])
 
 
-def failures(desk: Desk, stand: Status) -> list[Failure]:
+def failures(database: ReportDatabase, stand: Status) -> list[FailureExample]:
     """One example of every reason, the most frequent reason first."""
-    rows = desk.rows(
+    rows = database.rows(
         "SELECT reason, any_value({s: stage, u: left(coalesce(url, source), $shown), d: left(detail, $shown),"
         " r: retryable}) FROM (FROM failures ORDER BY uid) GROUP BY reason",
         shown=SHOWN,
@@ -70,13 +70,13 @@ def failures(desk: Desk, stand: Status) -> list[Failure]:
     found = []
     for reason, count in stand.failures.items():
         one = example[reason]
-        found.append(Failure(reason, count, one["s"] or "", one["u"] or "", one["d"] or "", bool(one["r"])))
+        found.append(FailureExample(reason, count, one["s"] or "", one["u"] or "", one["d"] or "", bool(one["r"])))
     return found
 
 
-def hosts(desk: Desk) -> list[Host]:
+def hosts(database: ReportDatabase) -> list[Host]:
     """The hosts with the most failures; rows without a URL have none. User names in URLs are not shown."""
-    rows = desk.rows(
+    rows = database.rows(
         f"""
         WITH rows AS (SELECT host, NULL AS reason FROM pictures UNION ALL SELECT {HOST}, reason FROM failures)
         SELECT left(host, 80), count(*), count(reason), coalesce(mode(reason), '')

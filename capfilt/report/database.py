@@ -26,7 +26,7 @@ HOST: Final = r"coalesce(lower(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://(
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class ReportDatabase:
     """What every part of the report asks."""
 
     ledger: Ledger
@@ -51,7 +51,7 @@ class Desk:
 
 
 @contextmanager
-def lay_out(folder: Folder) -> Iterator[Desk]:
+def open_database(folder: Folder) -> Iterator[ReportDatabase]:
     """Open a run, and read what every part asks for once.
 
     `texts` has of every candidate uid, candidate, source, words, keep and reason (null: undecided) and all scores;
@@ -71,7 +71,7 @@ def lay_out(folder: Folder) -> Iterator[Desk]:
             "FROM captions LEFT JOIN decisions USING (uid, candidate)"
         )
         connection.execute(f"CREATE TABLE pictures AS SELECT uid, phash, {HOST} AS host FROM images")
-        yield Desk(ledger, connection, judges, in_use if in_use and in_use[0] in judges else None)
+        yield ReportDatabase(ledger, connection, judges, in_use if in_use and in_use[0] in judges else None)
 
 
 def quoted(column: str) -> str:

@@ -9,12 +9,12 @@ from markupsafe import Markup
 
 from capfilt import charts
 from capfilt.charts import Axis, Link, Node
-from capfilt.cli.console import clean
+from capfilt.core.formatting import clean
 from capfilt.ledger.status import Status
 from capfilt.report.counts import Decided
 from capfilt.report.database import SOURCES
 from capfilt.report.language import LONGEST, Lengths
-from capfilt.report.scores import FIELDS, Field, Histogram
+from capfilt.report.scores import FIELDS, Histogram, JointHistogram
 
 REASONS: Final = 5
 """Reasons that a flow tells apart; all others are one."""
@@ -33,7 +33,7 @@ class Chart:
     drawing: Markup
 
 
-def rows_flow(stand: Status, kept: int) -> Chart:
+def rows_sankey(stand: Status, kept: int) -> Chart:
     """What became of the rows; `kept` images have a kept text."""
     failed, bare = sum(stand.failures.values()), stand.images - kept
     reasons = _fewer(Counter(stand.failures))
@@ -53,10 +53,10 @@ def rows_flow(stand: Status, kept: int) -> Chart:
         Link("images", "bare", bare),
         *(Link("failures", f"reason {name}", count) for name, count in reasons.items()),
     ]
-    return Chart("Rows", charts.flow(columns, links, label="what became of the rows"))
+    return Chart("Rows", charts.sankey(columns, links, label="what became of the rows"))
 
 
-def texts_flow(texts: Iterable[Decided]) -> Chart:
+def texts_sankey(texts: Iterable[Decided]) -> Chart:
     """What became of the texts."""
     texts = list(texts)
     dropped: Counter[str] = Counter()
@@ -75,7 +75,7 @@ def texts_flow(texts: Iterable[Decided]) -> Chart:
     second += [Node(f"reason {name}", _short(name), into[f"reason {name}"], "dropped") for name in reasons]
     first = [Node(name, name, sum(n for (source, _), n in flows.items() if source == name)) for name in SOURCES]
     links = [Link(source.key, fate.key, flows[source.key, fate.key]) for source in first for fate in second]
-    return Chart("Texts", charts.flow([first, second], links, label="what became of the texts"))
+    return Chart("Texts", charts.sankey([first, second], links, label="what became of the texts"))
 
 
 def score_charts(found: Iterable[Histogram], threshold: tuple[str, float] | None) -> list[Chart]:
@@ -89,7 +89,7 @@ def score_charts(found: Iterable[Histogram], threshold: tuple[str, float] | None
     return drawn
 
 
-def field_charts(found: Iterable[Field]) -> list[Chart]:
+def field_charts(found: Iterable[JointHistogram]) -> list[Chart]:
     """A field of two scores each."""
     drawn = []
     for one in found:

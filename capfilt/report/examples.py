@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from capfilt.report.counts import SHOWN
-from capfilt.report.database import Desk, quoted
+from capfilt.report.database import ReportDatabase, quoted
 
 EACH: Final = 6
 """Examples of every view, source and decision."""
@@ -33,7 +33,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class ReportExample:
     """An image with the text it is shown for, and further texts it has."""
 
     uid: str
@@ -43,29 +43,29 @@ class Example:
     views: tuple[str, ...]  # of `VIEWS`
 
 
-def choose(desk: Desk) -> list[Example]:
+def choose(database: ReportDatabase) -> list[ReportExample]:
     """At most `EACH` for every view, source and decision; none if nobody judged."""
     chosen: dict[tuple[str, int], list[str]] = {}
-    for view, uid, candidate in [*_by_confidence(desk), *_by_disagreement(desk)]:
+    for view, uid, candidate in [*_by_confidence(database), *_by_disagreement(database)]:
         chosen.setdefault((uid, candidate), []).append(view)
-    texts = _texts(desk, sorted({uid for uid, _ in chosen}))
+    texts = _texts(database, sorted({uid for uid, _ in chosen}))
     return [_example(uid, candidate, texts[uid], views) for (uid, candidate), views in chosen.items()]
 
 
-def _example(uid: str, candidate: int, texts: list[Text], views: list[str]) -> Example:
+def _example(uid: str, candidate: int, texts: list[Text], views: list[str]) -> ReportExample:
     own = next(text for text in texts if text.candidate == candidate)
     rest = [text for text in texts if text.candidate != candidate]
-    return Example(uid, own, tuple(rest[:BESIDE]), max(len(rest) - BESIDE, 0), tuple(dict.fromkeys(views)))
+    return ReportExample(uid, own, tuple(rest[:BESIDE]), max(len(rest) - BESIDE, 0), tuple(dict.fromkeys(views)))
 
 
-def _by_confidence(desk: Desk) -> list[tuple[str, str, int]]:
+def _by_confidence(database: ReportDatabase) -> list[tuple[str, str, int]]:
     """A kept text is the surer the higher its score, a dropped one the lower."""
-    if desk.score is None:
+    if database.score is None:
         return []
-    place = f"{{s: {quoted(desk.score)}, u: uid, c: candidate}}"
-    rows = desk.rows(
+    place = f"{{s: {quoted(database.score)}, u: uid, c: candidate}}"
+    rows = database.rows(
         f"SELECT keep, max({place}, {EACH}), min({place}, {EACH}) FROM texts"
-        f" WHERE isfinite({quoted(desk.score)}) GROUP BY source, keep ORDER BY keep DESC, source DESC"
+        f" WHERE isfinite({quoted(database.score)}) GROUP BY source, keep ORDER BY keep DESC, source DESC"
     )
     found = []
     for keep, highest, lowest in rows:
@@ -75,12 +75,12 @@ def _by_confidence(desk: Desk) -> list[tuple[str, str, int]]:
     return found
 
 
-def _by_disagreement(desk: Desk) -> list[tuple[str, str, int]]:
+def _by_disagreement(database: ReportDatabase) -> list[tuple[str, str, int]]:
     """By rank, not by score: one judge's 0.3 may be another's 0.9."""
-    if desk.score is None or desk.other_score is None:
+    if database.score is None or database.other_score is None:
         return []
-    one, two = quoted(desk.score), quoted(desk.other_score)
-    rows = desk.rows(
+    one, two = quoted(database.score), quoted(database.other_score)
+    rows = database.rows(
         f"""
         WITH ranked AS (
             SELECT uid, candidate, source, keep, abs(
@@ -96,17 +96,17 @@ def _by_disagreement(desk: Desk) -> list[tuple[str, str, int]]:
     return [("disagree", place["u"], place["c"]) for (places,) in rows for place in places]
 
 
-def _texts(desk: Desk, uids: list[str]) -> dict[str, list[Text]]:
+def _texts(database: ReportDatabase, uids: list[str]) -> dict[str, list[Text]]:
     """All texts of some images, by candidate."""
     found: dict[str, list[Text]] = {uid: [] for uid in uids}
-    scores = ", ".join(["NULL", *map(quoted, desk.judges)])
-    rows = desk.rows(
+    scores = ", ".join(["NULL", *map(quoted, database.judges)])
+    rows = database.rows(
         f"SELECT uid, candidate, texts.source, left(text, {SHOWN}), length(text), keep, coalesce(reason, ''), {scores}"
         " FROM texts JOIN (SELECT uid, candidate, text FROM captions) USING (uid, candidate)"
         " WHERE uid IN (SELECT unnest($uids)) ORDER BY uid, candidate",
         uids=uids,
     )
     for uid, candidate, source, text, length, keep, reason, _, *values in rows:
-        by_judge: dict[str, Any] = dict(zip(desk.judges, values, strict=True))
+        by_judge: dict[str, Any] = dict(zip(database.judges, values, strict=True))
         found[uid].append(Text(candidate, source, text, length, keep, reason, by_judge))
     return found

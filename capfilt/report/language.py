@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from capfilt.report.database import READ, SOURCES, Desk, in_order
+from capfilt.report.database import READ, SOURCES, ReportDatabase, in_order
 
 LONGEST: Final = 40
 """Words; longer texts are counted here too."""
@@ -35,10 +35,10 @@ class Variety:
     distinct_2: float
 
 
-def lengths(desk: Desk) -> list[Lengths]:
+def lengths(database: ReportDatabase) -> list[Lengths]:
     """For every source."""
     found: dict[str, tuple[list[int], list[int]]] = {}
-    for source, keep, words, count in desk.rows(
+    for source, keep, words, count in database.rows(
         f"SELECT source, coalesce(keep, false), least(words, {LONGEST}), count(*) FROM texts WHERE words > 0"
         " GROUP BY ALL"
     ):
@@ -47,13 +47,13 @@ def lengths(desk: Desk) -> list[Lengths]:
     return [Lengths(source, tuple(kept), tuple(dropped)) for source, (kept, dropped) in in_order(found)]
 
 
-def varieties(desk: Desk) -> list[Variety]:
+def varieties(database: ReportDatabase) -> list[Variety]:
     """Of all texts and of the kept ones, for every source."""
-    rows = desk.rows(
+    rows = database.rows(
         "SELECT texts.source, keep, left(text, $most) FROM captions JOIN texts USING (uid, candidate)"
         " WHERE uid <= $last",
         most=READ,
-        last=_last(desk),
+        last=_last(database),
     )
     found = []
     for source in [name for name in SOURCES if any(of == name for of, _, _ in rows)]:
@@ -64,9 +64,9 @@ def varieties(desk: Desk) -> list[Variety]:
     return found
 
 
-def _last(desk: Desk) -> str:
+def _last(database: ReportDatabase) -> str:
     """The uid up to which there are about `TEXTS` texts: uids are digests, so they are evenly spread."""
-    count = desk.rows("SELECT count(*) FROM texts")[0][0]
+    count = database.rows("SELECT count(*) FROM texts")[0][0]
     return f"{min(TEXTS * 16**8 // max(count, 1), 16**8 - 1):08x}~"
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from capfilt.report.database import Desk
+from capfilt.report.database import ReportDatabase
 
 GROUPS: Final = 6
 MEMBERS: Final = 6
@@ -19,9 +19,9 @@ class Lookalikes:
     shown: tuple[tuple[int, tuple[str, ...]], ...]  # size of a group, and uids of some of it
 
 
-def lookalikes(desk: Desk) -> Lookalikes:
+def lookalikes(database: ReportDatabase) -> Lookalikes:
     """Groups of two images or more."""
-    rows = desk.rows(
+    rows = database.rows(
         "WITH groups AS ("
         "  SELECT count(*) AS size, min(uid, $members) AS uids FROM pictures GROUP BY phash HAVING size > 1"
         ")"

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from capfilt import charts
 from capfilt.charts.scale import number
-from capfilt.cli.console import clean, percent, seconds, speed
+from capfilt.core.formatting import clean, percent, seconds, speed
 
 HERE: Final = Path(__file__).parent
 

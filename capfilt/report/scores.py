@@ -4,11 +4,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
-from capfilt.report.database import Desk, in_order, quoted
+from capfilt.report.database import ReportDatabase, in_order, quoted
 
 BINS: Final = 40
 FIELDS: Final = 24
-"""Bins of a histogram, and of each side of a field of two scores."""
+"""Bins of a histogram, and of each side of a joint_histograms of two scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class JointHistogram:
     """Texts of one source by two scores."""
 
     source: str
@@ -34,13 +34,13 @@ class Field:
     cells: dict[tuple[int, int], int]  # (bin of x, bin of y) -> texts
 
 
-def histograms(desk: Desk) -> list[Histogram]:
+def histograms(database: ReportDatabase) -> list[Histogram]:
     """One for every judge and source, in that order."""
     found = []
-    for judge in desk.judges:
-        low, high = span(desk, judge)
+    for judge in database.judges:
+        low, high = span(database, judge)
         counts: dict[str, dict[bool, list[int]]] = defaultdict(lambda: {True: [0] * BINS, False: [0] * BINS})
-        for source, keep, place, count in desk.rows(
+        for source, keep, place, count in database.rows(
             f"SELECT source, coalesce(keep, false), {_bin(judge, BINS)}, count(*)"
             f" FROM texts WHERE isfinite({quoted(judge)}) GROUP BY ALL",
             low=low,
@@ -54,14 +54,14 @@ def histograms(desk: Desk) -> list[Histogram]:
     return found
 
 
-def field(desk: Desk) -> list[Field]:
+def joint_histograms(database: ReportDatabase) -> list[JointHistogram]:
     """The two scores against each other, for every source; empty where fewer than two judges spoke."""
-    x, y = desk.score, desk.other_score
+    x, y = database.score, database.other_score
     if x is None or y is None:
         return []
-    ranges = span(desk, x), span(desk, y)
+    ranges = span(database, x), span(database, y)
     cells: dict[str, dict[tuple[int, int], int]] = defaultdict(dict)
-    for source, column, row, count in desk.rows(
+    for source, column, row, count in database.rows(
         f"SELECT source, {_bin(x, FIELDS)}, {_bin(y, FIELDS, '2')}, count(*) FROM texts"
         f" WHERE isfinite({quoted(x)}) AND isfinite({quoted(y)}) GROUP BY ALL",
         low=ranges[0][0],
@@ -70,15 +70,15 @@ def field(desk: Desk) -> list[Field]:
         high2=ranges[1][1],
     ):
         cells[source][column, row] = count
-    return [Field(source, x, y, ranges, some) for source, some in in_order(cells)]
+    return [JointHistogram(source, x, y, ranges, some) for source, some in in_order(cells)]
 
 
-def span(desk: Desk, judge: str) -> tuple[float, float]:
+def span(database: ReportDatabase, judge: str) -> tuple[float, float]:
     """The range of an axis for a judge's scores: 0 to 1 for a probability, else what there is."""
     if judge.startswith("itm"):
         return 0.0, 1.0
     name = quoted(judge)
-    low, high = desk.rows(f"SELECT min({name}), max({name}) FROM texts WHERE isfinite({name})")[0]
+    low, high = database.rows(f"SELECT min({name}), max({name}) FROM texts WHERE isfinite({name})")[0]
     return (0.0, 1.0) if low is None else (float(low), float(high) if high > low else float(low) + 1)
 
 

@@ -9,14 +9,14 @@ from capfilt.core.storage import Folder
 from capfilt.ledger.status import status
 from capfilt.pipelines.calibration.calibrate import read_calibration
 from capfilt.report.counts import decided, failures, hosts, kept_images
-from capfilt.report.database import Desk, lay_out
-from capfilt.report.drawings import field_charts, length_charts, rows_flow, score_charts, texts_flow
+from capfilt.report.database import ReportDatabase, open_database
+from capfilt.report.drawings import field_charts, length_charts, rows_sankey, score_charts, texts_sankey
 from capfilt.report.effort import effort
 from capfilt.report.examples import VIEWS, choose
 from capfilt.report.language import TEXTS, lengths, varieties
 from capfilt.report.lookalikes import lookalikes
 from capfilt.report.page import render
-from capfilt.report.scores import field, histograms
+from capfilt.report.scores import histograms, joint_histograms
 from capfilt.report.thumbnails import thumbnails
 from capfilt.report.training import loss_curves
 
@@ -34,53 +34,53 @@ def write_report(folder: Folder) -> bytes:
         InputError: there is no run here.
         IntegrityError: a committed file is missing, or the plan is not the run's.
     """
-    with lay_out(folder) as desk:
-        page = render(_facts(desk)).encode()
+    with open_database(folder) as database:
+        page = render(_facts(database)).encode()
     folder.write(NAME, page)
     return page
 
 
-def _facts(desk: Desk) -> dict[str, Any]:
-    folder = desk.ledger.folder
-    stand, texts, kept = status(folder), decided(desk), kept_images(desk)
-    examples, alike = choose(desk), lookalikes(desk)
+def _facts(database: ReportDatabase) -> dict[str, Any]:
+    folder = database.ledger.folder
+    stand, texts, kept = status(folder), decided(database), kept_images(database)
+    examples, alike = choose(database), lookalikes(database)
     wanted = [*(one.uid for one in examples), *(uid for _, uids in alike.shown for uid in uids)]
     calibration = read_calibration(folder)
     return {
         "name": PurePosixPath(folder.path).name,
         "stand": stand,
-        "effort": effort(desk.ledger.sessions()),
+        "effort": effort(database.ledger.sessions()),
         "kept_images": kept,
         "kept": sum(one.count for one in texts if one.keep),
         "texts": sum(one.count for one in texts),
-        "flows": [rows_flow(stand, kept), texts_flow(texts)],
-        "scores": score_charts(histograms(desk), desk.threshold),
-        "fields": field_charts(field(desk)),
+        "flows": [rows_sankey(stand, kept), texts_sankey(texts)],
+        "scores": score_charts(histograms(database), database.threshold),
+        "fields": field_charts(joint_histograms(database)),
         "views": VIEWS,
         "examples": examples,
         "alike": alike,
-        "pictures": thumbnails(desk.ledger, wanted),
-        "lengths": length_charts(lengths(desk)),
-        "varieties": varieties(desk),
+        "pictures": thumbnails(database.ledger, wanted),
+        "lengths": length_charts(lengths(database)),
+        "varieties": varieties(database),
         "read": TEXTS,
-        "failures": failures(desk, stand),
-        "hosts": hosts(desk),
+        "failures": failures(database, stand),
+        "hosts": hosts(database),
         "calibration": calibration,
         "curves": calibration_charts(calibration) if calibration else {},
-        "trainings": loss_curves(desk.ledger.run["recipe"]),
-        **_origin(desk),
+        "trainings": loss_curves(database.ledger.run["recipe"]),
+        **_origin(database),
     }
 
 
-def _origin(desk: Desk) -> dict[str, Any]:
+def _origin(database: ReportDatabase) -> dict[str, Any]:
     """What the run was made from."""
-    run, selection = desk.ledger.run, desk.ledger.selection()
+    run, selection = database.ledger.run, database.ledger.selection()
     inputs = run["inputs"]
     digests = {
         "plan": run["plan"],
         **{name: digest for name, digest in run["models"].items()},
         **({f"policy {selection['policy']}": selection["sha256"]} if selection else {}),
-        "commits": desk.ledger.fingerprint(),
+        "commits": database.ledger.fingerprint(),
     }
     return {
         "digests": digests,

@@ -8,10 +8,10 @@ import pytest
 import typer
 
 from capfilt.bootstrap.bootstrap import steps
-from capfilt.bootstrap.config import FOLDER, Loop, Stop, load_loop
-from capfilt.bootstrap.step_cache import digest, quoted, take
+from capfilt.bootstrap.config import FOLDER, BootstrapRecipe, StopSettings, load_bootstrap
+from capfilt.bootstrap.step_cache import digest, quoted, run_step
 from capfilt.bootstrap.steps import Step
-from capfilt.bootstrap.summary import Account, why_stop
+from capfilt.bootstrap.summary import RoundSummary, stop_reason
 from capfilt.cli import app
 from capfilt.core.errors import ChangedError, ConfigError, RunFailed
 from capfilt.pipelines.recipes.load import recipe_names
@@ -20,11 +20,11 @@ DATA = ('data.web=["web.parquet"]', 'data.human=["human.parquet"]', 'data.test=[
 
 
 @pytest.fixture
-def loop() -> Loop:
-    return load_loop("small", DATA)
+def loop() -> BootstrapRecipe:
+    return load_bootstrap("small", DATA)
 
 
-def all_steps(loop: Loop, out: Path) -> list[Step]:
+def all_steps(loop: BootstrapRecipe, out: Path) -> list[Step]:
     first = [steps.raw(loop, out), steps.pretrain(loop, out, 0), steps.evaluate(loop, out, 0)]
     second = [*steps.tune(loop, out, 1), steps.clean(loop, out, 1), steps.pretrain(loop, out, 1)]
     return [*first, *second]
@@ -38,7 +38,9 @@ def test_every_step_is_a_command_that_the_command_line_takes(name: str, count: i
     from capfilt.training.config import load_training
 
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    for step in all_steps(load_loop(name, (*DATA, f"captioner.count={count}", f"filter.count={count}")), Path("OUT")):
+    for step in all_steps(
+        load_bootstrap(name, (*DATA, f"captioner.count={count}", f"filter.count={count}")), Path("OUT")
+    ):
         words = list(step.command)
         parsed = commands[words[0]].make_context(words[0], words[1:]).params
         settings = tuple(parsed.get("settings") or ())
@@ -49,7 +51,7 @@ def test_every_step_is_a_command_that_the_command_line_takes(name: str, count: i
             load_training(parsed["recipe"], str(parsed["task"].value), settings)
 
 
-def test_filters_that_decide_together_vote(loop: Loop) -> None:
+def test_filters_that_decide_together_vote(loop: BootstrapRecipe) -> None:
     both = loop.model_copy(update={"filter": loop.filter.model_copy(update={"count": 2, "votes": 2})})
     command = " ".join(steps.clean(both, Path("OUT"), 1).command)
     assert 'score.judges=["f0=OUT/round-1/filter-0", "f1=OUT/round-1/filter-1"]' in command
@@ -59,7 +61,7 @@ def test_filters_that_decide_together_vote(loop: Loop) -> None:
     assert [step.name for step in steps.tune(both, Path("OUT"), 1)][1:] == ["round-1/filter-0", "round-1/filter-1"]
 
 
-def test_captioners_that_work_together_all_write(loop: Loop) -> None:
+def test_captioners_that_work_together_all_write(loop: BootstrapRecipe) -> None:
     both = loop.model_copy(update={"captioner": loop.captioner.model_copy(update={"count": 2})})
     made = ["OUT/round-1/captioner-0", "OUT/round-1/captioner-1"]
     step = steps.clean(both, Path("OUT"), 1)
@@ -70,7 +72,7 @@ def test_captioners_that_work_together_all_write(loop: Loop) -> None:
     assert [step.command[step.command.index("--seed") + 1] for step in tuned[:2]] == ["0", "1"]
 
 
-def test_a_new_model_starts_from_nothing_and_tuned_ones_from_the_round_before(loop: Loop) -> None:
+def test_a_new_model_starts_from_nothing_and_tuned_ones_from_the_round_before(loop: BootstrapRecipe) -> None:
     assert "--start" not in steps.pretrain(loop, Path("OUT"), 2).command
     for step in steps.tune(loop, Path("OUT"), 2):
         assert step.command[step.command.index("--start") + 1] == "OUT/round-1/med"
@@ -93,17 +95,17 @@ def copy(step: Step) -> int:
 def test_a_step_is_done_once_and_again_when_what_it_reads_or_says_has_changed(step: Step, tmp_path: Path) -> None:
     said: list[str] = []
     out = tmp_path / "out"
-    assert take(step, out, lambda _: copy(step), said.append)
-    assert not take(step, out, lambda _: copy(step), said.append)
+    assert run_step(step, out, lambda _: copy(step), said.append)
+    assert not run_step(step, out, lambda _: copy(step), said.append)
     assert said == ["round-1/x: capfilt copy 'a b'", "unchanged: round-1/x"]
     (tmp_path / "in.txt").write_text("two")
-    assert take(step, out, lambda _: copy(step), said.append)
+    assert run_step(step, out, lambda _: copy(step), said.append)
     assert (step.makes / "text").read_text() == "two"
     other = replace(step, command=("copy", "c"))
-    assert take(other, out, lambda _: copy(step), said.append)
+    assert run_step(other, out, lambda _: copy(step), said.append)
     (step.makes / "text").unlink()
     step.makes.rmdir()
-    assert take(other, out, lambda _: copy(step), said.append)
+    assert run_step(other, out, lambda _: copy(step), said.append)
 
 
 def test_a_step_that_was_killed_goes_on(step: Step, tmp_path: Path) -> None:
@@ -115,22 +117,22 @@ def test_a_step_that_was_killed_goes_on(step: Step, tmp_path: Path) -> None:
         raise Killed
 
     with pytest.raises(Killed):
-        take(step, tmp_path / "out", killed, print)
-    assert take(step, tmp_path / "out", lambda _: copy(step), print)
+        run_step(step, tmp_path / "out", killed, print)
+    assert run_step(step, tmp_path / "out", lambda _: copy(step), print)
     assert (step.makes / "text").read_text() == "oneone"
 
 
 def test_a_step_that_fails_is_told_and_tried_again(step: Step, tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match=r"step round-1/x ended with exit code 2"):
-        take(step, tmp_path / "out", lambda _: 2, print)
-    assert take(step, tmp_path / "out", lambda _: copy(step), print)
+        run_step(step, tmp_path / "out", lambda _: 2, print)
+    assert run_step(step, tmp_path / "out", lambda _: copy(step), print)
 
 
 def test_what_nobody_made_is_left_alone(step: Step, tmp_path: Path) -> None:
     step.makes.mkdir(parents=True)
     (step.makes / "mine").write_text("precious")
     with pytest.raises(ChangedError, match="no bootstrap made it"):
-        take(step, tmp_path / "out", lambda _: 0, print)
+        run_step(step, tmp_path / "out", lambda _: 0, print)
     assert (step.makes / "mine").read_text() == "precious"
 
 
@@ -151,10 +153,10 @@ def test_words_are_quoted_for_a_shell() -> None:
     assert quoted("") == "''"
 
 
-def numbers(number: int, retrieval: float, distinct: float = 1.0, vocabulary: float = 1.0) -> Account:
+def numbers(number: int, retrieval: float, distinct: float = 1.0, vocabulary: float = 1.0) -> RoundSummary:
     rest = {"texts": {}, "noise": {}, "kept": {}, "bleu_4": 0.0, "cider": 0.0, "auc": None}
     both = {"retrieval": retrieval, "tr_1": retrieval, "ir_1": retrieval}
-    return Account(round=number, distinct=distinct, vocabulary=vocabulary, **rest, **both)  # type: ignore[arg-type]
+    return RoundSummary(round=number, distinct=distinct, vocabulary=vocabulary, **rest, **both)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -168,10 +170,10 @@ def numbers(number: int, retrieval: float, distinct: float = 1.0, vocabulary: fl
         ([numbers(0, 0.4, distinct=0.1)], ""),
     ],
 )
-def test_it_stops_when_scores_fall_or_diversity_collapses(rounds: list[Account], why: str) -> None:
+def test_it_stops_when_scores_fall_or_diversity_collapses(rounds: list[RoundSummary], why: str) -> None:
     import re
 
-    said = why_stop(rounds, Stop())
+    said = stop_reason(rounds, StopSettings())
     assert bool(said) == bool(why)
     assert re.search(why, said)
 
@@ -186,11 +188,11 @@ def test_it_stops_when_scores_fall_or_diversity_collapses(rounds: list[Account],
 )
 def test_mistakes_are_named(changes: tuple[str, ...], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        load_loop("small", changes)
+        load_bootstrap("small", changes)
 
 
 def test_notes_are_plain_json(step: Step, tmp_path: Path) -> None:
-    take(step, tmp_path / "out", lambda _: copy(step), print)
+    run_step(step, tmp_path / "out", lambda _: copy(step), print)
     note = json.loads((tmp_path / "out" / "steps" / "round-1-x.json").read_text())
     assert note["command"] == ["copy", "a b"]
     assert note["done"] is True

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from capfilt.browse.filters import Filter
+from capfilt.browse.filters import TextFilter
 from capfilt.browse.index import PAGE, SHORT, TEXTS, Index, Missing
-from capfilt.browse.numbers import Counter
+from capfilt.browse.numbers import ThresholdCounter
 from capfilt.core import schema
 from capfilt.core.config import SelectSettings
 from capfilt.ledger.ledger import Ledger
@@ -31,7 +31,7 @@ def rows(steady_run: Ledger) -> list[Row]:
     return [caption | decision for caption, decision in zip(captions, decisions, strict=True)]
 
 
-def uids(index: Index, wanted: Filter) -> list[str]:
+def uids(index: Index, wanted: TextFilter) -> list[str]:
     """Of all pages."""
     first = index.page(wanted, 0)
     pages = [first, *(index.page(wanted, page) for page in range(1, math.ceil(first["total"] / PAGE)))]
@@ -53,32 +53,32 @@ def kept_by(threshold: float, row: Row) -> bool:
 @pytest.mark.parametrize(
     ("wanted", "passes"),
     [
-        (Filter(), lambda row: True),
-        (Filter(source="web"), lambda row: row["source"] == "web"),
-        (Filter(state="kept"), lambda row: row["keep"]),
-        (Filter(state="dropped"), lambda row: not row["keep"]),
-        (Filter(judge="itm", t=0.8, state="kept"), lambda row: kept_by(0.8, row)),
-        (Filter(judge="itm", t=0.8, state="dropped"), lambda row: not kept_by(0.8, row)),
-        (Filter(reason="flag: empty"), lambda row: row["reason"] == "flag: empty"),
-        (Filter(reason="itm < 0.5"), lambda row: row["reason"] == "itm < 0.5"),
-        (Filter(judge="itm", low=0.2, high=0.6), lambda row: 0.2 <= score(row) <= 0.6),
-        (Filter(q="GREEN thing"), lambda row: "green thing" in row["text"].lower()),
-        (Filter(q="%"), lambda row: "%" in row["text"]),
-        (Filter(q="' OR true --"), lambda row: False),
+        (TextFilter(), lambda row: True),
+        (TextFilter(source="web"), lambda row: row["source"] == "web"),
+        (TextFilter(state="kept"), lambda row: row["keep"]),
+        (TextFilter(state="dropped"), lambda row: not row["keep"]),
+        (TextFilter(judge="itm", t=0.8, state="kept"), lambda row: kept_by(0.8, row)),
+        (TextFilter(judge="itm", t=0.8, state="dropped"), lambda row: not kept_by(0.8, row)),
+        (TextFilter(reason="flag: empty"), lambda row: row["reason"] == "flag: empty"),
+        (TextFilter(reason="itm < 0.5"), lambda row: row["reason"] == "itm < 0.5"),
+        (TextFilter(judge="itm", low=0.2, high=0.6), lambda row: 0.2 <= score(row) <= 0.6),
+        (TextFilter(q="GREEN thing"), lambda row: "green thing" in row["text"].lower()),
+        (TextFilter(q="%"), lambda row: "%" in row["text"]),
+        (TextFilter(q="' OR true --"), lambda row: False),
         (
-            Filter(judge="itm", t=0.5, state="dropped", source="synthetic", low=0.1, q="red"),
+            TextFilter(judge="itm", t=0.5, state="dropped", source="synthetic", low=0.1, q="red"),
             lambda row: row["source"] == "synthetic" and 0.1 <= score(row) < 0.5 and "red" in row["text"],
         ),
     ],
     ids=str,
 )
-def test_a_filter_finds_what_plain_python_finds(index: Index, rows: list[Row], wanted: Filter, passes: Any) -> None:
+def test_a_filter_finds_what_plain_python_finds(index: Index, rows: list[Row], wanted: TextFilter, passes: Any) -> None:
     assert uids(index, wanted) == list(dict.fromkeys(row["uid"] for row in rows if passes(row)))
 
 
 @pytest.mark.parametrize("sort", ["high", "low", "near"])
 def test_images_are_sorted_by_their_texts_that_pass(index: Index, rows: list[Row], sort: str) -> None:
-    wanted = Filter(judge="itm", t=0.4, sort=sort, source="web")
+    wanted = TextFilter(judge="itm", t=0.4, sort=sort, source="web")
     scores = {row["uid"]: score(row) for row in rows if row["source"] == "web"}
     found = [scores[uid] for uid in uids(index, wanted)]
     known = [value for value in found if value >= 0]
@@ -88,7 +88,7 @@ def test_images_are_sorted_by_their_texts_that_pass(index: Index, rows: list[Row
 
 
 def test_the_texts_that_pass_are_told_apart(index: Index) -> None:
-    page = index.page(Filter(source="web"), 0)
+    page = index.page(TextFilter(source="web"), 0)
     hits = {(text["source"], text["hit"]) for image in page["images"] for text in image["texts"]}
     assert hits == {("web", True), ("synthetic", False)}
 
@@ -99,15 +99,15 @@ def test_an_image_shows_some_texts_and_counts_the_others(run: Ledger) -> None:
         "INSERT INTO texts SELECT texts.* REPLACE (n::INTEGER AS candidate)"
         " FROM texts, range(10, 30) r(n) WHERE place = 4"
     )
-    image = index.page(Filter(), 0)["images"][4]
+    image = index.page(TextFilter(), 0)["images"][4]
     assert (len(image["texts"]), image["more"]) == (TEXTS, 2 + 20 + 20 - TEXTS)
-    assert len(index.image(4, Filter())["texts"]) == 42
+    assert len(index.image(4, TextFilter())["texts"]) == 42
 
 
 def test_a_megabyte_of_text_is_cut(index: Index) -> None:
-    text = index.page(Filter(), 0)["images"][3]["texts"][0]
+    text = index.page(TextFilter(), 0)["images"][3]["texts"][0]
     assert (len(text["text"]), text["length"]) == (SHORT, 1_000_000)
-    assert len(index.image(3, Filter())["texts"][0]["text"]) == 20_000
+    assert len(index.image(3, TextFilter())["texts"][0]["text"]) == 20_000
 
 
 def test_failures_are_paged_by_reason(index: Index) -> None:
@@ -117,7 +117,7 @@ def test_failures_are_paged_by_reason(index: Index) -> None:
 
 
 def test_what_is_not_there_is_missing(index: Index) -> None:
-    for ask in (lambda: index.image(10_000, Filter()), lambda: index.spot(108), lambda: index.text("nobody", 0)):
+    for ask in (lambda: index.image(10_000, TextFilter()), lambda: index.spot(108), lambda: index.text("nobody", 0)):
         with pytest.raises(Missing):
             ask()
 
@@ -125,7 +125,7 @@ def test_what_is_not_there_is_missing(index: Index) -> None:
 @pytest.mark.parametrize("judge", ["itm", "itc"])
 def test_the_numbers_are_what_a_selection_keeps(run: Ledger, judge: str) -> None:
     """At places of the slider, at scores themselves, and one float64 beside them."""
-    counter = Counter(Index(run, run.records(), SelectSettings()))
+    counter = ThresholdCounter(Index(run, run.records(), SelectSettings()))
     scores = run.dataset("captions", run.captions_schema()).to_table()[judge].drop_null().to_numpy()[:4].astype(float)
     slider = counter.slider(judge)
     thresholds = np.concatenate([slider[::500], slider[-1:], scores[:2], np.nextafter(scores[2:], 9)])
@@ -138,7 +138,7 @@ def test_the_numbers_are_what_a_selection_keeps(run: Ledger, judge: str) -> None
 
 
 def test_the_slider_spans_all_scores(index: Index) -> None:
-    counter = Counter(index)
+    counter = ThresholdCounter(index)
     assert counter.slider("itm").tolist() == [place / 1000 for place in range(1001)]
     other = counter.slider("itc")
     scores = index.query("SELECT min(itc) AS low, max(itc) AS high FROM texts").to_pylist()[0]
@@ -149,6 +149,6 @@ def test_the_slider_spans_all_scores(index: Index) -> None:
 
 def test_flags_of_the_selection_rule_texts_out_of_the_numbers(run: Ledger) -> None:
     settings = SelectSettings(min_words=6, threshold=0.2)
-    numbers = Counter(Index(run, run.records(), settings)).count("itm", np.array([0.2]))
+    numbers = ThresholdCounter(Index(run, run.records(), settings)).count("itm", np.array([0.2]))
     made = select(run.folder, settings, dry_run=True)
     assert {source: kept[0] for source, kept in numbers.kept.items()} == made.kept

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from capfilt.browse.lru_cache import Shelf
+from capfilt.browse.lru_cache import LRUCache
 
 
 def test_a_value_is_made_once_however_many_ask() -> None:
-    shelf: Shelf[str, bytes] = Shelf(100, len)
+    shelf: LRUCache[str, bytes] = LRUCache(100, len)
     gate, made = threading.Event(), []
 
     def make() -> bytes:
@@ -25,7 +25,7 @@ def test_a_value_is_made_once_however_many_ask() -> None:
 
 
 def test_the_least_used_is_thrown_away() -> None:
-    shelf: Shelf[str, bytes] = Shelf(100, len)
+    shelf: LRUCache[str, bytes] = LRUCache(100, len)
     made: list[str] = []
 
     def get(key: str, size: int = 40) -> None:
@@ -41,7 +41,7 @@ def test_the_least_used_is_thrown_away() -> None:
 
 
 def test_what_failed_is_tried_again() -> None:
-    shelf: Shelf[str, bytes] = Shelf(100, len)
+    shelf: LRUCache[str, bytes] = LRUCache(100, len)
 
     def fail() -> bytes:
         raise OSError("no")
@@ -52,7 +52,7 @@ def test_what_failed_is_tried_again() -> None:
 
 
 def test_a_value_that_has_no_size_keeps_nobody_waiting() -> None:
-    shelf: Shelf[str, bytes | None] = Shelf(100, lambda value: len(value or 1))  # type: ignore[arg-type]
+    shelf: LRUCache[str, bytes | None] = LRUCache(100, lambda value: len(value or 1))  # type: ignore[arg-type]
     for _ in range(2):
         with pytest.raises(TypeError):
             shelf.get("key", lambda: None)

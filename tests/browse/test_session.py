@@ -1,4 +1,4 @@
-"""The desk without a server: several hands at once, runs that are not quite whole, odd scores."""
+"""The session without a server: several hands at once, runs that are not quite whole, odd scores."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.browse.filters import Filter
+from capfilt.browse.filters import TextFilter
 from capfilt.browse.index import Index, Missing
-from capfilt.browse.session import Desk
+from capfilt.browse.session import BrowseSession
 from capfilt.core.config import SelectSettings
 from capfilt.core.errors import BusyError, InputError, IntegrityError
 from capfilt.core.serialization import parquet_bytes
@@ -21,35 +21,35 @@ from capfilt.pipelines.selection.select import select, settings_for
 
 
 @pytest.fixture
-def desk(run: Ledger) -> Iterator[Desk]:
-    with closing(Desk(run)) as desk:
-        yield desk
+def session(run: Ledger) -> Iterator[BrowseSession]:
+    with closing(BrowseSession(run)) as session:
+        yield session
 
 
-def test_many_marks_at_once_are_all_kept(desk: Desk, run: Ledger) -> None:
-    wanted = [image["uid"] for image in desk.index.page(Filter(), 0)["images"]]
+def test_many_marks_at_once_are_all_kept(session: BrowseSession, run: Ledger) -> None:
+    wanted = [image["uid"] for image in session.index.page(TextFilter(), 0)["images"]]
     with ThreadPoolExecutor(12) as pool:
-        list(pool.map(lambda uid: desk.mark(uid, 0, True), wanted))
+        list(pool.map(lambda uid: session.mark(uid, 0, True), wanted))
     assert set(read_labels(run.folder)["uid"].to_pylist()) == set(wanted)
-    assert len(desk.marks()) == len(wanted)
+    assert len(session.marks()) == len(wanted)
 
 
 def test_a_run_without_a_selection_can_be_looked_at(tmp_path: Path, make_run: Callable[..., Ledger]) -> None:
     run = make_run(str(tmp_path / "out"), threshold=None)
-    with closing(Desk(run)) as desk:
-        assert desk.facts()["selection"] is None
-        assert desk.index.page(Filter(), 0)["images"][0]["texts"][0]["keep"] is None
-        desk.select("first", "itc", 0.1)
-        assert desk.facts()["selection"] == {"name": "first", "policy": "blip"}
+    with closing(BrowseSession(run)) as session:
+        assert session.facts()["selection"] is None
+        assert session.index.page(TextFilter(), 0)["images"][0]["texts"][0]["keep"] is None
+        session.select("first", "itc", 0.1)
+        assert session.facts()["selection"] == {"name": "first", "policy": "blip"}
     assert run.selection()["parameters"]["judge"] == "itc"
 
 
 def test_flags_of_the_selection_stay_and_its_mix_does_not(run: Ledger) -> None:
     other = ("select.policy=quantile", "select.min_words=6", "select.synthetic_share=0.2")
     select(run.folder, settings_for(run, overrides=other))
-    with closing(Desk(run)) as desk:
-        numbers = desk.numbers(Filter(judge="itm", t=0.3))
-        made = desk.select("mine", "itm", 0.3)
+    with closing(BrowseSession(run)) as session:
+        numbers = session.numbers(TextFilter(judge="itm", t=0.3))
+        made = session.select("mine", "itm", 0.3)
     assert made["kept"] == {source: kept[0] for source, kept in numbers["kept"].items()}
     chosen = run.selection()
     assert (chosen["policy"], chosen["parameters"]["min_words"], chosen["parameters"]["synthetic_share"]) == (
@@ -61,9 +61,9 @@ def test_flags_of_the_selection_stay_and_its_mix_does_not(run: Ledger) -> None:
 
 def test_a_selection_that_stands_is_shown_under_its_own_policy(run: Ledger) -> None:
     select(run.folder, settings_for(run, overrides=("select.policy=quantile", "select.fraction=0.5")), name="half")
-    with closing(Desk(run)) as desk:
-        facts = desk.facts()
-        kept = sum(text["shown"] for image in desk.index.page(Filter(), 0)["images"] for text in image["texts"])
+    with closing(BrowseSession(run)) as session:
+        facts = session.facts()
+        kept = sum(text["shown"] for image in session.index.page(TextFilter(), 0)["images"] for text in image["texts"])
     assert facts["selection"] == {"name": "half", "policy": "quantile"}
     assert facts["kept"] == run.selection()["result"]["kept"]
     assert 0 < kept < sum(facts["kept"].values())
@@ -74,18 +74,20 @@ def test_infinite_and_missing_scores_can_be_told(run: Ledger) -> None:
     table = pq.read_table(run.folder.full(name))
     scores = pa.array([float("inf"), float("-inf"), *table["itm"].to_pylist()[2:]], pa.float32())
     run.folder.write(name, parquet_bytes(table.set_column(table.schema.get_field_index("itm"), "itm", scores)))
-    with closing(Desk(run)) as desk:
-        page = desk.index.page(Filter(judge="itm", t=0.5, sort="near"), 0)
-        found = {text["scores"]["itm"] for image in desk.index.page(Filter(), 0)["images"] for text in image["texts"]}
+    with closing(BrowseSession(run)) as session:
+        page = session.index.page(TextFilter(judge="itm", t=0.5, sort="near"), 0)
+        found = {
+            text["scores"]["itm"] for image in session.index.page(TextFilter(), 0)["images"] for text in image["texts"]
+        }
         assert {min(found - {None}), max(found - {None})} == {-1.7976931348623157e308, 1.7976931348623157e308}
         assert page["total"] == 108
-        assert len(desk.numbers(Filter(judge="itm"))["thresholds"]) == 1001
+        assert len(session.numbers(TextFilter(judge="itm"))["thresholds"]) == 1001
 
 
 def test_a_run_that_does_not_fit_together_is_refused(run: Ledger) -> None:
     run.folder.delete("captions/000001.parquet")
     with pytest.raises(IntegrityError, match="captions/000001"):
-        Desk(run)
+        BrowseSession(run)
 
 
 def test_a_run_that_grows_while_it_is_read_is_refused(run: Ledger) -> None:
@@ -93,18 +95,18 @@ def test_a_run_that_grows_while_it_is_read_is_refused(run: Ledger) -> None:
         Index(run, run.records().slice(1), SelectSettings())
 
 
-def test_a_picture_that_was_taken_out_is_not_mistaken_for_its_neighbour(desk: Desk, run: Ledger) -> None:
+def test_a_picture_that_was_taken_out_is_not_mistaken_for_its_neighbour(session: BrowseSession, run: Ledger) -> None:
     """As `capfilt forget` rewrites a chunk while it is looked at."""
     name = "images/000001.parquet"
     table = pq.read_table(run.folder.full(name))
     run.folder.write(name, parquet_bytes(table.slice(1), pictures=True))
-    assert desk.index.spot(36).uid == table["uid"][0].as_py()
+    assert session.index.spot(36).uid == table["uid"][0].as_py()
     with pytest.raises(Missing):
-        desk.picture(36, 320)
-    assert desk.picture(37, 320)
+        session.picture(36, 320)
+    assert session.picture(37, 320)
 
 
-def test_a_picture_without_bytes_is_missing(desk: Desk, run: Ledger) -> None:
+def test_a_picture_without_bytes_is_missing(session: BrowseSession, run: Ledger) -> None:
     name = "images/000000.parquet"
     table = pq.read_table(run.folder.full(name))
     paths = table["image"].combine_chunks().field("path")
@@ -112,25 +114,25 @@ def test_a_picture_without_bytes_is_missing(desk: Desk, run: Ledger) -> None:
     table = table.set_column(table.schema.get_field_index("image"), "image", image)
     run.folder.write(name, parquet_bytes(table, pictures=True))
     with pytest.raises(Missing):
-        desk.picture(0, 320)
+        session.picture(0, 320)
 
 
-def test_a_run_that_is_worked_on_is_not_selected(desk: Desk, run: Ledger) -> None:
+def test_a_run_that_is_worked_on_is_not_selected(session: BrowseSession, run: Ledger) -> None:
     with run.lock(), pytest.raises(BusyError, match="is being written by"):
-        desk.select("a", "itm", 0.7)
-    assert desk.facts()["selection"] == {"name": "", "policy": "blip"}
+        session.select("a", "itm", 0.7)
+    assert session.facts()["selection"] == {"name": "", "policy": "blip"}
     assert run.selections() == []
 
 
-def test_marks_of_another_session_are_found(desk: Desk, run: Ledger) -> None:
-    uid = desk.index.spot(7).uid
-    desk.mark(uid, 0, False)
-    desk.close()
-    with closing(Desk(run)) as other:
+def test_marks_of_another_session_are_found(session: BrowseSession, run: Ledger) -> None:
+    uid = session.index.spot(7).uid
+    session.mark(uid, 0, False)
+    session.close()
+    with closing(BrowseSession(run)) as other:
         assert [(mark["place"], mark["right"]) for mark in other.marks()] == [(7, False)]
-        assert other.index.page(Filter(mark="wrong"), 0)["images"][0]["uid"] == uid
+        assert other.index.page(TextFilter(mark="wrong"), 0)["images"][0]["uid"] == uid
 
 
 def test_where_there_is_no_run_that_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no run here"):
-        Desk(Ledger.at(tmp_path / "nothing"))
+        BrowseSession(Ledger.at(tmp_path / "nothing"))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capfilt.charts import Axis, Link, Node, Series, flow, heat, histogram, lines, standalone
+from capfilt.charts import Axis, Link, Node, Series, heat, histogram, lines, sankey, standalone
 from capfilt.charts.scale import Scale, number, ticks
 from capfilt.charts.svg import tag
 
@@ -28,7 +28,7 @@ def test_every_chart_is_well_formed_and_lets_no_text_out() -> None:
         histogram(X, [1, 2], [0, 3], label=HOSTILE, threshold=0.5),
         lines(X, Y, [Series(HOSTILE, [0, 1], [0, 1]), Series("b", [0.5], [0.5], "second", [1.0])], label="l", mark=0.3),
         heat(X, Y, {(0, 0): 1, (3, 2): 100}, 4, label=HOSTILE),
-        flow([[Node("a", HOSTILE, 5)], [Node("b", "b", 5, "kept")]], [Link("a", "b", 5)], label=HOSTILE),
+        sankey([[Node("a", HOSTILE, 5)], [Node("b", "b", 5, "kept")]], [Link("a", "b", 5)], label=HOSTILE),
     ]
     for chart in charts:
         root = parsed(chart)
@@ -43,7 +43,7 @@ def test_nothing_to_draw_is_no_error() -> None:
         histogram(X, [0, 0], [0, 0], label="l"),
         lines(X, Y, [], label="l"),
         heat(Axis("x", 2, 2), Y, {}, 4, label="l"),
-        flow([[Node("a", "a", 0)], []], [], label="l"),
+        sankey([[Node("a", "a", 0)], []], [], label="l"),
     ):
         parsed(chart)
 
@@ -65,7 +65,7 @@ def test_a_threshold_is_drawn_only_where_it_cuts() -> None:
 def test_bands_of_a_flow_fill_their_nodes() -> None:
     """What leaves a node is as thick as the node, and so is what enters one."""
     columns = [[Node("in", "in", 100)], [Node("a", "a", 70), Node("b", "b", 30, "dropped")]]
-    chart = flow(columns, [Link("in", "a", 70), Link("in", "b", 30)], label="l")
+    chart = sankey(columns, [Link("in", "a", 70), Link("in", "b", 30)], label="l")
     heights = [float(node.get("height", 0)) for node in marks(chart, "node")]
     assert heights[0] == pytest.approx(heights[1] + heights[2], abs=0.05)
     assert heights[1] / heights[2] == pytest.approx(7 / 3, rel=0.01)

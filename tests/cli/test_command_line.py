@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from capfilt import __version__
 from capfilt.cli import app
-from capfilt.cli.errors import Commands, resumable
+from capfilt.cli.errors import CommandGroup, resumable
 from capfilt.core import errors
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -174,7 +174,7 @@ def test_wrong_usage_is_exit_code_2() -> None:
     ],
 )
 def test_errors_become_a_line_and_an_exit_code(error: BaseException, code: int, line: str) -> None:
-    small = typer.Typer(cls=Commands, rich_markup_mode=None)
+    small = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 
     @small.callback()
     def callback() -> None:

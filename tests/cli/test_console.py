@@ -3,7 +3,8 @@
 import pytest
 
 from capfilt.cli import console
-from capfilt.commands.run import Progress
+from capfilt.commands.run import RunProgress
+from capfilt.core.formatting import clean, seconds
 
 
 class Clock:
@@ -16,12 +17,12 @@ class Clock:
         return self.now
 
 
-def start(rows_done: int = 0) -> Progress:
-    return Progress("start", rows_done, 1000, 0, 10)
+def start(rows_done: int = 0) -> RunProgress:
+    return RunProgress("start", rows_done, 1000, 0, 10)
 
 
-def work(rows_done: int, **failures: int) -> Progress:
-    return Progress("work", rows_done, 1000, 0, 10, failures)
+def work(rows_done: int, **failures: int) -> RunProgress:
+    return RunProgress("work", rows_done, 1000, 0, 10, failures)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def work(rows_done: int, **failures: int) -> Progress:
     ],
 )
 def test_clean_leaves_text_and_disarms_controls(text: str, shown: str) -> None:
-    assert console.clean(text) == shown
+    assert clean(text) == shown
 
 
 def test_a_table_fits_80_columns_and_has_no_control_codes(
@@ -49,7 +50,7 @@ def test_a_table_fits_80_columns_and_has_no_control_codes(
     console.table(("caption", "score"), [("word " * 60, 0.123456), ("\x1b[31mred", None), ("[bold]x[/bold]", 1.0)])
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
-    assert out.isprintable() or console.clean(out.replace("\n", "")) == out.replace("\n", "")
+    assert out.isprintable() or clean(out.replace("\n", "")) == out.replace("\n", "")
     assert r"\x1b[31mred" in out
     assert "[bold]x[/bold]" in out
     assert "0.1235" in out
@@ -65,7 +66,7 @@ def test_numbers_stand_at_the_right(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_pace_counts_this_session_only() -> None:
     clock = Clock()
-    pace = console.Pace(clock)
+    pace = console.RateMeter(clock)
     pace.hear(start(rows_done=500))
     clock.now += 10
     pace.hear(work(700, http_404=3, timeout=1))
@@ -80,9 +81,9 @@ def test_pace_counts_this_session_only() -> None:
 
 
 def test_pace_says_nothing_of_speed_before_the_first_rows() -> None:
-    pace = console.Pace(Clock())
+    pace = console.RateMeter(Clock())
     assert pace.words() == ""
-    pace.hear(Progress("plan"))
+    pace.hear(RunProgress("plan"))
     assert pace.words() == "planning"
     pace.hear(start())
     assert pace.words() == "starting workers: 0/1000 rows"
@@ -108,4 +109,4 @@ def test_plain_lines_come_every_5_seconds_at_most_and_with_each_phase(capsys: py
     [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1:00 min"), (187, "3:07 min"), (3599.7, "1:00:00 h"), (7500, "2:05:00 h")],
 )
 def test_durations(value: float, words: str) -> None:
-    assert console.seconds(value) == words
+    assert seconds(value) == words

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from rich.cells import cell_len
 
-from capfilt.commands.query import SHOWN_ROWS, UNSAFE, connect, format_table, run_query
+from capfilt.commands.query import SHOWN_ROWS, connect, format_table, run_query
 from capfilt.core import schema
 from capfilt.core.config import SelectSettings
 from capfilt.core.errors import InputError, IntegrityError, UserError
+from capfilt.core.formatting import UNSAFE
 from capfilt.core.serialization import parquet_bytes
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
@@ -217,7 +218,7 @@ def test_csv_is_read_back() -> None:
     assert names == MIXED.column_names
     assert rows[0][0] == "a cat"
     assert rows[1][0] == "'=1+1"
-    assert rows[2][0] == r"\x1b[31mred\x07\x0d\x202eesrever\x9b2J\x7f"
+    assert rows[2][0] == r"\x1b[31mred\x07\r\u202eesrever\x9b2J\x7f"
     assert rows[3][0] == ""
     assert [row[1] for row in rows] == ["0.7", "-0.25", "", ""]
     assert base64.b64decode(rows[0][2]) == b"x" * 12_345

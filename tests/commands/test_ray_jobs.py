@@ -10,15 +10,15 @@ import pytest
 import ray
 import yaml
 
-from capfilt.commands.ray_jobs import Cluster, Job, Order, environment, runtime_env
+from capfilt.commands.ray_jobs import Cluster, JobSpec, RayJob, environment, runtime_env
 from capfilt.core.errors import ConfigError, RunFailed
 from capfilt.pipelines.recipes.load import load_recipe
 
-S3 = Order(("s3://in/a b", "s3://in/*.tar"), "s3://out/run")
+S3 = JobSpec(("s3://in/a b", "s3://in/*.tar"), "s3://out/run")
 
 
 def test_a_job_is_the_same_command() -> None:
-    order = Order(S3.inputs, S3.out, "demo", ("caption.n=2", "score.judges=['x y']"), 100)
+    order = JobSpec(S3.inputs, S3.out, "demo", ("caption.n=2", "score.judges=['x y']"), 100)
     assert shlex.split(order.command()) == [
         *("python", "-m", "capfilt", "run", "s3://in/a b", "s3://in/*.tar", "--out", "s3://out/run"),
         *("--recipe", "demo", "--address", "auto"),
@@ -28,7 +28,7 @@ def test_a_job_is_the_same_command() -> None:
 
 def test_paths_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert f"run {tmp_path}/in --out {tmp_path}/out" in Order(("in",), "out").command()
+    assert f"run {tmp_path}/in --out {tmp_path}/out" in JobSpec(("in",), "out").command()
 
 
 def test_nothing_travels_by_accident(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_recipe_file_travels_alone_with_its_bases_in_it(monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     (tmp_path / "big.bin").write_bytes(bytes(1_000_000))
     (tmp_path / "mine.toml").write_text('base = "blip2"\nname = "mine"\n[caption]\nn = 3\n')
-    order = Order(S3.inputs, S3.out, "mine.toml")
+    order = JobSpec(S3.inputs, S3.out, "mine.toml")
     assert "--recipe mine.toml" in order.command()
     with runtime_env(order) as env:
         (sent,) = Path(env["working_dir"]).iterdir()
@@ -55,9 +55,9 @@ def test_a_recipe_file_travels_alone_with_its_bases_in_it(monkeypatch: pytest.Mo
 
 
 def test_the_package_travels_if_asked_for() -> None:
-    with runtime_env(Order(S3.inputs, S3.out, ship=True)) as env:
+    with runtime_env(JobSpec(S3.inputs, S3.out, ship=True)) as env:
         (package,) = env["py_modules"]
-    assert Path(package, "cli", "jobs.py").is_file()
+    assert Path(package, "cli", "runs", "jobs.py").is_file()
     assert Path(package).name == "capfilt"
 
 
@@ -75,19 +75,19 @@ def test_variables_by_name_or_value_but_no_keys() -> None:
 @pytest.mark.parametrize(
     ("order", "said"),
     [
-        (Order(S3.inputs, S3.out, "nope"), "recipe 'nope' is not known"),
-        (Order(S3.inputs, S3.out, settings=("caption.nn=1",)), "unknown setting caption.nn"),
-        (Order(("s3://key:secret@in/x",), S3.out), "a key in a URL"),
+        (JobSpec(S3.inputs, S3.out, "nope"), "recipe 'nope' is not known"),
+        (JobSpec(S3.inputs, S3.out, settings=("caption.nn=1",)), "unknown setting caption.nn"),
+        (JobSpec(("s3://key:secret@in/x",), S3.out), "a key in a URL"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_sent(order: Order, said: str) -> None:
+def test_mistakes_are_told_before_anything_is_sent(order: JobSpec, said: str) -> None:
     with pytest.raises(ConfigError, match=said), runtime_env(order):
         pass
 
 
 @pytest.mark.parametrize(("code", "died"), [(None, True), (-9, True), (137, True), (1, False), (2, False)])
 def test_a_driver_that_spoke_is_not_tried_again(code: int | None, died: bool) -> None:
-    assert Job("capfilt-1", "FAILED", "out", 0.0, 1.0, "", code).died is died
+    assert RayJob("capfilt-1", "FAILED", "out", 0.0, 1.0, "", code).died is died
 
 
 def test_nobody_at_the_address_is_told_in_a_line() -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from capfilt.cli.runs import demo as demo_command
 from capfilt.commands.query import run_query
-from capfilt.commands.run import Progress
+from capfilt.commands.run import RunProgress
 from capfilt.core.storage import Folder
-from capfilt.demo import Result, demo
+from capfilt.demo import DemoResult, demo
 from capfilt.demo.world import is_right
 from capfilt.demo.world.site import pages
 from capfilt.ledger.status import status
@@ -27,37 +27,37 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def heard() -> list[Progress]:
+def heard() -> list[RunProgress]:
     return []
 
 
 @pytest.fixture(scope="module")
-def result(out: Path, model: Any, heard: list[Progress]) -> Result:
+def result(out: Path, model: Any, heard: list[RunProgress]) -> DemoResult:
     return demo(out, IMAGES, SEED, recipe=model, listener=heard.append)
 
 
-def test_every_row_became_what_the_site_made_of_it(out: Path, result: Result) -> None:
-    account = result.account
-    assert account.rows == IMAGES == account.images + sum(account.failures.values())
-    assert account.failures == dict.fromkeys(("http_404", "not_an_image", "opt_out", "timeout", "truncated"), 1)
+def test_every_row_became_what_the_site_made_of_it(out: Path, result: DemoResult) -> None:
+    summary = result.summary
+    assert summary.rows == IMAGES == summary.images + sum(summary.failures.values())
+    assert summary.failures == dict.fromkeys(("http_404", "not_an_image", "opt_out", "timeout", "truncated"), 1)
     stand = status(Folder.at(out))
     assert (stand.complete, stand.balanced, stand.selected) == (True, True, True)
 
 
-def test_texts_are_accounted_for(out: Path, result: Result) -> None:
-    account = result.account
-    for texts in (account.web, account.synthetic):
-        assert texts.total == account.images == texts.kept + texts.dropped
-    assert account.web.wrong == sum(
+def test_texts_are_accounted_for(out: Path, result: DemoResult) -> None:
+    summary = result.summary
+    for texts in (summary.web, summary.synthetic):
+        assert texts.total == summary.images == texts.kept + texts.dropped
+    assert summary.web.wrong == sum(
         not page.row.right for page in pages(IMAGES, SEED) if page.trouble in ("none", "slow", "flaky", "copy")
     )
     selection = result.outcome.selection
-    assert selection.kept.get("web", 0) == account.web.kept
-    assert selection.images == account.corpus
-    assert json.loads((out / "demo.json").read_text()) == account.to_dict()
+    assert selection.kept.get("web", 0) == summary.web.kept
+    assert selection.images == summary.corpus
+    assert json.loads((out / "demo.json").read_text()) == summary.to_dict()
 
 
-def test_the_truth_stands_beside_the_corpus(out: Path, result: Result) -> None:
+def test_the_truth_stands_beside_the_corpus(out: Path, result: DemoResult) -> None:
     truth = pq.read_table(out / "truth.parquet").to_pylist()
     uids = run_query(Folder.at(out), "SELECT uid FROM images UNION ALL SELECT uid FROM failures")["uid"].to_pylist()
     assert sorted(row["uid"] for row in truth) == sorted(uids)
@@ -68,12 +68,12 @@ def test_the_truth_stands_beside_the_corpus(out: Path, result: Result) -> None:
     assert all(is_right(row["text"], facts[row["uid"]]) == right[row["uid"]] for row in web)
 
 
-def test_copies_are_the_same_picture_twice(out: Path, result: Result) -> None:
+def test_copies_are_the_same_picture_twice(out: Path, result: DemoResult) -> None:
     sql = "SELECT sha256 FROM images GROUP BY sha256 HAVING count(*) = 2"
     assert run_query(Folder.at(out), sql).num_rows == 1
 
 
-def test_progress_is_told(result: Result, heard: list[Progress]) -> None:
+def test_progress_is_told(result: DemoResult, heard: list[RunProgress]) -> None:
     phases = [progress.phase for progress in heard]
     assert phases[:2] == ["plan", "start"]
     assert phases[-1] == "done"
@@ -81,15 +81,15 @@ def test_progress_is_told(result: Result, heard: list[Progress]) -> None:
     assert (last.rows_done, last.rows_planned, sum(last.failures.values())) == (IMAGES, IMAGES, 5)
 
 
-def test_again_there_is_nothing_to_do(out: Path, result: Result, model: Any) -> None:
+def test_again_there_is_nothing_to_do(out: Path, result: DemoResult, model: Any) -> None:
     before = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
     again = demo(out, IMAGES, SEED, recipe=model)
     assert again.outcome.chunks_now == 0
-    assert again.account == result.account
+    assert again.summary == result.summary
     assert {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()} == before
 
 
-def test_the_final_screen(out: Path, result: Result, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_final_screen(out: Path, result: DemoResult, capsys: pytest.CaptureFixture[str]) -> None:
     demo_command.report(out, result)
     told = capsys.readouterr().out
     for part in (

@@ -9,7 +9,7 @@ import pytest
 
 from capfilt.core.errors import ChangedError, ConfigError, ModelError
 from capfilt.demo.runner import NUMBERS, TRUTH, URLS, demo, url_list
-from capfilt.demo.summary import Texts, take_account
+from capfilt.demo.summary import TextCounts, summarize_demo
 from capfilt.demo.truth import TRUTH as TRUTH_SCHEMA
 from capfilt.demo.truth import truth_table
 from capfilt.demo.world import WebRow, is_right
@@ -43,12 +43,12 @@ def test_truth_has_a_row_for_every_input_row(truth: pa.Table, rows: list[Any]) -
 
 
 def test_account_counts_what_was_made(finished: Path, truth: pa.Table) -> None:
-    account = take_account(finished, truth)
+    account = summarize_demo(finished, truth)
     assert (account.rows, account.images, account.corpus) == (10, 7, 7)
     assert account.failures == {"http_404": 2, "opt_out": 1}
     # web: 3 right (2 kept), 4 wrong (the last one kept); synthetic: 5 right and 1 wrong kept, 1 wrong dropped
-    assert account.web == Texts(total=7, kept=3, wrong=4, kept_wrong=1)
-    assert account.synthetic == Texts(total=7, kept=6, wrong=2, kept_wrong=1)
+    assert account.web == TextCounts(total=7, kept=3, wrong=4, kept_wrong=1)
+    assert account.synthetic == TextCounts(total=7, kept=6, wrong=2, kept_wrong=1)
     assert account.web.wrong_share == pytest.approx(4 / 7, abs=1e-4)
     assert account.web.kept_wrong_share == pytest.approx(1 / 3, abs=1e-4)
     assert account.web.right_kept_share == pytest.approx(2 / 3, abs=1e-4)
@@ -58,7 +58,7 @@ def test_account_counts_what_was_made(finished: Path, truth: pa.Table) -> None:
 
 
 def test_shares_of_nothing_are_none() -> None:
-    nothing = Texts(total=0, kept=0, wrong=0, kept_wrong=0)
+    nothing = TextCounts(total=0, kept=0, wrong=0, kept_wrong=0)
     assert (nothing.wrong_share, nothing.kept_wrong_share, nothing.right_kept_share) == (None, None, None)
 
 

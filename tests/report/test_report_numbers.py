@@ -12,17 +12,17 @@ from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Session
 from capfilt.ledger.status import status
 from capfilt.report.counts import decided, failures, hosts, kept_images
-from capfilt.report.database import Desk, lay_out
+from capfilt.report.database import ReportDatabase, open_database
 from capfilt.report.effort import effort
-from capfilt.report.examples import EACH, Example, choose
+from capfilt.report.examples import EACH, ReportExample, choose
 from capfilt.report.language import distinct, lengths, varieties
 from capfilt.report.lookalikes import lookalikes
-from capfilt.report.scores import field, histograms
+from capfilt.report.scores import histograms, joint_histograms
 
 
 @pytest.fixture(scope="module")
-def desk(plain_run: Path) -> Iterator[Desk]:
-    with lay_out(Folder.at(plain_run)) as laid:
+def database(plain_run: Path) -> Iterator[ReportDatabase]:
+    with open_database(Folder.at(plain_run)) as laid:
         yield laid
 
 
@@ -34,25 +34,25 @@ def texts(plain_run: Path) -> list[dict[str, Any]]:
     return [c | fates[c["uid"], c["candidate"]] for c in captions]
 
 
-def test_texts_by_source_and_fate(desk: Desk, texts: list[dict[str, Any]]) -> None:
+def test_texts_by_source_and_fate(database: ReportDatabase, texts: list[dict[str, Any]]) -> None:
     wanted = Counter((t["source"], t["keep"], t["reason"]) for t in texts)
-    assert {(d.source, d.keep, d.reason): d.count for d in decided(desk)} == wanted
-    assert kept_images(desk) == len({t["uid"] for t in texts if t["keep"]})
+    assert {(d.source, d.keep, d.reason): d.count for d in decided(database)} == wanted
+    assert kept_images(database) == len({t["uid"] for t in texts if t["keep"]})
 
 
-def test_failures_by_reason_and_host(desk: Desk, plain_run: Path) -> None:
+def test_failures_by_reason_and_host(database: ReportDatabase, plain_run: Path) -> None:
     rows = pq.read_table(plain_run / "failures").to_pylist()
-    found = failures(desk, status(Folder.at(plain_run)))
+    found = failures(database, status(Folder.at(plain_run)))
     assert {one.reason: one.count for one in found} == Counter(row["reason"] for row in rows)
     assert all(one.url in {row["url"] for row in rows} for one in found)
     assert {one.reason: one.retryable for one in found} == {"http_404": False, "dns": True}
-    (host,) = hosts(desk)
+    (host,) = hosts(database)
     assert (host.name, host.failed) == ("example.org", len(rows))
     assert host.rows == len(rows) + pq.read_table(plain_run / "images", columns=["uid"]).num_rows
 
 
-def test_histograms_count_every_scored_text_once(desk: Desk, texts: list[dict[str, Any]]) -> None:
-    found = histograms(desk)
+def test_histograms_count_every_scored_text_once(database: ReportDatabase, texts: list[dict[str, Any]]) -> None:
+    found = histograms(database)
     assert [(one.judge, one.source) for one in found] == [
         (judge, source) for judge in ("itm", "clip") for source in ("web", "synthetic")
     ]
@@ -65,14 +65,14 @@ def test_histograms_count_every_scored_text_once(desk: Desk, texts: list[dict[st
     assert {place: count for place, count in enumerate(web.kept) if count} == bins
 
 
-def test_a_field_of_two_scores_counts_every_text_once(desk: Desk, texts: list[dict[str, Any]]) -> None:
-    web, synthetic = field(desk)
+def test_a_field_of_two_scores_counts_every_text_once(database: ReportDatabase, texts: list[dict[str, Any]]) -> None:
+    web, synthetic = joint_histograms(database)
     assert (web.x, web.y, web.source, synthetic.source) == ("itm", "clip", "web", "synthetic")
     assert sum(web.cells.values()) == sum(t["source"] == "web" for t in texts)
 
 
-def test_examples_are_the_extremes(desk: Desk, texts: list[dict[str, Any]]) -> None:
-    found = choose(desk)
+def test_examples_are_the_extremes(database: ReportDatabase, texts: list[dict[str, Any]]) -> None:
+    found = choose(database)
     for source in ("web", "synthetic"):
         for keep in (True, False):
             own = sorted(t["itm"] for t in texts if t["source"] == source and t["keep"] is keep)
@@ -81,41 +81,41 @@ def test_examples_are_the_extremes(desk: Desk, texts: list[dict[str, Any]]) -> N
             assert scores(found, "unsure", source, keep) == pytest.approx(unsure)
 
 
-def scores(found: list[Example], view: str, source: str, keep: bool) -> list[float]:
+def scores(found: list[ReportExample], view: str, source: str, keep: bool) -> list[float]:
     chosen = [e.text for e in found if view in e.views and e.text.source == source and e.text.keep is keep]
     return sorted(text.scores["itm"] or 0 for text in chosen)
 
 
-def test_judges_disagree_by_rank(desk: Desk, texts: list[dict[str, Any]]) -> None:
+def test_judges_disagree_by_rank(database: ReportDatabase, texts: list[dict[str, Any]]) -> None:
     web = [t for t in texts if t["source"] == "web"]
     ranks = [{id(t): n for n, t in enumerate(sorted(web, key=lambda t: t[judge]))} for judge in ("itm", "clip")]
     apart = sorted((abs(ranks[0][id(t)] - ranks[1][id(t)]) for t in web if t["keep"]), reverse=True)[:EACH]
     uids = {(t["uid"], t["candidate"]): abs(ranks[0][id(t)] - ranks[1][id(t)]) for t in web}
-    chosen = [e for e in choose(desk) if "disagree" in e.views and e.text.source == "web" and e.text.keep]
+    chosen = [e for e in choose(database) if "disagree" in e.views and e.text.source == "web" and e.text.keep]
     assert sorted((uids[e.uid, e.text.candidate] for e in chosen), reverse=True) == apart
 
 
-def test_an_example_shows_the_other_texts_of_its_image(desk: Desk) -> None:
-    for one in choose(desk):
+def test_an_example_shows_the_other_texts_of_its_image(database: ReportDatabase) -> None:
+    for one in choose(database):
         assert [text.source for text in one.beside] == [{"web": "synthetic", "synthetic": "web"}[one.text.source]]
         assert one.more == 0
 
 
-def test_lookalikes_have_one_hash(desk: Desk, plain_run: Path) -> None:
+def test_lookalikes_have_one_hash(database: ReportDatabase, plain_run: Path) -> None:
     hashes = pq.read_table(plain_run / "images", columns=["uid", "phash"]).to_pylist()
     groups = [size for size in Counter(row["phash"] for row in hashes).values() if size > 1]
-    found = lookalikes(desk)
+    found = lookalikes(database)
     assert (found.groups, found.images) == (len(groups), sum(groups))
     phash = {row["uid"]: row["phash"] for row in hashes}
     assert all(len({phash[uid] for uid in uids}) == 1 for _, uids in found.shown)
     assert found.shown[0][0] == max(groups)
 
 
-def test_lengths_and_variety(desk: Desk, texts: list[dict[str, Any]]) -> None:
-    for one in lengths(desk):
+def test_lengths_and_variety(database: ReportDatabase, texts: list[dict[str, Any]]) -> None:
+    for one in lengths(database):
         own = Counter(len(t["text"].split()) for t in texts if t["source"] == one.source and t["keep"])
         assert {words + 1: count for words, count in enumerate(one.kept) if count} == own
-    found = {(one.source, one.which): one for one in varieties(desk)}
+    found = {(one.source, one.which): one for one in varieties(database)}
     words = [t["text"].split() for t in texts if t["source"] == "web"]
     assert found["web", "all"].texts == len(words)
     assert found["web", "all"].distinct_1 == pytest.approx(

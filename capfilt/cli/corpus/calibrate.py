@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from capfilt.cli.options import Run
+from capfilt.core.formatting import percent
 
 if TYPE_CHECKING:
     from capfilt.pipelines.calibration.calibrate import Calibration
@@ -90,6 +91,4 @@ def _interval_percent(estimate: "Estimate") -> str:
 
 
 def _percent(estimate: "Estimate") -> str:
-    from capfilt.cli.console import percent
-
     return percent(estimate.value)

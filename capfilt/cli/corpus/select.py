@@ -6,6 +6,7 @@ import typer
 
 from capfilt.cli.errors import resumable
 from capfilt.cli.options import Run, settings_option
+from capfilt.core.formatting import percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +86,7 @@ def _show_doubt(shares: "Sequence[tuple[str, float | None, float | None]]") -> N
     from capfilt.cli import console
 
     if any(share is not None for _, *pair in shares for share in pair):
-        rows = [(source, console.percent(before), console.percent(after)) for source, before, after in shares]
+        rows = [(source, percent(before), percent(after)) for source, before, after in shares]
         console.table(("wrong, by itm", "before", "after"), rows)
         console.say()
         console.say("wrong, by itm: the mean of 1 - itm over kept texts, which is the share of wrong")

@@ -7,9 +7,10 @@ import typer
 
 from capfilt.cli.errors import resumable
 from capfilt.cli.runs.run import say_what_was_done, say_where
+from capfilt.core.formatting import percent
 
 if TYPE_CHECKING:
-    from capfilt.demo import Account, Result, Texts
+    from capfilt.demo import DemoResult, DemoSummary, TextCounts
 
 QUERY = "SELECT keep, itm, text FROM captions NATURAL JOIN decisions LIMIT 9"
 
@@ -33,22 +34,22 @@ def demo(
     report(out, result)
 
 
-def report(out: Path, result: "Result") -> None:
+def report(out: Path, result: "DemoResult") -> None:
     """What the demo came to, in two tables and three lines."""
     say_what_was_done(result.outcome)
-    _show(result.account)
-    say_where(str(out), result.account.corpus, QUERY)
+    _show(result.summary)
+    say_where(str(out), result.summary.corpus, QUERY)
 
 
-def _show(account: "Account") -> None:
+def _show(summary: "DemoSummary") -> None:
     from capfilt.cli import console
 
-    failures = [(f"  {reason}", count) for reason, count in account.failures.items()]
-    counts = [("rows in", account.rows), ("images", account.images), ("failures", sum(account.failures.values()))]
+    failures = [(f"  {reason}", count) for reason, count in summary.failures.items()]
+    counts = [("rows in", summary.rows), ("images", summary.images), ("failures", sum(summary.failures.values()))]
     console.table(("", "rows"), [*counts, *failures])
-    texts = zip(_LABELS, _column(account.web), _column(account.synthetic), strict=True)
+    texts = zip(_LABELS, _column(summary.web), _column(summary.synthetic), strict=True)
     console.table(("texts", "web", "synthetic"), list(texts))
-    before, after = console.percent(account.wrong_before), console.percent(account.wrong_after)
+    before, after = percent(summary.wrong_before), percent(summary.wrong_after)
     console.say()
     console.say(f"wrong texts: {before} of the web's, {after} of all that were kept")
 
@@ -56,8 +57,6 @@ def _show(account: "Account") -> None:
 _LABELS = ("all", "kept", "dropped", "wrong among all", "wrong among kept", "kept of the right ones")
 
 
-def _column(texts: "Texts") -> tuple[str, ...]:
-    from capfilt.cli.console import percent
-
+def _column(texts: "TextCounts") -> tuple[str, ...]:
     shares = (texts.wrong_share, texts.kept_wrong_share, texts.right_kept_share)
     return (str(texts.total), str(texts.kept), str(texts.dropped), *map(percent, shares))

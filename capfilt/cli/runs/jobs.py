@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from capfilt.cli.options import Limit, Out, RecipeName, settings_option
+from capfilt.core.formatting import seconds
 
 if TYPE_CHECKING:
-    from capfilt.commands.ray_jobs import Job
+    from capfilt.commands.ray_jobs import RayJob
 
 Address = Annotated[
     str,
@@ -52,18 +53,18 @@ def submit(
     somebody waits, it is handed in again and goes on; else the same command does that.
     """
     from capfilt.cli import console
-    from capfilt.commands.ray_jobs import Cluster, Order, local_paths, see_through
+    from capfilt.commands.ray_jobs import Cluster, JobSpec, local_paths, wait_and_resubmit
 
-    order = Order(tuple(inputs), out, recipe, tuple(settings or ()), limit, tuple(env or ()), ship)
+    spec = JobSpec(tuple(inputs), out, recipe, tuple(settings or ()), limit, tuple(env or ()), ship)
     cluster = Cluster(address)
     for path in local_paths((*inputs, out)):
         console.complain("warning", f"{path} is a local path: all nodes must share that folder")
-    name = cluster.submit(order)
+    name = cluster.submit(spec)
     console.say(f"job: {name}")
     if not (wait or follow):
         console.say(f"see: capfilt jobs --address {address}; capfilt stop {name} --address {address}")
         return
-    job = see_through(cluster, order, name, console.say if follow else None, console.say)
+    job = wait_and_resubmit(cluster, spec, name, console.say if follow else None, console.say)
     console.say(f"{job.name}: {_state(job)}")
     if job.status != "SUCCEEDED":
         raise typer.Exit(job.exit_code or 1)
@@ -100,7 +101,7 @@ def stop(
     console.say(f"{job}: {_state(now)}")
 
 
-def _state(job: "Job") -> str:
+def _state(job: "RayJob") -> str:
     code = f" ({job.exit_code})" if job.exit_code else ""
     return job.status.lower() + code
 
@@ -109,7 +110,5 @@ def _when(stamp: float | None) -> str:
     return datetime.fromtimestamp(stamp).strftime("%m-%d %H:%M") if stamp else "-"
 
 
-def _took(job: "Job") -> str:
-    from capfilt.cli.console import seconds
-
+def _took(job: "RayJob") -> str:
     return seconds((job.ended or time.time()) - job.started) if job.started else "-"

@@ -6,6 +6,7 @@ import typer
 
 from capfilt.cli.errors import resumable
 from capfilt.cli.options import Run, settings_option
+from capfilt.core.formatting import seconds
 
 
 def retry(
@@ -36,5 +37,5 @@ def retry(
     if not done.chunks:
         console.say("nothing to try: no row failed for such a reason")
         return
-    console.say(f"{done.healed} of {done.tried} rows healed, {done.chunks} chunks, {console.seconds(done.seconds)}")
+    console.say(f"{done.healed} of {done.tried} rows healed, {done.chunks} chunks, {seconds(done.seconds)}")
     console.table(("", "rows"), [("healed", done.healed), *(("  " + name, n) for name, n in done.failures.items())])

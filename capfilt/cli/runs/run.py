@@ -8,9 +8,10 @@ import typer
 
 from capfilt.cli.errors import resumable
 from capfilt.cli.options import Limit, Out, RecipeName, settings_option
+from capfilt.core.formatting import seconds
 
 if TYPE_CHECKING:
-    from capfilt.commands.run import Outcome
+    from capfilt.commands.run import RunResult
     from capfilt.core.config import Recipe
 
 
@@ -67,12 +68,12 @@ def run(
     _report(out, outcome)
 
 
-def say_what_was_done(outcome: "Outcome") -> None:
+def say_what_was_done(outcome: "RunResult") -> None:
     """How much work there was, in a line."""
     from capfilt.cli import console
 
     if outcome.chunks_now:
-        console.say(f"{outcome.chunks_now} of {outcome.chunks} chunks done in {console.seconds(outcome.seconds)}")
+        console.say(f"{outcome.chunks_now} of {outcome.chunks} chunks done in {seconds(outcome.seconds)}")
     else:
         console.say(f"nothing to do: all {outcome.chunks} chunks ({outcome.rows} rows) were done already")
 
@@ -99,7 +100,7 @@ def warn_of_demo_models(recipe: "Recipe") -> None:
         )
 
 
-def _report(out: str, outcome: "Outcome") -> None:
+def _report(out: str, outcome: "RunResult") -> None:
     from capfilt.cli import console
     from capfilt.cli.runs.status import count_rows, failure_rows
     from capfilt.core.storage import Folder

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from capfilt.cli.options import Run
+from capfilt.core.formatting import speed
 
 if TYPE_CHECKING:
     from capfilt.ledger.status import Status
@@ -51,8 +52,6 @@ def failure_rows(stand: "Status") -> list[Row]:
 
 
 def _lines(stand: "Status") -> list[str]:
-    from capfilt.cli.console import speed
-
     chunks = stand.chunks_done + stand.chunks_left
     rate = f", {speed(stand.rate)} in the latest session" if stand.rate else ""
     return [

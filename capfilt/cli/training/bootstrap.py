@@ -7,9 +7,10 @@ import typer
 
 from capfilt.cli.errors import resumable
 from capfilt.cli.options import settings_option
+from capfilt.core.formatting import percent
 
 if TYPE_CHECKING:
-    from capfilt.bootstrap.summary import Account
+    from capfilt.bootstrap.summary import RoundSummary
 
 
 def bootstrap(
@@ -37,12 +38,12 @@ def bootstrap(
     import json
 
     from capfilt.bootstrap.bootstrap import bootstrap as go_round
-    from capfilt.bootstrap.config import load_loop
+    from capfilt.bootstrap.config import load_bootstrap
     from capfilt.cli import console
 
     given = {"data.web": web, "data.human": human, "data.test": test}
     data = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value]
-    loop = load_loop(recipe, (*(settings or ()), *data))
+    loop = load_bootstrap(recipe, (*(settings or ()), *data))
     with resumable():
         result = go_round(loop, out, rounds, _do, console.say, lambda _: None)
     _report(result.rounds)
@@ -60,27 +61,24 @@ def _do(command: tuple[str, ...]) -> int:
     return int(code or 0)
 
 
-def _report(rounds: "list[Account]") -> None:
+def _report(rounds: "list[RoundSummary]") -> None:
     from capfilt.cli import console
 
     sources = ("web", "synthetic")
     console.table(
         ("round", "noise web", "noise synthetic", "kept web", "kept synthetic"),
-        [
-            (r.round, *(console.percent(r.noise.get(s)) for s in sources), *(r.texts.get(s) for s in sources))
-            for r in rounds
-        ],
+        [(r.round, *(percent(r.noise.get(s)) for s in sources), *(r.texts.get(s) for s in sources)) for r in rounds],
     )
     console.table(
         ("round", "TR@1", "IR@1", "BLEU-4", "CIDEr", "AUC", "distinct-2", "vocabulary"),
         [
             (
                 r.round,
-                *(console.percent(share) for share in (r.tr_1, r.ir_1)),
+                *(percent(share) for share in (r.tr_1, r.ir_1)),
                 f"{r.bleu_4:.3f}",
                 f"{r.cider:.2f}",
                 r.auc,
-                *(console.percent(share) for share in (r.distinct, r.vocabulary)),
+                *(percent(share) for share in (r.distinct, r.vocabulary)),
             )
             for r in rounds
         ],

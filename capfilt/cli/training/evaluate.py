@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from capfilt.cli.options import settings_option
+from capfilt.core.formatting import percent
 
 if TYPE_CHECKING:
     from capfilt.pipelines.evaluation.evaluate import Measured
@@ -71,7 +72,5 @@ def _tables(measured: "Measured") -> None:
         console.table(("right over wrong texts", "AUC"), list(measured.auc.items()))
     if measured.retrieval:
         sides = (("TR, texts of a picture", "tr"), ("IR, the picture of a text", "ir"))
-        rows = [
-            (name, *(console.percent(measured.retrieval[f"{side}_{at}"]) for at in (1, 5, 10))) for name, side in sides
-        ]
+        rows = [(name, *(percent(measured.retrieval[f"{side}_{at}"]) for at in (1, 5, 10))) for name, side in sides]
         console.table(("retrieval", "R@1", "R@5", "R@10"), rows)

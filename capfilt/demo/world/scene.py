@@ -85,7 +85,7 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BoundingBox:
     """Where a thing lies: the centre and half the longer side of its bounding box."""
 
     x: float
@@ -122,19 +122,19 @@ def render(scene: Scene, size: int = 96) -> Image.Image:
     return _textured(picture, rng)
 
 
-def layout(scene: Scene, rng: np.random.Generator) -> tuple[Place, ...]:
+def layout(scene: Scene, rng: np.random.Generator) -> tuple[BoundingBox, ...]:
     """Places for the scene's things: inside the picture, apart from each other, true to the relation."""
     radii = [SIZES[thing.size] * rng.uniform(0.95, 1.05) / 2 for thing in scene.things]
     if scene.relation is None:
         x, y = rng.uniform(_EDGE + radii[0], 1 - _EDGE - radii[0], 2).tolist()
-        return (Place(x, y, radii[0]),)
+        return (BoundingBox(x, y, radii[0]),)
     dx, dy = RELATIONS[scene.relation]
     forwards = dx + dy < 0
     along = _in_a_row(radii if forwards else radii[::-1], rng)
     along = along if forwards else along[::-1]
     across = _side_by_side(radii, rng)
     points = zip(along, across, strict=True) if dx else zip(across, along, strict=True)
-    return tuple(Place(x, y, radius) for (x, y), radius in zip(points, radii, strict=True))
+    return tuple(BoundingBox(x, y, radius) for (x, y), radius in zip(points, radii, strict=True))
 
 
 def _random_thing(rng: np.random.Generator) -> Thing:
@@ -161,7 +161,7 @@ def _tinted(color: Rgb, rng: np.random.Generator, jitter: int) -> Rgb:
     return red, green, blue
 
 
-def _mask(shape: str, place: Place, size: int, rng: np.random.Generator) -> Image.Image:
+def _mask(shape: str, place: BoundingBox, size: int, rng: np.random.Generator) -> Image.Image:
     """How much of each pixel the thing covers, 0 to 255."""
     side = size * _OVERSAMPLE
     canvas = Image.new("L", (side, side))

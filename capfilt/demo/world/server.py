@@ -28,7 +28,7 @@ CUT_AT: Final = 0.6
 _HTML: Final = "<!doctype html><title>Sign in</title><p>Please sign in to see this picture.</p>"
 
 
-class Site:
+class DemoSite:
     """Answers requests for pages.
 
     Args:
@@ -91,7 +91,7 @@ def serving(images: int, seed: int, ports: range) -> Iterator[int]:
         _stop(process)
 
 
-async def serve(site: Site, ports: Sequence[int]) -> None:
+async def serve(site: DemoSite, ports: Sequence[int]) -> None:
     """Serve on the first free port, print it, and stay until standard input ends."""
     runner = web.AppRunner(site.app(), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8417, help="port to listen on (default 8417)")
     parser.add_argument("--tries", type=int, default=1, help="ports to try, from that one upwards (default 1)")
     args = parser.parse_args()
-    site = Site({page.name: page for page in pages(args.images, args.seed)})
+    site = DemoSite({page.name: page for page in pages(args.images, args.seed)})
     asyncio.run(serve(site, range(args.port, args.port + args.tries)))
 
 

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from capfilt.commands.run import Progress, run
+from capfilt.commands.run import RunProgress, run
 from capfilt.pipelines.recipes.load import load_recipe
 
 
@@ -45,7 +45,7 @@ class Watch:
         self.store = 0.0
         threading.Thread(target=self.look, daemon=True).start()
 
-    def hear(self, progress: Progress) -> None:
+    def hear(self, progress: RunProgress) -> None:
         now = time.time() - self.started
         self.at.setdefault(progress.phase, now)
         if progress.phase == "start":

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.commands.run import Outcome, run
+from capfilt.commands.run import RunResult, run
 from capfilt.core.config import Recipe
 from capfilt.demo.world import jpeg, web_rows
 from capfilt.pipelines.recipes.load import load_recipe
@@ -45,7 +45,7 @@ def recipe(settings: tuple[str, ...]) -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def unbroken(tmp_path_factory: pytest.TempPathFactory, pictures: Path, recipe: Recipe) -> tuple[Path, Outcome]:
+def unbroken(tmp_path_factory: pytest.TempPathFactory, pictures: Path, recipe: Recipe) -> tuple[Path, RunResult]:
     """One whole run, never disturbed."""
     out = tmp_path_factory.mktemp("runs") / "unbroken"
     return out, run([str(pictures)], str(out), recipe)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from capfilt.commands.run import Outcome
+from capfilt.commands.run import RunResult
 from capfilt.core.storage import Folder
 from capfilt.ledger.status import status
 
@@ -139,7 +139,7 @@ def commits(out: Path) -> int:
 
 
 def test_a_job_outlives_a_node_and_its_driver(
-    cluster: Cluster, unbroken: tuple[Path, Outcome], pictures: Path, settings: tuple[str, ...], tmp_path: Path
+    cluster: Cluster, unbroken: tuple[Path, RunResult], pictures: Path, settings: tuple[str, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     few = "engine.resources={fetch={CPU=0.8}}"  # processes: the start of each is what a driver's start takes

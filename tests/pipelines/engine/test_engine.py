@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from capfilt.commands.query import run_query
-from capfilt.commands.run import Outcome, run
+from capfilt.commands.run import RunResult, run
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ChangedError, RunFailed
 from capfilt.core.storage import Folder
@@ -35,7 +35,7 @@ def tables(out: Path) -> dict[str, str]:
     }
 
 
-def test_every_row_is_an_image_or_a_failure(unbroken: tuple[Path, Outcome]) -> None:
+def test_every_row_is_an_image_or_a_failure(unbroken: tuple[Path, RunResult]) -> None:
     out, outcome = unbroken
     state = status(Folder.at(out))
     assert (outcome.chunks, outcome.chunks_now, outcome.rows) == (12, 12, 60)
@@ -47,7 +47,7 @@ def test_every_row_is_an_image_or_a_failure(unbroken: tuple[Path, Outcome]) -> N
     Ledger.at(out).verify(deep=True)
 
 
-def test_every_candidate_is_scored_and_decided(unbroken: tuple[Path, Outcome]) -> None:
+def test_every_candidate_is_scored_and_decided(unbroken: tuple[Path, RunResult]) -> None:
     folder = Folder.at(unbroken[0])
     count = "SELECT count(*) AS n FROM captions c {} decisions d USING (uid, candidate) WHERE {}"
     assert run_query(folder, count.format("JOIN", "itm BETWEEN 0 AND 1 AND itc BETWEEN -1 AND 1")).to_pylist() == [
@@ -60,7 +60,7 @@ def test_every_candidate_is_scored_and_decided(unbroken: tuple[Path, Outcome]) -
     assert [tuple(row.values()) for row in first] == [(0, "web"), (1, "synthetic"), (2, "synthetic")]
 
 
-def test_a_second_run_does_nothing(unbroken: tuple[Path, Outcome], pictures: Path, recipe: Recipe) -> None:
+def test_a_second_run_does_nothing(unbroken: tuple[Path, RunResult], pictures: Path, recipe: Recipe) -> None:
     out, _ = unbroken
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
     outcome = run([str(pictures)], str(out), recipe)
@@ -69,7 +69,7 @@ def test_a_second_run_does_nothing(unbroken: tuple[Path, Outcome], pictures: Pat
 
 
 def test_more_chunks_than_ray_is_given_at_once(
-    unbroken: tuple[Path, Outcome], pictures: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unbroken: tuple[Path, RunResult], pictures: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("capfilt.pipelines.engine.ray_engine.MAX_CHUNKS", 7)
     outcome = run([str(pictures)], str(tmp_path / "out"), recipe)
@@ -94,7 +94,7 @@ def test_names_are_meant_from_where_the_driver_stands(
     assert found == [("random", 9), ("second", 9), (None, 9)]
 
 
-def test_another_recipe_is_refused(unbroken: tuple[Path, Outcome], pictures: Path, recipe: Recipe) -> None:
+def test_another_recipe_is_refused(unbroken: tuple[Path, RunResult], pictures: Path, recipe: Recipe) -> None:
     other = recipe.model_copy(update={"caption": recipe.caption.model_copy(update={"top_p": 0.8})})
     with pytest.raises(ChangedError, match=r"caption\.top_p"):
         run([str(pictures)], str(unbroken[0]), other)
@@ -136,7 +136,7 @@ def children(pid: int) -> bytes:
 
 
 def test_killed_and_run_again_ends_with_the_same_bytes(
-    unbroken: tuple[Path, Outcome], pictures: Path, settings: tuple[str, ...], recipe: Recipe, tmp_path: Path
+    unbroken: tuple[Path, RunResult], pictures: Path, settings: tuple[str, ...], recipe: Recipe, tmp_path: Path
 ) -> None:
     out = tmp_path / "killed"
     deadline = time.monotonic() + 240
