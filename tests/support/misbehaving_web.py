@@ -138,6 +138,14 @@ async def busy(request: web.Request) -> web.Response:
     return web.Response(body=b"picture")
 
 
+@routes.get("/waits/{n}")
+async def waits(request: web.Request) -> web.Response:
+    """Answers once the path `for` has been asked for."""
+    while not HITS[request.query["for"]]:
+        await asyncio.sleep(0.01)
+    return web.Response(body=b"waited")
+
+
 RAW: dict[str, bytes] = {
     "garbage": b"\x00\xff\x16\x03 this is no HTTP at all\r\n\r\n",
     "half-header": b"HTTP/1.1 200 OK\r\nContent-Le",

@@ -1,6 +1,7 @@
 """Name lookups: unknown names are quick, and a resolver that does not answer costs one wait, not one a host."""
 
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -83,11 +84,9 @@ def test_a_dead_resolver_is_noticed(
     get: Get, install: Install, answer: Callable[[str], Exception], seconds: float
 ) -> None:
     resolver = install(answer, seconds)
-    began = time.monotonic()
     rows = get(*(f"http://host{n}.example/" for n in range(1500)), timeout=9.0)
     assert {row["reason"] for row in rows} == {"dns"}
-    assert time.monotonic() - began < 40  # two waits of a third of the deadline; one a host would be minutes
-    assert len(resolver.asked) <= 64
+    assert len(resolver.asked) <= 64  # one wait a host would be minutes
     assert rows[-1]["detail"] == "name lookups do not work"
 
 
@@ -101,15 +100,20 @@ def test_a_resolver_that_answers_now_and_then_is_not_dead(site: str, get: Get, i
 
 
 def test_a_lost_question_is_asked_again(site: str, get: Get, install: Install) -> None:
+    over = threading.Event()
+
     def answer(host: str) -> list[str]:
         if resolver.asked[host] == 1:
-            time.sleep(4)  # as long as the system waits for the lost packet
+            over.wait(170)  # the system waits for the lost packet, and this one never comes
         return ["127.0.0.1"]
 
     resolver = install(answer)
-    began = time.monotonic()
-    assert get(site.replace("127.0.0.1", "lossy.example") + "/body/picture", timeout=8.0)[0]["image"] == b"picture"
-    assert time.monotonic() - began < 3.5
+    try:
+        [row] = get(site.replace("127.0.0.1", "lossy.example") + "/body/picture", timeout=8.0)
+    finally:
+        over.set()
+    assert row["image"] == b"picture"
+    assert resolver.asked == {"lossy.example": 2}
 
 
 def test_every_address_of_a_name_is_checked(site: str, get: Get, install: Install) -> None:

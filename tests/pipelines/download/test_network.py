@@ -120,31 +120,27 @@ def test_retries_are_counted(site: str, get: Get, hits: Counter[str]) -> None:
 def test_retry_after_is_honoured(site: str, get: Get) -> None:
     began = time.monotonic()
     assert get(site + "/heals/429?times=1&after=1&name=honoured")[0]["image"] == b"healed"
-    assert time.monotonic() - began >= 1
+    waited = time.monotonic() - began
+    assert waited >= 1  # a busy machine makes it longer only
 
 
 def test_retry_after_beyond_the_deadline_is_not_waited_for(site: str, get: Get, hits: Counter[str]) -> None:
     path = "/heals/429?times=1&after=60&name=beyond"
-    began = time.monotonic()
     assert get(site + path)[0]["reason"] == "http_429"
-    assert time.monotonic() - began < 5
     assert hits[path] == 1
 
 
 @pytest.mark.parametrize("path", ["/slow", "/drip"])
 def test_one_deadline_covers_all(site: str, get: Get, path: str) -> None:
-    began = time.monotonic()
+    """The site would answer after a minute."""
     [row] = get(site + path, timeout=0.5)
     assert row["reason"] == "timeout"
-    assert time.monotonic() - began < 5
 
 
 def test_the_deadline_covers_retries(site: str, get: Get, hits: Counter[str]) -> None:
-    began = time.monotonic()
-    [row] = get(site + "/status/502", timeout=0.5, retries=10, backoff=0.1)
+    [row] = get(site + "/status/502", timeout=2.0, retries=10, backoff=0.4)
     assert row["reason"] in ("http_5xx", "timeout")  # as the deadline falls between two tries or into one
-    assert time.monotonic() - began < 4
-    assert 2 <= hits["/status/502"] <= 5
+    assert 2 <= hits["/status/502"] <= 5  # of the eleven
 
 
 @pytest.mark.parametrize("path", ["/big", "/big?declared", "/gzip/50000000"])
@@ -216,12 +212,10 @@ def test_no_tls_where_tls_was_asked_for(site: str, get: Get) -> None:
 
 
 def test_a_dead_server_is_given_up_on(raw: str, get: Get, hits: Counter[str]) -> None:
-    began = time.monotonic()
     rows = get(*(f"{raw}/hang?{n}" for n in range(60)), timeout=1.0, per_host=8)
     reasons = Counter(row["reason"] for row in rows)
     assert 8 <= reasons["timeout"] < 20
     assert reasons["host_down"] == 60 - reasons["timeout"]
-    assert time.monotonic() - began < 6.5  # without giving up: 60 / 8 * 1 s
     assert sum(count for path, count in hits.items() if path.startswith("/hang")) < 20
     details = {row["detail"] for row in rows if row["reason"] == "host_down"}
     assert all("tries in a row had failed there, the last: timeout: no complete answer" in text for text in details)
@@ -240,11 +234,12 @@ def test_an_answer_shows_that_a_server_lives(raw: str, get: Get) -> None:
     assert [row["reason"] for row in rows] == ["timeout", None] * 5
 
 
-def test_a_busy_host_does_not_hold_up_others(site: str, get: Get, hits: Counter[str]) -> None:
+def test_a_busy_host_does_not_hold_up_others(site: str, get: Get) -> None:
+    """The busy one answers nothing until the other one has been asked."""
     elsewhere = site.replace("127.0.0.1", "localhost") + "/body/elsewhere"
-    get(*(f"{site}/busy/queue{n}" for n in range(150)), elsewhere, concurrency=2, per_host=1)  # 150 x 30 ms
-    order = list(hits)  # of the first requests
-    assert order.index("/body/elsewhere") < order.index("/busy/queue149")
+    busy = [f"{site}/waits/{n}?for=/body/elsewhere" for n in range(20)]
+    rows = get(*busy, elsewhere, concurrency=2, per_host=1, timeout=60.0, retries=0)
+    assert [row["image"] for row in rows] == [b"waited"] * 20 + [b"elsewhere"]
 
 
 @pytest.mark.parametrize(("settings", "most"), [({"per_host": 3}, 3), ({"per_host": 64, "concurrency": 5}, 5)])

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import pytest
 from capfilt.commands.run import RunResult
 from capfilt.core.storage import Folder
 from capfilt.ledger.status import status
+from waiting import wait_until
 
 pytestmark = [
     pytest.mark.ray,
@@ -126,12 +126,8 @@ def tables(out: Path) -> dict[str, str]:
     }
 
 
-def wait(until: Callable[[], bool], job: "subprocess.Popen[str]", seconds: float = 400) -> None:
-    deadline = time.monotonic() + seconds
-    while not until():
-        assert job.poll() is None, job.communicate()[0]
-        assert time.monotonic() < deadline, "it takes too long"
-        time.sleep(0.02)
+def wait(until: Callable[[], bool], job: "subprocess.Popen[str]") -> None:
+    wait_until(until, alive=lambda: job.poll() is None, said=lambda: job.communicate()[0])
 
 
 def commits(out: Path) -> int:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -21,6 +20,7 @@ from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
 from capfilt.pipelines.recipes.load import load_recipe
+from waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
@@ -117,11 +117,8 @@ def commits(out: Path) -> int:
 
 
 def test_told_to_stop_while_ray_starts(pictures: Path, settings: tuple[str, ...], tmp_path: Path) -> None:
-    deadline = time.monotonic() + 60
     with driver(pictures, tmp_path / "out", settings) as process:
-        while b"gcs_server" not in children(process.pid):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: b"gcs_server" in children(process.pid))
         process.terminate()
         assert process.wait(60) == 128 + signal.SIGTERM
 
@@ -139,12 +136,8 @@ def test_killed_and_run_again_ends_with_the_same_bytes(
     unbroken: tuple[Path, RunResult], pictures: Path, settings: tuple[str, ...], recipe: Recipe, tmp_path: Path
 ) -> None:
     out = tmp_path / "killed"
-    deadline = time.monotonic() + 240
     with driver(pictures, out, settings) as process:
-        while commits(out) < 2:
-            assert process.poll() is None, "the run ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: commits(out) >= 2, alive=lambda: process.poll() is None)
         os.kill(process.pid, signal.SIGKILL)
     done = commits(out)
     assert 2 <= done < 12, "the kill came too late to prove anything"

@@ -16,6 +16,7 @@ from yarl import URL
 from capfilt.pipelines.download.optout.optout import MOST_SITES, SiteCache, SiteRules
 from capfilt.pipelines.download.optout.robots import Robots
 from capfilt.pipelines.download.optout.tdmrep import Reservations
+from waiting import at_most_cpu
 
 Get = Callable[..., list[dict[str, Any]]]
 SmallSite = Callable[..., Any]
@@ -97,12 +98,10 @@ def test_a_robots_txt_that_never_ends_is_cut_and_one_that_drips_is_left(get: Get
             time.sleep(0.1)
 
     slow = small_site({"/robots.txt": drip, "*": PICTURE})
-    began = time.monotonic()
     rows = get(*(f"{slow.url}/{n}" for n in range(5)), timeout=1.0)
     assert {(row["reason"], row["detail"]) for row in rows} == {
         ("timeout", "robots.txt: no complete answer within 0.75 s")
     }
-    assert time.monotonic() - began < 5
 
 
 def test_redirects_of_robots_txt(get: Get, small_site: SmallSite) -> None:
@@ -239,10 +238,9 @@ def test_no_file_breaks_the_parsers(text: str) -> None:
 def test_hostile_rules_cost_little() -> None:
     agents = "".join(f"User-agent: robot{n}\n" for n in range(20_000)) + "Disallow: /a\n" * 10_000
     stars = "User-agent: *\n" + "".join("Disallow: /" + "*a" * 100 + f"*{n}$\n" for n in range(1000))
-    began = time.monotonic()
-    for text in (agents, stars):
-        Robots.parse(text, "capfilt").refusal(URL("http://site.example/" + "a" * 2000))
-    assert time.monotonic() - began < 10  # a tenth of a second each; Protego takes minutes
+    with at_most_cpu(seconds=10):  # a tenth of a second each; Protego takes minutes
+        for text in (agents, stars):
+            Robots.parse(text, "capfilt").refusal(URL("http://site.example/" + "a" * 2000))
 
 
 def test_memory_is_bounded() -> None:

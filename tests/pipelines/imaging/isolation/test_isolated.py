@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.isolation import isolated
 from capfilt.pipelines.stages.decode import decode
 from decoding import rows_of, save
+from waiting import wait_until
 
 SPECS = (PixelSpec(16), PixelSpec(24, "crop"), PixelSpec(64, "fit"))
 
@@ -82,9 +82,7 @@ def test_files_that_kill_the_process_are_rows_and_all_others_are_pictures(
 @pytest.mark.parametrize("do", ["hang", "hold"])
 def test_a_file_that_never_ends_is_too_slow(do: str, bad_codec: Path, png: Callable[..., bytes]) -> None:
     files = [png(n, **({"do": do} if n == 5 else {})) for n in range(12)]
-    began = time.monotonic()
     out = decode(rows_of(*files), DecodeSettings(timeout=2.0), SPECS, threads=2).to_pylist()
-    assert time.monotonic() - began < 30
     assert [n for n, row in enumerate(out) if row["reason"]] == [5]
     assert (out[5]["reason"], out[5]["detail"]) == ("too_slow", "not decoded within 2 s")
 
@@ -136,15 +134,10 @@ def test_it_never_outlives_us_for_long(bad_codec: Path, png: Callable[..., bytes
     (tmp_path / "a.png").write_bytes(png(do="pid", to=str(tmp_path / "pid")))
     environment = os.environ | {"PYTHONPATH": str(bad_codec)}
     with subprocess.Popen([sys.executable, "-c", ORPHAN, str(tmp_path / "a.png")], env=environment) as parent:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
         parent.send_signal(signal.SIGKILL)
     child = int((tmp_path / "pid").read_text())
-    while Path(f"/proc/{child}").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: not Path(f"/proc/{child}").exists())
 
 
 def test_the_same_as_in_this_process(shared_data: Path) -> None:
