@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 pytest_plugins = ["decoding", "demo_like_run", "hand_made_run", "misbehaving_web", "s3_server"]
 """Modules of `tests/support/` whose fixtures several folders use."""
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""Of torch, before anybody imports it: threads that wait for each other on a busy machine cost tiny models ten times
+their work."""
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
