@@ -8,7 +8,7 @@ from markupsafe import Markup
 from capfilt.charts.axes import Axis
 from capfilt.charts.lines import Kind, Series, lines
 from capfilt.pipelines.calibration.calibrate import ALL, Calibration
-from capfilt.pipelines.calibration.measure import Measured
+from capfilt.pipelines.calibration.measure import JudgeMeasurement
 from capfilt.pipelines.calibration.probability import Reliability
 
 _KINDS: tuple[Kind, ...] = ("first", "second", "third", "fourth")
@@ -30,7 +30,7 @@ def file_name(column: str, chart: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_-]', '_', column)}-{chart}.svg"
 
 
-def _roc(column: str, shown: Sequence[Measured]) -> Markup:
+def _roc(column: str, shown: Sequence[JudgeMeasurement]) -> Markup:
     series = [
         Series(f"{one.source}, AUC {one.auc.value:.3f}", (0.0, *one.curve.fallout), (0.0, *one.curve.recall), kind)
         for one, kind in zip(shown, _KINDS, strict=False)
@@ -39,7 +39,7 @@ def _roc(column: str, shown: Sequence[Measured]) -> Markup:
     return lines(x, y, series, label=f"ROC curve of {column}", diagonal=True)
 
 
-def _precision(column: str, shown: Sequence[Measured]) -> Markup:
+def _precision(column: str, shown: Sequence[JudgeMeasurement]) -> Markup:
     series = [
         Series(f"{one.source}, AP {one.average_precision.value:.3f}", one.curve.recall, one.curve.precision, kind)
         for one, kind in zip(shown, _KINDS, strict=False)
@@ -48,7 +48,7 @@ def _precision(column: str, shown: Sequence[Measured]) -> Markup:
     return lines(x, y, series, label=f"precision and recall of {column}")
 
 
-def _keep(column: str, shown: Sequence[Measured]) -> Markup:
+def _keep(column: str, shown: Sequence[JudgeMeasurement]) -> Markup:
     series = [
         Series(one.source, one.curve.threshold, one.curve.keep, kind) for one, kind in zip(shown, _KINDS, strict=False)
     ]
@@ -58,12 +58,12 @@ def _keep(column: str, shown: Sequence[Measured]) -> Markup:
     return lines(x, y, series, label=f"share of texts kept against the threshold on {column}", mark=mark)
 
 
-def _reliability(column: str, shown: Sequence[Measured]) -> Markup:
+def _reliability(column: str, shown: Sequence[JudgeMeasurement]) -> Markup:
     parts = [(one.source, one.reliability) for one in shown if one.reliability]
     return _discs(Axis(column, 0, 1), parts, f"reliability of {column}")
 
 
-def _calibrated(column: str, shown: Sequence[Measured]) -> Markup:
+def _calibrated(column: str, shown: Sequence[JudgeMeasurement]) -> Markup:
     parts = [(one.source, one.reliability_fitted) for one in shown]
     return _discs(Axis(f"{column}, calibrated", 0, 1), parts, f"reliability of {column}, calibrated")
 
@@ -76,7 +76,7 @@ def _discs(x: Axis, parts: Sequence[tuple[str, Reliability]], label: str) -> Mar
     return lines(x, Axis("share that is right", 0, 1), series, label=label, diagonal=True)
 
 
-_DRAW: dict[str, Callable[[str, Sequence[Measured]], Markup]] = {
+_DRAW: dict[str, Callable[[str, Sequence[JudgeMeasurement]], Markup]] = {
     "roc": _roc,
     "precision": _precision,
     "reliability": _reliability,

@@ -47,7 +47,7 @@ class FetchSettings(Section):
         (80, 443, 8080, 8443), description="ports that may be asked; [] = any"
     )
     opt_out: tuple[Literal["robots.txt", "x-robots-tag", "noml", "tdmrep"], ...] = Field(
-        ("robots.txt", "x-robots-tag", "noml", "tdmrep"), description="ways to say no that are honoured; [] = none"
+        ("robots.txt", "x-robots-tag", "noml", "tdmrep"), description="ways to say no that are honored; [] = none"
     )
     user_agent: str = Field("capfilt/0.1 (image-text curation)", description="sent with every request")
     contact: str = Field("", description="a URL or e-mail address of yours, put behind the User-Agent")

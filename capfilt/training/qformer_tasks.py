@@ -10,7 +10,7 @@ from capfilt.training.tasks import device, plain_batch, stored
 if TYPE_CHECKING:
     from capfilt.models.training.batch import Batch
     from capfilt.models.training.group import Group
-    from capfilt.pipelines.training_data.pairs import Pairs
+    from capfilt.pipelines.training_data.pairs import TrainingPairs
     from capfilt.pipelines.training_data.pixel_store import Pixels
     from capfilt.pipelines.training_data.sampler import Draw
     from capfilt.training.config import TrainRecipe
@@ -36,7 +36,7 @@ class Stage1Job:
         weights, seed = (asked.itc, asked.itm, asked.lm), recipe.work.seed
         self.task = Stage1Task(self.bridge, self.tokenizer, weights, asked.max_tokens, seed, group)
 
-    def batch(self, pairs: "Pairs", draw: "Draw", images: "Pixels") -> "Batch":
+    def batch(self, pairs: "TrainingPairs", draw: "Draw", images: "Pixels") -> "Batch":
         """Pictures and a text of each."""
         return plain_batch(pairs, draw, images)
 
@@ -77,7 +77,7 @@ class Stage2Job:
         self.bridge.vision.to(device(recipe))
         self.task = Stage2Task(self.bridge, language, prompt, recipe.objectives.max_tokens, group)
 
-    def batch(self, pairs: "Pairs", draw: "Draw", images: "Pixels") -> "Batch":
+    def batch(self, pairs: "TrainingPairs", draw: "Draw", images: "Pixels") -> "Batch":
         """Pictures and a caption of each."""
         return plain_batch(pairs, draw, images)
 

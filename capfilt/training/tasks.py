@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from capfilt.models.training.batch import Batch, QuestionBatch
     from capfilt.models.training.group import Group
-    from capfilt.pipelines.training_data.pairs import Pairs
+    from capfilt.pipelines.training_data.pairs import TrainingPairs
     from capfilt.pipelines.training_data.pixel_store import Pixels
     from capfilt.pipelines.training_data.sampler import Draw
     from capfilt.training.config import TrainRecipe
@@ -27,7 +27,7 @@ class Job(Protocol):
         """A `models.training.loop.Task`."""
         ...
 
-    def batch(self, pairs: "Pairs", draw: "Draw", images: "Pixels") -> "Batch | QuestionBatch":
+    def batch(self, pairs: "TrainingPairs", draw: "Draw", images: "Pixels") -> "Batch | QuestionBatch":
         """What the task takes: all texts of a draw, and the pixels of this worker's part."""
         ...
 
@@ -40,7 +40,7 @@ class MedJob:
     """MED: pretraining, captioner and filter."""
 
     def __init__(
-        self, recipe: "TrainRecipe", roles: tuple[str, ...], pairs: "Pairs", epoch: int, group: "Group"
+        self, recipe: "TrainRecipe", roles: tuple[str, ...], pairs: "TrainingPairs", epoch: int, group: "Group"
     ) -> None:
         from capfilt.models.training.med_task import MEDTask, Objectives
 
@@ -56,7 +56,7 @@ class MedJob:
         ).to(device(recipe))
         tune(self.model, recipe)
 
-    def batch(self, pairs: "Pairs", draw: "Draw", images: "Pixels") -> "Batch":
+    def batch(self, pairs: "TrainingPairs", draw: "Draw", images: "Pixels") -> "Batch":
         """Pictures, a text of each, and texts marked as wrong."""
         return plain_batch(pairs, draw, images, draw.step // self.recipe.schedule.accumulate)
 
@@ -70,7 +70,7 @@ class MedJob:
 class VqaJob:
     """Visual question answering."""
 
-    def __init__(self, recipe: "TrainRecipe", pairs: "Pairs", group: "Group") -> None:
+    def __init__(self, recipe: "TrainRecipe", pairs: "TrainingPairs", group: "Group") -> None:
         from capfilt.models.training.vqa_task import VQATask
         from capfilt.models.vqa import VQA
 
@@ -80,7 +80,7 @@ class VqaJob:
         self.task = VQATask(self.model, self.tokenizer, recipe.objectives.smoothing, group)
         tune(self.model, recipe, "med.vision")
 
-    def batch(self, pairs: "Pairs", draw: "Draw", images: "Pixels") -> "QuestionBatch":
+    def batch(self, pairs: "TrainingPairs", draw: "Draw", images: "Pixels") -> "QuestionBatch":
         """Pictures, a question about each, and its answers."""
         import torch
 
@@ -97,7 +97,7 @@ class VqaJob:
         save_vqa(folder, self.model, self.tokenizer, stored(self.recipe))
 
 
-def plain_batch(pairs: "Pairs", draw: "Draw", images: "Pixels", step: int = 0) -> "Batch":
+def plain_batch(pairs: "TrainingPairs", draw: "Draw", images: "Pixels", step: int = 0) -> "Batch":
     """Pictures, a text of each, and texts marked as wrong."""
     import torch
 
@@ -123,7 +123,7 @@ ROLES: Final = {"med": ("captioner", "filter"), "captioner": ("captioner",), "fi
 """What a checkpoint may be used for."""
 
 
-def make_job(name: str, recipe: "TrainRecipe", pairs: "Pairs", epoch: int, group: "Group") -> Job:
+def make_job(name: str, recipe: "TrainRecipe", pairs: "TrainingPairs", epoch: int, group: "Group") -> Job:
     """The job of a task; `epoch` is in steps."""
     from capfilt.training.qformer_tasks import Stage1Job, Stage2Job
 
@@ -181,7 +181,7 @@ def _med_side(recipe: "TrainRecipe") -> int:
     return side
 
 
-def make_med(recipe: "TrainRecipe", pairs: "Pairs", judges: bool) -> "tuple[Any, Any]":
+def make_med(recipe: "TrainRecipe", pairs: "TrainingPairs", judges: bool) -> "tuple[Any, Any]":
     """The MED a training starts from, and its tokenizer: of a checkpoint, or new with the words of the texts."""
     from capfilt.models.formats.checkpoint import describe
     from capfilt.models.med.config import SIZES
@@ -204,7 +204,7 @@ def make_med(recipe: "TrainRecipe", pairs: "Pairs", judges: bool) -> "tuple[Any,
     return model, tokenizer
 
 
-def words(pairs: "Pairs") -> "Iterator[str]":
+def words(pairs: "TrainingPairs") -> "Iterator[str]":
     """All texts, right and wrong; of questions their answers too."""
     for text in pairs.words.to_pylist():
         yield from (text["question"], *text["answers"]) if isinstance(text, dict) else (text,)

@@ -21,7 +21,7 @@ from capfilt.training.config import TrainRecipe, changed_training
 if TYPE_CHECKING:
     from capfilt.models.training.group import Group
     from capfilt.models.training.loop import Item, Progress, Trainer
-    from capfilt.pipelines.training_data.pairs import Pairs
+    from capfilt.pipelines.training_data.pairs import TrainingPairs
     from capfilt.pipelines.training_data.sampler import Sampler
     from capfilt.training.tasks import Job
 
@@ -148,7 +148,7 @@ def work(request: Request, listener: Listener, group: "Group | None" = None) -> 
     return Outcome(steps, steps - first)
 
 
-def _load(request: Request) -> "Pairs":
+def _load(request: Request) -> "TrainingPairs":
     from capfilt.models.pixels import PixelSpec
     from capfilt.pipelines.training_data.pairs import Wanted, load_pairs
     from capfilt.training.tasks import image_size
@@ -172,7 +172,7 @@ def _load(request: Request) -> "Pairs":
     return pairs
 
 
-def _sampler(pairs: "Pairs", recipe: TrainRecipe) -> "Sampler":
+def _sampler(pairs: "TrainingPairs", recipe: TrainRecipe) -> "Sampler":
     from capfilt.pipelines.training_data.sampler import SOURCES, Sampler, Sampling
 
     settings = recipe.data
@@ -208,7 +208,7 @@ def _trainer(job: "Job", recipe: TrainRecipe, epoch: int, group: "Group") -> "Tr
     )
 
 
-def _items(job: "Job", pairs: "Pairs", sampler: "Sampler", group: "Group") -> "Iterator[Item]":
+def _items(job: "Job", pairs: "TrainingPairs", sampler: "Sampler", group: "Group") -> "Iterator[Item]":
     """Batches with this worker's pixels; where these are decoded now, one batch ahead of the step."""
     part = group.part(sampler.size)
     draws = iter(sampler)
@@ -227,7 +227,7 @@ def _items(job: "Job", pairs: "Pairs", sampler: "Sampler", group: "Group") -> "I
             yield item
 
 
-def _left_out(pairs: "Pairs") -> list[str]:
+def _left_out(pairs: "TrainingPairs") -> list[str]:
     return [f"left out: {count} pictures, {reason}" for reason, count in sorted(pairs.left_out.items())]
 
 

@@ -22,10 +22,10 @@ from capfilt.core.errors import InputError
 from capfilt.core.serialization import canonical_json, parquet_bytes
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
-from capfilt.pipelines.calibration.gather import PAIR, Pairs, labelled_pairs, make_pairs
+from capfilt.pipelines.calibration.gather import PAIR, ScoredPairs, labeled_pairs, make_pairs
 from capfilt.pipelines.calibration.labels import Label, read_labels, to_labels
 from capfilt.pipelines.calibration.marks import read_labels as read_marks
-from capfilt.pipelines.calibration.measure import Measured, Sample, measure
+from capfilt.pipelines.calibration.measure import JudgeMeasurement, PairSample, measure
 
 FOLDER: Final = "calibration"
 PAIRS: Final = f"{FOLDER}/pairs.parquet"
@@ -49,13 +49,13 @@ LEAST: Final = 20
 class Calibration:
     """What came of a calibration."""
 
-    made: bool  # of the run's own texts and mismatches; else labelled
+    made: bool  # of the run's own texts and mismatches; else labeled
     basis: str  # sha256 of what the pairs were made from
     pairs: dict[str, dict[str, int]]  # source -> kind (right, wrong; or own, shuffled, hard) -> pairs
     left_out: dict[str, int]  # pairs that could not be used, by reason
     unmeasured: dict[str, str]  # "judge, source" -> why
     precision: float  # what the recommended thresholds shall reach
-    measured: tuple[Measured, ...]
+    measured: tuple[JudgeMeasurement, ...]
 
 
 _STORED: Final = TypeAdapter(Calibration)
@@ -65,7 +65,7 @@ def calibrate(folder: Folder, labels: str, *, precision: float, images: int, see
     """Calibrate the judges of a run, and store what came of it. Pairs of the same basis are not scored again.
 
     Args:
-        labels: a file of labelled pairs, or `MARKS`: what was marked in `capfilt browse`; "" makes pairs of the own
+        labels: a file of labeled pairs, or `MARKS`: what was marked in `capfilt browse`; "" makes pairs of the own
             texts of the run.
         precision: what the recommended thresholds shall reach, in 0..1.
         images: in the sample that pairs are made of.
@@ -80,9 +80,9 @@ def calibrate(folder: Folder, labels: str, *, precision: float, images: int, see
     basis = _basis(ledger, (images, seed) if rows is None else rows)
     old = read_calibration(folder)
     if old and old.basis == basis and folder.exists(PAIRS):
-        pairs = Pairs(pq.read_table(pa.BufferReader(folder.read(PAIRS))), old.left_out)
+        pairs = ScoredPairs(pq.read_table(pa.BufferReader(folder.read(PAIRS))), old.left_out)
     else:
-        pairs = make_pairs(ledger, images, seed) if rows is None else labelled_pairs(ledger, rows)
+        pairs = make_pairs(ledger, images, seed) if rows is None else labeled_pairs(ledger, rows)
     measured, unmeasured = _measured(pairs.table, rows is None, precision, threshold_in_use(ledger.selection()), seed)
     counts = _counts(pairs.table)
     result = Calibration(rows is None, basis, counts, pairs.left_out, unmeasured, precision, tuple(measured))
@@ -126,9 +126,9 @@ def _basis(ledger: Ledger, asked: Sequence[Any]) -> str:
 
 def _measured(
     pairs: pa.Table, made: bool, precision: float, in_use: tuple[str, float] | None, seed: int
-) -> tuple[list[Measured], dict[str, str]]:
+) -> tuple[list[JudgeMeasurement], dict[str, str]]:
     """What was measured, and what could not be."""
-    done: list[Measured] = []
+    done: list[JudgeMeasurement] = []
     missing: dict[str, str] = {}
     for column, source, sample, kinds in _samples(pairs, made):
         positive = int(sample.positive.sum())
@@ -144,7 +144,7 @@ def _measured(
     return done, missing
 
 
-def _samples(pairs: pa.Table, made: bool) -> Iterator[tuple[str, str, Sample, NDArray[np.str_]]]:
+def _samples(pairs: pa.Table, made: bool) -> Iterator[tuple[str, str, PairSample, NDArray[np.str_]]]:
     """For every judge's column and every source, and all of them: the pairs that have a score, and their kinds."""
     sources, kinds = (np.array(pairs[name].to_pylist(), dtype=np.str_) for name in ("source", "kind"))
     images = np.unique(np.array(pairs["uid"].to_pylist(), dtype=np.str_), return_inverse=True)[1]
@@ -154,7 +154,7 @@ def _samples(pairs: pa.Table, made: bool) -> Iterator[tuple[str, str, Sample, ND
         scores = pairs[column].to_numpy().astype(np.float64)  # null becomes NaN
         for source in [*names, *([ALL] if len(names) > 1 else [])]:
             rows = np.isfinite(scores) & ((sources == source) | (source == ALL))
-            sample = Sample(scores[rows], positive[rows], images[rows], sources[rows], made)
+            sample = PairSample(scores[rows], positive[rows], images[rows], sources[rows], made)
             yield column, source, sample, kinds[rows]
 
 
@@ -167,7 +167,7 @@ def _counts(pairs: pa.Table) -> dict[str, dict[str, int]]:
     return {source: dict(sorted(some.items())) for source, some in sorted(counts.items())}
 
 
-def _knots(measured: Sequence[Measured]) -> dict[str, dict[str, dict[str, tuple[float, ...]]]]:
+def _knots(measured: Sequence[JudgeMeasurement]) -> dict[str, dict[str, dict[str, tuple[float, ...]]]]:
     found: dict[str, dict[str, dict[str, tuple[float, ...]]]] = defaultdict(dict)
     for one in measured:
         found[one.column][one.source] = asdict(one.knots)

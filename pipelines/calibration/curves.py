@@ -1,6 +1,6 @@
 """Curves over the threshold of one judge, from pairs of which some are known to be right and some to be wrong.
 
-Two kinds of pairs. LABELLED ones say of each text whether it is right: counting is all there is to do. MADE ones are
+Two kinds of pairs. LABELED ones say of each text whether it is right: counting is all there is to do. MADE ones are
 the run's own texts against texts of other images. Of the own texts an unknown share `noise` is wrong too, and these are
 taken to score like the made mismatches. So what a threshold keeps of the own texts splits into an expected
 
@@ -96,8 +96,8 @@ def sweep(scores: Floats, weights: Weights) -> Sweep:
     return Sweep(thresholds, right, wrong)
 
 
-def labelled(right: NDArray[np.bool_], times: Floats | None = None) -> Weights:
-    """Weights of labelled pairs.
+def labeled(right: NDArray[np.bool_], times: Floats | None = None) -> Weights:
+    """Weights of labeled pairs.
 
     Args:
         right: the labels, [N].
@@ -108,8 +108,8 @@ def labelled(right: NDArray[np.bool_], times: Floats | None = None) -> Weights:
 
 
 def made(own: NDArray[np.bool_], scores: Floats, times: Floats | None = None) -> Weights:
-    """Weights of made pairs: `own` [N] tells the run's own texts from mismatches; other arguments as `labelled`."""
-    plain = labelled(own, times)
+    """Weights of made pairs: `own` [N] tells the run's own texts from mismatches; other arguments as `labeled`."""
+    plain = labeled(own, times)
     taken = noise(sweep(scores, plain)) * _share(plain.right.sum(), plain.wrong.sum()) * plain.wrong
     return Weights(plain.right - taken, taken)
 

@@ -1,4 +1,4 @@
-"""The pairs to measure on, labelled or made, with the scores of every judge."""
+"""The pairs to measure on, labeled or made, with the scores of every judge."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -22,8 +22,8 @@ PAIR: Final = (
     pa.field("uid", pa.string(), nullable=False),  # of the image; a digest of its bytes where the run has it not
     pa.field("candidate", pa.int32()),  # null for a text that is none of the image's candidates
     pa.field("source", pa.string(), nullable=False),  # of the text: web, human, synthetic; other = not of this run
-    pa.field("kind", pa.string(), nullable=False),  # labelled; or own, shuffled, hard
-    pa.field("positive", pa.bool_(), nullable=False),  # labelled right; or the image's own text
+    pa.field("kind", pa.string(), nullable=False),  # labelled (as files have it); or own, shuffled, hard
+    pa.field("positive", pa.bool_(), nullable=False),  # labeled right; or the image's own text
 )
 """The fixed columns of pairs.parquet; every judge adds a float32 column.
 
@@ -36,7 +36,7 @@ NewTexts = dict[str, list[tuple[str, Row]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class ScoredPairs:
     """What was gathered."""
 
     table: pa.Table  # `PAIR` and the judges' columns
@@ -51,7 +51,7 @@ def _columns(ledger: Ledger) -> list[str]:
     return columns
 
 
-def make_pairs(ledger: Ledger, images: int, seed: int) -> Pairs:
+def make_pairs(ledger: Ledger, images: int, seed: int) -> ScoredPairs:
     """The own texts of a sample of images, and mismatches made of them; see `mismatch`.
 
     Raises:
@@ -71,8 +71,8 @@ def make_pairs(ledger: Ledger, images: int, seed: int) -> Pairs:
     return _pairs([*rows, *scored], columns, left_out)
 
 
-def labelled_pairs(ledger: Ledger, labels: Sequence[Label]) -> Pairs:
-    """The labelled pairs with their scores: the run's where it has them, else new ones by its judges.
+def labeled_pairs(ledger: Ledger, labels: Sequence[Label]) -> ScoredPairs:
+    """The labeled pairs with their scores: the run's where it has them, else new ones by its judges.
 
     No model is loaded if every text is a candidate of the run.
 
@@ -100,7 +100,7 @@ def labelled_pairs(ledger: Ledger, labels: Sequence[Label]) -> Pairs:
         rows += _scored(ledger, new, chain(foreign.items(), own), left_out)
     if not rows:
         told = ", ".join(f"{reason} ({count})" for reason, count in left_out.items())
-        raise InputError(f"{ledger.folder.location}: no labelled pair can be used: {told}")
+        raise InputError(f"{ledger.folder.location}: no labeled pair can be used: {told}")
     return _pairs(rows, columns, left_out)
 
 
@@ -151,6 +151,6 @@ def _row(uid: str, candidate: int | None, source: str, kind: str, positive: bool
     return dict(zip(names, (uid, candidate, source, kind, positive), strict=True))
 
 
-def _pairs(rows: list[Row], columns: Sequence[str], left_out: Counter[str]) -> Pairs:
+def _pairs(rows: list[Row], columns: Sequence[str], left_out: Counter[str]) -> ScoredPairs:
     kinds = pa.schema([*PAIR, *(pa.field(name, pa.float32()) for name in columns)])
-    return Pairs(pa.Table.from_pylist(rows, schema=kinds), dict(left_out))
+    return ScoredPairs(pa.Table.from_pylist(rows, schema=kinds), dict(left_out))

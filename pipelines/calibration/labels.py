@@ -1,4 +1,4 @@
-"""Pairs that people labelled: a Parquet, CSV or JSONL file whose rows say of a text whether it is right for an image.
+"""Pairs that people labeled: a Parquet, CSV or JSONL file whose rows say of a text whether it is right for an image.
 
 label                  true or false, 1 or 0, right or wrong, yes or no
 uid and candidate      a text of the run: its scores are there already
@@ -101,7 +101,7 @@ def _read(location: str) -> pa.Table:
                 return pyarrow.json.read_json(stream, parse_options=parse)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{location}: {str(error).splitlines()[0]}") from error
-    raise InputError(f"{location}: labelled pairs are a .parquet, .csv or .jsonl file")
+    raise InputError(f"{location}: labeled pairs are a .parquet, .csv or .jsonl file")
 
 
 def _typed(table: pa.Table) -> pa.Table:

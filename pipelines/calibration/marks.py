@@ -40,7 +40,7 @@ def read_marks(folder: Folder) -> pa.Table:
 
 
 def read_labels(folder: Folder) -> pa.Table:
-    """The marks as labelled pairs: uid, candidate, label (is the text right?)."""
+    """The marks as labeled pairs: uid, candidate, label (is the text right?)."""
     return read_marks(folder).select(["uid", "candidate", "right"]).rename_columns(["uid", "candidate", "label"])
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from capfilt.pipelines.calibration.curves import Floats, Sweep, Weights, labelled, made, sweep
+from capfilt.pipelines.calibration.curves import Floats, Sweep, Weights, labeled, made, sweep
 from capfilt.pipelines.calibration.probability import Knots, Reliability, fit, predict_unseen, reliability
 
 RESAMPLES: Final = 200
@@ -25,18 +25,18 @@ DIGITS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class PairSample:
     """N pairs under one judge."""
 
     scores: Floats  # [N], finite
-    positive: NDArray[np.bool_]  # labelled right; of made pairs: the run's own text
+    positive: NDArray[np.bool_]  # labeled right; of made pairs: the run's own text
     images: NDArray[np.int64]  # number of the image, 0.., [N]: pairs of one image are drawn together
     sources: NDArray[np.str_]  # of the text, [N]: each has a noise of its own
-    made: bool  # made of the run's own texts, not labelled
+    made: bool  # made of the run's own texts, not labeled
 
     def weights(self, times: Floats | None = None) -> Weights:
         """See `curves`."""
-        plain = labelled(self.positive, times)
+        plain = labeled(self.positive, times)
         if self.made:
             for source in np.unique(self.sources):
                 rows = self.sources == source
@@ -44,7 +44,7 @@ class Sample:
                 plain.right[rows], plain.wrong[rows] = own.right, own.wrong
         return plain
 
-    def where(self, rows: NDArray[np.bool_]) -> "Sample":
+    def where(self, rows: NDArray[np.bool_]) -> "PairSample":
         """Some of the pairs."""
         parts = {name: getattr(self, name)[rows] for name in ("scores", "positive", "images", "sources")}
         return replace(self, **parts)
@@ -81,13 +81,13 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class JudgeMeasurement:
     """All there is to say of one judge on one kind of texts."""
 
     column: str  # the judge's
     source: str  # web, synthetic, human, other, or all of them
-    positive: int  # pairs labelled right, or the run's own
-    negative: int  # pairs labelled wrong, or mismatches
+    positive: int  # pairs labeled right, or the run's own
+    negative: int  # pairs labeled wrong, or mismatches
     auc: Estimate
     auc_by_kind: dict[str, float]  # of made pairs: against shuffled and against hard mismatches alone
     average_precision: Estimate
@@ -105,14 +105,14 @@ class Measured:
 def measure(
     column: str,
     source: str,
-    sample: Sample,
+    sample: PairSample,
     kinds: NDArray[np.str_],
     *,
     precision: float,
     current: float | None,
     seed: int,
     is_share: bool,
-) -> Measured:
+) -> JudgeMeasurement:
     """Measure a sample with at least one positive and one negative pair.
 
     Args:
@@ -129,7 +129,7 @@ def measure(
     unseen = predict_unseen(sample.scores, sample.positive, weights, sample.images)
     of_score = reliability(np.clip(sample.scores, 0, 1), weights) if is_share else None
     of_fit = reliability(unseen, weights)
-    return Measured(
+    return JudgeMeasurement(
         column=column,
         source=source,
         positive=int(sample.positive.sum()),
@@ -149,7 +149,7 @@ def measure(
     )
 
 
-def _by_kind(sample: Sample, kinds: NDArray[np.str_]) -> dict[str, float]:
+def _by_kind(sample: PairSample, kinds: NDArray[np.str_]) -> dict[str, float]:
     found = {}
     for kind in np.unique(kinds[~sample.positive]):
         some = sample.where(sample.positive | (kinds == kind))
@@ -168,7 +168,7 @@ def recommend(counts: Sweep, precision: float) -> float | None:
 
 
 def _estimates(
-    sample: Sample, counts: Sweep, thresholds: tuple[float | None, float | None], seed: int
+    sample: PairSample, counts: Sweep, thresholds: tuple[float | None, float | None], seed: int
 ) -> tuple[Estimate, Estimate, Estimate, Cut | None, Cut | None]:
     """AUC, average precision, noise and the two cuts, each with its interval."""
     here = _numbers(counts, thresholds)
@@ -190,7 +190,7 @@ def _numbers(counts: Sweep, thresholds: tuple[float | None, ...]) -> list[float]
     return [counts.auc, counts.average_precision, counts.noise, *map(float, cuts)]
 
 
-def _resamples(sample: Sample, seed: int) -> Iterator[Sweep]:
+def _resamples(sample: PairSample, seed: int) -> Iterator[Sweep]:
     """Sweeps over images drawn with replacement: the pairs of one image are not independent of each other."""
     present = np.unique(sample.images)
     rng = np.random.default_rng(seed)

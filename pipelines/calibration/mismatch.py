@@ -1,7 +1,7 @@
 """Pairs without labels: the run's own texts, and mismatches made of them.
 
 A mismatch is an image with a text of another image of the sample. SHUFFLED ones come from any image, HARD ones from the
-nearest neighbour: the image whose text overlaps most (cosine of tf-idf weights of runs of 2 to 4 letters, which needs
+nearest neighbor: the image whose text overlaps most (cosine of tf-idf weights of runs of 2 to 4 letters, which needs
 no language). A text that might be right after all is not used: the words of one of the image's own texts, or a text of
 an image that looks the same (equal phash).
 """
@@ -18,7 +18,7 @@ from capfilt.core import duckdb_sandbox, schema
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.selection.scores import judge_columns
 
-NEIGHBOURS: Final = 20
+NEIGHBORS: Final = 20
 """Nearest texts that are looked at for one that may be used."""
 
 READ: Final = 500
@@ -104,7 +104,7 @@ class _Donors:
             return
         texts = [first.text[:READ] for first in self.firsts]
         vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4)).fit_transform(texts)
-        search = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(texts)), metric="cosine").fit(vectors)
+        search = NearestNeighbors(n_neighbors=min(NEIGHBORS, len(texts)), metric="cosine").fit(vectors)
         for place, near in enumerate(search.kneighbors(vectors, return_distance=False)):
             yield from self._usable(place, near, "hard")
 

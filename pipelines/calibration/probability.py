@@ -46,8 +46,8 @@ def fit(scores: Floats, positive: NDArray[np.bool_], weights: Weights) -> Knots:
     """The isotonic fit of "is right" to the scores.
 
     Args:
-        positive: labelled right, or the run's own text, [N].
-        weights: of `curves.labelled` or `curves.made`, [N].
+        positive: labeled right, or the run's own text, [N].
+        weights: of `curves.labeled` or `curves.made`, [N].
     """
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
     # A fit takes no negative weights. So own texts are fitted against as many mismatches as count as wrong, which
@@ -78,7 +78,7 @@ def predict_unseen(scores: Floats, positive: NDArray[np.bool_], weights: Weights
 def reliability(predicted: Floats, weights: Weights) -> Reliability:
     """Compare probabilities [N] in 0..1 with what is right."""
     bins = np.minimum((predicted * BINS).astype(int), BINS - 1)
-    total = weights.right + weights.wrong  # own texts and labelled ones 1, mismatches 0
+    total = weights.right + weights.wrong  # own texts and labeled ones 1, mismatches 0
     count, right, mass = (np.bincount(bins, w, minlength=BINS) for w in (total, weights.right, total * predicted))
     full = count > 0
     observed = np.clip(right[full] / count[full], 0, 1)

@@ -96,7 +96,7 @@ def _piece_hashes(texts: Sequence[str]) -> tuple[Words, Rows]:
 
 
 def _mixed(values: Words) -> Words:
-    """A well mixed function of 64 bits (the finaliser of SplitMix64)."""
+    """A well mixed function of 64 bits (the finalizer of SplitMix64)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9) + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

@@ -20,7 +20,7 @@ import pyarrow as pa
 from capfilt.core.config import Recipe
 from capfilt.core.errors import InputError
 from capfilt.core.schema import ROWS
-from capfilt.pipelines.calibration.curves import labelled, sweep
+from capfilt.pipelines.calibration.curves import labeled, sweep
 from capfilt.pipelines.evaluation.captions import bleu, cider, diversity
 from capfilt.pipelines.stages import stage_models
 from capfilt.pipelines.stages.caption import CANDIDATES, alive, caption, pixel_tensor
@@ -41,26 +41,26 @@ ROWS_AT_ONCE: Final = 128
 GREEDY: Final = 1e-6
 """The nucleus of the likeliest token alone."""
 
-Told = dict[str, float]
+Metrics = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Evaluation:
     """What was found; a dictionary without entries was not asked for, or cannot be measured."""
 
     pictures: int
     texts: int  # human captions
     wrong: int  # texts that people marked as wrong
     left_out: dict[str, int]  # pictures, by reason
-    captions: Told
-    drawn: Told  # diversity of the captioner's
-    human: Told  # diversity of people's, one caption a picture too
-    auc: Told
-    retrieval: Told
+    captions: Metrics
+    drawn: Metrics  # diversity of the captioner's
+    human: Metrics  # diversity of people's, one caption a picture too
+    auc: Metrics
+    retrieval: Metrics
 
 
 @dataclass(slots=True)
-class _Book:
+class _Collected:
     """What one pass over the pictures collects."""
 
     references: list[list[str]] = field(default_factory=list)
@@ -72,7 +72,7 @@ class _Book:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def evaluate(locations: Sequence[str], recipe: Recipe, limit: int | None = None, candidates: int = 32) -> Measured:
+def evaluate(locations: Sequence[str], recipe: Recipe, limit: int | None = None, candidates: int = 32) -> Evaluation:
     """Measure the recipe's first captioner and its first judge, where there are any.
 
     Args:
@@ -90,22 +90,22 @@ def evaluate(locations: Sequence[str], recipe: Recipe, limit: int | None = None,
     if first is None:
         raise InputError(f"{' '.join(locations)}: no picture has a human caption")
     captioners, judges = stage_models.load_captioners(recipe)[:1], stage_models.load_judges(recipe)[:1]
-    book = _Book()
+    collected = _Collected()
     for rows in (first, *tables):
-        _take(rows, captioners, judges, recipe, book)
-    if not book.references:
-        raise InputError(f"{' '.join(locations)}: no picture can be used: {', '.join(book.left_out)}")
-    texts = [text for own in book.references for text in own]
-    return Measured(
-        pictures=len(book.references),
+        _take(rows, captioners, judges, recipe, collected)
+    if not collected.references:
+        raise InputError(f"{' '.join(locations)}: no picture can be used: {', '.join(collected.left_out)}")
+    texts = [text for own in collected.references for text in own]
+    return Evaluation(
+        pictures=len(collected.references),
         texts=len(texts),
-        wrong=len(book.right) - sum(book.right) if judges else 0,
-        left_out=dict(book.left_out),
-        captions=_captions(book) if captioners else {},
-        drawn=diversity(book.drawn) if captioners else {},
-        human=diversity([own[0] for own in book.references]),
-        auc=_auc(book),
-        retrieval=_retrieval(judges, book, texts, candidates),
+        wrong=len(collected.right) - sum(collected.right) if judges else 0,
+        left_out=dict(collected.left_out),
+        captions=_captions(collected) if captioners else {},
+        drawn=diversity(collected.drawn) if captioners else {},
+        human=diversity([own[0] for own in collected.references]),
+        auc=_auc(collected),
+        retrieval=_retrieval(judges, collected, texts, candidates),
     )
 
 
@@ -135,7 +135,7 @@ def _row(found: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _take(
-    rows: pa.Table, captioners: "Sequence[Captioner]", judges: "Sequence[Judge]", recipe: Recipe, book: _Book
+    rows: pa.Table, captioners: "Sequence[Captioner]", judges: "Sequence[Judge]", recipe: Recipe, collected: _Collected
 ) -> None:
     rows = decode(rows, recipe.decode, stage_models.pixels(recipe))
     batches = MicroBatches(stage_models.batch_size(recipe))
@@ -153,41 +153,44 @@ def _take(
         dead = rows["reason"].to_pylist()
     rows = score(rows, judges, [batches for _ in judges])
     dead = [one or other for one, other in zip(dead, rows["reason"].to_pylist(), strict=True)]
-    book.left_out.update(reason for reason in dead if reason)
+    collected.left_out.update(reason for reason in dead if reason)
     good = [row for row in alive(rows) if not dead[row]]
     for row in good:
         candidates = rows[CANDIDATES][row].as_py()
-        book.references.append(_texts(candidates, "human"))
-        book.likeliest += _texts(candidates, "synthetic")
-        book.drawn += drawn_texts[row]
+        collected.references.append(_texts(candidates, "human"))
+        collected.likeliest += _texts(candidates, "synthetic")
+        collected.drawn += drawn_texts[row]
         given = [c for c in candidates if c["source"] != "synthetic"]
-        book.right += [c["source"] == "human" for c in given]
+        collected.right += [c["source"] == "human" for c in given]
         for column in columns_of(judges):
-            book.scores.setdefault(column, []).extend(c[column] for c in given)
+            collected.scores.setdefault(column, []).extend(c[column] for c in given)
     if good and judges:
-        book.pixels.append(pixel_tensor(rows, judges[0].pixels, good))
+        collected.pixels.append(pixel_tensor(rows, judges[0].pixels, good))
 
 
 def _texts(candidates: Iterable[dict[str, Any]], source: str) -> list[str]:
     return [c["text"] for c in candidates if c["source"] == source]
 
 
-def _captions(book: _Book) -> Told:
-    return {"bleu_4": bleu(book.likeliest, book.references), "cider": cider(book.likeliest, book.references)}
-
-
-def _auc(book: _Book) -> Told:
-    """The chance that a right text scores above a wrong one, by score."""
-    right = np.array(book.right)
-    if not right.any() or right.all():
-        return {}
+def _captions(collected: _Collected) -> Metrics:
     return {
-        column: float(sweep(np.array(scores, np.float64), labelled(right)).auc)
-        for column, scores in book.scores.items()
+        "bleu_4": bleu(collected.likeliest, collected.references),
+        "cider": cider(collected.likeliest, collected.references),
     }
 
 
-def _retrieval(judges: "Sequence[Judge]", book: _Book, texts: list[str], candidates: int) -> Told:
+def _auc(collected: _Collected) -> Metrics:
+    """The chance that a right text scores above a wrong one, by score."""
+    right = np.array(collected.right)
+    if not right.any() or right.all():
+        return {}
+    return {
+        column: float(sweep(np.array(scores, np.float64), labeled(right)).auc)
+        for column, scores in collected.scores.items()
+    }
+
+
+def _retrieval(judges: "Sequence[Judge]", collected: _Collected, texts: list[str], candidates: int) -> Metrics:
     if not judges:
         return {}
     from capfilt.models.judges.med import MedJudge
@@ -196,7 +199,7 @@ def _retrieval(judges: "Sequence[Judge]", book: _Book, texts: list[str], candida
     judge = judges[0]
     if not isinstance(judge, MedJudge):
         return {}
-    owner = [number for number, own in enumerate(book.references) for _ in own]
-    ranks = rank(judge, lambda: book.pixels, texts, owner, candidates)
+    owner = [number for number, own in enumerate(collected.references) for _ in own]
+    ranks = rank(judge, lambda: collected.pixels, texts, owner, candidates)
     sides = {"tr": ranks.of_images, "ir": ranks.of_texts}
     return {f"{side}_{at}": recall(values, at) for side, values in sides.items() for at in AT}

@@ -5,19 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from capfilt.pipelines.export.formats import Layout
+from capfilt.pipelines.export.formats import ExportLayout
 
 _SIZES: Final = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DatasetFacts:
     """What a card tells. Nothing of it says where the run or its inputs lie."""
 
     name: str
     version: str  # of capfilt
     date: str  # of the run's last session, YYYY-MM-DD; "" where none is known
-    layout: Layout
+    layout: ExportLayout
     images: int
     texts: dict[str, int]  # kept, by source
     dropped: dict[str, int]  # texts, by source
@@ -29,12 +29,12 @@ class Facts:
     shards: dict[str, int]  # name -> images
 
 
-def card(facts: Facts) -> bytes:
+def card(facts: DatasetFacts) -> bytes:
     """README.md."""
     return "\n".join([*_head(facts), "", *_body(facts), ""]).encode()
 
 
-def description(facts: Facts) -> str:
+def description(facts: DatasetFacts) -> str:
     """What the data set is, in a sentence or two."""
     texts = ", ".join(f"{count} {source}" for source, count in facts.texts.items())
     return (
@@ -43,7 +43,7 @@ def description(facts: Facts) -> str:
     )
 
 
-def _head(facts: Facts) -> Iterator[str]:
+def _head(facts: DatasetFacts) -> Iterator[str]:
     yield "---"
     yield f"pretty_name: {json.dumps(facts.name)}"
     yield "license: unknown"
@@ -54,7 +54,7 @@ def _head(facts: Facts) -> Iterator[str]:
     yield "---"
 
 
-def _body(facts: Facts) -> Iterator[str]:
+def _body(facts: DatasetFacts) -> Iterator[str]:
     yield f"# {facts.name}\n\n{description(facts)}\n"
     yield f"## How to read it\n\n```\n{_reader(facts)}\n```\n"
     yield "## How it was made\n"
@@ -73,7 +73,7 @@ def _body(facts: Facts) -> Iterator[str]:
     yield from _rights()
 
 
-def _fields(facts: Facts) -> Iterator[str]:
+def _fields(facts: DatasetFacts) -> Iterator[str]:
     scores = f" and the scores {', '.join(f'`{name}`' for name in facts.judges)}" if facts.judges else ""
     yield "\n## Fields\n"
     yield "- `uid`: 32 hex digits, the same for the same input row in every run"
@@ -85,11 +85,11 @@ def _fields(facts: Facts) -> Iterator[str]:
 
 def _rights() -> Iterator[str]:
     yield "## Rights and limits\n"
-    yield "The images and the web texts belong to whoever made them; their licences are not known and were not checked."
+    yield "The images and the web texts belong to whoever made them; their licenses are not known and were not checked."
     yield "Synthetic texts were written by a model, and a filter that errs let some wrong texts pass."
     yield "People and private matters may be shown. Whoever wants a picture out can name its `url` or `sha256`:"
     yield "`capfilt forget` takes it out of the run, and the next export is without it."
 
 
-def _reader(facts: Facts) -> str:
+def _reader(facts: DatasetFacts) -> str:
     return facts.layout.reader.format(to=facts.name).replace("LAST", max(facts.shards))

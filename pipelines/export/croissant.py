@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from capfilt.core.storage import Folder
-from capfilt.pipelines.export.card import Facts, description
+from capfilt.pipelines.export.card import DatasetFacts, description
 from capfilt.pipelines.export.formats import ARRAY, LINES, PARQUET, TAR
 
 VERSION: Final = "http://mlcommons.org/croissant/1.0"
@@ -36,7 +36,7 @@ CONTEXT: Final = {
 Node = dict[str, Any]
 
 
-def croissant(facts: Facts, folder: Folder) -> bytes:
+def croissant(facts: DatasetFacts, folder: Folder) -> bytes:
     """croissant.json. Who publishes the data set adds `url` and `creator`, which nobody knows before.
 
     Args:
@@ -57,7 +57,7 @@ def croissant(facts: Facts, folder: Folder) -> bytes:
     return json.dumps({**about, "distribution": list(files), "recordSet": [records]}, indent=1).encode() + b"\n"
 
 
-def _columns(facts: Facts, folder: Folder) -> tuple[Iterator[Node], Iterator[Node]]:
+def _columns(facts: DatasetFacts, folder: Folder) -> tuple[Iterator[Node], Iterator[Node]]:
     """A table in several files: Parquet, or lines of JSON."""
     includes = facts.layout.shard.format("*")
     source = {"fileSet": {"@id": "shards"}}
@@ -72,7 +72,7 @@ def _columns(facts: Facts, folder: Folder) -> tuple[Iterator[Node], Iterator[Nod
     return iter([_file_set("shards", includes, facts.layout.mime)]), fields()
 
 
-def _members(facts: Facts, folder: Folder) -> tuple[Iterator[Node], Iterator[Node]]:
+def _members(facts: DatasetFacts, folder: Folder) -> tuple[Iterator[Node], Iterator[Node]]:
     """Archives whose members have the uid for a name."""
     names = [facts.layout.shard.format(name) for name in facts.shards]
 
@@ -87,7 +87,7 @@ def _members(facts: Facts, folder: Folder) -> tuple[Iterator[Node], Iterator[Nod
     return files(), iter([_field("uid", _TEXT, source | uid), _field("text", _TEXT, source | text)])
 
 
-def _array(facts: Facts, folder: Folder) -> tuple[Iterator[Node], Iterator[Node]]:
+def _array(facts: DatasetFacts, folder: Folder) -> tuple[Iterator[Node], Iterator[Node]]:
     """LLaVA's one array of conversations."""
     places = {"uid": "$[*].id", "image": "$[*].image", "text": "$[*].conversations[1].value"}
     source = {"fileObject": {"@id": "llava.json"}}

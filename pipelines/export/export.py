@@ -20,9 +20,9 @@ from capfilt.core.serialization import parquet_bytes, to_toml
 from capfilt.core.storage import Folder
 from capfilt.core.version import __version__
 from capfilt.ledger.ledger import Ledger
-from capfilt.pipelines.export.card import Facts, card
+from capfilt.pipelines.export.card import DatasetFacts, card
 from capfilt.pipelines.export.croissant import croissant
-from capfilt.pipelines.export.formats import Format
+from capfilt.pipelines.export.formats import ExportFormat
 from capfilt.pipelines.export.hf import ImageFolderFormat
 from capfilt.pipelines.export.llava import LlavaFormat
 from capfilt.pipelines.export.open_clip import OpenClipFormat
@@ -31,7 +31,7 @@ from capfilt.pipelines.export.rows import Kept, Shard
 from capfilt.pipelines.export.webdataset import WebdatasetFormat
 from capfilt.pipelines.forget.lineage import EXPORTS
 
-FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
+FORMATS: Final[Mapping[str, Callable[[], ExportFormat]]] = {
     "parquet": ParquetFormat,
     "webdataset": WebdatasetFormat,
     "hf": ImageFolderFormat,
@@ -60,7 +60,7 @@ def export(
     folder: Folder,
     to: str,
     kind: str,
-    form: Format,
+    form: ExportFormat,
     *,
     selection: str = "",
     settings: Mapping[str, Any] | None = None,
@@ -109,7 +109,7 @@ def _write(
     kept: Kept,
     shards: list[Shard],
     target: Folder,
-    form: Format,
+    form: ExportFormat,
     record: "_Record",
     on_shard: Callable[[int, int], None],
 ) -> dict[str, int]:
@@ -166,7 +166,7 @@ def _json(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
 
 
-def _facts(kept: Kept, target: Folder, form: Format, counts: dict[str, int]) -> Facts:
+def _facts(kept: Kept, target: Folder, form: ExportFormat, counts: dict[str, int]) -> DatasetFacts:
     run, result = kept.ledger.run, kept.facts["result"]
     sessions = kept.ledger.sessions()
     failures: dict[str, int] = {}
@@ -175,7 +175,7 @@ def _facts(kept: Kept, target: Folder, form: Format, counts: dict[str, int]) -> 
             failures[reason] = failures.get(reason, 0) + count
     plain = config.SelectSettings().model_dump(mode="json")
     told = {key: value for key, value in kept.facts["parameters"].items() if key == "threshold" or value != plain[key]}
-    return Facts(
+    return DatasetFacts(
         name=Path(target.path).name,
         version=__version__,
         date=sessions[-1].finished[:10] if sessions else "",

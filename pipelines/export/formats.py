@@ -24,7 +24,7 @@ _THREADS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ExportLayout:
     """Where programs find the data: for the card and for Croissant."""
 
     shard: str  # file of a shard, with {} for its name
@@ -33,11 +33,11 @@ class Layout:
     yaml: tuple[str, ...] = ()  # further lines for the head of the card
 
 
-class Format(Protocol):
+class ExportFormat(Protocol):
     """One form of an export. The files of a shard are written under the same names and with the same bytes always."""
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> ExportLayout:
         """Where the data stands."""
         ...
 

@@ -3,13 +3,13 @@
 import pyarrow as pa
 
 from capfilt.core.storage import Folder
-from capfilt.pipelines.export.formats import DATA, LINES, Layout, described, records, to_json, write_pictures
+from capfilt.pipelines.export.formats import DATA, LINES, ExportLayout, described, records, to_json, write_pictures
 
 
 class ImageFolderFormat:
     """data/00000/UID.jpg, ... and data/00000/metadata.jsonl with `file_name`, `text` (the best one) and the rest."""
 
-    layout = Layout(
+    layout = ExportLayout(
         shard=f"{DATA}/{{}}/metadata.jsonl",
         mime=LINES,
         reader='datasets.load_dataset("imagefolder", data_dir="{to}/data", split="train")',

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from capfilt.core.storage import Folder
-from capfilt.pipelines.export.formats import ARRAY, Layout, records, to_json, write_pictures
+from capfilt.pipelines.export.formats import ARRAY, ExportLayout, records, to_json, write_pictures
 from capfilt.pipelines.export.instruct import Form, Turns, Writer
 
 IMAGE: Final = "<image>"
@@ -35,8 +35,8 @@ class LlavaFormat:
 
     forms: Sequence[Form] = ()
     writer: Writer | None = None
-    layout: Layout = field(
-        default=Layout(
+    layout: ExportLayout = field(
+        default=ExportLayout(
             shard=f"{PARTS}/{{}}.jsonl",
             mime=ARRAY,
             reader="llava/train/train_mem.py --data_path {to}/llava.json --image_folder {to}/images --version plain",

@@ -3,14 +3,14 @@
 import pyarrow as pa
 
 from capfilt.core.storage import Folder
-from capfilt.pipelines.export.formats import DATA, PARQUET, Layout
+from capfilt.pipelines.export.formats import DATA, PARQUET, ExportLayout
 from capfilt.pipelines.stages.commit import table_bytes
 
 
 class ParquetFormat:
     """data/00000.parquet, ...: one row an image, as in corpus/, with `url` and `sha256`."""
 
-    layout = Layout(
+    layout = ExportLayout(
         shard=f"{DATA}/{{}}.parquet",
         mime=PARQUET,
         reader='datasets.load_dataset("parquet", data_files="{to}/data/*.parquet", split="train")',

@@ -7,7 +7,7 @@ from typing import Final
 import pyarrow as pa
 
 from capfilt.core.storage import Folder
-from capfilt.pipelines.export.formats import DATA, TAR, Layout, described, records, to_json
+from capfilt.pipelines.export.formats import DATA, TAR, ExportLayout, described, records, to_json
 
 ALIASES: Final = {"mpo": "jpg"}  # a JPEG with further ones behind it, which readers of JPEG pass over
 
@@ -18,7 +18,7 @@ Members = dict[str, bytes]
 class WebdatasetFormat:
     """data/00000.tar, ...: `UID.jpg` (the original bytes, whatever they are), `UID.txt` (the best text), `UID.json`."""
 
-    layout = Layout(
+    layout = ExportLayout(
         shard=f"{DATA}/{{}}.tar",
         mime=TAR,
         reader='webdataset.WebDataset("{to}/data/{{00000..LAST}}.tar").decode("pil")',

@@ -29,7 +29,7 @@ Name = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MatchedRow:
     """A row that was asked for."""
 
     uid: str
@@ -92,11 +92,11 @@ def finish_forgetting(ledger: Ledger) -> bool:
     return bool(stones.before)
 
 
-def _write_down(ledger: Ledger, wanted: Iterable[Name], rows: Sequence[Row]) -> Tombstones:
+def _write_down(ledger: Ledger, wanted: Iterable[Name], rows: Sequence[MatchedRow]) -> Tombstones:
     """Write down what is to go, before anything does."""
     stones = Tombstones.of(ledger.folder)
     stones = stones if stones.key else Tombstones(secrets.token_hex(32))
-    # The uid as well where a digest was named, or the bytes would have to be fetched again to be recognised.
+    # The uid as well where a digest was named, or the bytes would have to be fetched again to be recognized.
     asked = {*wanted, *(("uid", row.uid) for row in rows if row.sha256 and ("sha256", row.sha256) in wanted)}
     pending = {name for row in rows for name in (("uid", row.uid), ("source", row.source))}
     stones = replace(
@@ -109,11 +109,11 @@ def _write_down(ledger: Ledger, wanted: Iterable[Name], rows: Sequence[Row]) -> 
     return stones
 
 
-def _matches(ledger: Ledger, wanted: set[Name]) -> list[Row]:
+def _matches(ledger: Ledger, wanted: set[Name]) -> list[MatchedRow]:
     """The rows of images/ and failures/ that one of the names means."""
     images = ledger.dataset("images", schema.IMAGES).to_batches(columns=["uid", "url", "source", "sha256"])
     failures = ledger.dataset("failures", schema.FAILURES).to_batches(columns=["uid", "url", "source"])
-    every = (Row(*values) for batch in chain(images, failures) for values in _values(batch))
+    every = (MatchedRow(*values) for batch in chain(images, failures) for values in _values(batch))
     return [
         row for row in every if row.source != SOURCE and not wanted.isdisjoint(names_of(row.uid, row.url, row.sha256))
     ]
@@ -123,7 +123,7 @@ def _values(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
     return zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-def _look(ledger: Ledger, rows: Sequence[Row]) -> Forgotten:
+def _look(ledger: Ledger, rows: Sequence[MatchedRow]) -> Forgotten:
     """What there is of the rows, and who used them."""
     folder, names = ledger.folder, tree(ledger.folder)
     uids = pa.array([row.uid for row in rows], pa.string())

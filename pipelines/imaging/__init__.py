@@ -1,7 +1,7 @@
 """Pictures: from the bytes of one file to an upright RGB picture, and from that to what models and tables want.
 
 - `picture`: bytes -> upright RGB picture, or the reason why not
-- `colour`: every mode of Pillow -> RGB on white
+- `color`: every mode of Pillow -> RGB on white
 - `truncation`: does a file break off?
 - `scans`: JPEGs that would take hours
 - `pillow`: Pillow's process-wide switches and the formats let in

@@ -1,4 +1,4 @@
-"""Every mode of Pillow -> RGB. What is transparent lies on white; embedded colour profiles are not applied."""
+"""Every mode of Pillow -> RGB. What is transparent lies on white; embedded color profiles are not applied."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -49,7 +49,7 @@ def _on_white(band: Image.Image) -> Image.Image:
 
 
 def _deep_grey(image: Image.Image, format: str) -> Callable[[Image.Image], Image.Image]:
-    """For grey of more than 8 bits: the span of the whole image maps to 0..255."""
+    """For gray of more than 8 bits: the span of the whole image maps to 0..255."""
     black, white = _span(image, format)
     clear = image.info.get("transparency")
     white_is_zero = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
@@ -61,8 +61,8 @@ def _deep_grey(image: Image.Image, format: str) -> Callable[[Image.Image], Image
             values = 255 - values
         if isinstance(clear, int):
             values[np.asarray(band) == clear] = 255
-        grey = np.nan_to_num(np.clip(values + 0.5, 0, 255)).astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
+        gray = np.nan_to_num(np.clip(values + 0.5, 0, 255)).astype(np.uint8)
+        return Image.fromarray(gray).convert("RGB")
 
     return convert
 

@@ -14,7 +14,7 @@ from PIL import Image
 from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.phash import SIDE, phash
-from capfilt.pipelines.imaging.picture import BadImage, Picture, load_picture, read_header
+from capfilt.pipelines.imaging.picture import BadImage, DecodedImage, load_picture, read_header
 from capfilt.pipelines.imaging.pillow import pillow_rules
 from capfilt.pipelines.imaging.pixel_budget import PixelBudget
 from capfilt.pipelines.imaging.resize import fitted, square
@@ -35,7 +35,7 @@ Canvases = Mapping[PixelSpec, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ImageFacts:
     """The values of `schema.IMAGE_FACTS` for one image."""
 
     sha256: str
@@ -45,7 +45,7 @@ class Facts:
     phash: int
 
 
-Outcome = Facts | BadImage
+Outcome = ImageFacts | BadImage
 
 
 def decode_images(
@@ -89,18 +89,18 @@ def decode_images(
             pass
 
 
-def _draw(picture: Picture, canvases: Canvases, row: int) -> None:
+def _draw(picture: DecodedImage, canvases: Canvases, row: int) -> None:
     for spec, canvas in canvases.items():
         pixels = np.asarray(_resized(picture, spec)).reshape(-1)
         canvas[row, : len(pixels)] = pixels
 
 
-def _resized(picture: Picture, spec: PixelSpec) -> Image.Image:
+def _resized(picture: DecodedImage, spec: PixelSpec) -> Image.Image:
     if spec.mode == "fit":
         return fitted(picture.image, spec, picture.width, picture.height)
     return square(picture.image, spec)
 
 
-def _facts(picture: Picture, data: bytes) -> Facts:
+def _facts(picture: DecodedImage, data: bytes) -> ImageFacts:
     digest = hashlib.sha256(data).hexdigest()
-    return Facts(digest, picture.width, picture.height, picture.format, phash(picture.image))
+    return ImageFacts(digest, picture.width, picture.height, picture.format, phash(picture.image))

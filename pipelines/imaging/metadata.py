@@ -108,7 +108,7 @@ def _gif(data: bytes) -> Iterator[Item]:
 
 
 def _color_table(data: bytes, at: int) -> int:
-    """Bytes of the colour table that the flags at `at` declare."""
+    """Bytes of the color table that the flags at `at` declare."""
     flags = data[at] if at < len(data) else 0
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
@@ -147,7 +147,7 @@ def _tiff(data: bytes) -> Iterator[Item]:
 
 
 def _boxes(data: bytes) -> Iterator[Item]:
-    """AVIF: the `meta` box, which also holds the colour profile."""
+    """AVIF: the `meta` box, which also holds the color profile."""
     at = 0
     while at + 8 <= len(data):
         size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]

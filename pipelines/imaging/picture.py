@@ -41,7 +41,7 @@ class BadImage(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class DecodedImage:
     """An upright RGB picture. `image` may be smaller than `width` x `height`: a JPEG is decoded at a lower scale."""
 
     image: Image.Image
@@ -74,7 +74,7 @@ def read_header(data: bytes, settings: DecodeSettings) -> ImageFile.ImageFile:
     return file
 
 
-def load_picture(file: ImageFile.ImageFile, data: bytes, settings: DecodeSettings, side: int) -> Picture:
+def load_picture(file: ImageFile.ImageFile, data: bytes, settings: DecodeSettings, side: int) -> DecodedImage:
     """Decode the first frame; a JPEG at the lowest scale whose shorter side still has `side` pixels.
 
     Raises:
@@ -98,7 +98,7 @@ def load_picture(file: ImageFile.ImageFile, data: bytes, settings: DecodeSetting
         raise _verdict(data, error, file, name=name, short=short) from error
     width, height = reversed(full) if orientation >= 5 else full
     _check_size(width, height, settings)
-    return Picture(upright, width, height, name.lower())
+    return DecodedImage(upright, width, height, name.lower())
 
 
 def _check_burden(data: bytes, name: str, settings: DecodeSettings) -> None:

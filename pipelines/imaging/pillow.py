@@ -17,7 +17,7 @@ SIGNED: Final = (
 """Raster formats that begin with a signature."""
 
 UNSIGNED: Final = ("CUR", "TGA", "PCD")
-"""Raster formats that are only recognised by trying to read them: the signature of CUR also begins many a TGA."""
+"""Raster formats that are only recognized by trying to read them: the signature of CUR also begins many a TGA."""
 
 # Left out on purpose: EPS and PDF (Ghostscript, an external program), WMF, BUFR, GRIB and HDF5 (stubs for code that is
 # not there), MPEG (a film), FPX and MIC (need olefile), IPTC (a wrapper that opens further files), IM (about to leave

@@ -14,7 +14,7 @@ _LONG: Final = 8
 def square(picture: Image.Image, spec: PixelSpec) -> Image.Image:
     """The RGB picture at `spec.size` x `spec.size`, antialiased; `crop` is what torchvision makes."""
     if spec.mode == "crop":
-        return _centre(picture, spec.size, _RESAMPLING[spec.resample])
+        return _center(picture, spec.size, _RESAMPLING[spec.resample])
     return picture.resize((spec.size, spec.size), _RESAMPLING[spec.resample])
 
 
@@ -23,8 +23,8 @@ def fitted(picture: Image.Image, spec: PixelSpec, width: int, height: int) -> Im
     return picture.resize(spec.shape(width, height), _RESAMPLING[spec.resample])
 
 
-def _centre(picture: Image.Image, size: int, resample: Image.Resampling) -> Image.Image:
-    """The shorter side becomes `size`, then the centre is cut out."""
+def _center(picture: Image.Image, size: int, resample: Image.Resampling) -> Image.Image:
+    """The shorter side becomes `size`, then the center is cut out."""
     short = min(picture.size)
     wide, high = int(size * picture.width / short), int(size * picture.height / short)
     left, top = round((wide - size) / 2), round((high - size) / 2)

@@ -25,7 +25,7 @@ Cells = Counter[tuple[str, bool, bool]]
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class ChangedText:
     """A text whose fate has changed."""
 
     source: str
@@ -42,8 +42,8 @@ class Diff:
     images: Cells = field(default_factory=Counter)  # with a text of that source
     doubt: dict[tuple[str, bool], float] = field(default_factory=dict)  # source, now: sum of 1 - itm over kept texts
     judged: Counter[tuple[str, bool]] = field(default_factory=Counter)  # how many texts that sum is of
-    gained: list[tuple[float, Example]] = field(default_factory=list)  # drawn by chance: those of the least number
-    lost: list[tuple[float, Example]] = field(default_factory=list)
+    gained: list[tuple[float, ChangedText]] = field(default_factory=list)  # drawn by chance: those of the least number
+    lost: list[tuple[float, ChangedText]] = field(default_factory=list)
 
     def add(self, other: "Diff") -> None:
         """Take in another chunk's."""
@@ -149,11 +149,11 @@ def _doubt(captions: pa.Table) -> NDArray[np.float64]:
     return 1 - scores.astype(np.float64)
 
 
-def _examples(captions: pa.Table, new: pa.Table, draw: NDArray[Any], changed: Mask) -> list[tuple[float, Example]]:
+def _examples(captions: pa.Table, new: pa.Table, draw: NDArray[Any], changed: Mask) -> list[tuple[float, ChangedText]]:
     rows = np.flatnonzero(changed)
     rows = rows[np.argsort(draw[rows])[:EXAMPLES]]
     judges, reasons = judge_columns(captions.schema), new["reason"].take(rows).to_pylist()
     return [
-        (float(number), Example(row["source"], row["text"], reason, {judge: row[judge] for judge in judges}))
+        (float(number), ChangedText(row["source"], row["text"], reason, {judge: row[judge] for judge in judges}))
         for number, row, reason in zip(draw[rows], captions.take(rows).to_pylist(), reasons, strict=True)
     ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from capfilt.core.config import DecodeSettings
 from capfilt.core.schema import IMAGE_FACTS
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.imaging.decode_images import Canvases, Facts, Outcome, decode_images
+from capfilt.pipelines.imaging.decode_images import Canvases, ImageFacts, Outcome, decode_images
 from capfilt.pipelines.imaging.isolation.isolated import decode_isolated
 from capfilt.pipelines.imaging.picture import BadImage
 from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
@@ -72,7 +72,7 @@ def _decode_here(
 
 def _with_facts(rows: pa.Table, outcomes: list[Outcome | None]) -> pa.Table:
     for field in IMAGE_FACTS:
-        values = [getattr(outcome, field.name) if isinstance(outcome, Facts) else None for outcome in outcomes]
+        values = [getattr(outcome, field.name) if isinstance(outcome, ImageFacts) else None for outcome in outcomes]
         rows = rows.append_column(field, pa.array(values, field.type))
     return rows
 
@@ -85,13 +85,13 @@ def _with_pixels(rows: pa.Table, outcomes: list[Outcome | None], canvases: Canva
 
 
 def _squares(outcomes: list[Outcome | None], spec: PixelSpec, canvas: NDArray[np.uint8]) -> pa.Array:
-    alive = np.packbits(np.array([isinstance(outcome, Facts) for outcome in outcomes], bool), bitorder="little")
+    alive = np.packbits(np.array([isinstance(outcome, ImageFacts) for outcome in outcomes], bool), bitorder="little")
     return pa.Array.from_buffers(pa.binary(spec.bytes), len(outcomes), [pa.py_buffer(alive), pa.py_buffer(canvas)])
 
 
 def _shapes(outcomes: list[Outcome | None], spec: PixelSpec, canvas: NDArray[np.uint8]) -> pa.Array:
     values: list[bytes | None] = []
     for outcome, row in zip(outcomes, canvas, strict=True):
-        width, height = spec.shape(outcome.width, outcome.height) if isinstance(outcome, Facts) else (0, 0)
+        width, height = spec.shape(outcome.width, outcome.height) if isinstance(outcome, ImageFacts) else (0, 0)
         values.append(row[: 3 * width * height].tobytes() if width else None)
     return pa.array(values, pa.large_binary())

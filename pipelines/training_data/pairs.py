@@ -53,7 +53,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class TrainingPairs:
     """N pictures and M texts of them, flat."""
 
     shelf: ImageIndex
@@ -82,7 +82,7 @@ class Pairs:
         return [self.wrong.take(pa.array(row, pa.int64())).to_pylist() for row in draw.wrong]
 
 
-def load_pairs(locations: Sequence[str], wanted: Wanted) -> Pairs:
+def load_pairs(locations: Sequence[str], wanted: Wanted) -> TrainingPairs:
     """Read the pairs of Parquet files or folders; what is left out is counted.
 
     Raises:
@@ -199,14 +199,16 @@ def _questions(values: pa.StructArray, wanted: Wanted, file: str) -> tuple[pa.St
     return pa.StructArray.from_arrays(fields, ["word", "source", "score"]), answers > 0
 
 
-def _pairs(table: pa.Table, shelf: ImageIndex, keep: Numbers, held: Pixels | None, left_out: dict[str, int]) -> Pairs:
+def _pairs(
+    table: pa.Table, shelf: ImageIndex, keep: Numbers, held: Pixels | None, left_out: dict[str, int]
+) -> TrainingPairs:
     kept = table.take(pa.array(keep))
     texts, wrong = kept["texts"].combine_chunks(), kept["wrong"].combine_chunks()
     words, sources, scores = (pc.struct_field(texts.flatten(), name) for name in ("word", "source", "score"))
     facts = Texts(_starts(texts), sources.to_numpy(), scores.fill_null(np.nan).to_numpy())
     keys = np.array([_key(uid, int(number)) for uid, number in zip(kept["uid"].to_pylist(), keep, strict=True)])
     own = held if held is None or len(held) == len(keep) else held[keep]
-    return Pairs(shelf, keep, own, keys, facts, words, wrong.flatten(), _starts(wrong), dict(left_out))
+    return TrainingPairs(shelf, keep, own, keys, facts, words, wrong.flatten(), _starts(wrong), dict(left_out))
 
 
 def _starts(lists: pa.ListArray) -> Numbers:

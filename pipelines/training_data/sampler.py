@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 SOURCES: Final = ("web", "synthetic", "human")
 BLOCK: Final = 64
-"""Neighbouring pictures that stay together where only a window is shuffled: a row group of corpus/ has as many."""
+"""Neighboring pictures that stay together where only a window is shuffled: a row group of corpus/ has as many."""
 
 Numbers = NDArray[np.int64]
 

@@ -9,7 +9,7 @@ from capfilt.core.formatting import percent
 
 if TYPE_CHECKING:
     from capfilt.pipelines.calibration.calibrate import Calibration
-    from capfilt.pipelines.calibration.measure import Cut, Estimate, Measured
+    from capfilt.pipelines.calibration.measure import Cut, Estimate, JudgeMeasurement
 
 
 def calibrate(
@@ -18,7 +18,7 @@ def calibrate(
         str,
         typer.Option(
             metavar="FILE",
-            help="Labelled pairs (.parquet, .csv, .jsonl) with columns label and uid + candidate, uid + text or "
+            help="Labeled pairs (.parquet, .csv, .jsonl) with columns label and uid + candidate, uid + text or "
             "image + text; or the word marks, for those of `capfilt browse`. Default: texts of OUT, exchanged.",
             show_default=False,
         ),
@@ -62,14 +62,14 @@ def _report(out: str, result: "Calibration") -> None:
     console.say(f"curves: {out.rstrip('/')}/calibration/*.svg")
 
 
-def _quality(one: "Measured") -> tuple[str | float | None, ...]:
+def _quality(one: "JudgeMeasurement") -> tuple[str | float | None, ...]:
     of_score = None if one.error is None else f"{one.error:.3f}"
     hard = f"{one.auc_by_kind['hard']:.3f}" if "hard" in one.auc_by_kind else None
     auc = _interval(one.auc, 3)
     return (one.column, one.source, auc, hard, _percent(one.noise), of_score, f"{one.error_fitted:.3f}")
 
 
-def _cuts(one: "Measured", precision: float) -> list[tuple[str, ...]]:
+def _cuts(one: "JudgeMeasurement", precision: float) -> list[tuple[str, ...]]:
     rows = [(one.current, "now"), (one.recommended, f"{precision:.0%}")]
     shown = [_cut(one, cut, why) for cut, why in rows if cut]
     if not one.recommended:
@@ -77,7 +77,7 @@ def _cuts(one: "Measured", precision: float) -> list[tuple[str, ...]]:
     return shown
 
 
-def _cut(one: "Measured", cut: "Cut", why: str) -> tuple[str, ...]:
+def _cut(one: "JudgeMeasurement", cut: "Cut", why: str) -> tuple[str, ...]:
     shares = (_percent(cut.keep), _interval_percent(cut.precision), _percent(cut.recall))
     return (one.column, one.source, f"{cut.threshold:.6g}", why, *shares)
 

@@ -9,7 +9,7 @@ from capfilt.cli.errors import resumable
 from capfilt.cli.options import Run
 
 if TYPE_CHECKING:
-    from capfilt.pipelines.export.formats import Format
+    from capfilt.pipelines.export.formats import ExportFormat
 
 Kind = Literal["parquet", "webdataset", "hf", "llava", "open_clip"]
 
@@ -84,7 +84,7 @@ def export(
     console.say("how to read it: README.md there")
 
 
-def _form(kind: Kind, forms: list[str], endpoint: str, model: str, key_env: str, concurrency: int) -> "Format":
+def _form(kind: Kind, forms: list[str], endpoint: str, model: str, key_env: str, concurrency: int) -> "ExportFormat":
     from capfilt.core.errors import ConfigError
     from capfilt.pipelines.export.export import FORMATS
     from capfilt.pipelines.export.instruct import FORMS, Writer

@@ -11,7 +11,7 @@ from capfilt.core.formatting import percent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from capfilt.pipelines.selection.diff import Diff, Example
+    from capfilt.pipelines.selection.diff import ChangedText, Diff
     from capfilt.pipelines.selection.select import Selection
 
 SHOWN = 160
@@ -93,7 +93,7 @@ def _show_doubt(shares: "Sequence[tuple[str, float | None, float | None]]") -> N
         console.say("ones if itm is a true probability: the filter's own estimate, no measurement")
 
 
-def _show_examples(title: str, examples: "Sequence[Example]") -> None:
+def _show_examples(title: str, examples: "Sequence[ChangedText]") -> None:
     from capfilt.cli import console
 
     judges = list(examples[0].scores)[:JUDGES] if examples else []

@@ -11,7 +11,7 @@ from capfilt.cli.options import settings_option
 from capfilt.core.formatting import percent
 
 if TYPE_CHECKING:
-    from capfilt.pipelines.evaluation.evaluate import Measured
+    from capfilt.pipelines.evaluation.evaluate import Evaluation
 
 CAPTIONS = {"bleu_4": "BLEU-4", "cider": "CIDEr"}
 
@@ -58,7 +58,7 @@ def evaluate(
     _tables(measured)
 
 
-def _tables(measured: "Measured") -> None:
+def _tables(measured: "Evaluation") -> None:
     from capfilt.cli import console
 
     if measured.captions:

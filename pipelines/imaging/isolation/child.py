@@ -17,7 +17,7 @@ from typing import Any
 
 from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.imaging.decode_images import Facts, Outcome, decode_images
+from capfilt.pipelines.imaging.decode_images import ImageFacts, Outcome, decode_images
 from capfilt.pipelines.imaging.isolation.shared_memory import Shared
 
 ORDER_BYTES = 65_536
@@ -56,7 +56,7 @@ def _work(channel: socket.socket, order: dict[str, Any], descriptor: int) -> Non
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:
-    if isinstance(outcome, Facts):
+    if isinstance(outcome, ImageFacts):
         names = ("sha256", "width", "height", "format", "phash")
         return {"facts": {name: getattr(outcome, name) for name in names}}
     return {"bad": [outcome.reason, outcome.detail]}

@@ -24,7 +24,7 @@ import numpy as np
 from capfilt.core.config import DecodeSettings
 from capfilt.core.schema import Reason
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.imaging.decode_images import Canvases, Facts, Outcome
+from capfilt.pipelines.imaging.decode_images import Canvases, ImageFacts, Outcome
 from capfilt.pipelines.imaging.isolation.shared_memory import Shared, open_block, total
 from capfilt.pipelines.imaging.picture import BadImage
 
@@ -125,7 +125,7 @@ class _Work:
         row, facts, bad = line["row"], line.get("facts"), line.get("bad")
         assert isinstance(row, int)
         if isinstance(facts, dict):
-            self.found[row] = Facts(**facts)
+            self.found[row] = ImageFacts(**facts)
         elif isinstance(bad, list):
             self.found[row] = BadImage(Reason(bad[0]), bad[1])
 

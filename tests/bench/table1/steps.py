@@ -21,7 +21,7 @@ from capfilt.models.med.config import SIZES
 from capfilt.models.med.model import MED
 from capfilt.models.retrieval import rank, recall
 from capfilt.models.tokenizer import Tokenizer
-from capfilt.pipelines.calibration.curves import labelled, sweep
+from capfilt.pipelines.calibration.curves import labeled, sweep
 from capfilt.pipelines.stages.caption import seed_of
 from capfilt.training.config import load_training
 from capfilt.training.train import Listener, Request, train
@@ -119,7 +119,7 @@ def judge(model: Path, pictures: Sequence[Picture], texts: Sequence[str]) -> lis
 def auc(scores: Sequence[float], right: Sequence[bool]) -> float | None:
     """The chance that a right text scores above a wrong one; None where there are not both."""
     truth = np.array(right)
-    return None if truth.all() or not truth.any() else float(sweep(np.array(scores), labelled(truth)).auc)
+    return None if truth.all() or not truth.any() else float(sweep(np.array(scores), labeled(truth)).auc)
 
 
 def measure(model: Path, test: Sequence[Picture]) -> dict[str, float]:

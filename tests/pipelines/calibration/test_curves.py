@@ -1,4 +1,4 @@
-"""Curves of labelled pairs against scikit-learn's; those of made pairs against a truth that is known."""
+"""Curves of labeled pairs against scikit-learn's; those of made pairs against a truth that is known."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from capfilt.pipelines.calibration.curves import MOST_NOISE, labelled, made, sweep
+from capfilt.pipelines.calibration.curves import MOST_NOISE, labeled, made, sweep
 
 Pairs = tuple[list[float], list[bool], list[int]]
 
@@ -25,7 +25,7 @@ def pairs(draw: st.DrawFn) -> Pairs:
 @settings(max_examples=100, deadline=None)
 def test_labelled_curves_are_those_of_scikit_learn(given_pairs: Pairs) -> None:
     scores, right, times = (np.array(part) for part in given_pairs)
-    counts = sweep(scores, labelled(right, times.astype(float)))
+    counts = sweep(scores, labeled(right, times.astype(float)))
     assert counts.auc == pytest.approx(roc_auc_score(right, scores, sample_weight=times))
     assert counts.average_precision == pytest.approx(average_precision_score(right, scores, sample_weight=times))
     fallout, recall, thresholds = roc_curve(right, scores, sample_weight=times, drop_intermediate=False)
@@ -38,7 +38,7 @@ def test_labelled_curves_are_those_of_scikit_learn(given_pairs: Pairs) -> None:
 @settings(max_examples=100, deadline=None)
 def test_precision_and_recall_are_those_of_scikit_learn(given_pairs: Pairs) -> None:
     scores, right = np.array(given_pairs[0]), np.array(given_pairs[1])
-    counts = sweep(scores, labelled(right))
+    counts = sweep(scores, labeled(right))
     precision, recall, thresholds = precision_recall_curve(right, scores)
     assert counts.thresholds[1:][::-1] == pytest.approx(thresholds)
     assert counts.precision[1:][::-1] == pytest.approx(precision[:-1])
@@ -49,7 +49,7 @@ def test_precision_and_recall_are_those_of_scikit_learn(given_pairs: Pairs) -> N
 @settings(max_examples=100, deadline=None)
 def test_a_place_is_what_the_policy_would_keep(given_pairs: Pairs, threshold: float) -> None:
     scores, right = np.array(given_pairs[0]), np.array(given_pairs[1])
-    counts = sweep(scores, labelled(right))
+    counts = sweep(scores, labeled(right))
     place = counts.at(threshold)
     assert counts.right[place] + counts.wrong[place] == (scores >= threshold).sum()
     assert counts.keep[place] == pytest.approx((scores >= threshold).mean())
@@ -68,7 +68,7 @@ def mixture(noise: float, size: int, seed: int) -> tuple[np.ndarray, np.ndarray,
 def test_made_pairs_tell_what_labels_would_have_told(noise: float) -> None:
     """The own texts' hidden labels give the truth; the estimate sees only which texts are own."""
     own, others, right = mixture(noise, 4000, 1)
-    truth = sweep(own, labelled(right)) if noise else None
+    truth = sweep(own, labeled(right)) if noise else None
     scores, is_own = np.concatenate([own, others]), np.arange(12_000) < 4000
     counts = sweep(scores, made(is_own, scores))
     assert counts.noise == pytest.approx(noise, abs=0.03)
@@ -90,6 +90,6 @@ def test_a_judge_that_sees_nothing_says_so() -> None:
 
 def test_one_score_for_all_is_no_curve_but_no_error() -> None:
     scores, right = np.full(10, 0.5), np.arange(10) < 4
-    assert sweep(scores, labelled(right)).auc == 0.5
+    assert sweep(scores, labeled(right)).auc == 0.5
     counts = sweep(scores, made(right, scores))
     assert counts.keep.tolist() == pytest.approx([0, 1])

@@ -1,4 +1,4 @@
-"""Files of labelled pairs: what is read, and what is said of mistakes."""
+"""Files of labeled pairs: what is read, and what is said of mistakes."""
 
 import json
 from pathlib import Path

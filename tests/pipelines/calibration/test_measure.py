@@ -5,34 +5,34 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capfilt.pipelines.calibration.curves import labelled, sweep
-from capfilt.pipelines.calibration.measure import POINTS, Measured, Sample, measure, recommend
+from capfilt.pipelines.calibration.curves import labeled, sweep
+from capfilt.pipelines.calibration.measure import POINTS, JudgeMeasurement, PairSample, measure, recommend
 
-LABELLED = st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.4, 0.7, 0.9]), st.booleans()), min_size=1, max_size=40)
+LABELED = st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.4, 0.7, 0.9]), st.booleans()), min_size=1, max_size=40)
 
 
-def make_sample(size: int, copies: int = 1, seed: int = 0) -> Sample:
-    """Labelled pairs of a fair judge; each image has `copies` of its pair."""
+def make_sample(size: int, copies: int = 1, seed: int = 0) -> PairSample:
+    """Labeled pairs of a fair judge; each image has `copies` of its pair."""
     rng = np.random.default_rng(seed)
     right = rng.random(size) < 0.5
     scores = np.where(right, rng.beta(4, 2, size), rng.beta(2, 4, size))
     images = np.arange(size)
-    return Sample(*(np.repeat(part, copies) for part in (scores, right, images, np.full(size, "web"))), made=False)
+    return PairSample(*(np.repeat(part, copies) for part in (scores, right, images, np.full(size, "web"))), made=False)
 
 
-def measured(sample: Sample, precision: float = 0.9, current: float | None = 0.5) -> Measured:
+def measured(sample: PairSample, precision: float = 0.9, current: float | None = 0.5) -> JudgeMeasurement:
     kinds = np.full(len(sample.scores), "labelled")
     return measure("itm", "web", sample, kinds, precision=precision, current=current, seed=0, is_share=True)
 
 
-@given(LABELLED, st.sampled_from([0.0, 0.5, 0.8, 1.0]))
+@given(LABELED, st.sampled_from([0.0, 0.5, 0.8, 1.0]))
 @settings(max_examples=100, deadline=None)
 def test_the_recommended_threshold_is_the_lowest_that_is_precise_enough(
     pairs: list[tuple[float, bool]], wanted: float
 ) -> None:
     scores, right = np.array([score for score, _ in pairs]), np.array([label for _, label in pairs])
     good = [t for t in set(scores) if right[scores >= t].mean() >= wanted]
-    found = recommend(sweep(scores, labelled(right)), wanted)
+    found = recommend(sweep(scores, labeled(right)), wanted)
     if good:
         assert found == pytest.approx(min(good), abs=1e-6)
         assert (scores >= found).sum() == (scores >= min(good)).sum()
@@ -83,7 +83,7 @@ def test_no_threshold_is_made_up_where_none_is_precise_enough() -> None:
     scores = rng.random(400)
     right = rng.random(400) < 0.5
     right[np.argsort(-scores)[:20]] = False
-    sample = Sample(scores, right, np.arange(400), np.full(400, "web"), made=False)
+    sample = PairSample(scores, right, np.arange(400), np.full(400, "web"), made=False)
     assert measured(sample, precision=0.99).recommended is None
 
 
@@ -94,5 +94,5 @@ def test_a_source_without_noise_does_not_take_over_that_of_another() -> None:
     own = np.where(right, rng.beta(9, 2, 4000), rng.beta(2, 9, 4000))
     scores = np.concatenate([own, rng.beta(2, 9, 4000)])
     sources = np.tile(np.repeat(["web", "synthetic"], 2000), 2)
-    sample = Sample(scores, np.arange(8000) < 4000, np.tile(np.arange(2000), 4), sources, made=True)
+    sample = PairSample(scores, np.arange(8000) < 4000, np.tile(np.arange(2000), 4), sources, made=True)
     assert sweep(scores, sample.weights()).noise == pytest.approx(0.25, abs=0.03)

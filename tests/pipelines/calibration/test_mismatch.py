@@ -1,4 +1,4 @@
-"""Pairs made of a run's own texts."""
+"""ScoredPairs made of a run's own texts."""
 
 from collections import defaultdict
 from typing import Any

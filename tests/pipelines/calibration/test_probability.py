@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.isotonic import IsotonicRegression
 
-from capfilt.pipelines.calibration.curves import labelled, made
+from capfilt.pipelines.calibration.curves import labeled, made
 from capfilt.pipelines.calibration.probability import BINS, fit, predict_unseen, reliability
 
 SCORES = st.lists(st.floats(-1, 2, width=32), min_size=4, max_size=60)
@@ -17,7 +17,7 @@ SCORES = st.lists(st.floats(-1, 2, width=32), min_size=4, max_size=60)
 @settings(max_examples=100, deadline=None)
 def test_labelled_fits_are_those_of_scikit_learn(values: list[float], bits: int) -> None:
     scores, right = np.array(values), np.array([bool(bits >> n & 1) for n in range(len(values))])
-    knots = fit(scores, right, labelled(right))
+    knots = fit(scores, right, labeled(right))
     oracle = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores, right)
     asked = np.concatenate([scores, np.linspace(-2, 3, 50)])
     assert knots(asked) == pytest.approx(oracle.predict(asked), abs=1e-6)
@@ -29,7 +29,7 @@ def test_labelled_fits_are_those_of_scikit_learn(values: list[float], bits: int)
 def test_reliability_is_that_of_scikit_learn(values: list[float], bits: int) -> None:
     predicted, right = np.array(values), np.array([bool(bits >> n & 1) for n in range(len(values))])
     predicted = np.minimum(np.floor(predicted * BINS + 0.5) / BINS + 0.03, 1)  # away from the borders of bins
-    mine = reliability(predicted, labelled(right))
+    mine = reliability(predicted, labeled(right))
     observed, mean = calibration_curve(right, predicted, n_bins=BINS)
     assert mine.observed == pytest.approx(observed)
     assert mine.predicted == pytest.approx(mean)
@@ -39,7 +39,7 @@ def test_reliability_is_that_of_scikit_learn(values: list[float], bits: int) -> 
 def test_the_error_is_weighted_by_texts() -> None:
     predicted = np.array([0.9] * 8 + [0.1] * 2)
     right = np.array([True] * 4 + [False] * 4 + [False] * 2)
-    assert reliability(predicted, labelled(right)).error == pytest.approx(0.8 * 0.4 + 0.2 * 0.1)
+    assert reliability(predicted, labeled(right)).error == pytest.approx(0.8 * 0.4 + 0.2 * 0.1)
 
 
 def test_made_pairs_find_the_probability_that_made_them() -> None:
@@ -60,7 +60,7 @@ def test_unseen_images_are_not_predicted_by_themselves() -> None:
     """With labels that are pure chance a fit knows its own images by heart, and others not at all."""
     rng = np.random.default_rng(0)
     scores, right, images = rng.random(400), rng.random(400) < 0.5, np.arange(400)
-    known = fit(scores, right, labelled(right))(scores)
-    unseen = predict_unseen(scores, right, labelled(right), images)
+    known = fit(scores, right, labeled(right))(scores)
+    unseen = predict_unseen(scores, right, labeled(right), images)
     assert ((known - right) ** 2).mean() < ((unseen - right) ** 2).mean()
     assert np.corrcoef(unseen, right)[0, 1] < 0.15

@@ -12,7 +12,7 @@ from PIL import Image
 
 from capfilt.core.errors import ConfigError, InputError
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.training_data.pairs import Pairs, Wanted, load_pairs
+from capfilt.pipelines.training_data.pairs import TrainingPairs, Wanted, load_pairs
 from capfilt.pipelines.training_data.sampler import Sampler, Sampling
 
 SPEC = PixelSpec(16, "squash")
@@ -34,7 +34,7 @@ def row(level: int, *texts: tuple[str, str], **more: Any) -> dict[str, Any]:
     return {"image": {"bytes": picture(level), "path": f"{level}.png"}, "captions": captions, **more}
 
 
-def load(*locations: str, **wanted: Any) -> Pairs:
+def load(*locations: str, **wanted: Any) -> TrainingPairs:
     return load_pairs(locations, Wanted(pixels=SPEC, **wanted))
 
 
