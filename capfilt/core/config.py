@@ -252,6 +252,13 @@ class EngineSettings(Section):
     compile: bool = Field(False, description="torch.compile BLIP's and our image tower; pays on GPUs, in long runs")
     stall_minutes: float = Field(30.0, gt=0, description="minutes without progress after which the run stops")
 
+    @field_validator("address")
+    @classmethod
+    def _is_where_ray_is(cls, value: str, info: ValidationInfo) -> str:
+        if value != "local" and info.data.get("kind") == "local":
+            raise ValueError("names a Ray cluster, and engine.kind = 'local' uses none")
+        return value
+
     @field_validator("min_workers")
     @classmethod
     def _is_no_more_than_all(cls, value: int, info: ValidationInfo) -> int:

@@ -58,7 +58,11 @@ def decode_isolated(
         }
         with _LOCK:
             wanted = [row for row, file in enumerate(files) if file is not None]
-            found = _Work(shared, descriptor, order, settings.timeout).all(wanted, threads)
+            try:
+                found = _Work(shared, descriptor, order, settings.timeout).all(wanted, threads)
+            except BaseException:  # Ctrl-C too: answers that were not read would be taken for those of the next block
+                _PROCESSES.close()
+                raise
     finally:
         os.close(descriptor)
     return [found.get(row) for row in range(len(files))], shared.canvases

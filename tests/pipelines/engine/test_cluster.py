@@ -10,7 +10,6 @@ import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from capfilt.commands.run import RunResult
 from capfilt.core.storage import Folder
 from capfilt.ledger.status import status
 from waiting import wait_until
+from whole_run import commits, digests
 
 pytestmark = [
     pytest.mark.ray,
@@ -29,7 +29,6 @@ pytestmark = [
 HOST = "127.0.0.1"
 TRIES = 4
 """Starts of a node: Ray gives its parts 30 s to come up, which a busy machine may miss."""
-TABLES = ("images", "captions", "failures", "commits", "decisions", "corpus")
 
 
 def free_ports(count: int) -> list[int]:
@@ -119,19 +118,8 @@ def cluster() -> Iterator[Cluster]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def tables(out: Path) -> dict[str, str]:
-    files = [path for table in TABLES for path in sorted((out / table).glob("*.parquet"))]
-    return {
-        str(path.relative_to(out)): sha256(path.read_bytes()).hexdigest() for path in [out / "plan.parquet", *files]
-    }
-
-
 def wait(until: Callable[[], bool], job: "subprocess.Popen[str]") -> None:
     wait_until(until, alive=lambda: job.poll() is None, said=lambda: job.communicate()[0])
-
-
-def commits(out: Path) -> int:
-    return len(list((out / "commits").glob("*.parquet")))
 
 
 def test_a_job_outlives_a_node_and_its_driver(
@@ -160,7 +148,7 @@ def test_a_job_outlives_a_node_and_its_driver(
     assert "12 of 12 chunks" not in said
     assert len(cluster.raylets()) == 1
     assert status(Folder.at(out)).complete
-    assert tables(out) == tables(unbroken[0])
+    assert digests(out) == digests(unbroken[0])
 
 
 def test_what_it_did_can_be_seen(cluster: Cluster) -> None:

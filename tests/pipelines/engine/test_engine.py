@@ -2,11 +2,7 @@
 
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from hashlib import sha256
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -21,18 +17,9 @@ from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
 from capfilt.pipelines.recipes.load import load_recipe
 from waiting import wait_until
+from whole_run import commits, digests, driver
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
-
-TABLES = ("images", "captions", "failures", "commits", "decisions", "corpus")
-
-
-def tables(out: Path) -> dict[str, str]:
-    """The sha256 of every table, and of the plan."""
-    files = [path for table in TABLES for path in sorted((out / table).glob("*.parquet"))]
-    return {
-        str(path.relative_to(out)): sha256(path.read_bytes()).hexdigest() for path in [out / "plan.parquet", *files]
-    }
 
 
 def test_every_row_is_an_image_or_a_failure(unbroken: tuple[Path, RunResult]) -> None:
@@ -74,7 +61,7 @@ def test_more_chunks_than_ray_is_given_at_once(
     monkeypatch.setattr("capfilt.pipelines.engine.ray_engine.MAX_CHUNKS", 7)
     outcome = run([str(pictures)], str(tmp_path / "out"), recipe)
     assert (outcome.chunks, outcome.chunks_now) == (12, 12)
-    assert tables(tmp_path / "out") == tables(unbroken[0])
+    assert digests(tmp_path / "out") == digests(unbroken[0])
 
 
 def test_names_are_meant_from_where_the_driver_stands(
@@ -98,22 +85,6 @@ def test_another_recipe_is_refused(unbroken: tuple[Path, RunResult], pictures: P
     other = recipe.model_copy(update={"caption": recipe.caption.model_copy(update={"top_p": 0.8})})
     with pytest.raises(ChangedError, match=r"caption\.top_p"):
         run([str(pictures)], str(unbroken[0]), other)
-
-
-@contextmanager
-def driver(pictures: Path, out: Path, settings: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """`capfilt run` as a process of its own; whatever happens, it is killed in the end."""
-    sets = [word for value in settings for word in ("--set", value)]
-    command = [sys.executable, "-m", "capfilt", "run", str(pictures), "--out", str(out), *sets]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def commits(out: Path) -> int:
-    return len(list((out / "commits").glob("*.parquet")))
 
 
 def test_told_to_stop_while_ray_starts(pictures: Path, settings: tuple[str, ...], tmp_path: Path) -> None:
@@ -143,7 +114,7 @@ def test_killed_and_run_again_ends_with_the_same_bytes(
     assert 2 <= done < 12, "the kill came too late to prove anything"
     outcome = run([str(pictures)], str(out), recipe)
     assert 0 < outcome.chunks_now <= 12 - 2
-    assert tables(out) == tables(unbroken[0])
+    assert digests(out) == digests(unbroken[0])
 
 
 def test_a_chunk_that_fails_fails_alone(pictures: Path, recipe: Recipe, tmp_path: Path) -> None:

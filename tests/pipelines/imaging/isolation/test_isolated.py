@@ -144,3 +144,20 @@ def test_the_same_as_in_this_process(shared_data: Path) -> None:
     files = sorted((shared_data / "malformed").iterdir())[::7]
     rows = rows_of(*(path.read_bytes() for path in files))
     assert decode(rows, DecodeSettings(), SPECS).equals(decode(rows, DecodeSettings(isolate=False), SPECS))
+
+
+def test_answers_of_files_that_were_interrupted_are_not_given_to_the_next(
+    png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in a notebook: the process that decodes has answered, and nobody has read it."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    first, second = ([png(n) for n in range(start, start + 20)] for start in (0, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(isolated._Work, "_take", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            decode(rows_of(*first), DecodeSettings(), SPECS)
+    calm = decode(rows_of(*second), DecodeSettings(isolate=False), SPECS)
+    assert decode(rows_of(*second), DecodeSettings(), SPECS).equals(calm)
