@@ -1,4 +1,4 @@
-"""Pixels as a tower wants them: bytes to normalised floats, on the device."""
+"""Pixels as a tower wants them: bytes to normalized floats, on the device."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -11,7 +11,7 @@ CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)
 """Mean and standard deviation of RGB in 0..1, shared by CLIP and BLIP."""
 
 
-def normalise(
+def normalize(
     images: Tensor, dtype: torch.dtype, mean_rgb: Sequence[float] = CLIP_MEAN, std_rgb: Sequence[float] = CLIP_STD
 ) -> Tensor:
     """uint8 [B, S, S, 3] -> dtype [B, 3, S, S], by a mean and standard deviation of RGB in 0..1."""

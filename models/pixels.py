@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-LEAST: Final = 32
+MIN_SIDE: Final = 32
 """Pixels that each side of a `fit` picture has at least; patches of every tower known fit into it."""
-SLIMMEST: Final = 16
+MAX_ASPECT: Final = 16
 """Times the longer side of a `fit` picture may be the shorter one; models refuse slimmer ones, so these are widened."""
 
 
@@ -14,7 +14,7 @@ class PixelSpec:
     """An RGB picture, 3 bytes a pixel.
 
     `squash` resizes both sides to `size` whatever the aspect (BLIP); `crop` resizes the shorter side and cuts the
-    centre (CLIP); `fit` keeps the aspect, the longer side has at most `size` pixels (models that take any shape).
+    center (CLIP); `fit` keeps the aspect, the longer side has at most `size` pixels (models that take any shape).
     Resampling is antialiased, as Pillow does it.
     """
 
@@ -37,6 +37,6 @@ class PixelSpec:
         if self.mode != "fit":
             return self.size, self.size
         scale = min(1.0, self.size / max(width, height))
-        longest = max(LEAST, round(max(width, height) * scale))
-        least = max(LEAST, -(-longest // SLIMMEST))
-        return max(least, round(width * scale)), max(least, round(height * scale))
+        longest = max(MIN_SIDE, round(max(width, height) * scale))
+        shortest = max(MIN_SIDE, -(-longest // MAX_ASPECT))
+        return max(shortest, round(width * scale)), max(shortest, round(height * scale))

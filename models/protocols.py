@@ -12,7 +12,7 @@ from torch import Tensor
 from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.pixels import PixelSpec
 
-Pictures = Tensor | list[Tensor]
+ImageInput = Tensor | list[Tensor]
 """[B, S, S, 3]; where `pixels.mode` is `fit`, a list of B tensors [height, width, 3]."""
 
 
@@ -32,7 +32,9 @@ class Captioner(Protocol):
     digest: str  # which weights: 12 hex digits
     pixels: PixelSpec
 
-    def caption(self, images: Pictures, seeds: list[list[int]], prompt: str, decoding: Decoding) -> list[list[Caption]]:
+    def caption(
+        self, images: ImageInput, seeds: list[list[int]], prompt: str, decoding: Decoding
+    ) -> list[list[Caption]]:
         """As many captions of each image as it has seeds; the same seed gives the same caption in any company."""
         ...
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from capfilt.models.judges.med import MAX_TOKENS, MedJudge
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 from capfilt.models.tokenizer import CLS
 
 BATCH = 64
@@ -66,7 +66,7 @@ def _text_features(judge: MedJudge, texts: Sequence[str]) -> Tensor:
 
 def _see(judge: MedJudge, batch: Tensor) -> Tensor:
     weight = judge.model.vision.norm.weight
-    return judge.model.see(normalise(batch.to(weight.device), weight.dtype))
+    return judge.model.encode_image(normalize(batch.to(weight.device), weight.dtype))
 
 
 def _right(texts: Sequence[str], owner: Sequence[int], images: int) -> Tensor:
@@ -92,8 +92,8 @@ def _match(judge: MedJudge, images: Images, texts: Sequence[str], wanted: Tensor
         for states in torch.split(_see(judge, batch), 1):
             columns = wanted[row].nonzero()[:, 0]
             ids, mask = judge.tokenizer.encode([texts[int(column)] for column in columns], judge.first, MAX_TOKENS)
-            image = judge.model.text.look(states)
-            found = judge.model.match(ids.to(states.device), mask.to(states.device), image)
+            image = judge.model.text.project_image_kv(states)
+            found = judge.model.itm_logits(ids.to(states.device), mask.to(states.device), image)
             logits[row, columns] = found[:, 1].float()
             row += 1
     return logits

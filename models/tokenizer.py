@@ -17,7 +17,7 @@ from capfilt.models.formats.guarded import load_tokenizer_file
 PAD, UNK, CLS, SEP, MASK, DEC, ENC = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")
 CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789.,'-"
 MAX_WORDS: Final = 30
-MOST_KNOWN: Final = 200_000
+MAX_CACHED_WORDS: Final = 200_000
 """Words whose pieces are remembered; then it begins anew."""
 
 _STRIPPED: Final = re.compile(r"[.!\"()*#:;~]")
@@ -38,7 +38,7 @@ class Tokenizer:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.words: dict[str, list[int]] = {}  # pieces of words seen before
+        self.piece_cache: dict[str, list[int]] = {}  # pieces of words seen before
         self.ids = {token: self._id(token) for token in (PAD, UNK, CLS, SEP, DEC, ENC)}
         if self.ids[PAD] != 0:
             raise ValueError("the tokenizer's [PAD] must have id 0")
@@ -58,10 +58,10 @@ class Tokenizer:
         return cls(backend)
 
     @classmethod
-    def from_words(cls, texts: Iterable[str], least: int = 2) -> "Tokenizer":
-        """A small tokenizer of the words that stand at least `least` times in texts, and of single characters."""
+    def from_words(cls, texts: Iterable[str], min_count: int = 2) -> "Tokenizer":
+        """A small tokenizer of the words that stand at least `min_count` times in texts, and of single characters."""
         counts = Counter(word for text in texts for word in clean_text(text).split(" ") if word)
-        words = sorted(word for word, count in counts.items() if count >= least and len(word) > 1)
+        words = sorted(word for word, count in counts.items() if count >= min_count and len(word) > 1)
         pieces = [*CHARACTERS, *(f"##{c}" for c in CHARACTERS), *words]
         return cls.from_vocabulary([*SPECIALS, *dict.fromkeys(pieces)])
 
@@ -112,14 +112,14 @@ class Tokenizer:
         Of 11 texts an image it takes a twentieth of the time, in which a fast device would wait.
         """
         told = [clean_text(text).split(" ") for text in texts]
-        if new := {word for words in told for word in words} - self.words.keys():
-            if len(self.words) + len(new) > MOST_KNOWN:
-                self.words.clear()
+        if new := {word for words in told for word in words} - self.piece_cache.keys():
+            if len(self.piece_cache) + len(new) > MAX_CACHED_WORDS:
+                self.piece_cache.clear()
                 new = {word for words in told for word in words}
             order = sorted(new)
             found = self.backend.encode_batch(order, add_special_tokens=False)
-            self.words |= {word: one.ids for word, one in zip(order, found, strict=True)}
-        return [[piece for word in words for piece in self.words[word]] for words in told]
+            self.piece_cache |= {word: one.ids for word, one in zip(order, found, strict=True)}
+        return [[piece for word in words for piece in self.piece_cache[word]] for words in told]
 
     def _id(self, token: str) -> int:
         found = self.backend.token_to_id(token)

@@ -7,7 +7,7 @@ Dimensions: B questions, Q question tokens, M answers in all, T answer tokens, D
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,7 @@ from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED, LMHead
 from capfilt.models.med.text import TextLayer, TextTransformer
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 from capfilt.models.tokenizer import DEC, ENC, SEP, Tokenizer
 
 FORMAT: Final = "capfilt-vqa"
@@ -45,18 +45,18 @@ class VQA(nn.Module):
         self.lm_head.load_state_dict(med.lm_head.state_dict())
         self.answer.load_state_dict(self.answer.state_dict() | _fitting(med.text, self.answer))
 
-    def ask(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    def encode_questions(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """Questions [B, Q] that start with [ENC], read with their images [B, 3, S, S] -> states [B, Q, D]."""
-        return self.med.text.encode(ids, mask, self.med.text.look(self.med.see(pixels)))
+        return self.med.text.encode(ids, mask, self.med.text.project_image_kv(self.med.encode_image(pixels)))
 
-    def reply(self, ids: Tensor, questions: Tensor, mask: Tensor) -> Tensor:
+    def answer_logits(self, ids: Tensor, questions: Tensor, mask: Tensor) -> Tensor:
         """Answers [M, T] that start with [DEC], to questions [M, Q, D] with mask [M, Q] -> logits [M, T, V]."""
         x, seen = self.answer.embed(ids), mask[:, None, None, :]
         for layer in self.answer.layers:
             assert isinstance(layer, TextLayer)
             kv: KeysValues = layer.decoder.project(x)
             x = layer.decoder(x, kv, causal=ids.shape[1] > 1)
-            x = layer.feed(layer.cross(x, layer.cross.project(questions), seen))
+            x = layer.feed_forward(layer.cross(x, layer.cross.project(questions), seen))
         logits: Tensor = self.lm_head(x, self.answer.word.weight)
         return logits
 
@@ -97,11 +97,11 @@ class Answerer:
         states, mask = self._read(images, questions)
         ids, _ = self._encode(answers, DEC)
         start = ids[:1, :1].expand(len(states), -1)
-        first = self.model.reply(start, states, mask)[:, 0].log_softmax(-1)[:, ids[:, 1]]
+        first = self.model.answer_logits(start, states, mask)[:, 0].log_softmax(-1)[:, ids[:, 1]]
         likely = first.topk(min(most, len(ids)), dim=1).indices
         owner = torch.arange(len(states), device=states.device).repeat_interleave(likely.shape[1])
         chosen = ids[likely.flatten()]
-        losses = answer_losses(self.model.reply(chosen, states[owner], mask[owner]), chosen).view(likely.shape)
+        losses = answer_losses(self.model.answer_logits(chosen, states[owner], mask[owner]), chosen).view(likely.shape)
         best = likely.gather(1, losses.argmin(1, keepdim=True))[:, 0]
         return [answers[number] for number in best.tolist()]
 
@@ -112,7 +112,7 @@ class Answerer:
         ids = torch.full((len(states), 1), self.tokenizer.ids[DEC], device=states.device)
         stop = self.tokenizer.ids[SEP]
         for _ in range(max_tokens):
-            token = self.model.reply(ids, states, mask)[:, -1].argmax(-1)
+            token = self.model.answer_logits(ids, states, mask)[:, -1].argmax(-1)
             done = (ids == stop).any(1)
             ids = torch.cat((ids, torch.where(done, 0, token)[:, None]), dim=1)
             if bool((ids == stop).any(1).all()):
@@ -122,7 +122,7 @@ class Answerer:
     def _read(self, images: Tensor, questions: Sequence[str]) -> tuple[Tensor, Tensor]:
         weight = self.model.med.vision.norm.weight
         ids, mask = self._encode(questions, ENC, QUESTION_TOKENS)
-        return self.model.ask(normalise(images.to(weight.device), weight.dtype), ids, mask), mask
+        return self.model.encode_questions(normalize(images.to(weight.device), weight.dtype), ids, mask), mask
 
     def _encode(self, texts: Sequence[str], first: str, most: int = ANSWER_TOKENS + 2) -> tuple[Tensor, Tensor]:
         ids, mask = self.tokenizer.encode(texts, first, most)
@@ -152,9 +152,8 @@ def load_vqa(folder: Path, device: str = "cpu") -> Answerer:
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         if settings.get("format") != FORMAT:
             raise ModelError(f"{folder}: no model that answers questions")
-        names = {field.name for field in fields(MEDConfig)}
-        model = VQA(MED(MEDConfig(**{name: value for name, value in settings.items() if name in names})))
+        model = VQA(MED(MEDConfig.from_dict({name: value for name, value in settings.items() if name != "format"})))
         model.load_state_dict(load_tensors([folder / WEIGHTS]))
         return Answerer(model.to(device), Tokenizer.load(folder / TOKENIZER))
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder}: {str(error).splitlines()[0]}") from error

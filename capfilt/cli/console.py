@@ -22,7 +22,7 @@ from capfilt.core.formatting import clean, seconds, speed
 
 if TYPE_CHECKING:
     from capfilt.commands.run import RunProgress
-    from capfilt.models.training.loop import Progress as Steps
+    from capfilt.models.training.loop import TrainProgress as Steps
 
 WIDTH: Final = 80
 EVERY: Final = 5.0

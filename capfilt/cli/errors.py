@@ -3,14 +3,15 @@
 import io
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 from typer.core import TyperGroup
 
-from capfilt.core.errors import CapfiltError, UserError
+from capfilt.core.errors import CapfiltError, RenamedSetting, UserError
 
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
@@ -29,6 +30,7 @@ class CommandGroup(TyperGroup):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a caption may hold what the encoding of a terminal has not
                 stream.reconfigure(errors="backslashreplace")
+        warnings.showwarning = _show_warning
         try:
             return super().invoke(ctx)
         except UserError as error:
@@ -38,6 +40,21 @@ class CommandGroup(TyperGroup):
         except KeyboardInterrupt:
             code = INTERRUPTED
         raise typer.Exit(code)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A renamed setting is one line; every other warning looks as Python shows it."""
+    if issubclass(category, RenamedSetting):
+        typer.echo(f"warning: {message}", err=True)
+    else:
+        typer.echo(warnings.formatwarning(message, category, filename, lineno, line), nl=False, err=True)
 
 
 @contextmanager

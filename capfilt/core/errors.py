@@ -18,6 +18,10 @@ class CapfiltError(Exception):
     """Base of all errors raised on purpose."""
 
 
+class RenamedSetting(FutureWarning):
+    """A setting was given by its old name, which works for one more release."""
+
+
 class UserError(CapfiltError):
     """A mistake a person can mend; the message is one line and names the setting or file."""
 

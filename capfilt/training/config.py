@@ -10,7 +10,16 @@ from typing import Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from capfilt.core.config import Section
-from capfilt.pipelines.recipes.load import RECIPES, Settings, merge, override, read_settings, validate
+from capfilt.pipelines.recipes.load import (
+    RECIPES,
+    Settings,
+    merge,
+    override,
+    read_settings,
+    take_old_names,
+    validate,
+    warn_of_old_names,
+)
 
 FOLDER: Final = RECIPES / "train"
 
@@ -25,7 +34,7 @@ class Model(Section):
     vision: str = Field("", description="checkpoint whose image tower a new model starts with; empty = from scratch")
     image_size: int = Field(0, ge=0, description="pixels of a side; 0 = that of the size or checkpoint")
     device: str = Field("auto", description="torch device; auto = cuda, then mps, then cpu")
-    bf16: bool = Field(False, description="forward in bfloat16; weights and optimiser stay float32")
+    bf16: bool = Field(False, description="forward in bfloat16; weights and optimizer stay float32")
     checkpointing: bool = Field(False, description="compute activations twice instead of keeping them: less memory")
     compile: bool = Field(False, description="torch.compile the image tower; pays on GPUs, in long runs")
 
@@ -64,8 +73,8 @@ class Objectives(Section):
 
     itc: float = Field(0.0, ge=0, description="weight of image-text contrast")
     itm: float = Field(0.0, ge=0, description="weight of image-text matching, with hard negatives")
-    lm: float = Field(0.0, ge=0, description="weight of language modelling")
-    words: float = Field(0.0, ge=0, description="weight of matching word by word; not in the paper")
+    lm: float = Field(0.0, ge=0, description="weight of language modeling")
+    token_itm: float = Field(0.0, ge=0, description="weight of matching token by token; not in the paper")
     momentum: float = Field(0.0, ge=0, lt=1, description="of the momentum encoders; 0 = none")
     queue: int = Field(0, ge=0, description="pairs in the queue of momentum features; 0 = none")
     alpha: float = Field(0.0, ge=0, le=1, description="share of ITC targets that momentum encoders give away")
@@ -93,7 +102,7 @@ class Queries(Section):
     language: str = Field("", description="directory of the frozen language model; empty = stage 1, which has none")
 
 
-class Optimiser(Section):
+class OptimizerSettings(Section):
     """AdamW."""
 
     weight_decay: float = Field(0.05, ge=0, description="decay of the weights, times the learning rate")
@@ -115,7 +124,7 @@ class Schedule(Section):
     warmup_from: float = Field(0.0, ge=0, le=1, description="where the rate starts, as a share of the peak")
     shape: Literal["cosine", "epochs"] = Field("cosine", description="how it falls: cosine, or by decay an epoch")
     decay: float = Field(0.85, gt=0, le=1, description="factor an epoch, where shape = epochs")
-    least: float = Field(0.01, ge=0, le=1, description="where the rate ends, as a share of the peak")
+    min_ratio: float = Field(0.01, ge=0, le=1, description="where the rate ends, as a share of the peak")
 
     @model_validator(mode="after")
     def _ends(self) -> "Schedule":
@@ -144,7 +153,7 @@ class TrainRecipe(Section):
     data: Data = Data()
     objectives: Objectives = Objectives()
     queries: Queries = Queries()
-    optimiser: Optimiser = Optimiser()
+    optimizer: OptimizerSettings = OptimizerSettings()
     schedule: Schedule = Schedule()
     work: Work = Work()
 
@@ -167,6 +176,14 @@ TASKS: Final[dict[str, Settings]] = {
 """What makes a task: BLIP sections 3.2 (pretraining), 3.3 (captioner and filter are tuned apart), 5.4 (vqa); BLIP-2."""
 
 
+RENAMED: Final = {
+    "optimiser": "optimizer",
+    "objectives.words": "objectives.token_itm",
+    "schedule.least": "schedule.min_ratio",
+}
+"""Settings by the names they had until November 2026."""
+
+
 def load_training(name_or_path: str, task: str, overrides: tuple[str, ...] = ()) -> TrainRecipe:
     """Read a training recipe as a task sees it, and apply `section.key=value` overrides.
 
@@ -175,14 +192,26 @@ def load_training(name_or_path: str, task: str, overrides: tuple[str, ...] = ())
     """
     settings = read_settings(name_or_path, FOLDER)
     own = {name: settings.pop(name, {}) for name in TASKS}
-    merged = merge(merge(deepcopy(TASKS[task]), settings), own[task])
+    chosen: Settings = {}
     for change in overrides:
-        override(merged, change)
-    return validate(TrainRecipe, merged, f"{name_or_path} ({task})")
+        override(chosen, change)
+    merged, found = deepcopy(TASKS[task]), []
+    for layer in (settings, own[task], chosen):
+        found += take_old_names(layer, RENAMED)
+        merged = merge(merged, layer)
+    origin = f"{name_or_path} ({task})"
+    warn_of_old_names(origin, found, RENAMED)
+    return validate(TrainRecipe, merged, origin)
 
 
 def changed_training(old: Settings, new: Settings, free: set[str]) -> str:
-    """The first setting that differs between two dumped recipes, in words; "" when none does but `free` ones."""
+    """The first setting that differs between two dumped recipes, in words; "" when none does but `free` ones.
+
+    Args:
+        old: may be of a release before settings were renamed.
+    """
+    old = deepcopy(old)
+    take_old_names(old, RENAMED)
     for section, values in new.items():
         for key, value in values.items() if isinstance(values, dict) else ():
             before = old.get(section, {}).get(key)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from capfilt.charts.loss_curves import draw_curves
 
 if TYPE_CHECKING:
-    from capfilt.models.training.loop import Progress
+    from capfilt.models.training.loop import TrainProgress
 
 NAME: Final = "metrics.jsonl"
 SPEED: Final = "pairs_per_second"
@@ -30,7 +30,7 @@ class Metrics:
         (folder / NAME).write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
-    def add(self, progress: "Progress") -> None:
+    def add(self, progress: "TrainProgress") -> None:
         """Note a log line."""
         line = {"step": progress.step, **progress.losses, "rate": progress.rate, SPEED: progress.pairs_per_second}
         with (self.folder / NAME).open("a", encoding="utf-8") as stream:

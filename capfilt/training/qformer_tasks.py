@@ -20,16 +20,16 @@ class Stage1Job:
     """ITC, ITM and ITG on the frozen tower of a MED."""
 
     def __init__(self, recipe: "TrainRecipe", group: "Group") -> None:
-        from capfilt.models.qformer.spec import Described
+        from capfilt.models.qformer.config import QFormerSpec
         from capfilt.models.qformer.start import bridge_on, config_for
         from capfilt.models.registry.resolve import locate
-        from capfilt.models.training.init import start_from
+        from capfilt.models.training.init import load_for_training
         from capfilt.models.training.qformer_task import Stage1Task
 
         self.recipe = recipe
-        med, self.tokenizer = start_from(locate(recipe.model.vision), tower_side(recipe))
+        med, self.tokenizer = load_for_training(locate(recipe.model.vision), tower_side(recipe))
         shape = config_for(med, **recipe.queries.model_dump(include={"queries", "width", "layers", "heads", "ffn"}))
-        self.described = Described(qformer=shape, tower=med.config)
+        self.described = QFormerSpec(qformer=shape, tower=med.config)
         self.bridge = bridge_on(med, shape).to(device(recipe))
         self.bridge.vision.to(device(recipe))
         asked = recipe.objectives
@@ -54,8 +54,8 @@ class Stage2Job:
         import torch
 
         from capfilt.models.qformer import checkpoint
-        from capfilt.models.qformer.language import Language
-        from capfilt.models.qformer.start import forget_text
+        from capfilt.models.qformer.language import LanguageModel
+        from capfilt.models.qformer.start import freeze_text_side
         from capfilt.models.registry.resolve import locate
         from capfilt.models.training.qformer_task import Stage2Task
 
@@ -63,7 +63,7 @@ class Stage2Job:
         self.folder = Path(recipe.queries.language)
         bridge, described, self.tokenizer = checkpoint.load(locate(recipe.model.start))
         dtype = torch.bfloat16 if recipe.model.bf16 else torch.float32
-        language = Language.load(self.folder, device(recipe), dtype)
+        language = LanguageModel.load(self.folder, device(recipe), dtype)
         if described.language_width not in (0, language.width):
             raise ConfigError(
                 f"queries.language: {self.folder} is {language.width} wide, not {described.language_width}"
@@ -72,7 +72,7 @@ class Stage2Job:
         self.described = replace(described, language_width=language.width, prompt=prompt)
         if bridge.projection is None:
             bridge.projection = torch.nn.Linear(described.qformer.width, language.width)
-        forget_text(bridge.qformer)
+        freeze_text_side(bridge.qformer)
         self.bridge = bridge.to(device(recipe))
         self.bridge.vision.to(device(recipe))
         self.task = Stage2Task(self.bridge, language, prompt, recipe.objectives.max_tokens, group)
@@ -95,7 +95,7 @@ def check_qformer(recipe: "TrainRecipe") -> None:
         ConfigError: a setting that the stage needs is empty, or names nothing of use.
     """
     from capfilt.models.formats.checkpoint import CONFIG
-    from capfilt.models.qformer.spec import is_qformer
+    from capfilt.models.qformer.config import is_qformer
     from capfilt.models.registry.resolve import locate
 
     settings, language = recipe.model, recipe.queries.language
@@ -112,7 +112,7 @@ def check_qformer(recipe: "TrainRecipe") -> None:
 def tower_side(recipe: "TrainRecipe") -> int:
     """Pixels of a side that the image tower is shown."""
     from capfilt.models.formats.checkpoint import describe as describe_med
-    from capfilt.models.qformer.spec import describe
+    from capfilt.models.qformer.config import describe
     from capfilt.models.registry.resolve import locate
 
     if recipe.queries.language:

@@ -138,8 +138,8 @@ def check_job(name: str, recipe: "TrainRecipe") -> tuple[Path, ...]:
     Raises:
         UserError: no such size, checkpoint or device.
     """
-    from capfilt.models.qformer import spec
-    from capfilt.models.registry.resolve import find, locate
+    from capfilt.models.qformer.config import language_files
+    from capfilt.models.registry.resolve import locate, resolve
     from capfilt.training.qformer_tasks import check_qformer
 
     device(recipe)
@@ -147,8 +147,8 @@ def check_job(name: str, recipe: "TrainRecipe") -> tuple[Path, ...]:
         check_qformer(recipe)
     image_size(name, recipe)
     starts = [locate(start) for start in (recipe.model.start, recipe.model.vision) if start]
-    read = [find(str(folder)).files for folder in starts]
-    language = spec.language_files(Path(recipe.queries.language)) if recipe.queries.language else ()
+    read = [resolve(str(folder)).files for folder in starts]
+    language = language_files(Path(recipe.queries.language)) if recipe.queries.language else ()
     return (*(path for files in read for path in files), *language)
 
 
@@ -188,19 +188,19 @@ def make_med(recipe: "TrainRecipe", pairs: "TrainingPairs", judges: bool) -> "tu
     from capfilt.models.med.model import MED
     from capfilt.models.registry.registry import locate
     from capfilt.models.tokenizer import Tokenizer
-    from capfilt.models.training.init import start_from, take_vision
+    from capfilt.models.training.init import load_for_training, load_vision_tower
 
     settings, side = recipe.model, _med_side(recipe)
     if settings.start:
         folder = locate(settings.start)
-        model, tokenizer = start_from(folder, side)
+        model, tokenizer = load_for_training(folder, side)
         if judges and "filter" not in describe(folder).roles:
             model.text.start_encoder_from_decoder()
         return model, tokenizer
     tokenizer = Tokenizer.from_words(words(pairs))
     model = MED(replace(SIZES[settings.size], vocab_size=len(tokenizer), image_size=side))
     if settings.vision:
-        take_vision(model, locate(settings.vision))
+        load_vision_tower(model, locate(settings.vision))
     return model, tokenizer
 
 

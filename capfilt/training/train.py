@@ -20,7 +20,7 @@ from capfilt.training.config import TrainRecipe, changed_training
 
 if TYPE_CHECKING:
     from capfilt.models.training.group import Group
-    from capfilt.models.training.loop import Item, Progress, Trainer
+    from capfilt.models.training.loop import Item, Trainer, TrainProgress
     from capfilt.pipelines.training_data.pairs import TrainingPairs
     from capfilt.pipelines.training_data.sampler import Sampler
     from capfilt.training.tasks import Job
@@ -46,7 +46,7 @@ class Listener:
     """Who hears of a training."""
 
     say: Callable[[str], None] = lambda _: None
-    log: "Callable[[Progress], None]" = lambda _: None
+    log: "Callable[[TrainProgress], None]" = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def work(request: Request, listener: Listener, group: "Group | None" = None) -> 
         listener.say(line)
     metrics = Metrics(home, first) if lead else None
 
-    def log(progress: "Progress") -> None:
+    def log(progress: "TrainProgress") -> None:
         if metrics:
             metrics.add(progress)
         listener.log(progress)
@@ -186,17 +186,17 @@ def _sampler(pairs: "TrainingPairs", recipe: TrainRecipe) -> "Sampler":
 
 
 def _trainer(job: "Job", recipe: TrainRecipe, epoch: int, group: "Group") -> "Trainer":
-    from capfilt.models.training.loop import Pace, Trainer
+    from capfilt.models.training.loop import StepSettings, Trainer
     from capfilt.models.training.schedule import AdamW, Schedule
 
-    how, best = recipe.schedule, recipe.optimiser
-    own = how.model_dump(include={"rate", "warmup", "warmup_from", "shape", "decay", "least"})
+    how, best = recipe.schedule, recipe.optimizer
+    own = how.model_dump(include={"rate", "warmup", "warmup_from", "shape", "decay", "min_ratio"})
     steps = how.steps or max(1, round(how.epochs * epoch))
     return Trainer(
         job.task,
         Schedule(steps=steps, epoch=epoch, **own),
         AdamW(**best.model_dump(exclude={"clip"})),
-        Pace(
+        StepSettings(
             accumulate=how.accumulate,
             clip=best.clip,
             bf16=recipe.model.bf16,
@@ -260,11 +260,14 @@ def _files(location: str) -> list[tuple[str, int]]:
 
 
 def _write_or_check(home: Path, identity: dict[str, Any]) -> None:
+    from capfilt.models.med.config import MEDConfig
+
     path = home / RECIPE
-    if not (path.is_file() and (home / STATE).is_file()):  # without a state nothing was learnt that could get lost
+    if not (path.is_file() and (home / STATE).is_file()):  # without a state nothing was learned that could get lost
         Folder.at(home).write(RECIPE, to_toml(identity).encode())
         return
     old = tomllib.loads(path.read_text(encoding="utf-8"))
+    old["shape"] = MEDConfig.from_dict(old["shape"]).to_dict() if old.get("shape") else {}
     change = changed_training(old["recipe"], identity["recipe"], FREE) or next(
         (f"{key} changed" for key in ("task", "data", "checkpoints", "shape") if old.get(key, {}) != identity[key]), ""
     )

@@ -1,6 +1,6 @@
 """A model behind a server as a captioner.
 
-Every caption is a question of its own, with its own seed, so that a server that honours `seed` gives one caption one
+Every caption is a question of its own, with its own seed, so that a server that honors `seed` gives one caption one
 random stream; none promises the same text in other company, and none is promised here. `min_tokens` is not sent: the
 protocol has no such word.
 """
@@ -12,10 +12,10 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from capfilt.models.captioners.openai_client import Answer, Client, digest_of
+from capfilt.models.captioners.openai_client import Answer, ChatClient, digest_of
 from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.protocols import Caption, Pictures
+from capfilt.models.protocols import Caption, ImageInput
 from capfilt.models.runtime import Placement
 
 QUALITY = 90
@@ -26,12 +26,14 @@ class EndpointCaptioner:
     """Asks an OpenAI-compatible server; pictures are scaled down to `Placement.max_side` before they travel."""
 
     def __init__(self, url: str, placement: Placement) -> None:
-        self.client = Client(url, placement.endpoint)
+        self.client = ChatClient(url, placement.endpoint)
         self.name = self.client.model()
         self.digest = digest_of(self.name)
         self.pixels = PixelSpec(placement.max_side, "fit")
 
-    def caption(self, images: Pictures, seeds: list[list[int]], prompt: str, decoding: Decoding) -> list[list[Caption]]:
+    def caption(
+        self, images: ImageInput, seeds: list[list[int]], prompt: str, decoding: Decoding
+    ) -> list[list[Caption]]:
         """As many captions of each image as it has seeds; a question that the server refuses gives an empty one.
 
         Raises:

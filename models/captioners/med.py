@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from capfilt.models.decoding.beam import Search, beam_search
-from capfilt.models.decoding.cuda_graphs import Recorder
+from capfilt.models.decoding.cuda_graphs import GraphSampler
 from capfilt.models.decoding.sampling import Decoding, sample, uniforms
 from capfilt.models.med.model import MED
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.protocols import Caption, Pictures
+from capfilt.models.protocols import Caption, ImageInput
 from capfilt.models.tokenizer import SEP, Tokenizer
 
 
@@ -25,22 +25,26 @@ class MedCaptioner:
         self.model = model
         self.tokenizer = tokenizer
         on_cuda = model.text.word.weight.device.type == "cuda"
-        self.write = Recorder(model).sample if on_cuda else partial(sample, model)
+        self.write = GraphSampler(model).sample if on_cuda else partial(sample, model)
 
     @torch.inference_mode()
-    def caption(self, images: Pictures, seeds: list[list[int]], prompt: str, decoding: Decoding) -> list[list[Caption]]:
+    def caption(
+        self, images: ImageInput, seeds: list[list[int]], prompt: str, decoding: Decoding
+    ) -> list[list[Caption]]:
         """As many captions of each image as it has seeds (the same number for all); of beams, the best in order."""
         assert isinstance(images, Tensor)
         weight = self.model.vision.norm.weight
         n = len(seeds[0]) if seeds else 0
         if n == 0:
             return [[] for _ in seeds]
-        image = self.model.text.look(self.model.see(normalise(images.to(weight.device), weight.dtype)))
+        image = self.model.text.project_image_kv(
+            self.model.encode_image(normalize(images.to(weight.device), weight.dtype))
+        )
         start, stop = self.tokenizer.prompt(prompt), self.tokenizer.ids[SEP]
         if decoding.beams:
             how = Search(beams=decoding.beams, max_tokens=decoding.max_tokens, min_tokens=decoding.min_tokens)
             best = beam_search(self.model, image, start, stop, how)
-            ids, logprob = (found[:, :n].flatten(0, 1) for found in best)
+            ids, logprob = (info[:, :n].flatten(0, 1) for info in best)
         else:
             draws = uniforms([seed for row in seeds for seed in row], decoding.max_tokens).to(weight.device)
             ids, logprob = self.write(image, start, stop, draws, decoding)

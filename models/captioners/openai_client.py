@@ -62,7 +62,7 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-class Client:
+class ChatClient:
     """Asks one server. Its methods may be called from any thread without an event loop of its own."""
 
     def __init__(self, url: str, settings: Endpoint) -> None:

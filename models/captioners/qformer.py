@@ -10,31 +10,33 @@ from torch import Tensor
 
 from capfilt.models.captioners.vlm import Streams
 from capfilt.models.decoding.sampling import Decoding, uniforms
-from capfilt.models.normalize import normalise
-from capfilt.models.protocols import Caption, Pictures
+from capfilt.models.formats.model_info import ModelInfo
+from capfilt.models.normalize import normalize
+from capfilt.models.protocols import Caption, ImageInput
 from capfilt.models.qformer import checkpoint
-from capfilt.models.qformer.language import Language
-from capfilt.models.qformer.spec import LANGUAGE
-from capfilt.models.registry.resolve import Found
+from capfilt.models.qformer.config import LANGUAGE
+from capfilt.models.qformer.language import LanguageModel
 from capfilt.models.runtime import Placement
 
 
 class QFormerCaptioner:
     """Pixels, queries, soft prompt, words."""
 
-    def __init__(self, found: Found, digest: str, placement: Placement) -> None:
+    def __init__(self, info: ModelInfo, digest: str, placement: Placement) -> None:
         device, dtype = placement.resolve()
-        self.name = Path(found.name).name
+        self.name = Path(info.name).name
         self.digest = digest
-        self.bridge, described, _ = checkpoint.load(found.folder)
+        self.bridge, described, _ = checkpoint.load(info.folder)
         self.pixels = described.pixels
         self.prompt = described.prompt
         self.bridge.to(device).eval().vision.to(device)
-        self.language = Language.load(found.folder / LANGUAGE, device, dtype)
+        self.language = LanguageModel.load(info.folder / LANGUAGE, device, dtype)
         self.device = device
 
     @torch.inference_mode()
-    def caption(self, images: Pictures, seeds: list[list[int]], prompt: str, decoding: Decoding) -> list[list[Caption]]:
+    def caption(
+        self, images: ImageInput, seeds: list[list[int]], prompt: str, decoding: Decoding
+    ) -> list[list[Caption]]:
         """As many captions of each image as it has seeds (the same number for all).
 
         They start from `prompt`, or from the one the checkpoint was trained with.
@@ -45,13 +47,13 @@ class QFormerCaptioner:
             return [[] for _ in seeds]
         draws = uniforms([seed for row in seeds for seed in row], decoding.max_tokens).to(self.device)
         streams = Streams(draws, [self.language.stop], decoding)
-        states = self.bridge.see(normalise(images.to(self.device), torch.float32))
+        states = self.bridge.encode_image(normalize(images.to(self.device), torch.float32))
         soft = self.bridge.soft_prompt(states).repeat_interleave(n, 0)
-        self.language.write(soft, prompt or self.prompt, decoding.max_tokens, streams)
+        self.language.generate(soft, prompt or self.prompt, decoding.max_tokens, streams)
         captions = [self._caption(ids, logprob) for ids, logprob in streams.drawn()]
         return [captions[first : first + n] for first in range(0, len(captions), n)]
 
     def _caption(self, ids: list[int], logprob: float) -> Caption:
         words = [token for token in ids if token != self.language.stop]
-        text = self.language.words.decode(words, skip_special_tokens=True)
+        text = self.language.tokenizer.decode(words, skip_special_tokens=True)
         return Caption(text.strip(), logprob, () if len(words) < len(ids) else ("cut",))

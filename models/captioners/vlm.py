@@ -18,27 +18,29 @@ from torch import Tensor
 
 from capfilt.models.decoding.sampling import Decoding, nucleus, uniforms
 from capfilt.models.formats.guarded import load_model, load_part
-from capfilt.models.protocols import Caption, Pictures
-from capfilt.models.registry.resolve import Found
+from capfilt.models.protocols import Caption, ImageInput
+from capfilt.models.formats.model_info import ModelInfo
 from capfilt.models.runtime import Placement
 
 
 class VlmCaptioner:
     """A model of `transformers` that reads a picture and goes on with text."""
 
-    def __init__(self, found: Found, digest: str, placement: Placement) -> None:
-        self.name = Path(found.name).name
+    def __init__(self, info: ModelInfo, digest: str, placement: Placement) -> None:
+        self.name = Path(info.name).name
         self.digest = digest
-        self.pixels = found.pixels
-        self.processor = load_part("AutoProcessor", found.folder)
+        self.pixels = info.pixels
+        self.processor = load_part("AutoProcessor", info.folder)
         self.processor.tokenizer.padding_side = "left"  # what is written follows the prompt without a gap
-        self.model = load_model("AutoModelForImageTextToText", found.folder, *placement.resolve())
+        self.model = load_model("AutoModelForImageTextToText", info.folder, *placement.resolve())
         own = getattr(self.processor, "chat_template", None) or ""
         self.template = {"": own, "none": ""}.get(placement.template, placement.template)
         self.stops = _take_over(self.model, self.processor)
 
     @torch.inference_mode()
-    def caption(self, images: Pictures, seeds: list[list[int]], prompt: str, decoding: Decoding) -> list[list[Caption]]:
+    def caption(
+        self, images: ImageInput, seeds: list[list[int]], prompt: str, decoding: Decoding
+    ) -> list[list[Caption]]:
         """As many captions of each image as it has seeds (the same number for all)."""
         n = len(seeds[0]) if seeds else 0
         if n == 0:
@@ -55,8 +57,8 @@ class VlmCaptioner:
         captions = [self._caption(ids, logprob) for ids, logprob in streams.drawn()]
         return [captions[first : first + n] for first in range(0, len(captions), n)]
 
-    def _inputs(self, images: Pictures, prompt: str) -> Any:
-        # As pictures of Pillow: of an array, a processor has to guess which axis is the colour.
+    def _inputs(self, images: ImageInput, prompt: str) -> Any:
+        # As pictures of Pillow: of an array, a processor has to guess which axis is the color.
         pictures: list[Any] = [Image.fromarray(image.numpy()) for image in images]
         text = prompt
         if self.template:

@@ -97,7 +97,7 @@ def beam_search(
             rows = torch.arange(len(images), device=device)[:, None] * k + beam
         cache.take(rows.flatten())
         token = running.ids[:, :, step].reshape(-1, 1)
-        logits = model.words(model.text.decode(token, image, cache)[:, 0]).float()
+        logits = model.vocab_logits(model.text.decode(token, image, cache)[:, 0]).float()
     return found.ids, found.logprob
 
 
@@ -114,10 +114,10 @@ def _grow(running: _Beams, logits: Tensor, step: int, said: Tensor, stop: int, s
     """
     images, k = running.score.shape
     own = logits.log_softmax(-1)
-    penalised = _penalise(own, running.ids.view(images * k, -1)[:, :step], said, search.repetition_penalty)
+    penalized = _penalize(own, running.ids.view(images * k, -1)[:, :step], said, search.repetition_penalty)
     if step + 1 < search.min_tokens:
-        penalised = penalised.index_fill(1, torch.tensor([stop], device=own.device), float("-inf"))
-    total = penalised.view(images, k, -1) + running.score[:, :, None]
+        penalized = penalized.index_fill(1, torch.tensor([stop], device=own.device), float("-inf"))
+    total = penalized.view(images, k, -1) + running.score[:, :, None]
     score, index = total.view(images, -1).topk(2 * k)
     beam, token = index // logits.shape[-1], index % logits.shape[-1]
     grown = running.take(beam)
@@ -126,7 +126,7 @@ def _grow(running: _Beams, logits: Tensor, step: int, said: Tensor, stop: int, s
     return _Beams(grown.ids, score, grown.logprob + gain), beam
 
 
-def _penalise(own: Tensor, ids: Tensor, prompt: Tensor, penalty: float) -> Tensor:
+def _penalize(own: Tensor, ids: Tensor, prompt: Tensor, penalty: float) -> Tensor:
     """Log-probabilities [R, V], those of tokens in the prompt or in ids [R, any] times `penalty`."""
     if penalty == 1.0:
         return own

@@ -13,15 +13,15 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from capfilt.models.decoding.sampling import LOOK_EVERY, Decoding, among_likeliest, begin, nucleus
+from capfilt.models.decoding.sampling import SYNC_EVERY, Decoding, begin, nucleus, nucleus_of_top_k
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.model import MED
 
-KEPT: Final = 4
+KEPT_SHAPES: Final = 4
 """Shapes whose buffers and graphs are kept; a run has one or two, and a few more where a chunk ends."""
 
 
-class Shape(NamedTuple):
+class GraphShape(NamedTuple):
     """What a recording is made for."""
 
     images: int
@@ -32,7 +32,7 @@ class Shape(NamedTuple):
     how: Decoding
 
 
-class Recorder:
+class GraphSampler:
     """`sampling.sample` by recordings; on another device than CUDA the same steps are taken plainly.
 
     A nucleus is looked for among the likeliest tokens, without asking the device whether it holds more of them; every
@@ -41,7 +41,7 @@ class Recorder:
 
     def __init__(self, model: MED) -> None:
         self.model = model
-        self.loops: dict[Shape, Loop] = {}
+        self.loops: dict[GraphShape, RecordedLoop] = {}
 
     @torch.inference_mode()
     def sample(
@@ -53,11 +53,11 @@ class Recorder:
             torch.OutOfMemoryError: all recordings are given up before.
         """
         images, _, tokens, _ = image[0].keys.shape
-        shape = Shape(rounded(images), len(draws) // images, tokens, len(prompt), stop, decoding)
+        shape = GraphShape(rounded(images), len(draws) // images, tokens, len(prompt), stop, decoding)
         try:
-            loop = self.loops.pop(shape, None) or Loop(self.model, shape)
+            loop = self.loops.pop(shape, None) or RecordedLoop(self.model, shape)
             self.loops[shape] = loop  # the latest stands last
-            for old in list(self.loops)[:-KEPT]:
+            for old in list(self.loops)[:-KEPT_SHAPES]:
                 del self.loops[old]
             return loop.write(image, prompt, draws)
         except torch.OutOfMemoryError:
@@ -70,10 +70,10 @@ def rounded(images: int) -> int:
     return 1 << (images - 1).bit_length() if images <= 8 else -(-images // 8) * 8
 
 
-class Loop:
+class RecordedLoop:
     """The buffers of one shape and the recorded step."""
 
-    def __init__(self, model: MED, shape: Shape) -> None:
+    def __init__(self, model: MED, shape: GraphShape) -> None:
         self.model, self.shape = model, shape
         like, config, how = model.text.word.weight, model.config, shape.how
         rows, width = shape.images * shape.n, config.text_width // config.text_heads
@@ -96,7 +96,7 @@ class Loop:
             self.graphs = [_recorded(self._open), _recorded(self._take_step)]
         rows, done, last = len(draws), 0, self.shape.how.max_tokens
         while done < last:
-            steps, before = range(done, min(done + LOOK_EVERY, last)), [tensor.clone() for tensor in self._state()]
+            steps, before = range(done, min(done + SYNC_EVERY, last)), [tensor.clone() for tensor in self._state()]
             for step in steps:
                 self._play(step)
             going, wide = torch.stack((self.going.any(), self.wide)).tolist()
@@ -136,7 +136,7 @@ class Loop:
 
     def _take_step(self, exactly: bool = False) -> None:
         states = self.model.text.decode(self.token, self.image, self.cache)
-        self._choose(self.model.words(states[:, 0]).float(), exactly)
+        self._choose(self.model.vocab_logits(states[:, 0]).float(), exactly)
 
     def _choose(self, logits: Tensor, exactly: bool) -> None:
         """Draw a token of every caption that goes on, and note it; without `exactly` the host need not wait."""
@@ -149,7 +149,7 @@ class Loop:
         if exactly:
             choice = nucleus(logits, draws, how.top_p)
         else:
-            choice, wide = among_likeliest(logits.softmax(-1), draws, how.top_p)
+            choice, wide = nucleus_of_top_k(logits.softmax(-1), draws, how.top_p)
             self.wide |= (wide & self.going).any()
         self.ids.index_copy_(1, self.step, torch.where(self.going, choice, 0)[:, None])
         self.logprob += torch.where(self.going, own.gather(-1, choice[:, None])[:, 0], 0.0)

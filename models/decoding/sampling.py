@@ -1,6 +1,6 @@
 """Nucleus sampling, one random stream a caption.
 
-A caption depends on the image, the weights and its own seed, never on its neighbours: every caption draws its uniform
+A caption depends on the image, the weights and its own seed, never on its neighbors: every caption draws its uniform
 numbers from a counter-based generator (Philox) of its own, one number a token.
 
 Dimensions: B images, n captions an image, R = B * n rows, T tokens, V vocabulary.
@@ -17,11 +17,11 @@ from torch import Tensor
 from capfilt.models.med.cache import KeysValues, SelfCache
 from capfilt.models.med.model import MED
 
-LIKELIEST: Final = 256
+TOP_K: Final = 256
 """Tokens that are put in order first; a nucleus that needs more of them is rare, and the whole vocabulary is slow."""
-WORTH: Final = 0.75
+SHRINK_BELOW: Final = 0.75
 """Rows that are done are left out of the batch once this share of it, or less, would remain."""
-LOOK_EVERY: Final = 4
+SYNC_EVERY: Final = 4
 """Steps between two looks at which rows are done, where a look makes a device wait for the host."""
 
 
@@ -53,20 +53,20 @@ def nucleus(logits: Tensor, draws: Tensor, top_p: float) -> Tensor:
         int64 [R]. The likeliest token is always in the set, so top_p near 0 is greedy decoding.
     """
     mass = logits.softmax(-1)
-    tokens, wide = among_likeliest(mass, draws, top_p)
+    tokens, wide = nucleus_of_top_k(mass, draws, top_p)
     rows = wide.nonzero()[:, 0]
     if len(rows):
         tokens[rows] = _draw(*mass[rows].sort(-1, descending=True), draws[rows], top_p)
     return tokens
 
 
-def among_likeliest(mass: Tensor, draws: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+def nucleus_of_top_k(mass: Tensor, draws: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     """`nucleus` of probabilities [R, V] as if it lay in the likeliest tokens, and where, bool [R], it may not."""
-    likeliest = mass.topk(min(LIKELIEST, mass.shape[-1]))
+    likeliest = mass.topk(min(TOP_K, mass.shape[-1]))
     tokens = _draw(*likeliest, draws, top_p)
     # Where even the last of them belongs to the nucleus there may be more. Elsewhere all sums are those of the whole.
     wide = likeliest.values[:, :-1].sum(-1) < top_p
-    return tokens, wide & (mass.shape[-1] > LIKELIEST)
+    return tokens, wide & (mass.shape[-1] > TOP_K)
 
 
 def _draw(mass: Tensor, tokens: Tensor, draws: Tensor, top_p: float) -> Tensor:
@@ -107,17 +107,17 @@ def sample(
         going &= choice != stop
         if step + 1 == decoding.max_tokens:
             break
-        if going.device.type == "cpu" or step % LOOK_EVERY == LOOK_EVERY - 1:
+        if going.device.type == "cpu" or step % SYNC_EVERY == SYNC_EVERY - 1:
             left = going.view(-1, n).sum(1)
             most, images = int(left.max()), left.nonzero()[:, 0]
             if not most:
                 break
-            if len(images) * most <= WORTH * len(going):
+            if len(images) * most <= SHRINK_BELOW * len(going):
                 still = _unfinished(going.view(-1, n), images, most)
                 rows, choice, going, n = rows[still], choice[still], going[still], most
                 cache.take(still)
                 image = [KeysValues(kv.keys[images], kv.values[images]) for kv in image]
-        logits = model.words(model.text.decode(choice[:, None], image, cache)[:, 0]).float()
+        logits = model.vocab_logits(model.text.decode(choice[:, None], image, cache)[:, 0]).float()
     return ids, logprob
 
 
@@ -129,7 +129,7 @@ def begin(model: MED, image: list[KeysValues], prompt: Tensor, n: int, room: int
     """
     images = image[0].keys.shape[0]
     cache = model.text.new_cache(images, len(prompt) + room)
-    logits = model.words(model.text.decode(prompt.expand(images, -1), image, cache)[:, -1]).float()
+    logits = model.vocab_logits(model.text.decode(prompt.expand(images, -1), image, cache)[:, -1]).float()
     if n > 1:
         cache.take(torch.arange(images, device=prompt.device).repeat_interleave(n))
     return logits.repeat_interleave(n, 0), cache

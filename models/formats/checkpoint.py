@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from capfilt.core.errors import ModelError
-from capfilt.models.med.config import MEDConfig
+from capfilt.models.med.config import OLD_NAMES, MEDConfig
 
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
@@ -97,10 +97,10 @@ def describe(folder: Path) -> Description:
     if not isinstance(settings, dict) or settings.pop("format", None) != FORMAT:
         raise ModelError(f'{folder / CONFIG}: neither "format" is {FORMAT!r} nor "model_type" is "blip"')
     roles = tuple(settings.pop("roles", ()))
-    known = {field.name for field in fields(MEDConfig)}
+    known = {field.name for field in fields(MEDConfig)} | OLD_NAMES.keys()
     if unknown := sorted(set(settings) - known):
         raise ModelError(f"{folder / CONFIG}: unknown fields {', '.join(unknown)}")
-    return Description(MEDConfig(**settings), roles, None)
+    return Description(MEDConfig.from_dict(settings), roles, None)
 
 
 def _published(settings: dict[str, Any], folder: Path) -> Description:

@@ -36,7 +36,7 @@ def save_med(
 
 
 def load_med(
-    folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu", writes: bool = False
+    folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu", for_captioning: bool = False
 ) -> tuple[MED, Tokenizer]:
     """Read a checkpoint, ours or a published one, into an evaluating MED of the dtype asked for.
 
@@ -58,7 +58,7 @@ def load_med(
         named = from_blip(weights, described.layout) if described.layout else weights
     except Exception as error:  # tokenizers and safetensors raise bare Exceptions
         raise ModelError(f"{folder}: {type(error).__name__}: {error}") from error
-    with Undrawn():
+    with SkipInit():
         model = MED(described.config)
     try:
         missing, _ = model.load_state_dict(named, assign=True, strict=described.layout is None)
@@ -66,13 +66,13 @@ def load_med(
         first = str(error).splitlines()[0]
         raise ModelError(f"{folder / WEIGHTS}: not the weights of {CONFIG}: {first}") from error
     for name in missing:
-        _take_away(model, name)
+        _drop_storage(model, name)
     del weights, named  # each is given back as its packed form is made
-    model.pack(writes)
+    model.pack(for_captioning)
     return model.eval(), tokenizer
 
 
-class Undrawn(TorchFunctionMode):
+class SkipInit(TorchFunctionMode):
     """Modules made in here keep whatever lies in their memory, for weights that are replaced at once.
 
     The `meta` device would do, too; but merely adding up there, torch loads its compiler: 5 s in every process.
@@ -87,7 +87,7 @@ class Undrawn(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _take_away(model: nn.Module, name: str) -> None:
+def _drop_storage(model: nn.Module, name: str) -> None:
     """Leave a parameter without storage."""
     owner, _, last = name.rpartition(".")
     parameter = model.get_parameter(name)

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from capfilt.models.formats.guarded import load_model, load_part
 from capfilt.models.formats.image_processor import read_image_processor
+from capfilt.models.formats.model_info import ModelInfo
 from capfilt.models.judges.pairs import fold, owners
-from capfilt.models.normalize import normalise
-from capfilt.models.registry.resolve import Found
+from capfilt.models.normalize import normalize
 from capfilt.models.runtime import Placement
 from capfilt.models.tokenizer import clean_text
 
@@ -28,16 +28,16 @@ MAX_TOKENS = 32
 class Blip2Judge:
     """`itm` = softmax of the matching head, 0..1; `itc` = the largest cosine over the queries, -1..1."""
 
-    def __init__(self, found: Found, digest: str, placement: Placement) -> None:
-        self.name = Path(found.name).name
+    def __init__(self, info: ModelInfo, digest: str, placement: Placement) -> None:
+        self.name = Path(info.name).name
         self.digest = digest
-        self.pixels = found.pixels
+        self.pixels = info.pixels
         self.columns: tuple[str, ...] = ("itm", "itc")
         self.device, self.dtype = placement.resolve()
-        settings = read_image_processor(found.folder)
+        settings = read_image_processor(info.folder)
         self.mean, self.std = settings["image_mean"], settings["image_std"]
-        self.tokenizer = load_part("AutoTokenizer", found.folder)
-        self.model = load_model("Blip2ForImageTextRetrieval", found.folder, self.device, self.dtype)
+        self.tokenizer = load_part("AutoTokenizer", info.folder)
+        self.model = load_model("Blip2ForImageTextRetrieval", info.folder, self.device, self.dtype)
 
     @torch.inference_mode()
     def score(self, images: Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:
@@ -45,7 +45,7 @@ class Blip2Judge:
         flat = [clean_text(text) for own in texts for text in own]
         if not flat:
             return {column: [[] for _ in texts] for column in self.columns}
-        seen = normalise(images.to(self.device), self.dtype, self.mean, self.std)
+        seen = normalize(images.to(self.device), self.dtype, self.mean, self.std)
         # transformers keeps the Q-Former in float32 where the tower is in half precision.
         states = self.model.vision_model(pixel_values=seen).last_hidden_state.to(self.model.query_tokens.dtype)
         words = self.tokenizer(flat, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")

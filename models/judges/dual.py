@@ -8,25 +8,25 @@ from torch.nn import functional as F
 
 from capfilt.models.formats.guarded import load_model, load_part
 from capfilt.models.formats.image_processor import read_image_processor
+from capfilt.models.formats.model_info import ModelInfo
 from capfilt.models.judges.pairs import flatten, fold, owners
-from capfilt.models.normalize import normalise
-from capfilt.models.registry.resolve import Found
+from capfilt.models.normalize import normalize
 from capfilt.models.runtime import Placement
 
 
 class DualJudge:
     """`clip` = the cosine of the image's and the text's feature, -1..1."""
 
-    def __init__(self, found: Found, digest: str, placement: Placement) -> None:
-        self.name = Path(found.name).name
+    def __init__(self, info: ModelInfo, digest: str, placement: Placement) -> None:
+        self.name = Path(info.name).name
         self.digest = digest
-        self.pixels = found.pixels
+        self.pixels = info.pixels
         self.columns: tuple[str, ...] = ("clip",)
         self.device, self.dtype = placement.resolve()
-        settings = read_image_processor(found.folder)
+        settings = read_image_processor(info.folder)
         self.mean, self.std = settings["image_mean"], settings["image_std"]
-        self.tokenizer = load_part("AutoTokenizer", found.folder)
-        self.model = load_model("AutoModel", found.folder, self.device, self.dtype)
+        self.tokenizer = load_part("AutoTokenizer", info.folder)
+        self.model = load_model("AutoModel", info.folder, self.device, self.dtype)
 
     @torch.inference_mode()
     def score(self, images: Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:
@@ -34,7 +34,7 @@ class DualJudge:
         flat, places = flatten(texts)
         if not flat:
             return {column: [[] for _ in texts] for column in self.columns}
-        seen = normalise(images.to(self.device), self.dtype, self.mean, self.std)
+        seen = normalize(images.to(self.device), self.dtype, self.mean, self.std)
         image = F.normalize(self.model.get_image_features(pixel_values=seen).pooler_output.float(), dim=-1)
         text = F.normalize(self._text(flat).float(), dim=-1)
         cosines = (image[owners(texts)] * text[places]).sum(-1)

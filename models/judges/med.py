@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from capfilt.models.med.model import MED
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.tokenizer import CLS, ENC, Tokenizer
 
@@ -38,14 +38,16 @@ class MedJudge:
         most = max((len(row) for row in texts), default=0)
         if most == 0:
             return {name: [[] for _ in texts] for name in self.columns}
-        states = self.model.see(normalise(images.to(weight.device), weight.dtype))
+        states = self.model.encode_image(normalize(images.to(weight.device), weight.dtype))
         flat = [text for row in texts for text in (*row, *[""] * (most - len(row)))]
         itm, itc = self._match(states, flat), self._cosine(states, flat, most)
         return {"itm": _ragged(itm, texts, most), "itc": _ragged(itc, texts, most)}
 
     def _match(self, states: Tensor, flat: list[str]) -> Tensor:
         ids, mask = self.tokenizer.encode(flat, self.first, MAX_TOKENS)
-        logits = self.model.match(ids.to(states.device), mask.to(states.device), self.model.text.look(states))
+        logits = self.model.itm_logits(
+            ids.to(states.device), mask.to(states.device), self.model.text.project_image_kv(states)
+        )
         return logits.float().softmax(-1)[:, 1]
 
     def _cosine(self, states: Tensor, flat: list[str], most: int) -> Tensor:

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.guarded import open_clip_model, open_clip_tokenizer
+from capfilt.models.formats.model_info import ModelInfo
 from capfilt.models.judges.pairs import flatten, fold, owners
-from capfilt.models.normalize import normalise
-from capfilt.models.registry.resolve import Found
+from capfilt.models.normalize import normalize
 from capfilt.models.runtime import Placement
 
 TEXTS_AT_ONCE = 512
@@ -24,10 +24,10 @@ TEXTS_AT_ONCE = 512
 class OpenClipJudge:
     """`clip` = the cosine of the two features, -1..1: no scale, no sigmoid, so models of one kind can be compared."""
 
-    def __init__(self, found: Found, digest: str, placement: Placement) -> None:
-        assert found.open_clip
-        self.source = found.open_clip
-        self.name = Path(found.name).name
+    def __init__(self, info: ModelInfo, digest: str, placement: Placement) -> None:
+        assert info.open_clip
+        self.source = info.open_clip
+        self.name = Path(info.name).name
         self.digest = digest
         self.pixels = self.source.pixels
         self.columns: tuple[str, ...] = ("clip",)
@@ -36,7 +36,7 @@ class OpenClipJudge:
             self.model = open_clip_model(self.source).to(self.device, self.dtype).eval()
             self.tokenizer = open_clip_tokenizer(self.source)
         except Exception as error:  # torch, timm, transformers and the file system; the message must be one line
-            raise ModelError(f"model {found.name!r}: {type(error).__name__}: {error}".splitlines()[0]) from error
+            raise ModelError(f"model {info.name!r}: {type(error).__name__}: {error}".splitlines()[0]) from error
 
     @torch.inference_mode()
     def score(self, images: Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:
@@ -44,7 +44,7 @@ class OpenClipJudge:
         flat, places = flatten(texts)
         if not flat:
             return {column: [[] for _ in texts] for column in self.columns}
-        seen = normalise(images.to(self.device), self.dtype, self.source.mean, self.source.std)
+        seen = normalize(images.to(self.device), self.dtype, self.source.mean, self.source.std)
         image = F.normalize(self.model.encode_image(seen).float(), dim=-1)
         parts = [self._text(flat[start : start + TEXTS_AT_ONCE]) for start in range(0, len(flat), TEXTS_AT_ONCE)]
         text = F.normalize(torch.cat(parts).float(), dim=-1)

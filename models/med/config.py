@@ -3,6 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
+OLD_NAMES: Final = {"place": "output_pos_embed"}
+"""Names in checkpoints written before they were renamed, and what they are called now."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MEDConfig:
@@ -14,7 +17,7 @@ class MEDConfig:
     image_size: int = 384
     patch_size: int = 16
     stem: Literal["patch", "conv"] = "patch"  # conv: small ViTs learn shapes from far fewer pictures with it
-    place: float = 0.0  # over 0: image states get positions once more, at first this strong, where texts look at them
+    output_pos_embed: float = 0.0  # over 0: the states get position embeddings once more, at first this strong
     vision_width: int = 768
     vision_layers: int = 12
     vision_heads: int = 12
@@ -46,6 +49,16 @@ class MEDConfig:
         """What `config.json` holds."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "MEDConfig":
+        """The shape that `config.json` holds.
+
+        Raises:
+            TypeError: a field that is not known.
+            ValueError: widths, heads or sizes that do not fit together.
+        """
+        return cls(**{OLD_NAMES.get(name, name): value for name, value in fields.items()})
+
 
 SIZES: Final[dict[str, MEDConfig]] = {
     "med-tiny": MEDConfig(
@@ -53,7 +66,7 @@ SIZES: Final[dict[str, MEDConfig]] = {
         image_size=48,
         patch_size=8,
         stem="conv",
-        place=2.0,
+        output_pos_embed=2.0,
         vision_width=128,
         vision_layers=4,
         vision_heads=4,

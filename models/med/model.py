@@ -47,22 +47,22 @@ class MED(nn.Module):
         self.lm_head = LMHead(config.text_width, config.vocab_size)
         self.temperature = nn.Parameter(torch.tensor(0.07))
         std = INIT_STD * (768 / config.text_width) ** 0.5
-        self.apply(lambda module: _initialise(module, std))
+        self.apply(lambda module: _initialize(module, std))
 
-    def pack(self, writes: bool = False) -> None:
+    def pack(self, for_captioning: bool = False) -> None:
         """For inference alone: lay the weights out as this machine computes with them, where that is faster.
 
         `writes`: it is a captioner, whose text side reads a token a caption at a time, so few rows.
         """
-        few = {*self.text.of_steps(), self.lm_head.dense} if writes else set()
+        few = {*self.text.decoder_step_layers(), self.lm_head.dense} if for_captioning else set()
         for module in self.modules():
             if isinstance(module, Linear) and not module.weight.is_meta:
                 module.pack(module in few)
         if not self.lm_head.bias.is_meta:
-            self.lm_head.words = packed(self.text.word.weight.detach(), writes)
+            self.lm_head.words = packed(self.text.word.weight.detach(), for_captioning)
 
-    def see(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels [B, 3, S, S] -> image states [B, N, vision width]."""
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Normalized pixels [B, 3, S, S] -> image states [B, N, vision width]."""
         states: Tensor = self.vision(pixels)
         return states
 
@@ -74,7 +74,7 @@ class MED(nn.Module):
         """The ITC feature of texts [M, T] that start with [CLS]: [M, E], of length 1."""
         return F.normalize(self.text_proj(self._first(ids, mask)), dim=-1)
 
-    def match(self, ids: Tensor, mask: Tensor, image: list[KeysValues]) -> Tensor:
+    def itm_logits(self, ids: Tensor, mask: Tensor, image: list[KeysValues]) -> Tensor:
         """ITM logits [B * n, 2] of texts [B * n, T] that start with [ENC]; class 1 = match."""
         logits: Tensor = self.itm_head(self._first(ids, mask, image))
         return logits
@@ -82,19 +82,19 @@ class MED(nn.Module):
     def _first(self, ids: Tensor, mask: Tensor, image: list[KeysValues] | None = None) -> Tensor:
         if self.training or ids.is_cuda:  # to launch what leaves the padding out takes longer than the padding
             return self.text.encode(ids, mask, image)[:, 0]
-        return self.text.summarise(ids, mask, image)
+        return self.text.encode_first(ids, mask, image)
 
-    def predict(self, ids: Tensor, image: list[KeysValues]) -> Tensor:
+    def lm_logits(self, ids: Tensor, image: list[KeysValues]) -> Tensor:
         """LM logits [B * n, T, V] of texts [B * n, T] that start with [DEC]."""
-        return self.words(self.text.decode(ids, image))
+        return self.vocab_logits(self.text.decode(ids, image))
 
-    def words(self, states: Tensor) -> Tensor:
+    def vocab_logits(self, states: Tensor) -> Tensor:
         """Decoder states [..., D] -> logits [..., V]."""
         logits: Tensor = self.lm_head(states, self.text.word.weight)
         return logits
 
 
-def _initialise(module: nn.Module, std: float) -> None:
+def _initialize(module: nn.Module, std: float) -> None:
     if isinstance(module, nn.Linear | nn.Embedding | nn.Conv2d):
         nn.init.normal_(module.weight, std=std)
     if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:

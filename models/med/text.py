@@ -51,14 +51,14 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, kv: KeysValues, mask: Tensor | None = None, causal: bool = False) -> Tensor:
         """Attend from x [rows, length, D]; rows of x and of kv are the same."""
-        return self.close(self.attend(self.query(x), kv, mask, causal), x)
+        return self.project_out(self.attend(self.query(x), kv, mask, causal), x)
 
     def attend(self, query: Tensor, kv: KeysValues, mask: Tensor | None = None, causal: bool = False) -> Tensor:
         """What projected queries [rows, length, D] find in keys and values, the heads side by side."""
         seen = F.scaled_dot_product_attention(self.split(query), *kv, attn_mask=mask, is_causal=causal)
         return seen.transpose(1, 2).reshape(query.shape)
 
-    def close(self, seen: Tensor, x: Tensor) -> Tensor:
+    def project_out(self, seen: Tensor, x: Tensor) -> Tensor:
         """Output projection, residual and norm."""
         out: Tensor = self.norm(self.out(seen) + x)
         return out
@@ -77,13 +77,13 @@ class TextLayer(nn.Module):
         self.fc2 = Linear(config.text_ffn, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
 
-    def see_image(self, x: Tensor, image: KeysValues) -> Tensor:
+    def cross_attend(self, x: Tensor, image: KeysValues) -> Tensor:
         """x [B * n, T, D] looks at B images: the n texts of an image share its keys and values."""
         images = image.keys.shape[0]
         out: Tensor = self.cross(x.reshape(images, -1, x.shape[-1]), image).view(x.shape)
         return out
 
-    def feed(self, x: Tensor) -> Tensor:
+    def feed_forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.norm(self.fc2(self.fc1.gelu(x)) + x)
         return out
 
@@ -99,7 +99,7 @@ class TextTransformer(nn.Module):
         self.norm = nn.LayerNorm(config.text_width, eps=1e-12)
         self.layers = nn.ModuleList(TextLayer(config) for _ in range(config.text_layers))
 
-    def look(self, image_states: Tensor) -> list[KeysValues]:
+    def project_image_kv(self, image_states: Tensor) -> list[KeysValues]:
         """Cross-attention keys and values of B images [B, N, vision width], once, for every later text and step.
 
         They are laid out head by head, for every one of those reads them from end to end.
@@ -113,10 +113,10 @@ class TextTransformer(nn.Module):
         seen = added(mask, x)[:, None, None, :]
         for index, layer in enumerate(self._layers()):
             x = layer.encoder(x, layer.encoder.project(x), seen)
-            x = layer.feed(layer.see_image(x, image[index]) if image else x)
+            x = layer.feed_forward(layer.cross_attend(x, image[index]) if image else x)
         return x
 
-    def summarise(self, ids: Tensor, mask: Tensor, image: list[KeysValues] | None = None) -> Tensor:
+    def encode_first(self, ids: Tensor, mask: Tensor, image: list[KeysValues] | None = None) -> Tensor:
         """The first state of each text, [B * n, D]: what `encode(...)[:, 0]` is, at less cost.
 
         Padding (on the right) is not computed with, and in the last layer only the first tokens ask.
@@ -131,11 +131,11 @@ class TextTransformer(nn.Module):
             if index + 1 == len(self.layers):
                 x, asking = x[first], Ragged.of(mask[:, :1])
                 images = Ragged.of(mask[:, :1].reshape(image[0].keys.shape[0], -1)) if image else None
-            x = own.close(asking.flat(own.attend(asking.pad(own.query(x)), kv, seen)), x)
+            x = own.project_out(asking.flat(own.attend(asking.pad(own.query(x)), kv, seen)), x)
             if image and images:
                 found = layer.cross.attend(images.pad(layer.cross.query(x)), image[index])
-                x = layer.cross.close(images.flat(found), x)
-            x = layer.feed(x)
+                x = layer.cross.project_out(images.flat(found), x)
+            x = layer.feed_forward(x)
         return x
 
     def decode(self, ids: Tensor, image: list[KeysValues], cache: SelfCache | None = None) -> Tensor:
@@ -149,7 +149,7 @@ class TextTransformer(nn.Module):
             kv = layer.decoder.project(x)
             kv = cache.extend(index, *kv) if cache else kv
             x = layer.decoder(x, kv, seen, causal=ids.shape[1] > 1)
-            x = layer.feed(layer.see_image(x, image[index]))
+            x = layer.feed_forward(layer.cross_attend(x, image[index]))
         if cache:
             cache.advance(ids.shape[1])
         return x
@@ -178,7 +178,7 @@ class TextTransformer(nn.Module):
         width = config.text_width // config.text_heads
         return config.text_layers, rows, config.text_heads, length, width, self.word.weight
 
-    def of_steps(self) -> list[nn.Module]:
+    def decoder_step_layers(self) -> list[nn.Module]:
         """What every step of a caption goes through: all but the encoder and what looks at the image once."""
         once = {layer.cross.key for layer in self._layers()} | {layer.cross.value for layer in self._layers()}
         encoders = {part for layer in self._layers() for part in layer.encoder.modules()}

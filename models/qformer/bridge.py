@@ -1,6 +1,6 @@
 """BLIP-2 as a whole: a frozen image tower, the Q-Former, and in stage 2 a frozen language model behind it.
 
-What is frozen is held aside: it is no submodule, so it has no gradients, is in no optimiser and no state dict, and
+What is frozen is held aside: it is no submodule, so it has no gradients, is in no optimizer and no state dict, and
 stays in eval mode when the rest trains.
 
 Dimensions: B images, Q queries, N image tokens, D width of the Q-Former, L width of the language model.
@@ -43,17 +43,17 @@ class Bridge(nn.Module):
         self.projection = nn.Linear(config.width, language_width) if language_width else None
 
     @torch.no_grad()
-    def see(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels [B, 3, S, S] -> states of the frozen tower [B, N, vision width]."""
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Normalized pixels [B, 3, S, S] -> states of the frozen tower [B, N, vision width]."""
         states: Tensor = self.vision.module(pixels)
         return states
 
-    def look(self, states: Tensor) -> list[KeysValues | None]:
+    def project_image_kv(self, states: Tensor) -> list[KeysValues | None]:
         """Keys and values for the Q-Former, of states of the tower."""
-        return self.qformer.look(self.vision_norm(states))
+        return self.qformer.project_image_kv(self.vision_norm(states))
 
     def soft_prompt(self, states: Tensor) -> Tensor:
         """[B, Q, L]: what a language model reads in place of words (BLIP-2, section 3.3)."""
         assert self.projection is not None
-        prompt: Tensor = self.projection(self.qformer.read_image(self.look(states)))
+        prompt: Tensor = self.projection(self.qformer.read_image(self.project_image_kv(states)))
         return prompt

@@ -13,14 +13,14 @@ from capfilt.models.formats.checkpoint import CONFIG, TOKENIZER, WEIGHTS
 from capfilt.models.formats.guarded import load_tensors
 from capfilt.models.med.vision import VisionTransformer
 from capfilt.models.qformer.bridge import Bridge
-from capfilt.models.qformer.spec import FORMAT, LANGUAGE, Described, describe
+from capfilt.models.qformer.config import FORMAT, LANGUAGE, QFormerSpec, describe
 from capfilt.models.tokenizer import Tokenizer
 
 
 def save(
     folder: Path,
     bridge: Bridge,
-    described: Described,
+    described: QFormerSpec,
     tokenizer: Tokenizer,
     language: Path | None = None,
     dtype: torch.dtype = torch.float32,
@@ -50,7 +50,7 @@ def save(
     draft.replace(folder / WEIGHTS)
 
 
-def load(folder: Path) -> tuple[Bridge, Described, Tokenizer]:
+def load(folder: Path) -> tuple[Bridge, QFormerSpec, Tokenizer]:
     """Read a checkpoint, without its language model.
 
     Raises:

@@ -22,7 +22,7 @@ IGNORED = -100
 """The label of what is not learned."""
 
 
-class Language:
+class LanguageModel:
     """A language model with its words.
 
     Args:
@@ -32,8 +32,8 @@ class Language:
 
     def __init__(self, model: Any, words: Any) -> None:
         self.frozen = Frozen(model)
-        self.words = words
-        self.paired = bool(model.config.is_encoder_decoder)
+        self.tokenizer = words
+        self.encoder_decoder = bool(model.config.is_encoder_decoder)
         self.width = int(model.get_input_embeddings().embedding_dim)
         ends = words.eos_token_id if words.eos_token_id is not None else model.config.eos_token_id
         self.stop = int(ends[0] if isinstance(ends, list) else ends)
@@ -48,14 +48,14 @@ class Language:
         )
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> "Language":
+    def load(cls, folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> "LanguageModel":
         """Read a directory that `transformers` saved; safetensors only, none of its code.
 
         Raises:
             ModelError: it cannot be read.
         """
-        paired = load_part("AutoConfig", folder).is_encoder_decoder
-        kind = "AutoModelForSeq2SeqLM" if paired else "AutoModelForCausalLM"
+        encoder_decoder = load_part("AutoConfig", folder).is_encoder_decoder
+        kind = "AutoModelForSeq2SeqLM" if encoder_decoder else "AutoModelForCausalLM"
         return cls(load_model(kind, folder, device, dtype), load_part("AutoTokenizer", folder))
 
     @property
@@ -63,7 +63,7 @@ class Language:
         device: torch.device = self.frozen.module.device
         return device
 
-    def predict(self, soft: Tensor, prompt: str, captions: Sequence[str], most: int) -> tuple[Tensor, Tensor]:
+    def lm_logits(self, soft: Tensor, prompt: str, captions: Sequence[str], most: int) -> tuple[Tensor, Tensor]:
         """Logits [B, T, V] of the caption tokens that follow a soft prompt [B, Q, L], and those tokens [B, T].
 
         A caption ends with the model's own end of text; `IGNORED` stands where a shorter one has no token.
@@ -75,7 +75,7 @@ class Language:
         rows = [self._caption(caption, most) for caption in captions]
         length = max(map(len, rows))
         labels = torch.tensor([row + [IGNORED] * (length - len(row)) for row in rows], device=soft.device)
-        if self.paired:
+        if self.encoder_decoder:
             inputs, mask = self._row(soft, torch.tensor([given] * len(rows), dtype=torch.int64), None)
             logits = self.frozen.module(inputs_embeds=inputs, attention_mask=mask, labels=labels).logits
             return logits.float(), labels
@@ -85,7 +85,7 @@ class Language:
         logits = self.frozen.module(inputs_embeds=inputs, attention_mask=mask).logits[:, -length:]
         return logits.float(), labels
 
-    def write(self, soft: Tensor, prompt: str, most: int, chooser: LogitsProcessor) -> None:
+    def generate(self, soft: Tensor, prompt: str, most: int, chooser: LogitsProcessor) -> None:
         """Have captions written behind soft prompts [B, Q, L]; `chooser` draws the tokens and keeps them."""
         given = torch.tensor([self._ids(prompt)] * len(soft), dtype=torch.int64)
         inputs, mask = self._row(soft, given, None)
@@ -115,4 +115,4 @@ class Language:
         return [*self._ids(caption)[: most - 1], self.stop]
 
     def _ids(self, text: str) -> list[int]:
-        return list(self.words(text, add_special_tokens=False)["input_ids"]) if text else []
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []

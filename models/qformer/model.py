@@ -76,9 +76,9 @@ class QFormer(nn.Module):
         self.itm_head = nn.Linear(config.width, 2)  # class 1 = match
         self.lm_head = LMHead(config.width, config.vocab_size)
         self.temperature = nn.Parameter(torch.tensor(TEMPERATURE))
-        self.apply(_initialise)
+        self.apply(_initialize)
 
-    def look(self, states: Tensor) -> list[KeysValues | None]:
+    def project_image_kv(self, states: Tensor) -> list[KeysValues | None]:
         """Keys and values [B, H, N, d] of image states [B, N, vision width] for every layer that sees the image."""
         return [layer.cross.project(states) if layer.cross is not None else None for layer in self._layers()]
 
@@ -99,7 +99,7 @@ class QFormer(nn.Module):
         """The ITC feature of texts that start with [CLS]: [M, E], of length 1."""
         return F.normalize(self.text_proj(self.read_text(ids, mask)[:, 0]), dim=-1)
 
-    def match(self, ids: Tensor, mask: Tensor, image: list[KeysValues | None]) -> Tensor:
+    def itm_logits(self, ids: Tensor, mask: Tensor, image: list[KeysValues | None]) -> Tensor:
         """ITM logits [M, 2] of texts [M, T] that start with [CLS], each with its own image; class 1 = match."""
         queries = self.config.queries
         seen = F.pad(mask, (queries, 0), value=True)[:, None, None, :]
@@ -107,7 +107,7 @@ class QFormer(nn.Module):
         logits: Tensor = self.itm_head(x[:, :queries]).mean(1)
         return logits
 
-    def predict(self, ids: Tensor, image: list[KeysValues | None]) -> Tensor:
+    def lm_logits(self, ids: Tensor, image: list[KeysValues | None]) -> Tensor:
         """ITG logits [M, T, V] of texts [M, T] that start with [DEC], each with its own image.
 
         Padding stands on the right, where no earlier token can see it.
@@ -147,7 +147,7 @@ def generation_mask(queries: int, tokens: int, device: torch.device) -> Tensor:
     return mask
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=INIT_STD)
     if isinstance(module, nn.Linear) and module.bias is not None:

@@ -53,7 +53,7 @@ def _take(qformer: QFormer, text: dict[str, Tensor]) -> None:
     qformer.load_state_dict(own | found)
 
 
-def forget_text(qformer: QFormer) -> None:
+def freeze_text_side(qformer: QFormer) -> None:
     """Stop training what stage 2 has no use for: the text side and the heads of stage 1."""
     for name, parameter in qformer.named_parameters():
         if name.startswith(("word", "position", "lm_head", "text_proj", "vision_proj", "itm_head", "temperature")):

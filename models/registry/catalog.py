@@ -1,6 +1,6 @@
 """The models that are known by name: what `capfilt models` tells. Any other one works by its directory or address.
 
-Sizes are counted on the classes that load them, but for LLaVA-1.5's and Qwen's, which their pages tell. Licences are
+Sizes are counted on the classes that load them, but for LLaVA-1.5's and Qwen's, which their pages tell. Licenses are
 those of the pages; read them before you use a model, for they change, and some forbid uses.
 """
 
@@ -15,7 +15,7 @@ class ModelCard:
     name: str
     role: Literal["captioner", "filter"]
     parameters: str
-    licence: str
+    license: str
     prompt: str = ""  # what its captions start from: words, or a question to a chat model
     columns: tuple[str, ...] = ()  # the scores it gives
     ships: bool = False  # else it is fetched from the hub
@@ -26,24 +26,24 @@ class ModelCard:
         return "here" if self.ships else "hub"
 
 
-def _captioner(name: str, parameters: str, licence: str, prompt: str) -> ModelCard:
-    return ModelCard(name=name, role="captioner", parameters=parameters, licence=licence, prompt=prompt)
+def _captioner(name: str, parameters: str, license: str, prompt: str) -> ModelCard:
+    return ModelCard(name=name, role="captioner", parameters=parameters, license=license, prompt=prompt)
 
 
-def _judge(name: str, parameters: str, licence: str, columns: tuple[str, ...]) -> ModelCard:
-    return ModelCard(name=name, role="filter", parameters=parameters, licence=licence, columns=columns)
+def _judge(name: str, parameters: str, license: str, columns: tuple[str, ...]) -> ModelCard:
+    return ModelCard(name=name, role="filter", parameters=parameters, license=license, columns=columns)
 
 
 _PICTURE: Final = "a picture of"
 _QUESTION: Final = "(a question)"
 _ITM: Final = ("itm", "itc")
 
-_CARDS: Final = (
+_ENTRIES: Final = (
     ModelCard(
         name="demo-captioner",
         role="captioner",
         parameters="2.0M",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         ships=True,
     ),
     _captioner("Salesforce/blip-image-captioning-base", "224M", "BSD-3", _PICTURE),
@@ -58,7 +58,7 @@ _CARDS: Final = (
         name="demo-filter",
         role="filter",
         parameters="2.0M",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         columns=_ITM,
         ships=True,
     ),
@@ -74,4 +74,4 @@ _CARDS: Final = (
     _judge("open_clip:ViT-B-16-SigLIP:webli", "203M", "Apache-2.0", ("clip",)),
 )
 
-CARDS: Final = {card.name: card for card in _CARDS}
+CATALOG: Final = {card.name: card for card in _ENTRIES}

@@ -13,7 +13,7 @@ from torch import Tensor
 from capfilt.core.errors import ModelError
 from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.protocols import Captioner, Pictures
+from capfilt.models.protocols import Captioner, ImageInput
 
 _ONE_UNIT: Final = re.compile(r"(.{1,24}?)\1{2,}")
 
@@ -38,7 +38,7 @@ def is_one_word_again_and_again(text: str) -> bool:
     return bool(_ONE_UNIT.fullmatch("".join(text.split())))
 
 
-def plain_pictures(spec: PixelSpec) -> Pictures:
+def plain_pictures(spec: PixelSpec) -> ImageInput:
     """A red square on white, and a green ground under a blue sky."""
     width, height = spec.shape(spec.size, spec.size)
     square = torch.full((height, width, 3), 255, dtype=torch.uint8)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final, cast
 
 from capfilt.core.errors import ConfigError, ModelError
 from capfilt.models.formats.checkpoint import describe, digest
+from capfilt.models.formats.model_info import Family, ModelInfo, Role
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.registry import plugin
-from capfilt.models.registry.catalog import CARDS
-from capfilt.models.registry.resolve import Family, Found, Role, find, locate
+from capfilt.models.registry.catalog import CATALOG
+from capfilt.models.registry.resolve import locate, resolve
 from capfilt.models.runtime import Endpoint, Placement
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from capfilt.models.tokenizer import Tokenizer
 
 __all__ = [
-    "CARDS",
+    "CATALOG",
     "Endpoint",
     "Placement",
     "check",
@@ -62,7 +63,7 @@ def pixels(name: str, role: Role = "captioner", placement: Placement | None = No
     max_side = (placement or Placement()).max_side
     if plugin.is_plugin(name):
         return cast(PixelSpec, plugin.load_class(name, role).pixels)
-    return PixelSpec(max_side, "fit") if is_url(name) else find(name, max_side).pixels
+    return PixelSpec(max_side, "fit") if is_url(name) else resolve(name, max_side).pixels
 
 
 def columns(name: str) -> tuple[str, ...]:
@@ -153,76 +154,76 @@ def is_url(name: str) -> bool:
     return name.startswith(("http://", "https://"))
 
 
-def _found(name: str, role: Role, placement: Placement | None = None) -> Found:
+def _found(name: str, role: Role, placement: Placement | None = None) -> ModelInfo:
     if is_url(name):
         raise ModelError(f"judge {name}: a server can caption, but not judge")
-    found = find(name, (placement or Placement()).max_side)
+    found = resolve(name, (placement or Placement()).max_side)
     if role not in found.roles:
         raise ModelError(f"model {name!r} was trained as {' and '.join(found.roles) or 'nothing'}, not as {role}")
     return found
 
 
 def _check_server(url: str, role: Role, placement: Placement) -> str:
-    from capfilt.models.captioners.openai_client import Client, digest_of
+    from capfilt.models.captioners.openai_client import ChatClient, digest_of
 
     if role == "filter":
         raise ModelError(f"judge {url}: a server can caption, but not judge")
-    return digest_of(Client(url, placement.endpoint).model())
+    return digest_of(ChatClient(url, placement.endpoint).model())
 
 
-def _med_captioner(found: Found, digest: str, placement: Placement) -> object:
+def _med_captioner(found: ModelInfo, digest: str, placement: Placement) -> object:
     from capfilt.models.captioners.med import MedCaptioner
 
-    return MedCaptioner(Path(found.name).name, digest, *_med(found, placement, writes=True))
+    return MedCaptioner(Path(found.name).name, digest, *_med(found, placement, for_captioning=True))
 
 
-def _med(found: Found, placement: Placement, writes: bool) -> "tuple[MED, Tokenizer]":
+def _med(found: ModelInfo, placement: Placement, for_captioning: bool) -> "tuple[MED, Tokenizer]":
     from capfilt.models.formats.weights import load_med
 
     device, dtype = placement.resolve()
-    model, tokenizer = load_med(found.folder, dtype, device, writes)
+    model, tokenizer = load_med(found.folder, dtype, device, for_captioning)
     if placement.compile:
         model.vision.compile()
     return model, tokenizer
 
 
-def _qformer(found: Found, digest: str, placement: Placement) -> object:
+def _qformer(found: ModelInfo, digest: str, placement: Placement) -> object:
     from capfilt.models.captioners.qformer import QFormerCaptioner
 
     return QFormerCaptioner(found, digest, placement)
 
 
-def _vlm(found: Found, digest: str, placement: Placement) -> object:
+def _vlm(found: ModelInfo, digest: str, placement: Placement) -> object:
     from capfilt.models.captioners.vlm import VlmCaptioner
 
     return VlmCaptioner(found, digest, placement)
 
 
-def _med_judge(found: Found, digest: str, placement: Placement) -> object:
+def _med_judge(found: ModelInfo, digest: str, placement: Placement) -> object:
     from capfilt.models.judges.med import MedJudge
 
-    return MedJudge(Path(found.name).name, digest, *_med(found, placement, writes=False), placement.token)
+    return MedJudge(Path(found.name).name, digest, *_med(found, placement, for_captioning=False), placement.token)
 
 
-def _open_clip(found: Found, digest: str, placement: Placement) -> object:
+def _open_clip(found: ModelInfo, digest: str, placement: Placement) -> object:
     from capfilt.models.judges.open_clip import OpenClipJudge
 
     return OpenClipJudge(found, digest, placement)
 
 
-def _dual(found: Found, digest: str, placement: Placement) -> object:
+def _dual(found: ModelInfo, digest: str, placement: Placement) -> object:
     from capfilt.models.judges.dual import DualJudge
 
     return DualJudge(found, digest, placement)
 
 
-def _blip2(found: Found, digest: str, placement: Placement) -> object:
+def _blip2(found: ModelInfo, digest: str, placement: Placement) -> object:
     from capfilt.models.judges.blip2 import Blip2Judge
 
     return Blip2Judge(found, digest, placement)
 
 
-_Loader = Callable[[Found, str, Placement], object]
+_Loader = Callable[[ModelInfo, str, Placement], object]
 _CAPTIONERS: Final[dict[Family, _Loader]] = {"med": _med_captioner, "qformer": _qformer, "vlm": _vlm}
 _JUDGES: Final[dict[Family, _Loader]] = {
     "med": _med_judge,

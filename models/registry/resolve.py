@@ -9,23 +9,20 @@
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats import hub, open_clip_source
 from capfilt.models.formats.checkpoint import CONFIG, FORMAT, WEIGHTS, describe, vocabulary, weight_files
 from capfilt.models.formats.image_processor import read_image_processor, square_of
+from capfilt.models.formats.model_info import Family, ModelInfo
 from capfilt.models.formats.open_clip_source import OpenClipSource
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.qformer import spec
-from capfilt.models.registry.catalog import CARDS
+from capfilt.models.qformer import config as qformer_config
+from capfilt.models.registry.catalog import CATALOG
 
 CHECKPOINTS: Final = Path(__file__).parent.parent / "checkpoints"
-
-Role = Literal["captioner", "filter"]
-Family = Literal["med", "qformer", "vlm", "open_clip", "dual", "blip2"]
 
 _DUAL: Final = ("clip", "siglip")
 _CAPTIONS: Final = (
@@ -39,21 +36,7 @@ _CAPTIONS: Final = (
 _SMALL: Final = (".json", ".txt", ".model", ".jinja")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A model that is there."""
-
-    name: str  # as a person wrote it
-    family: Family
-    folder: Path
-    roles: tuple[str, ...]
-    pixels: PixelSpec
-    files: tuple[Path, ...]  # what its digest is made of
-    columns: tuple[str, ...] = ()  # the scores it gives, if it judges
-    open_clip: OpenClipSource | None = None
-
-
-def find(name: str, max_side: int = 768) -> Found:
+def resolve(name: str, max_side: int = 768) -> ModelInfo:
     """What is known of a model.
 
     Args:
@@ -69,7 +52,7 @@ def find(name: str, max_side: int = 768) -> Found:
         return _open_clip(name, open_clip_source.from_folder(folder))
     settings = _settings(folder)
     kind = settings.get("model_type")
-    if settings.get("format") == spec.FORMAT:
+    if settings.get("format") == qformer_config.FORMAT:
         return _qformer(name, folder)
     if settings.get("format") == FORMAT or kind == "blip" or (kind is None and "architectures" not in settings):
         return _med(name, folder)
@@ -82,7 +65,7 @@ def locate(name: str) -> Path:
     Raises:
         ModelError: there is none.
     """
-    if name in CARDS and CARDS[name].ships:
+    if name in CATALOG and CATALOG[name].ships:
         return CHECKPOINTS / name
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -94,25 +77,27 @@ def locate(name: str) -> Path:
     raise ModelError(f"model {name!r} is neither a directory nor a name that `capfilt models` tells of")
 
 
-def _med(name: str, folder: Path) -> Found:
+def _med(name: str, folder: Path) -> ModelInfo:
     known = describe(folder)
     weight_files(folder)
     files = (folder / CONFIG, folder / WEIGHTS, vocabulary(folder))
     pixels = PixelSpec(known.config.image_size, "squash")
     columns = ("itm", "itc") if "filter" in known.roles else ()
-    return Found(name=name, family="med", folder=folder, roles=known.roles, pixels=pixels, files=files, columns=columns)
+    return ModelInfo(
+        name=name, family="med", folder=folder, roles=known.roles, pixels=pixels, files=files, columns=columns
+    )
 
 
-def _qformer(name: str, folder: Path) -> Found:
-    own = spec.describe(folder)
-    files = spec.files(folder)
-    return Found(name=name, family="qformer", folder=folder, roles=own.roles, pixels=own.pixels, files=files)
+def _qformer(name: str, folder: Path) -> ModelInfo:
+    own = qformer_config.describe(folder)
+    files = qformer_config.checkpoint_files(folder)
+    return ModelInfo(name=name, family="qformer", folder=folder, roles=own.roles, pixels=own.pixels, files=files)
 
 
-def _open_clip(name: str, source: OpenClipSource) -> Found:
+def _open_clip(name: str, source: OpenClipSource) -> ModelInfo:
     folder = source.weights.parent
     small = [path for path in _small_files(folder) if source.tokenizer or path.name == open_clip_source.CONFIG]
-    return Found(
+    return ModelInfo(
         name=name,
         family="open_clip",
         folder=folder,
@@ -124,7 +109,7 @@ def _open_clip(name: str, source: OpenClipSource) -> Found:
     )
 
 
-def _of_transformers(name: str, folder: Path, settings: dict[str, Any], max_side: int) -> Found:
+def _of_transformers(name: str, folder: Path, settings: dict[str, Any], max_side: int) -> ModelInfo:
     files = (*_small_files(folder), *weight_files(folder))
     architecture = (settings.get("architectures") or ["model of an unnamed class"])[0]
     if architecture == "Blip2ForImageTextRetrieval" or _is_dual(settings, architecture):
@@ -133,7 +118,7 @@ def _of_transformers(name: str, folder: Path, settings: dict[str, Any], max_side
         if pixels is None:
             raise ModelError(f"{folder}: an image processor that makes no plain square is not supported in a judge")
         columns = ("clip",) if family == "dual" else ("itm", "itc")
-        return Found(
+        return ModelInfo(
             name=name,
             family=family,
             folder=folder,
@@ -145,7 +130,7 @@ def _of_transformers(name: str, folder: Path, settings: dict[str, Any], max_side
     if not architecture.endswith(_CAPTIONS):
         raise ModelError(f"model {name!r}: a {architecture} neither captions nor judges")
     pixels = square_of(read_image_processor(folder)) or PixelSpec(max_side, "fit")
-    return Found(name=name, family="vlm", folder=folder, roles=("captioner",), pixels=pixels, files=files)
+    return ModelInfo(name=name, family="vlm", folder=folder, roles=("captioner",), pixels=pixels, files=files)
 
 
 def _is_dual(settings: dict[str, Any], architecture: str) -> bool:

@@ -14,7 +14,7 @@ from capfilt.models.med.vision import fitted
 from capfilt.models.tokenizer import Tokenizer
 
 
-def start_from(folder: Path, side: int) -> tuple[MED, Tokenizer]:
+def load_for_training(folder: Path, side: int) -> tuple[MED, Tokenizer]:
     """The MED of a checkpoint, made to take pictures of `side` pixels; what the checkpoint lacks is new."""
     model, tokenizer = load_med(folder)
     lacking = {name for name, parameter in model.named_parameters() if parameter.is_meta}
@@ -28,7 +28,7 @@ def start_from(folder: Path, side: int) -> tuple[MED, Tokenizer]:
     return whole, tokenizer
 
 
-def take_vision(model: MED, folder: Path) -> None:
+def load_vision_tower(model: MED, folder: Path) -> None:
     """Give a MED the image tower of a checkpoint.
 
     Raises:
@@ -44,7 +44,9 @@ def take_vision(model: MED, folder: Path) -> None:
 
 def _with_grid(weights: dict[str, torch.Tensor], vision: nn.Module, prefix: str) -> dict[str, torch.Tensor]:
     """Weights with position embeddings interpolated for the grid of another picture size."""
-    shapes = {name: tensor.shape[1] for name, tensor in vision.named_parameters() if name in ("position", "place")}
+    shapes = {
+        name: tensor.shape[1] for name, tensor in vision.named_parameters() if name in ("position", "output_pos_embed")
+    }
     sides = {f"{prefix}{name}": round((tokens - 1) ** 0.5) for name, tokens in shapes.items()}
     return {
         name: fitted(tensor, sides[name], sides[name]) if name in sides else tensor for name, tensor in weights.items()

@@ -20,7 +20,7 @@ Forward = Callable[[Any], tuple[Tensor, dict[str, Tensor]]]
 
 
 class Task(Protocol):
-    """A model with its objectives, an `nn.Module`: its state dict is all that training changes but the optimiser."""
+    """A model with its objectives, an `nn.Module`: its state dict is all that training changes but the optimizer."""
 
     def __call__(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to go back from, and each objective's value, both of this worker's part."""
@@ -32,7 +32,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class StepSettings:
     """How steps are taken."""
 
     accumulate: int = 1  # batches a step; each contrasts its own pairs only
@@ -43,7 +43,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainProgress:
     """One log line: the means of the losses since the last one."""
 
     step: int
@@ -55,7 +55,7 @@ class Progress:
 
 
 class Trainer:
-    """A task, its optimiser and how far it is.
+    """A task, its optimizer and how far it is.
 
     Args:
         forward: the task as it is called, where that is not the task itself (wrapped for several workers).
@@ -65,15 +65,15 @@ class Trainer:
         self,
         task: nn.Module,
         schedule: Schedule,
-        optimiser: AdamW,
-        pace: Pace,
+        optimizer: AdamW,
+        pace: StepSettings,
         group: Group | None = None,
         forward: Any = None,
     ) -> None:
         self.task: Any = task
         self.forward: Any = forward or task
         self.schedule = schedule
-        self.optimiser = optimiser.build(task)
+        self.optimizer = optimizer.build(task)
         self.pace = pace
         self.group = group or Group()
         self.device = next(parameter.device for parameter in task.parameters())
@@ -82,7 +82,7 @@ class Trainer:
         self.sums: dict[str, Tensor] = {}  # of losses since the last log line
 
     def run(
-        self, items: Iterator[Item], on_log: Callable[[Progress], None], on_save: Callable[["Trainer"], None]
+        self, items: Iterator[Item], on_log: Callable[[TrainProgress], None], on_save: Callable[["Trainer"], None]
     ) -> None:
         """Take the steps that are left; `on_save` is called every `save_every` steps and after the last one."""
         self.task.train()
@@ -100,9 +100,9 @@ class Trainer:
 
     def _take_step(self, items: Iterator[Item]) -> int:
         """One update from `accumulate` batches; the number of pairs seen, those of other workers included."""
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate_at(self.step)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         pairs = 0
         for number in range(self.pace.accumulate):
             batch, self.position = next(items)
@@ -114,7 +114,7 @@ class Trainer:
             pairs += len(batch.images) * self.group.size
         if self.pace.clip:
             nn.utils.clip_grad_norm_(self.task.parameters(), self.pace.clip)
-        self.optimiser.step()
+        self.optimizer.step()
         self.task.after_update()
         return pairs
 
@@ -132,12 +132,12 @@ class Trainer:
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value.double() / self.pace.accumulate
 
-    def _progress(self, pairs_per_second: float, seconds_per_step: float) -> Progress:
+    def _progress(self, pairs_per_second: float, seconds_per_step: float) -> TrainProgress:
         since = self.step % self.pace.log_every or self.pace.log_every
         losses = {name: float(self.group.mean(total)) / since for name, total in self.sums.items()}
         left = (self.schedule.steps - self.step) * seconds_per_step
         rate = self.schedule.rate_at(self.step - 1)
-        return Progress(self.step, self.schedule.steps, losses, rate, pairs_per_second, left)
+        return TrainProgress(self.step, self.schedule.steps, losses, rate, pairs_per_second, left)
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on, of all workers; every worker must ask."""
@@ -145,7 +145,7 @@ class Trainer:
             "step": self.step,
             "position": self.position,
             "task": self.task.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "random": self.group.objects(_random_state()),
             "sums": self.group.objects(self.sums),
         }
@@ -154,7 +154,7 @@ class Trainer:
         """Go on from a state, with as many workers as it was made by."""
         self.step, self.position, self.sums = state["step"], state["position"], state["sums"][self.group.rank]
         self.task.load_state_dict(state["task"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimizer"])
         _set_random_state(state["random"][self.group.rank])
 
 

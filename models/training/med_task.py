@@ -12,23 +12,23 @@ from torch import Tensor, nn
 
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.model import MED
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 from capfilt.models.tokenizer import CLS, DEC, ENC, Tokenizer
 from capfilt.models.training.batch import Batch, pair_codes, same_pairs
 from capfilt.models.training.group import Group
 from capfilt.models.training.momentum import FeatureQueue, MomentumEncoders
 from capfilt.models.training.objectives import (
-    contrastive,
-    distilled,
-    exchange,
     hard_negatives,
-    language,
-    matching,
-    sharing,
-    soften,
+    hard_targets,
+    itc_loss,
+    itm_loss,
+    lm_loss,
+    replace_tokens,
+    soft_cross_entropy,
+    soft_targets,
 )
 
-COOLEST, WARMEST = 0.001, 0.5
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.001, 0.5
 """Bounds of the temperature (BLIP's code)."""
 
 
@@ -43,7 +43,7 @@ class Objectives:
     itc: float = 1.0
     itm: float = 1.0
     lm: float = 1.0
-    words: float = 0.0  # ITM word by word; not in the paper
+    token_itm: float = 0.0  # ITM token by token; not in the paper
     momentum: float = 0.0  # of the momentum encoders; 0 = there are none
     queue: int = 0  # pairs whose momentum features are further negatives of ITC
     alpha: float = 0.0  # share of the ITC target mass that the momentum encoders give away
@@ -82,18 +82,18 @@ class MEDTask(nn.Module):
         """The loss to go back from, and each objective's value, both of this worker's part."""
         wanted, device = self.objectives, self.model.temperature.device
         self.alpha = self.alpha_at(batch.step)
-        pixels = normalise(batch.images.to(device), torch.float32)
-        states = self.model.see(pixels)
+        pixels = normalize(batch.images.to(device), torch.float32)
+        states = self.model.encode_image(pixels)
         codes = pair_codes(batch.keys, batch.texts).to(device)
         losses: dict[str, Tensor] = {}
         near = None
         if wanted.itc or wanted.itm:
             losses["itc"], near = self._contrast(pixels, states, batch.texts, codes)
-        image = self.model.text.look(states)
+        image = self.model.text.project_image_kv(states)
         if wanted.itm and near is not None:
             losses["itm"] = self._match(states, image, batch, same_pairs(codes, codes).cpu(), near)
-        if wanted.words:
-            losses["words"] = self._match_words(image, batch.texts)
+        if wanted.token_itm:
+            losses["token_itm"] = self._match_tokens(image, batch.texts)
         if wanted.lm:
             losses["lm"] = self._predict(image, batch.texts)
         total = torch.stack([getattr(wanted, name) * loss for name, loss in losses.items()]).sum()
@@ -113,14 +113,14 @@ class MEDTask(nn.Module):
         """ITC, within the batch or with momentum encoders and queue."""
         ids, mask = self._encode(self._own(texts), CLS)
         image, text = self.model.image_feature(states), self.model.text_feature(ids, mask)
-        temperature = self.model.temperature.clamp(COOLEST, WARMEST)
+        temperature = self.model.temperature.clamp(MIN_TEMPERATURE, MAX_TEMPERATURE)
         if self.slow is not None and self.queue is not None:
             slow_image, slow_text = map(self.group.gather, self.slow.features(pixels, ids, mask))
             return self._distil(image, text, slow_image, slow_text, codes, temperature)
         part = self.group.part(len(codes))
         similarity = self.group.gather(image) @ self.group.gather(text).T / temperature
         same = same_pairs(codes, codes)[part]
-        loss = contrastive(similarity[part], similarity.T[part], same, same)
+        loss = itc_loss(similarity[part], similarity.T[part], same, same)
         return loss, Similarity(similarity, similarity.T)
 
     def _distil(
@@ -129,14 +129,14 @@ class MEDTask(nn.Module):
         """ITC of this worker's features against the momentum features of all workers and of the queue."""
         assert self.queue is not None
         part, size = self.group.part(len(codes)), len(codes)
-        images, texts, others = self.queue.ahead(slow_image, slow_text, codes)
-        target = sharing(same_pairs(codes[part], others), image)
+        images, texts, others = self.queue.candidates(slow_image, slow_text, codes)
+        target = hard_targets(same_pairs(codes[part], others), image)
         with torch.no_grad():
             teach_image, teach_text = slow_image[part] @ texts.T / temperature, slow_text[part] @ images.T / temperature
-            to_text, to_image = (soften(target, teacher, self.alpha) for teacher in (teach_image, teach_text))
+            to_text, to_image = (soft_targets(target, teacher, self.alpha) for teacher in (teach_image, teach_text))
         by_image, by_text = image @ texts.T / temperature, text @ images.T / temperature
-        loss = (distilled(by_image, to_text) + distilled(by_text, to_image)) / 2
-        self.queue.put(slow_image, slow_text, codes)
+        loss = (soft_cross_entropy(by_image, to_text) + soft_cross_entropy(by_text, to_image)) / 2
+        self.queue.push(slow_image, slow_text, codes)
         return loss, Similarity(*(self.group.gather(rows[:, :size].detach()) for rows in (by_image, by_text)))
 
     def _match(self, states: Tensor, image: list[KeysValues], batch: Batch, same: Tensor, near: Similarity) -> Tensor:
@@ -153,10 +153,12 @@ class MEDTask(nn.Module):
         match = torch.zeros(len(rows), 2 + most, dtype=torch.bool)
         match[:, 0] = True
         match[:, 1] = same[rows, texts]
-        logits = self.model.match(*self._encode(flat, ENC), image)
-        swapped = self.model.match(*self._encode(self._own(batch.texts), ENC), self._look(states, image, images))
+        logits = self.model.itm_logits(*self._encode(flat, ENC), image)
+        swapped = self.model.itm_logits(
+            *self._encode(self._own(batch.texts), ENC), self._image_kv_of(states, image, images)
+        )
         truth = torch.cat((match.flatten(), same[images, rows]))
-        return matching(torch.cat((logits, swapped)), truth.to(logits.device))
+        return itm_loss(torch.cat((logits, swapped)), truth.to(logits.device))
 
     def _excluded(self, same: Tensor) -> Tensor:
         """bool [B, B], what is no negative: true matches, and other workers' pairs if so wanted."""
@@ -165,30 +167,30 @@ class MEDTask(nn.Module):
         worker = torch.arange(len(same)) // (len(same) // self.group.size)
         return same | (worker[:, None] != worker[None])
 
-    def _look(self, states: Tensor, image: list[KeysValues], rows: Tensor) -> list[KeysValues]:
+    def _image_kv_of(self, states: Tensor, image: list[KeysValues], rows: Tensor) -> list[KeysValues]:
         """Keys and values of the images `rows` (numbers in the whole batch), which may be other workers'."""
         if self.group.size == 1:
             return [KeysValues(kv.keys[rows], kv.values[rows]) for kv in image]
         if self.objectives.negatives == "worker":
             own = rows - self.group.rank * len(states)
             return [KeysValues(kv.keys[own], kv.values[own]) for kv in image]
-        return self.model.text.look(self.group.gather(states)[rows])
+        return self.model.text.project_image_kv(self.group.gather(states)[rows])
 
-    def _match_words(self, image: list[KeysValues], texts: list[str]) -> Tensor:
-        """ITM word by word: of a text with some words exchanged, which ones do not fit the image?
+    def _match_tokens(self, image: list[KeysValues], texts: list[str]) -> Tensor:
+        """ITM token by token: of a text with some tokens replaced, which ones do not fit the image?
 
-        One yes or no a text says little; with a yes or no a word the encoder learns details from far fewer pictures
+        One yes or no a text says little; with a yes or no a token the encoder learns details from far fewer pictures
         (the idea of ELECTRA, Clark et al. 2020, with the image as context). The first token answers for the whole.
         """
         ids, mask = self._encode(texts, ENC)
         count = mask.sum() / self.group.size
-        changed = exchange(ids, mask, self.generator)
+        changed = replace_tokens(ids, mask, self.generator)
         part = self.group.part(len(texts))
         ids, mask, changed = ids[part], mask[part], changed[part]
         fits = changed == ids
         fits[:, 0] = fits.all(1)
         logits = self.model.itm_head(self.model.text.encode(changed, mask, image))
-        return matching(logits[mask], fits[mask], count)
+        return itm_loss(logits[mask], fits[mask], count)
 
     def _predict(self, image: list[KeysValues], texts: list[str]) -> Tensor:
         """LM, the mean over the learned tokens of all workers."""
@@ -197,7 +199,7 @@ class MEDTask(nn.Module):
         given = len(self.tokenizer.prompt(prompt))
         count = None if self.group.size == 1 else ids[:, given:].ne(0).sum() / self.group.size
         ids = ids[self.group.part(len(texts))]
-        return language(self.model.predict(ids, image), ids, self.objectives.smoothing, given, count)
+        return lm_loss(self.model.lm_logits(ids, image), ids, self.objectives.smoothing, given, count)
 
     def _own(self, texts: list[str]) -> list[str]:
         return texts[self.group.part(len(texts))]

@@ -34,7 +34,7 @@ class MomentumEncoders(nn.Module):
     @torch.no_grad()
     def features(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """ITC features of images and of texts, each [rows, E]."""
-        return self.model.image_feature(self.model.see(pixels)), self.model.text_feature(ids, mask)
+        return self.model.image_feature(self.model.encode_image(pixels)), self.model.text_feature(ids, mask)
 
 
 class FeatureQueue(nn.Module):
@@ -55,7 +55,7 @@ class FeatureQueue(nn.Module):
         self.pointer = 0
         self.filled = 0
 
-    def ahead(self, images: Tensor, texts: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def candidates(self, images: Tensor, texts: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What pairs are compared with: those given, [B, E], [B, E] and [B, 2], and then all in the queue."""
         end = self.filled
         return (
@@ -65,7 +65,7 @@ class FeatureQueue(nn.Module):
         )
 
     @torch.no_grad()
-    def put(self, images: Tensor, texts: Tensor, codes: Tensor) -> None:
+    def push(self, images: Tensor, texts: Tensor, codes: Tensor) -> None:
         """Take in B pairs."""
         size = len(self.codes)
         places = (self.pointer + torch.arange(len(codes), device=self.codes.device)) % size

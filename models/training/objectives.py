@@ -12,7 +12,7 @@ EPSILON = 1e-4
 """Added to the weights of hard negatives, or `multinomial` fails on a row whose softmax underflows (ALBEF issue 93)."""
 
 
-def contrastive(
+def itc_loss(
     by_image: Tensor, by_text: Tensor, same_text: Tensor, same_image: Tensor, smoothing: float = 0.0
 ) -> Tensor:
     """ITC: the mean of both directions.
@@ -26,25 +26,25 @@ def contrastive(
         same_image: bool [b, C]: which images are true matches of a text.
         smoothing: share of the target mass that is spread over all candidates (Q-Former: 0.1).
     """
-    forth, back = sharing(same_text, by_image), sharing(same_image, by_text)
+    forth, back = hard_targets(same_text, by_image), hard_targets(same_image, by_text)
     return (
         F.cross_entropy(by_image, forth, label_smoothing=smoothing)
         + F.cross_entropy(by_text, back, label_smoothing=smoothing)
     ) / 2
 
 
-def sharing(same: Tensor, like: Tensor) -> Tensor:
+def hard_targets(same: Tensor, like: Tensor) -> Tensor:
     """Hard targets [b, C]: the mass of a row, shared evenly by its true matches."""
     target = same.to(like.dtype)
     return target / target.sum(1, keepdim=True)
 
 
-def soften(target: Tensor, teacher: Tensor, alpha: float) -> Tensor:
+def soft_targets(target: Tensor, teacher: Tensor, alpha: float) -> Tensor:
     """Soft targets: alpha of the mass goes where the momentum encoders' similarities [b, C] see a match (ALBEF)."""
     return alpha * teacher.softmax(1) + (1 - alpha) * target
 
 
-def distilled(student: Tensor, target: Tensor) -> Tensor:
+def soft_cross_entropy(student: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of similarities [b, C] against soft targets [b, C]."""
     return -(student.log_softmax(1) * target).sum(1).mean()
 
@@ -76,13 +76,13 @@ def _draw(weights: Tensor, generator: torch.Generator) -> Tensor:
     return torch.multinomial(usable, 1, generator=generator)[:, 0]
 
 
-def matching(logits: Tensor, match: Tensor, count: Tensor | None = None) -> Tensor:
+def itm_loss(logits: Tensor, match: Tensor, count: Tensor | None = None) -> Tensor:
     """ITM: 2-way cross-entropy of logits [M, 2] against bool [M] (class 1 = match), over `count` rows, default M."""
     total = F.cross_entropy(logits.float(), match.long(), reduction="sum")
     return total / (len(match) if count is None else count)
 
 
-def language(
+def lm_loss(
     logits: Tensor, ids: Tensor, smoothing: float = 0.1, prompt: int = 1, count: Tensor | None = None
 ) -> Tensor:
     """LM: predict token t + 1 from tokens up to t. `logits` [M, T, V], `ids` [M, T], padding (id 0) left out.
@@ -101,7 +101,7 @@ def language(
     return loss if count is None else loss / count
 
 
-def exchange(ids: Tensor, mask: Tensor, generator: torch.Generator, share: float = 0.15) -> Tensor:
+def replace_tokens(ids: Tensor, mask: Tensor, generator: torch.Generator, share: float = 0.15) -> Tensor:
     """Texts with some words exchanged for others that the text alone would allow.
 
     A word is exchanged for one that stands between the same two words in some text of the batch, so that only the image

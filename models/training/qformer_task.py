@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from capfilt.models.med.cache import KeysValues
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 from capfilt.models.qformer.bridge import Bridge
-from capfilt.models.qformer.language import IGNORED, Language
+from capfilt.models.qformer.language import IGNORED, LanguageModel
 from capfilt.models.tokenizer import CLS, DEC, Tokenizer
 from capfilt.models.training.batch import Batch, pair_codes, same_pairs
 from capfilt.models.training.group import Group
-from capfilt.models.training.med_task import COOLEST, WARMEST
-from capfilt.models.training.objectives import contrastive, hard_negatives, language, matching
+from capfilt.models.training.med_task import MAX_TEMPERATURE, MIN_TEMPERATURE
+from capfilt.models.training.objectives import hard_negatives, itc_loss, itm_loss, lm_loss
 
 SMOOTHING = 0.1
 """Label smoothing of ITC and of ITG (LAVIS's code)."""
@@ -50,8 +50,8 @@ class Stage1Task(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to go back from, and each objective's value, both of this worker's part."""
         device = self.bridge.qformer.temperature.device
-        states = self.bridge.see(normalise(batch.images.to(device), torch.float32))
-        image = self.bridge.look(states)
+        states = self.bridge.encode_image(normalize(batch.images.to(device), torch.float32))
+        image = self.bridge.project_image_kv(states)
         codes = pair_codes(batch.keys, batch.texts).to(device)
         same = same_pairs(codes, codes)
         losses: dict[str, Tensor] = {}
@@ -70,9 +70,9 @@ class Stage1Task(nn.Module):
         queries = self.group.gather(qformer.image_features(image))
         words = self.group.gather(qformer.text_feature(*self._encode(texts[part], CLS)))
         cosines = torch.einsum("bqe,te->btq", queries, words).max(-1).values
-        similarity = cosines / qformer.temperature.clamp(COOLEST, WARMEST)
+        similarity = cosines / qformer.temperature.clamp(MIN_TEMPERATURE, MAX_TEMPERATURE)
         own = same[part]
-        return contrastive(similarity[part], similarity.T[part], own, own, SMOOTHING), similarity
+        return itc_loss(similarity[part], similarity.T[part], own, own, SMOOTHING), similarity
 
     def _match(
         self, states: Tensor, image: list[KeysValues | None], texts: list[str], same: Tensor, similarity: Tensor
@@ -82,18 +82,18 @@ class Stage1Task(nn.Module):
         wrong, others = (drawn[part] for drawn in hard_negatives(similarity.cpu(), same, self.generator))
         rows = rows[part]
         flat = [texts[number] for number in (*rows.tolist(), *wrong.tolist(), *rows.tolist())]
-        swapped = self.bridge.look(self.group.gather(states)[others])
+        swapped = self.bridge.project_image_kv(self.group.gather(states)[others])
         seen = [_joined(own, own, other) for own, other in zip(image, swapped, strict=True)]
-        logits = self.bridge.qformer.match(*self._encode(flat, CLS), seen)
+        logits = self.bridge.qformer.itm_logits(*self._encode(flat, CLS), seen)
         truth = torch.cat((torch.ones(len(rows), dtype=torch.bool), same[rows, wrong], same[others, rows]))
-        return matching(logits, truth.to(logits.device))
+        return itm_loss(logits, truth.to(logits.device))
 
     def _generate(self, image: list[KeysValues | None], texts: list[str]) -> Tensor:
         """ITG, the mean over the learned tokens of all workers."""
         ids, _ = self._encode(texts, DEC)
         count = None if self.group.size == 1 else ids[:, 1:].ne(0).sum() / self.group.size
         ids = ids[self.group.part(len(texts))]
-        return language(self.bridge.qformer.predict(ids, image), ids, SMOOTHING, count=count)
+        return lm_loss(self.bridge.qformer.lm_logits(ids, image), ids, SMOOTHING, count=count)
 
     def _encode(self, texts: Sequence[str], first: str) -> tuple[Tensor, Tensor]:
         device = self.bridge.qformer.temperature.device
@@ -117,7 +117,7 @@ class Stage2Task(nn.Module):
     """Queries learn what a frozen language model needs to caption: LM behind a soft prompt (BLIP-2, section 3.3)."""
 
     def __init__(
-        self, bridge: Bridge, model: Language, prompt: str = "", max_tokens: int = 32, group: Group | None = None
+        self, bridge: Bridge, model: LanguageModel, prompt: str = "", max_tokens: int = 32, group: Group | None = None
     ) -> None:
         super().__init__()
         self.bridge = bridge
@@ -129,10 +129,10 @@ class Stage2Task(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over the caption tokens of this worker's part, weighed so that workers agree on all of them."""
         device = self.bridge.qformer.temperature.device
-        states = self.bridge.see(normalise(batch.images.to(device), torch.float32))
+        states = self.bridge.encode_image(normalize(batch.images.to(device), torch.float32))
         part = self.group.part(len(batch.texts))
         own = batch.texts[part]
-        logits, labels = self.language.predict(self.bridge.soft_prompt(states), self.prompt, own, self.max_tokens)
+        logits, labels = self.language.lm_logits(self.bridge.soft_prompt(states), self.prompt, own, self.max_tokens)
         total = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
         loss = total / self._share(batch.texts, labels)
         return loss, {"lm": loss.detach()}

@@ -13,7 +13,7 @@ class Schedule:
 
     It rises for `warmup` (below 1 a share of the steps, else a number of them) from `warmup_from` to the peak `rate`,
     then falls: by a cosine, or by the factor `decay` an epoch of `epoch` steps (BLIP, section 4.1). `warmup_from` and
-    `least` are shares of `rate`.
+    `min_ratio` are shares of `rate`.
 
     BLIP's code warms up in its first epoch only, so that the rate jumps where an epoch is shorter; here it never does.
     """
@@ -25,23 +25,23 @@ class Schedule:
     shape: Literal["cosine", "epochs"] = "cosine"
     decay: float = 0.85
     epoch: int = 1
-    least: float = 0.01
+    min_ratio: float = 0.01
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step, 0-based."""
         rise = max(1, round(self.steps * self.warmup if self.warmup < 1 else self.warmup))
         if self.shape == "epochs":
-            peak = self.rate * max(self.least, self.decay ** (step // self.epoch))
+            peak = self.rate * max(self.min_ratio, self.decay ** (step // self.epoch))
         else:
             share = max(0, step - rise) / max(1, self.steps - rise)
-            peak = self.rate * (self.least + (1 - self.least) * 0.5 * (1 + math.cos(math.pi * share)))
+            peak = self.rate * (self.min_ratio + (1 - self.min_ratio) * 0.5 * (1 + math.cos(math.pi * share)))
         first = self.rate * self.warmup_from
         return peak if step >= rise else first + (peak - first) * (step + 1) / rise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdamW:
-    """The optimiser. `decayed`: weight decay on matrices only, or on all parameters as BLIP's code has it."""
+    """The optimizer. `decayed`: weight decay on matrices only, or on all parameters as BLIP's code has it."""
 
     beta1: float = 0.9
     beta2: float = 0.98
@@ -49,7 +49,7 @@ class AdamW:
     decayed: Literal["matrices", "all"] = "matrices"
 
     def build(self, module: torch.nn.Module) -> torch.optim.AdamW:
-        """An optimiser over the parameters of a module that are trained."""
+        """An optimizer over the parameters of a module that are trained."""
         parameters = [p for p in module.parameters() if p.requires_grad]
         matrices = [p for p in parameters if p.ndim >= 2 or self.decayed == "all"]
         rest = [p for p in parameters if p.ndim < 2 and self.decayed != "all"]

@@ -33,4 +33,14 @@ def load_state(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: not a state of a training ({error})") from error
     if not isinstance(state, dict):
         raise ModelError(f"{path}: not a state of a training")
+    return _with_new_names(state)
+
+
+def _with_new_names(state: dict[str, Any]) -> dict[str, Any]:
+    """A state as it is written today, of one that a release before November 2026 wrote."""
+    if "optimiser" in state:
+        state["optimizer"] = state.pop("optimiser")
+        for sums in state["sums"]:
+            if "words" in sums:
+                sums["token_itm"] = sums.pop("words")
     return state

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 from capfilt.models.tokenizer import DEC, ENC, Tokenizer
 from capfilt.models.training.batch import QuestionBatch
 from capfilt.models.training.group import Group
@@ -26,12 +26,12 @@ class VQATask(nn.Module):
         part = self.group.part(len(batch.questions))
         answers = [(row, *answer) for row, own in enumerate(batch.answers[part]) for answer in own]
         ids, mask = (t.to(device) for t in self.tokenizer.encode(batch.questions[part], ENC, QUESTION_TOKENS))
-        states = self.model.ask(normalise(batch.images.to(device), torch.float32), ids, mask)
+        states = self.model.encode_questions(normalize(batch.images.to(device), torch.float32), ids, mask)
         words, _ = self.tokenizer.encode([text for _, text, _ in answers], DEC, ANSWER_TOKENS + 2)
         owner = torch.tensor([row for row, _, _ in answers], device=device)
         weights = torch.tensor([weight for _, _, weight in answers], device=device)
         words = words.to(device)
-        losses = answer_losses(self.model.reply(words, states[owner], mask[owner]), words, self.smoothing)
+        losses = answer_losses(self.model.answer_logits(words, states[owner], mask[owner]), words, self.smoothing)
         loss = (losses * weights).sum() / len(states)
         return loss, {"answer": loss.detach()}
 

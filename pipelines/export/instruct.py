@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
 from capfilt.core.errors import RunFailed
-from capfilt.models.captioners.openai_client import Answer, Client, EndpointFailed
+from capfilt.models.captioners.openai_client import Answer, ChatClient, EndpointFailed
 from capfilt.models.runtime import Endpoint
 
 Form = Literal["conversation", "detail", "reasoning"]
@@ -56,7 +56,7 @@ REQUESTS: Final = (
 class Writer:
     """A language model that writes instructions."""
 
-    client: Client
+    client: ChatClient
     model: str
 
     @classmethod
@@ -71,7 +71,7 @@ class Writer:
         Raises:
             ModelError: no server there, or it does not serve the model, or there is no key.
         """
-        client = Client(url, Endpoint(model=model, key_env=key_env, concurrency=concurrency, logprobs=False))
+        client = ChatClient(url, Endpoint(model=model, key_env=key_env, concurrency=concurrency, logprobs=False))
         return cls(client, client.model())
 
     def write(self, form: Form, rows: Sequence[dict[str, Any]]) -> list[Turns | str]:

@@ -6,6 +6,8 @@ number and `--set fetch.allow_private='["127.0.0.0/8"]'` a list; a bare word is 
 """
 
 import tomllib
+import warnings
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -13,7 +15,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from capfilt.core.config import Recipe
-from capfilt.core.errors import ConfigError
+from capfilt.core.errors import ConfigError, RenamedSetting
 
 RECIPES: Final = Path(__file__).parent
 
@@ -99,6 +101,34 @@ def _toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text  # a bare word
+
+
+def take_old_names(settings: Settings, renamed: Mapping[str, str]) -> list[str]:
+    """Put settings under their new names.
+
+    Args:
+        renamed: the new name of each old one: of a section (`optimiser`), or of a setting (`objectives.words`).
+
+    Returns:
+        The old names that were found.
+    """
+    found = []
+    for old, new in renamed.items():
+        *section, key = old.split(".")
+        owner = settings.get(section[0], {}) if section else settings
+        if isinstance(owner, dict) and key in owner:
+            value, now = owner.pop(key), new.rpartition(".")[2]
+            both = isinstance(value, dict) and isinstance(owner.get(now), dict)
+            owner[now] = merge(value, owner[now]) if both else value
+            found.append(old)
+    return found
+
+
+def warn_of_old_names(origin: str, found: Iterable[str], renamed: Mapping[str, str]) -> None:
+    """One line of warning a setting that was given by its old name."""
+    for old in dict.fromkeys(found):
+        text = f"recipe {origin}: {old} is now called {renamed[old]}; the old name works until the next release"
+        warnings.warn(text, RenamedSetting, stacklevel=3)
 
 
 def validate(kind: type[Kind], settings: Settings, origin: str) -> Kind:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from capfilt.models.pixels import PixelSpec
-    from capfilt.models.protocols import Caption, Captioner, Pictures
+    from capfilt.models.protocols import Caption, Captioner, ImageInput
 
 CANDIDATES = "candidates"
 
@@ -81,7 +81,7 @@ def alive(rows: pa.Table) -> list[int]:
     return [row for row, reason in enumerate(rows["reason"].to_pylist()) if reason is None]
 
 
-def pictures(rows: pa.Table, pixels: "PixelSpec", positions: Sequence[int]) -> "Pictures":
+def pictures(rows: pa.Table, pixels: "PixelSpec", positions: Sequence[int]) -> "ImageInput":
     """What decode made for this spec: `pixel_tensor`, or of `fit` one uint8 tensor [height, width, 3] a picture."""
     if pixels.mode != "fit":
         return pixel_tensor(rows, pixels, positions)

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from capfilt.cli import app
-from capfilt.models.registry.catalog import CARDS
+from capfilt.models.registry.catalog import CATALOG
 
 Published = Callable[[str], Path]
 
@@ -28,9 +28,9 @@ def photo(tmp_path: Path) -> Path:
 
 def test_every_model_is_told_on_one_line_of_80_columns() -> None:
     told = invoke("models").stdout
-    for card in CARDS.values():
+    for card in CATALOG.values():
         words = re.compile(
-            rf"^{re.escape(card.name)} +{card.parameters} +{card.licence} +(here|hub)( |$)", re.MULTILINE
+            rf"^{re.escape(card.name)} +{card.parameters} +{card.license} +(here|hub)( |$)", re.MULTILINE
         )
         assert words.search(told), card.name
     assert max(map(len, told.splitlines())) <= 80

@@ -25,7 +25,7 @@ from capfilt.models.registry.registry import load_captioner, load_judge
 from capfilt.models.runtime import Placement
 from capfilt.models.tokenizer import Tokenizer
 from capfilt.models.training.batch import Batch
-from capfilt.models.training.loop import Pace, Progress, Trainer
+from capfilt.models.training.loop import StepSettings, Trainer, TrainProgress
 from capfilt.models.training.med_task import MEDTask, Objectives
 from capfilt.models.training.schedule import AdamW, Schedule
 from capfilt.pipelines.stages.caption import caption
@@ -147,11 +147,11 @@ def test_training_learns_and_goes_on_from_its_state(
     def trainer() -> Trainer:
         torch.manual_seed(1)
         task = MEDTask(copy.deepcopy(med), tokenizer, Objectives(momentum=0.9, queue=8, alpha=0.4)).cuda()
-        pace = Pace(log_every=10, save_every=20, bf16=bf16)
+        pace = StepSettings(log_every=10, save_every=20, bf16=bf16)
         return Trainer(task, Schedule(steps=40, rate=1e-3), AdamW(), pace)
 
-    def run(one: Trainer) -> tuple[list[Progress], list[dict[str, Any]]]:
-        logs: list[Progress] = []
+    def run(one: Trainer) -> tuple[list[TrainProgress], list[dict[str, Any]]]:
+        logs: list[TrainProgress] = []
         states: list[dict[str, Any]] = []
         one.run(iter([(batch, "")] * 100), logs.append, lambda now: states.append(copy.deepcopy(now.state())))
         return logs, states

@@ -8,7 +8,7 @@ import torch
 from capfilt.models.judges.med import MedJudge
 from capfilt.models.med.config import SIZES
 from capfilt.models.med.model import MED
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 from capfilt.models.retrieval import rank, recall
 from capfilt.models.tokenizer import CLS, ENC, Tokenizer
 
@@ -28,7 +28,7 @@ OWNER = [0, 0, 1, 2, 2, 3, 4, 5]
 @pytest.fixture(scope="module")
 def judge() -> MedJudge:
     torch.manual_seed(0)
-    tokenizer = Tokenizer.from_words(TEXTS, least=1)
+    tokenizer = Tokenizer.from_words(TEXTS, min_count=1)
     small = {"vision_width": 32, "vision_layers": 1, "text_width": 32, "text_layers": 2, "text_ffn": 64}
     med = MED(replace(SIZES["med-tiny"], image_size=16, projection=16, vocab_size=len(tokenizer), **small)).eval()
     with torch.no_grad():
@@ -48,11 +48,13 @@ def plain(judge: MedJudge, images: torch.Tensor, candidates: int) -> tuple[list[
     """A pair at a time, lists sorted by (is a candidate, score)."""
     cosine, both = torch.zeros(6, 8), torch.zeros(6, 8)
     for row in range(6):
-        states = judge.model.see(normalise(images[row : row + 1], torch.float32))
+        states = judge.model.encode_image(normalize(images[row : row + 1], torch.float32))
         for column, text in enumerate(TEXTS):
             feature = judge.model.text_feature(*judge.tokenizer.encode([text], CLS, 35))
             cosine[row, column] = float((feature * judge.model.image_feature(states)).sum())
-            logits = judge.model.match(*judge.tokenizer.encode([text], ENC, 35), judge.model.text.look(states))
+            logits = judge.model.itm_logits(
+                *judge.tokenizer.encode([text], ENC, 35), judge.model.text.project_image_kv(states)
+            )
             both[row, column] = float(logits[0, 1]) + cosine[row, column]
 
     def place(near: torch.Tensor, scores: torch.Tensor, right: list[bool]) -> int:

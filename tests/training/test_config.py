@@ -1,10 +1,12 @@
 """Training recipes: what a task sees of one, and what is said of mistakes."""
 
+from pathlib import Path
+
 import pytest
 
 from capfilt.core.errors import ConfigError
 from capfilt.pipelines.recipes.load import recipe_names
-from capfilt.training.config import FOLDER, TASKS, load_training
+from capfilt.training.config import FOLDER, TASKS, changed_training, load_training
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -24,7 +26,7 @@ def test_the_blip_recipe_is_the_paper_s() -> None:
     how = recipe.schedule
     assert (how.batch, how.epochs, how.rate, how.decay, how.warmup) == (2880, 20, 3e-4, 0.85, 3000)
     assert how.rate * how.warmup_from == pytest.approx(1e-6, rel=0.01)
-    assert (recipe.optimiser.weight_decay, recipe.optimiser.clip, recipe.model.image_size) == (0.05, 0, 224)
+    assert (recipe.optimizer.weight_decay, recipe.optimizer.clip, recipe.model.image_size) == (0.05, 0, 224)
     assert load_training("blip", "captioner").objectives.prompt == "a picture of "
     assert load_training("blip", "captioner").schedule.rate == 1e-5
     assert load_training("blip", "captioner").data.sources == ("human",)
@@ -32,7 +34,7 @@ def test_the_blip_recipe_is_the_paper_s() -> None:
 
 def test_a_task_s_own_section_goes_before_the_common_one_and_set_before_both() -> None:
     assert load_training("blip", "filter").schedule.shape == "cosine"
-    assert load_training("blip", "filter").optimiser.decayed == "all"
+    assert load_training("blip", "filter").optimizer.decayed == "all"
     assert load_training("blip", "filter", ("schedule.shape=epochs", "schedule.batch=8")).schedule.shape == "epochs"
 
 
@@ -57,3 +59,42 @@ def test_mistakes_are_named(change: str, said: str) -> None:
 def test_an_unknown_recipe_is_told_which_there_are() -> None:
     with pytest.raises(ConfigError, match="recipe 'nope' is not known; there are: blip, small"):
         load_training("nope", "med")
+
+
+@pytest.mark.parametrize(
+    ("change", "old", "new"),
+    [
+        ("objectives.words=0.5", "objectives.words", "objectives.token_itm"),
+        ("schedule.least=0.5", "schedule.least", "schedule.min_ratio"),
+        ("optimiser.clip=0.5", "optimiser", "optimizer"),
+    ],
+)
+def test_a_setting_works_by_its_old_name_with_one_line_of_warning(change: str, old: str, new: str) -> None:
+    with pytest.warns(FutureWarning) as told:
+        recipe = load_training("small", "med", (change,))
+    assert recipe == load_training("small", "med", (change.replace(old, new),))
+    assert [str(one.message) for one in told] == [
+        f"recipe small (med): {old} is now called {new}; the old name works until the next release"
+    ]
+
+
+def test_an_old_recipe_file_works_by_its_old_names(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'base = "small"\n[optimiser]\nclip = 0.5\n[med.objectives]\nwords = 1.0\n[med.optimiser]\nbeta1 = 0.8\n'
+    )
+    with pytest.warns(FutureWarning) as told:
+        recipe = load_training(str(path), "med")
+    assert (recipe.optimizer.clip, recipe.optimizer.beta1, recipe.objectives.token_itm) == (0.5, 0.8, 1.0)
+    assert len(told) == 2
+
+
+def test_a_training_of_the_old_names_is_no_other_training() -> None:
+    new = load_training("small", "med").model_dump(mode="json")
+    old = load_training("small", "med").model_dump(mode="json")
+    old["optimiser"] = old.pop("optimizer")
+    old["objectives"]["words"] = old["objectives"].pop("token_itm")
+    old["schedule"]["least"] = old["schedule"].pop("min_ratio")
+    assert not changed_training(old, new, set())
+    old["optimiser"]["clip"] = 7.0
+    assert changed_training(old, new, set()) == "optimizer.clip was 7.0, now 1.0"

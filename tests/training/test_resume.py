@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 import torch
 
 from capfilt.core.errors import ChangedError, ConfigError, ModelError
+from capfilt.core.serialization import to_toml
 from capfilt.models.formats.weights import save_med
 from capfilt.models.med.model import MED
 from capfilt.models.tokenizer import Tokenizer
+from capfilt.models.training.loop import TrainProgress
 from capfilt.models.training.state import load_state, save_state
 from capfilt.training.config import load_training
 from capfilt.training.train import Listener, Request, train
@@ -24,7 +27,7 @@ SETTINGS = (
     "objectives.momentum=0.9",
     "objectives.queue=20",
     "objectives.alpha=0.4",
-    "objectives.words=1",
+    "objectives.token_itm=1",
     "data.marked=1",
     "data.share={web=0.4, human=0.6}",
     "work.log_every=2",
@@ -39,7 +42,7 @@ from capfilt.training.config import load_training
 
 data, start, settings, *attempts = sys.argv[1:]
 recipe = load_training("small", "med", (f"model.start={start}", *settings.split(";")))
-# Once, for all children: what training imports when it needs it, and what an optimiser does.
+# Once, for all children: what training imports when it needs it, and what an optimizer does.
 import torch, pyarrow.dataset, tensorboardX
 import capfilt.models.training.med_task, capfilt.models.training.activation_checkpointing, capfilt.models.training.loop
 torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
@@ -154,6 +157,39 @@ def test_a_state_is_whole_or_not_there(tmp_path: Path) -> None:
     path.write_bytes(b"not one at all")
     with pytest.raises(ModelError, match="not a state of a training"):
         load_state(path)
+
+
+def test_a_training_of_the_release_before_goes_on(pairs_file: Path, start: Path, tmp_path: Path) -> None:
+    """Settings, optimizer and a loss had other names then."""
+    settings = (
+        "schedule.batch=8",
+        "schedule.steps=6",
+        "objectives.token_itm=1",
+        "work.log_every=4",
+        "work.save_every=3",
+    )
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    train(request(pairs_file, start, whole, *settings))
+
+    def stop(progress: TrainProgress) -> None:
+        raise InterruptedError(progress.step)
+
+    with pytest.raises(InterruptedError):
+        train(request(pairs_file, start, out, *settings), Listener(log=stop))
+    home = out / "training"
+    recipe = tomllib.loads((home / "recipe.toml").read_text())
+    for section, old, new in (("", "optimiser", "optimizer"), ("objectives", "words", "token_itm")):
+        owner = recipe["recipe"][section] if section else recipe["recipe"]
+        owner[old] = owner.pop(new)
+    (home / "recipe.toml").write_text(to_toml(recipe))
+    state = load_state(home / "state.pt")
+    state["optimiser"] = state.pop("optimizer")
+    state["sums"] = [{{"token_itm": "words"}.get(name, name): value for name, value in state["sums"][0].items()}]
+    assert (state["step"], "words" in state["sums"][0]) == (3, True)
+    save_state(home / "state.pt", state)
+    assert train(request(pairs_file, start, out, *settings)).steps_now == 3
+    assert curve(out) == curve(whole)
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 def test_what_a_training_leaves(pairs_file: Path, start: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from capfilt.training.config import load_training
 
 MOMENTUM = ("objectives.momentum=0.9", "objectives.queue=20", "objectives.alpha=0.4")
 SETTINGS = {
-    "med": (*MOMENTUM, "objectives.words=1", "data.marked=1", "schedule.accumulate=2"),
+    "med": (*MOMENTUM, "objectives.token_itm=1", "data.marked=1", "schedule.accumulate=2"),
     "qformer": ("queries.queries=4",),
 }
 COMMON = ("schedule.steps=3", "schedule.batch=8", "schedule.rate=1e-4", "work.log_every=1", "work.save_every=2")

@@ -15,15 +15,15 @@ Settings = Annotated[list[str] | None, settings_option("A setting as in a recipe
 def models() -> None:
     """List the captioners and judges that are known by name."""
     from capfilt.cli import console
-    from capfilt.models.registry.catalog import CARDS
+    from capfilt.models.registry.catalog import CATALOG
 
     for role, title, last in (("captioner", "captioner", "prompt"), ("filter", "judge", "scores")):
-        cards = [card for card in CARDS.values() if card.role == role]
+        cards = [card for card in CATALOG.values() if card.role == role]
         rows = [
-            (card.name, card.parameters, card.licence, card.source, card.prompt or " ".join(card.columns))
+            (card.name, card.parameters, card.license, card.source, card.prompt or " ".join(card.columns))
             for card in cards
         ]
-        console.table((title, "size", "licence", "from", last), rows)
+        console.table((title, "size", "license", "from", last), rows)
     console.say()
     for line in (
         "here:   comes with capfilt, for the demo's drawn pictures only",

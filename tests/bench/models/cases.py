@@ -20,7 +20,7 @@ from torch import Tensor
 
 from capfilt.models.decoding.sampling import Decoding, uniforms
 from capfilt.models.formats.checkpoint import describe
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 
 TOKENS: Final = 20
 TEXTS: Final = 11
@@ -34,7 +34,7 @@ def captions(bench: Bench, size: str, dtype: str) -> None:
     model = ours.captioner(folder, bench.device, dtype)
     for where in _batches(bench, size, dtype):
         images = material.pixels(where.batch, 384).to(bench.device)
-        ready = normalise(images, getattr(torch, dtype))
+        ready = normalize(images, getattr(torch, dtype))
         for n in (1, 10):
             what = f"caption, n = {n}"
             if bench.goes(f"{what}, {where}", 20):
@@ -71,7 +71,7 @@ def judging(bench: Bench, size: str, dtype: str) -> None:
     judge = ours.judge(folder, bench.device, dtype)
     for where in _batches(bench, size, dtype):
         images = material.pixels(where.batch, 384).to(bench.device)
-        ready = normalise(images, getattr(torch, dtype))
+        ready = normalize(images, getattr(torch, dtype))
         for what, tokens in LENGTHS.items():
             if bench.goes(f"ITM of 11 texts {what}, {where}", 20):
                 texts = material.texts(where.batch, TEXTS, tokens)
@@ -86,13 +86,15 @@ def judging(bench: Bench, size: str, dtype: str) -> None:
 
 
 def _itm_well(theirs: reference.Filter, ready: Tensor, texts: list[list[str]]) -> Tensor:
-    return theirs.itm(theirs.see(ready), texts)
+    return theirs.itm(theirs.encode_image(ready), texts)
 
 
 @torch.inference_mode()
 def _text_stage(bench: Bench, where: Where, judge: Any, ready: Tensor, texts: list[list[str]], what: str) -> None:
     least = _reading(judge, texts, ready.dtype.itemsize)
-    bench.stage(f"K/V and 11 texts {what}", where, partial(ours.read, judge, judge.model.see(ready), texts), least)
+    bench.stage(
+        f"K/V and 11 texts {what}", where, partial(ours.read, judge, judge.model.encode_image(ready), texts), least
+    )
 
 
 def _reading(judge: Any, texts: list[list[str]], width: int) -> Work:

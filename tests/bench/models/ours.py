@@ -15,7 +15,7 @@ from capfilt.core.schema import ROWS
 from capfilt.models.captioners.med import MedCaptioner
 from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.judges.med import MAX_TOKENS, MedJudge
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 from capfilt.models.registry.registry import load_captioner, load_judge
 from capfilt.models.runtime import Placement
 from capfilt.models.tokenizer import ENC
@@ -51,7 +51,7 @@ def write(model: MedCaptioner, images: Tensor, n: int, tokens: int) -> Any:
 def itm(model: MedJudge, images: Tensor, texts: list[list[str]]) -> Tensor:
     """ITM alone."""
     weight = model.model.vision.norm.weight
-    states = model.model.see(normalise(images.to(weight.device), weight.dtype))
+    states = model.model.encode_image(normalize(images.to(weight.device), weight.dtype))
     return read(model, states, texts)
 
 
@@ -59,7 +59,9 @@ def itm(model: MedJudge, images: Tensor, texts: list[list[str]]) -> Tensor:
 def read(model: MedJudge, states: Tensor, texts: list[list[str]]) -> Tensor:
     """ITM of texts, given the image states."""
     ids, mask = model.tokenizer.encode([text for row in texts for text in row], ENC, MAX_TOKENS)
-    logits = model.model.match(ids.to(states.device), mask.to(states.device), model.model.text.look(states))
+    logits = model.model.itm_logits(
+        ids.to(states.device), mask.to(states.device), model.model.text.project_image_kv(states)
+    )
     return logits.float().softmax(-1)[:, 1]
 
 

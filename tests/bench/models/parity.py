@@ -11,7 +11,7 @@ from capfilt.models.decoding.beam import Search, beam_search
 from capfilt.models.decoding.sampling import Decoding, sample, uniforms
 from capfilt.models.formats.weights import load_med
 from capfilt.models.med.model import MED
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 
 PROMPT = [30_522, 180, 190, 200]
 TOLERANCE = 1e-4
@@ -28,10 +28,10 @@ def captioning(folder: Path, side: int) -> dict[str, Any]:
 
     theirs = transformers.BlipForConditionalGeneration.from_pretrained(folder).eval()
     model, _ = load_med(folder)
-    images = normalise(pixels(2, side), torch.float32)
+    images = normalize(pixels(2, side), torch.float32)
     expected = theirs.vision_model(images, interpolate_pos_encoding=True).last_hidden_state
-    states = model.see(images)
-    image = model.text.look(states)
+    states = model.encode_image(images)
+    image = model.text.project_image_kv(states)
     ids = torch.randint(200, 2000, (2, 20), generator=torch.Generator().manual_seed(3))
     logits = theirs.text_decoder(input_ids=ids, encoder_hidden_states=expected).logits
     start = torch.tensor([[*PROMPT, SEP]]).expand(2, -1)
@@ -40,7 +40,7 @@ def captioning(folder: Path, side: int) -> dict[str, Any]:
     beams = theirs.generate(images, **how, num_beams=3, max_length=20, min_length=5, repetition_penalty=1.1)
     found = {
         "image features": _far(states, expected),
-        "lm logits": _far(model.predict(ids, image), logits),
+        "lm logits": _far(model.lm_logits(ids, image), logits),
         "greedy": _same(_greedy(model, image, len(images)), greedy),
         "beam": _same(_beam(model, image), beams),
     }
@@ -54,20 +54,21 @@ def retrieval(folder: Path, side: int) -> dict[str, Any]:
 
     theirs = transformers.BlipForImageTextRetrieval.from_pretrained(folder).eval()
     model, _ = load_med(folder)
-    images = normalise(pixels(2, side), torch.float32)
+    images = normalize(pixels(2, side), torch.float32)
     ids = torch.randint(200, 2000, (2, 20), generator=torch.Generator().manual_seed(4))
     mask = torch.arange(20) < torch.tensor([[20], [13]])
     seen = theirs.vision_model(images, interpolate_pos_encoding=True).last_hidden_state
     text = theirs.text_encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state[:, 0]
     read = {"input_ids": ids, "attention_mask": mask.long(), "encoder_hidden_states": seen}
     fused = theirs.text_encoder(**read, encoder_attention_mask=torch.ones(seen.shape[:2], dtype=torch.long))
-    states = model.see(images)
+    states = model.encode_image(images)
     unit = torch.nn.functional.normalize
     found = {
         "itc image": _far(model.image_feature(states), unit(theirs.vision_proj(seen[:, 0]), dim=-1)),
         "itc text": _far(model.text_feature(ids, mask), unit(theirs.text_proj(text), dim=-1)),
         "itm logits": _far(
-            model.match(ids, mask, model.text.look(states)), theirs.itm_head(fused.last_hidden_state[:, 0])
+            model.itm_logits(ids, mask, model.text.project_image_kv(states)),
+            theirs.itm_head(fused.last_hidden_state[:, 0]),
         ),
     }
     return _checked(found)

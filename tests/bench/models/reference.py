@@ -48,7 +48,7 @@ class Filter:
         return self.words(texts, padding=True, truncation=True, max_length=35, return_tensors="pt").to(device)
 
     @torch.inference_mode()
-    def see(self, pixels: Tensor) -> Tensor:
+    def encode_image(self, pixels: Tensor) -> Tensor:
         states: Tensor = self.model.vision_model(pixels).last_hidden_state
         return states
 
@@ -126,7 +126,7 @@ class Chunk:
         """A: n captions, then ITM, ITC and CLIP of those and the given text."""
         blip, clip = self.pixels(files)
         texts = _beside(given, self.captioner.caption(blip, n, tokens))
-        states = self.judge.see(blip)
+        states = self.judge.encode_image(blip)
         itm, itc = self.judge.itm(states, texts), self.judge.itc(states, texts)
         return {"itm": itm, "itc": itc, "clip": self.clip.score(clip, texts)}
 

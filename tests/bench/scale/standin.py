@@ -8,7 +8,7 @@ from torch import Tensor
 
 from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.protocols import Caption, Pictures
+from capfilt.models.protocols import Caption, ImageInput
 
 SECONDS = float(os.environ.get("STANDIN_SECONDS", "0.004"))
 """That a picture takes."""
@@ -26,7 +26,9 @@ class Sleeper:
     def __init__(self, *_: Any) -> None:
         pass
 
-    def caption(self, images: Pictures, seeds: list[list[int]], prompt: str, decoding: Decoding) -> list[list[Caption]]:
+    def caption(
+        self, images: ImageInput, seeds: list[list[int]], prompt: str, decoding: Decoding
+    ) -> list[list[Caption]]:
         time.sleep(SECONDS * len(seeds))
         return [[Caption("a picture of something", -1.0) for _ in row] for row in seeds]
 

@@ -65,7 +65,7 @@ def new_model(
 ) -> None:
     """A MED with the words that stand in `least` of the texts; untrained, but for the image tower if one is given."""
     torch.manual_seed(seed)
-    tokenizer = Tokenizer.from_words(texts, least=least)
+    tokenizer = Tokenizer.from_words(texts, min_count=least)
     model = MED(replace(SIZES["med-tiny"], vocab_size=len(tokenizer), **shape))
     if tower:
         model.vision.load_state_dict(tower)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from capfilt.demo.world.scene import BACKGROUNDS, COLORS, SHAPES, SIZES, Scene, render
 from capfilt.models.med.config import SIZES as MED_SIZES
 from capfilt.models.med.vision import VisionTransformer
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 from capfilt.models.training.schedule import AdamW, Schedule
 
 PICTURES: Final = 12_000
@@ -53,14 +53,14 @@ def teach_classes(tower: VisionTransformer, width: int, seed: int, steps: int = 
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate_at(step)
         rows = torch.from_numpy(rng.integers(0, PICTURES - 1_000, BATCH)).to(DEVICE)
-        parts = head(tower(normalise(pixels[rows], torch.float32))[:, 0]).split(list(map(len, CLASSES)), 1)
+        parts = head(tower(normalize(pixels[rows], torch.float32))[:, 0]).split(list(map(len, CLASSES)), 1)
         losses = [F.cross_entropy(part, labels[rows, number]) for number, part in enumerate(parts)]
         optimiser.zero_grad()
         torch.autograd.backward(torch.stack(losses).sum())
         nn.utils.clip_grad_norm_(both.parameters(), 1.0)
         optimiser.step()
     with torch.no_grad():
-        said = head(tower(normalise(pixels[-1_000:], torch.float32))[:, 0])[:, : len(SHAPES)].argmax(1)
+        said = head(tower(normalize(pixels[-1_000:], torch.float32))[:, 0])[:, : len(SHAPES)].argmax(1)
     return float((said == labels[-1_000:, 0]).float().mean())
 
 

@@ -49,7 +49,7 @@ def ours(asked: argparse.Namespace) -> Callable[[], Any]:
     from capfilt.models.training.schedule import AdamW
 
     shape = {"image_size": asked.image_size, "vision_layers": asked.layers, "text_layers": asked.layers}
-    tokenizer = Tokenizer.from_words(TEXTS, least=1)
+    tokenizer = Tokenizer.from_words(TEXTS, min_count=1)
     model = MED(replace(SIZES["med-base"], vocab_size=VOCABULARY, **shape))
     task = MEDTask(model, tokenizer, Objectives(momentum=0.995, queue=asked.queue, alpha=0.4))
     assert task.queue is not None
@@ -57,16 +57,16 @@ def ours(asked: argparse.Namespace) -> Callable[[], Any]:
     task.to(asked.device)
     if asked.side == "ours, checkpointed":
         checkpoint_layers(model)
-    optimiser = AdamW().build(task)
+    optimizer = AdamW().build(task)
     images = torch.randint(0, 256, (asked.batch, asked.image_size, asked.image_size, 3), dtype=torch.uint8)
     batch = Batch(images, texts(asked.batch))
 
     def step() -> None:
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         with precision(asked.device):
             loss, _ = task(batch)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         task.after_update()
 
     return step
@@ -81,16 +81,18 @@ def theirs(asked: argparse.Namespace) -> Callable[[], Any]:
 
     task = Step(asked.image_size, asked.layers, VOCABULARY, asked.queue)
     task.train().to(asked.device)
-    optimiser = AdamW().build(task)
-    ids, mask = (t.to(asked.device) for t in Tokenizer.from_words(TEXTS, least=1).encode(texts(asked.batch), CLS, 30))
+    optimizer = AdamW().build(task)
+    ids, mask = (
+        t.to(asked.device) for t in Tokenizer.from_words(TEXTS, min_count=1).encode(texts(asked.batch), CLS, 30)
+    )
     pixels = torch.randn(asked.batch, 3, asked.image_size, asked.image_size, device=asked.device)
 
     def step() -> None:
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         with precision(asked.device):
             loss = task(pixels, ids, mask.long())
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         task.follow()
 
     return step

@@ -35,7 +35,7 @@ def test_weights_of_the_right_dtype_are_mapped_and_others_converted(
     model, _ = load_med(tmp_path)
     spans = mapped(tmp_path / "model.safetensors")
     assert all(any(p.data_ptr() in span for span in spans) for p in model.parameters())
-    captioner, _ = load_med(tmp_path, writes=True)
+    captioner, _ = load_med(tmp_path, for_captioning=True)
     spans = mapped(tmp_path / "model.safetensors")
     anew = [p for p in captioner.parameters() if not any(p.data_ptr() in span for span in spans)]
     assert all(p.is_meta for p in anew)  # there is no second copy of what is laid out anew

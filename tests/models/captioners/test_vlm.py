@@ -14,7 +14,7 @@ from capfilt.core.config import CaptionSettings, Recipe, ScoreSettings
 from capfilt.core.errors import ConfigError, ModelError
 from capfilt.models.captioners.vlm import Streams
 from capfilt.models.decoding.sampling import Decoding, uniforms
-from capfilt.models.protocols import Captioner, Pictures
+from capfilt.models.protocols import Captioner, ImageInput
 from capfilt.models.registry import registry
 from capfilt.pipelines.stages.stage_models import check_models
 
@@ -44,7 +44,7 @@ def pictures(captioner: Captioner, count: int) -> Any:
     return made if captioner.pixels.mode == "fit" else torch.stack(made)
 
 
-def texts(captioner: Captioner, images: Pictures, seeds: list[list[int]], prompt: str = PROMPT) -> list[list[str]]:
+def texts(captioner: Captioner, images: ImageInput, seeds: list[list[int]], prompt: str = PROMPT) -> list[list[str]]:
     return [[caption.text for caption in row] for row in captioner.caption(images, seeds, prompt, DRAWN)]
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from capfilt.models.captioners.med import MedCaptioner
-from capfilt.models.decoding.cuda_graphs import KEPT, Loop, Recorder, rounded
+from capfilt.models.decoding.cuda_graphs import KEPT_SHAPES, GraphSampler, RecordedLoop, rounded
 from capfilt.models.decoding.sampling import Decoding, sample, uniforms
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))]
 PROMPT, STOP, TOKENS = [1, 7, 9], 2, 14
@@ -40,14 +40,16 @@ def writer(device: str) -> MED:
 
 @torch.inference_mode()
 def seen(model: MED, images: torch.Tensor) -> list[KeysValues]:
-    return model.text.look(model.see(normalise(images.to(model.text.word.weight.device), torch.float32)))
+    return model.text.project_image_kv(
+        model.encode_image(normalize(images.to(model.text.word.weight.device), torch.float32))
+    )
 
 
 def both(model: MED, images: torch.Tensor, n: int, how: Decoding) -> tuple[list[list[int]], list[list[int]]]:
     """Ids by recorded and by plain steps; their log-probabilities are as good as the same."""
     draws = uniforms(range(len(images) * n), how.max_tokens).to(model.text.word.weight.device)
     image = seen(model, images)
-    ids, logprob = Recorder(model).sample(image, PROMPT, STOP, draws, how)
+    ids, logprob = GraphSampler(model).sample(image, PROMPT, STOP, draws, how)
     with torch.inference_mode():
         plain, own = sample(model, image, PROMPT, STOP, draws, how)
     assert ids.shape == plain.shape
@@ -69,7 +71,7 @@ def test_a_nucleus_of_more_words_than_are_looked_at_first_is_found_out(
     writer: MED, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     again: list[range] = []
-    monkeypatch.setattr(Loop, "_take_again", _noting(again, Loop._take_again))
+    monkeypatch.setattr(RecordedLoop, "_take_again", _noting(again, RecordedLoop._take_again))
     how = Decoding(max_tokens=TOKENS, top_p=0.999, temperature=5.0)
     recorded, plain = both(writer, images, 3, how)
     alike = sum(a == b for a, b in zip(recorded, plain, strict=True))  # words are nearly as likely as one another here
@@ -79,7 +81,7 @@ def test_a_nucleus_of_more_words_than_are_looked_at_first_is_found_out(
 
 
 def _noting(again: list[range], inner: Callable[..., None]) -> Callable[..., None]:
-    def noting(loop: Loop, before: list[torch.Tensor], steps: range) -> None:
+    def noting(loop: RecordedLoop, before: list[torch.Tensor], steps: range) -> None:
         again.append(steps)
         inner(loop, before, steps)
 
@@ -89,22 +91,22 @@ def _noting(again: list[range], inner: Callable[..., None]) -> Callable[..., Non
 def test_a_recording_serves_fewer_images_and_nothing_of_the_batch_before_is_left(
     writer: MED, images: torch.Tensor
 ) -> None:
-    how, recorder = Decoding(max_tokens=TOKENS), Recorder(writer)
+    how, sampler = Decoding(max_tokens=TOKENS), GraphSampler(writer)
     image = seen(writer, images)
     draws = uniforms(range(16), TOKENS).to(image[0].keys.device)
-    whole = recorder.sample(image, PROMPT, STOP, draws, how)[0].tolist()
+    whole = sampler.sample(image, PROMPT, STOP, draws, how)[0].tolist()
     few = [KeysValues(kv.keys[:13], kv.values[:13]) for kv in image]
-    assert recorder.sample(few, PROMPT, STOP, draws[:13], how)[0].tolist() == whole[:13]
-    assert len(recorder.loops) == 1
+    assert sampler.sample(few, PROMPT, STOP, draws[:13], how)[0].tolist() == whole[:13]
+    assert len(sampler.loops) == 1
 
 
 def test_few_recordings_are_kept_the_latest(writer: MED, images: torch.Tensor) -> None:
-    recorder = Recorder(writer)
+    sampler = GraphSampler(writer)
     for n in (1, 2, 3, 1, 4, 5, 1):
         draws = uniforms(range(n), TOKENS).to(writer.text.word.weight.device)
-        recorder.sample(seen(writer, images[:1]), PROMPT, STOP, draws, Decoding(max_tokens=TOKENS))
-    assert [shape.n for shape in recorder.loops] == [3, 4, 5, 1]
-    assert len(recorder.loops) == KEPT
+        sampler.sample(seen(writer, images[:1]), PROMPT, STOP, draws, Decoding(max_tokens=TOKENS))
+    assert [shape.n for shape in sampler.loops] == [3, 4, 5, 1]
+    assert len(sampler.loops) == KEPT_SHAPES
 
 
 def test_sizes_of_recordings() -> None:
@@ -114,22 +116,22 @@ def test_sizes_of_recordings() -> None:
 def test_when_memory_runs_out_recordings_are_given_up(
     writer: MED, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorder, how = Recorder(writer), Decoding(max_tokens=TOKENS)
+    sampler, how = GraphSampler(writer), Decoding(max_tokens=TOKENS)
     image, draws = seen(writer, images[:1]), uniforms([0], TOKENS).to(writer.text.word.weight.device)
-    first = recorder.sample(image, PROMPT, STOP, draws, how)[0].tolist()
+    first = sampler.sample(image, PROMPT, STOP, draws, how)[0].tolist()
 
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Loop, "write", full)
+        patch.setattr(RecordedLoop, "write", full)
         with pytest.raises(torch.OutOfMemoryError):
-            recorder.sample(image, PROMPT, STOP, draws, how)
-    assert not recorder.loops
-    assert recorder.sample(image, PROMPT, STOP, draws, how)[0].tolist() == first
+            sampler.sample(image, PROMPT, STOP, draws, how)
+    assert not sampler.loops
+    assert sampler.sample(image, PROMPT, STOP, draws, how)[0].tolist() == first
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
 def test_a_captioner_on_cuda_writes_by_recordings(med: MED, tokenizer: object) -> None:
     captioner = MedCaptioner("test", "0", copy.deepcopy(med).cuda(), tokenizer)  # type: ignore[arg-type]
-    assert isinstance(getattr(captioner.write, "__self__", None), Recorder)
+    assert isinstance(getattr(captioner.write, "__self__", None), GraphSampler)

@@ -76,15 +76,15 @@ def test_log_probability_is_the_model_s_own(med: MED, tokenizer: Tokenizer, imag
     captioner = MedCaptioner("test", "0", med, tokenizer)
     (caption,) = captioner.caption(images[:1], [[3]], "", DECODING)[0]
     from capfilt.models.decoding.sampling import sample
-    from capfilt.models.normalize import normalise
+    from capfilt.models.normalize import normalize
     from capfilt.models.tokenizer import SEP
 
     with torch.no_grad():
-        image = med.text.look(med.see(normalise(images[:1], torch.float32)))
+        image = med.text.project_image_kv(med.encode_image(normalize(images[:1], torch.float32)))
         start, stop = tokenizer.prompt(""), tokenizer.ids[SEP]
         ids, logprob = sample(med, image, start, stop, uniforms([3], 12), DECODING)
         written = ids[0][ids[0] != 0]
-        logits = med.predict(torch.cat((torch.tensor(start), written))[None], image)
+        logits = med.lm_logits(torch.cat((torch.tensor(start), written))[None], image)
     slow = logits[0, :-1].log_softmax(-1).gather(-1, written[:, None]).sum()
     assert abs(float(logprob[0]) - float(slow)) < 1e-3
     assert caption.logprob == pytest.approx(float(logprob[0]))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from capfilt.core.errors import ConfigError, ModelError
 from capfilt.models.formats.open_clip_source import from_name
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 from capfilt.models.registry import registry
 from capfilt.pipelines.imaging.resize import square
 
@@ -98,7 +98,7 @@ def test_blip2_itm_is_averaged_and_itc_the_largest_over_the_queries(published: P
     words = tokenizer(texts, padding=True, return_tensors="pt")
     words = {name: words[name] for name in ("input_ids", "attention_mask")}
     for number in range(2):
-        pixels = normalise(images[number : number + 1], torch.float32).expand(2, -1, -1, -1)
+        pixels = normalize(images[number : number + 1], torch.float32).expand(2, -1, -1, -1)
         with torch.no_grad():
             itm = model(pixel_values=pixels, use_image_text_matching_head=True, **words).logits_per_image
             itc = model(pixel_values=pixels, **words).logits_per_image

@@ -1,16 +1,20 @@
 """Judges, checkpoints and the registry."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.weights import load_med, save_med
 from capfilt.models.judges.med import MedJudge
+from capfilt.models.med.config import SIZES
 from capfilt.models.med.model import MED
 from capfilt.models.registry import registry
+from capfilt.models.registry.resolve import CHECKPOINTS
 from capfilt.models.tokenizer import CLS, DEC, ENC, Tokenizer, clean_text
 
 
@@ -52,6 +56,23 @@ def test_a_checkpoint_comes_back_as_it_was(med: MED, tokenizer: Tokenizer, tmp_p
     assert words.encode(["a red cat"], ENC, 9)[0].tolist() == tokenizer.encode(["a red cat"], ENC, 9)[0].tolist()
 
 
+def test_a_checkpoint_with_the_old_name_of_a_tensor_still_loads(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Those that ship have it: `place` in the configuration, `vision.place` in the weights."""
+    med = MED(replace(SIZES["med-tiny"], vocab_size=len(tokenizer)))
+    save_med(tmp_path, med, tokenizer, ("captioner",))
+    settings = json.loads((tmp_path / "config.json").read_text())
+    settings["place"] = settings.pop("output_pos_embed")
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["vision.place"] = weights.pop("vision.output_pos_embed") + 1
+    save_file(weights, tmp_path / "model.safetensors")
+    again, _ = load_med(tmp_path)
+    assert torch.equal(again.vision.output_pos_embed, weights["vision.place"])
+    assert again.config == med.config
+    shipped = json.loads((CHECKPOINTS / "demo-captioner" / "config.json").read_text())
+    assert shipped["place"] == load_med(CHECKPOINTS / "demo-captioner")[0].config.output_pos_embed
+
+
 def test_wrong_role_missing_and_broken_checkpoints_are_named(med: MED, tokenizer: Tokenizer, tmp_path: Path) -> None:
     folder = tmp_path / "only-filter"
     save_med(folder, med, tokenizer, ("filter",))
@@ -78,7 +99,7 @@ def test_clean_text_is_the_paper_s() -> None:
 def test_word_by_word_a_text_is_what_it_is_as_a_whole(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr("capfilt.models.tokenizer.MOST_KNOWN", most)
+    monkeypatch.setattr("capfilt.models.tokenizer.MAX_CACHED_WORDS", most)
     odd = [
         "",
         "a",

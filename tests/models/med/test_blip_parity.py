@@ -13,7 +13,7 @@ from capfilt.models.med.blip import from_blip, to_blip
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 from capfilt.models.registry import registry
 
 VISION = {
@@ -87,15 +87,15 @@ def test_captioning_logits(pixels: torch.Tensor, ids: torch.Tensor) -> None:
     model = ours(theirs, "captioning")
     with torch.no_grad():
         states = theirs.vision_model(pixels).last_hidden_state
-        assert (model.see(pixels) - states).abs().max() < 1e-4
+        assert (model.encode_image(pixels) - states).abs().max() < 1e-4
         logits = theirs.text_decoder(input_ids=ids, encoder_hidden_states=states).logits
-        assert (model.predict(ids, model.text.look(states)) - logits).abs().max() < 1e-4
+        assert (model.lm_logits(ids, model.text.project_image_kv(states)) - logits).abs().max() < 1e-4
 
 
 def test_step_by_step_decoding_gives_the_same_logits_as_all_at_once(pixels: torch.Tensor, ids: torch.Tensor) -> None:
     model = ours(make("BlipForConditionalGeneration"), "captioning")
     with torch.no_grad():
-        image = model.text.look(model.see(pixels))
+        image = model.text.project_image_kv(model.encode_image(pixels))
         whole = model.text.decode(ids, image)
         cache = model.text.new_cache(2, ids.shape[1])
         steps = [model.text.decode(ids[:, :3], image, cache)]
@@ -111,8 +111,8 @@ def test_retrieval_logits_and_features(pixels: torch.Tensor, ids: torch.Tensor) 
     with torch.no_grad():
         out = theirs(input_ids=ids, pixel_values=pixels, attention_mask=mask.long(), use_itm_head=True)
         cosines = theirs(input_ids=ids, pixel_values=pixels, attention_mask=mask.long(), use_itm_head=False)[0]
-        states = model.see(pixels)
-        assert (model.match(ids, mask, model.text.look(states)) - out[0]).abs().max() < 1e-4
+        states = model.encode_image(pixels)
+        assert (model.itm_logits(ids, mask, model.text.project_image_kv(states)) - out[0]).abs().max() < 1e-4
         assert (model.image_feature(states) @ model.text_feature(ids, mask).T - cosines).abs().max() < 1e-4
 
 
@@ -133,9 +133,12 @@ def test_texts_of_one_image_side_by_side_are_judged_as_alone(pixels: torch.Tenso
     ids = torch.randint(6, 120, (6, 7), generator=torch.Generator().manual_seed(3))
     mask = torch.arange(7)[None, :] < torch.tensor([7, 5, 3, 7, 6, 2])[:, None]
     with torch.no_grad():
-        states = model.see(pixels)
-        together = model.match(ids, mask, model.text.look(states))
-        alone = [model.match(ids[i : i + 1], mask[i : i + 1], model.text.look(states[i // 3][None])) for i in range(6)]
+        states = model.encode_image(pixels)
+        together = model.itm_logits(ids, mask, model.text.project_image_kv(states))
+        alone = [
+            model.itm_logits(ids[i : i + 1], mask[i : i + 1], model.text.project_image_kv(states[i // 3][None]))
+            for i in range(6)
+        ]
     assert (together - torch.cat(alone)).abs().max() < 1e-5
 
 
@@ -145,7 +148,7 @@ def test_positions_are_interpolated_for_other_sizes() -> None:
     larger = torch.randn(1, 3, 48, 48, generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
         states = theirs.vision_model(larger, interpolate_pos_encoding=True).last_hidden_state
-        assert (model.see(larger) - states).abs().max() < 1e-4
+        assert (model.encode_image(larger) - states).abs().max() < 1e-4
 
 
 def talkative(pixels: torch.Tensor) -> tuple[Any, MED, list[Any]]:
@@ -156,7 +159,7 @@ def talkative(pixels: torch.Tensor) -> tuple[Any, MED, list[Any]]:
         theirs.text_decoder.cls.predictions.bias[3] += 4.0
     model = ours(theirs, "captioning")
     with torch.no_grad():
-        return theirs, model, model.text.look(model.see(pixels))
+        return theirs, model, model.text.project_image_kv(model.encode_image(pixels))
 
 
 SEARCHES = [
@@ -194,7 +197,7 @@ def test_beam_search_finds_what_it_finds_in_transformers(search: Search, size: i
         for row, beam in ((0, 0), (5, search.beams - 1)):
             text = ids[row, beam][: int((ids[row, beam] != 0).sum())]
             one = [KeysValues(kv.keys[row : row + 1], kv.values[row : row + 1]) for kv in image]
-            logits = model.predict(torch.cat((torch.tensor(prompt), text))[None], one)[0, len(prompt) - 1 : -1]
+            logits = model.lm_logits(torch.cat((torch.tensor(prompt), text))[None], one)[0, len(prompt) - 1 : -1]
             slow = logits.log_softmax(-1).gather(1, text[:, None]).sum()
             assert float(logprob[row, beam]) == pytest.approx(float(slow), abs=1e-3)
     lengths = (ids != 0).sum(2)
@@ -235,7 +238,7 @@ def test_a_published_captioner_writes_what_it_writes_in_transformers(tmp_path: P
     start = torch.tensor([[118, 3]]).expand(3, -1)  # [DEC], and the last token that `generate` takes off again
     theirs.config.text_config.bos_token_id = 118
     with torch.no_grad():
-        pixels = normalise(images, torch.float32)
+        pixels = normalize(images, torch.float32)
         ids = theirs.generate(pixels, input_ids=start, do_sample=False, num_beams=1, max_new_tokens=12)
     words = [[f"word{token - 5}" for token in row if 5 <= token < 118] for row in ids.tolist()]
     assert ours == [" ".join(row) for row in words]
@@ -250,7 +253,7 @@ def test_a_published_filter_scores_as_in_transformers_but_from_enc(tmp_path: Pat
         scores = judge.score(images, [[text]] * 3)
         ids = torch.tensor([[token, 6, 12, 104, 3]]).expand(3, -1)
         with torch.no_grad():
-            pixels = normalise(images, torch.float32)
+            pixels = normalize(images, torch.float32)
             itm = theirs(input_ids=ids, pixel_values=pixels, use_itm_head=True)[0].softmax(-1)[:, 1]
             plain = torch.tensor([[2, 6, 12, 104, 3]]).expand(3, -1)
             itc = theirs(input_ids=plain, pixel_values=pixels, use_itm_head=False)[0].diagonal()

@@ -53,12 +53,12 @@ def test_a_packed_captioner_gives_the_same(med: MED, dtype: torch.dtype, far: fl
         pixels = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1)).to(dtype)
         ids = torch.arange(5, 13).view(2, 4)
         with torch.no_grad():
-            return model.predict(ids, model.text.look(model.see(pixels))).float()
+            return model.lm_logits(ids, model.text.project_image_kv(model.encode_image(pixels))).float()
 
     side = med.config.image_size
     model = copy.deepcopy(med).to(dtype)
     plain = read(model)
-    model.pack(writes=True)
+    model.pack(for_captioning=True)
     if model.lm_head.words is None:
         pytest.skip("this CPU does not compute in that")
     assert (read(model) - plain).abs().mean() < far * plain.abs().mean()
@@ -68,7 +68,7 @@ def test_in_float32_only_a_captioner_s_steps_are_packed(med: MED) -> None:
     judge, captioner = copy.deepcopy(med), copy.deepcopy(med)
     judge.pack()
     assert not any(layer.packed is not None for layer in judge.modules() if isinstance(layer, Linear))
-    captioner.pack(writes=True)
+    captioner.pack(for_captioning=True)
     if captioner.lm_head.words is None:
         pytest.skip("this CPU gains nothing by it")
     packed = {
@@ -116,24 +116,24 @@ def test_a_summary_is_the_first_state_of_all(med: MED) -> None:
     mask = torch.arange(9) < torch.tensor([8, 2, 5, 5, 1, 8])[:, None]  # a column that no text needs
     ids = ids * mask
     with torch.no_grad():
-        image = med.text.look(med.see(torch.randn(3, 3, 16, 16, generator=generator)))
+        image = med.text.project_image_kv(med.encode_image(torch.randn(3, 3, 16, 16, generator=generator)))
         for seen in (image, None):
             plain = med.text.encode(ids, mask, seen)[:, 0]
-            assert (med.text.summarise(ids, mask, seen) - plain).abs().max() < 1e-5
-        assert not torch.allclose(med.text.summarise(ids, mask, image), plain)
+            assert (med.text.encode_first(ids, mask, seen) - plain).abs().max() < 1e-5
+        assert not torch.allclose(med.text.encode_first(ids, mask, image), plain)
 
 
 def test_training_reads_whole_texts_with_gradients(med: MED) -> None:
     ids = torch.randint(7, med.config.vocab_size, (2, 6), generator=torch.Generator().manual_seed(3))
     mask = torch.ones_like(ids, dtype=torch.bool)
-    image = med.text.look(med.see(torch.zeros(2, 3, 16, 16)))
+    image = med.text.project_image_kv(med.encode_image(torch.zeros(2, 3, 16, 16)))
     med.train()
     try:
-        trained = med.match(ids, mask, image)
+        trained = med.itm_logits(ids, mask, image)
     finally:
         med.eval()
     assert trained.requires_grad
-    assert (med.match(ids, mask, image) - trained).abs().max() < 1e-5
+    assert (med.itm_logits(ids, mask, image) - trained).abs().max() < 1e-5
 
 
 def test_a_cache_goes_on_with_rows_dropped_and_doubled() -> None:

@@ -31,7 +31,7 @@ def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
-    return Tokenizer.from_words((row.text for _, row in web_rows(100, seed=0)), least=1)
+    return Tokenizer.from_words((row.text for _, row in web_rows(100, seed=0)), min_count=1)
 
 
 @pytest.fixture

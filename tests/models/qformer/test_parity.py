@@ -63,7 +63,7 @@ def test_the_three_readings(theirs: Any, ours: QFormer) -> None:
     """Queries alone, text alone, both together; what is padding may differ."""
     states, ids, mask = inputs()
     with torch.no_grad():
-        image = ours.look(states)
+        image = ours.project_image_kv(states)
         queries = theirs.query_tokens.expand(3, -1, -1)
         seen = theirs.qformer(query_embeds=queries, encoder_hidden_states=states).last_hidden_state
         assert (ours.read_image(image) - seen).abs().max() < 1e-4
@@ -78,7 +78,7 @@ def test_the_three_readings(theirs: Any, ours: QFormer) -> None:
             encoder_hidden_states=states,
         ).last_hidden_state[:, :4]
         logits = theirs.itm_head(together).mean(1)
-        assert (ours.match(ids, mask, image) - logits).abs().max() < 1e-4
+        assert (ours.itm_logits(ids, mask, image) - logits).abs().max() < 1e-4
 
 
 def test_itc_features(theirs: Any, ours: QFormer) -> None:
@@ -87,7 +87,7 @@ def test_itc_features(theirs: Any, ours: QFormer) -> None:
     with torch.no_grad():
         out = theirs(pixel_values=pixels, input_ids=ids[:2], attention_mask=mask[:2].long())
         states = theirs.vision_model(pixels).last_hidden_state
-        features, text = ours.image_features(ours.look(states)), ours.text_feature(ids[:2], mask[:2])
+        features, text = ours.image_features(ours.project_image_kv(states)), ours.text_feature(ids[:2], mask[:2])
         cosines = torch.einsum("bqe,te->btq", features, text).max(-1).values
     assert (cosines - out.logits_per_image).abs().max() < 1e-4
 
@@ -120,11 +120,11 @@ def test_generation_sees_queries_and_earlier_text_only(ours: QFormer) -> None:
     other = ids.clone()
     other[:, 4] = (ids[:, 4] + 1) % 80
     with torch.no_grad():
-        logits = ours.predict(ids, ours.look(states))
-        changed = ours.predict(other, ours.look(states))
-        elsewhere = ours.predict(ids, ours.look(states + 1))
+        logits = ours.lm_logits(ids, ours.project_image_kv(states))
+        changed = ours.lm_logits(other, ours.project_image_kv(states))
+        elsewhere = ours.lm_logits(ids, ours.project_image_kv(states + 1))
         assert torch.equal(logits[:, :4], changed[:, :4])
         assert not torch.allclose(logits[:, 4:], changed[:, 4:])
         assert not torch.allclose(logits, elsewhere)
-        step = ours.predict(ids[:, :3], ours.look(states))
+        step = ours.lm_logits(ids[:, :3], ours.project_image_kv(states))
     assert (step - logits[:, :3]).abs().max() < 1e-5

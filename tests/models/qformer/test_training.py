@@ -12,17 +12,17 @@ from capfilt.core.errors import ConfigError, ModelError
 from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.formats.weights import save_med
 from capfilt.models.med.model import MED
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 from capfilt.models.qformer import checkpoint
 from capfilt.models.qformer.bridge import Bridge
-from capfilt.models.qformer.language import IGNORED, Language
-from capfilt.models.qformer.spec import describe, is_qformer
+from capfilt.models.qformer.config import describe, is_qformer
+from capfilt.models.qformer.language import IGNORED, LanguageModel
 from capfilt.models.qformer.start import bridge_on, config_for
 from capfilt.models.registry.registry import check, load_captioner
 from capfilt.models.runtime import Placement
 from capfilt.models.tokenizer import CLS, DEC, Tokenizer
 from capfilt.models.training.batch import Batch
-from capfilt.models.training.objectives import hard_negatives, matching
+from capfilt.models.training.objectives import hard_negatives, itm_loss
 from capfilt.models.training.qformer_task import Stage1Task, Stage2Task
 from capfilt.training.config import load_training
 from capfilt.training.train import Request, train
@@ -46,11 +46,11 @@ def test_the_losses_of_stage_1_are_the_plain_ones(bridge: Bridge, tokenizer: Tok
     _, values = task(Batch(images, TEXTS))
     qformer = bridge.qformer
     with torch.no_grad():
-        states = bridge.see(normalise(images, torch.float32))
+        states = bridge.encode_image(normalize(images, torch.float32))
         words = [tokenizer.encode([text], CLS, 32) for text in TEXTS]
         cosines = torch.zeros(4, 4)
         for row in range(4):
-            queries = qformer.image_features(bridge.look(states[row : row + 1]))[0]
+            queries = qformer.image_features(bridge.project_image_kv(states[row : row + 1]))[0]
             for column, (ids, mask) in enumerate(words):
                 cosines[row, column] = max(float(query @ qformer.text_feature(ids, mask)[0]) for query in queries)
         similarity = cosines / 0.07
@@ -63,12 +63,12 @@ def test_the_losses_of_stage_1_are_the_plain_ones(bridge: Bridge, tokenizer: Tok
         pairs += [(k, int(wrong[k]), False) for k in range(4)] + [(int(others[k]), k, False) for k in range(4)]
         itm = 0.0
         for picture, text, match in pairs:
-            logits = qformer.match(*words[text], bridge.look(states[picture : picture + 1]))
-            itm += float(matching(logits, torch.tensor([match]))) / 12
+            logits = qformer.itm_logits(*words[text], bridge.project_image_kv(states[picture : picture + 1]))
+            itm += float(itm_loss(logits, torch.tensor([match]))) / 12
         terms = []
         for row, text in enumerate(TEXTS):
             ids, _ = tokenizer.encode([text], DEC, 32)
-            log = qformer.predict(ids, bridge.look(states[row : row + 1]))[0].log_softmax(-1)
+            log = qformer.lm_logits(ids, bridge.project_image_kv(states[row : row + 1]))[0].log_softmax(-1)
             terms += [-0.9 * float(log[t, ids[0, t + 1]]) - 0.1 * float(log[t].mean()) for t in range(ids.shape[1] - 1)]
     assert float(values["itc"]) == pytest.approx(itc, abs=1e-4)
     assert float(values["itm"]) == pytest.approx(itm, abs=1e-4)
@@ -90,16 +90,16 @@ def bits(module: Any) -> dict[str, bytes]:
 
 
 def step(task: torch.nn.Module, batch: Batch) -> dict[str, float]:
-    optimiser = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=3e-3, weight_decay=0.5)
+    optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=3e-3, weight_decay=0.5)
     task.train()
     loss, values = task(batch)
     loss.backward()
-    optimiser.step()
+    optimizer.step()
     return {name: float(value) for name, value in values.items()}
 
 
 def test_what_is_frozen_stays_to_the_bit(bridge: Bridge, tokenizer: Tokenizer, images: Tensor, language: Path) -> None:
-    model = Language.load(language)
+    model = LanguageModel.load(language)
     task2 = Stage2Task(replaced(bridge, model.width), model)
     task1 = Stage1Task(bridge, tokenizer)
     frozen = [bridge.vision.module, model.frozen.module]
@@ -126,18 +126,18 @@ def replaced(bridge: Bridge, width: int) -> Bridge:
 @pytest.mark.parametrize("prompt", ["", "a small"])
 def test_the_loss_of_stage_2_is_the_model_s_own(bridge: Bridge, images: Tensor, language: Path, prompt: str) -> None:
     """The model itself told the soft prompt, the words and the labels, a caption at a time."""
-    model = Language.load(language)
+    model = LanguageModel.load(language)
     replaced(bridge, model.width)
     _, values = Stage2Task(bridge, model, prompt, max_tokens=4)(Batch(images, TEXTS))
-    own, words = model.frozen.module, model.words
+    own, words = model.frozen.module, model.tokenizer
     total, count = 0.0, 0
     with torch.no_grad():
-        soft = bridge.soft_prompt(bridge.see(normalise(images, torch.float32)))
+        soft = bridge.soft_prompt(bridge.encode_image(normalize(images, torch.float32)))
         given = words(prompt, add_special_tokens=False)["input_ids"] if prompt else []
         for row, text in enumerate(TEXTS):
             ids = [*words(text, add_special_tokens=False)["input_ids"][:3], words.eos_token_id]
             embed = own.get_input_embeddings()
-            if model.paired:
+            if model.encoder_decoder:
                 inputs = torch.cat((soft[row], embed(torch.tensor(given, dtype=torch.int64))))[None]
                 loss = own(inputs_embeds=inputs, labels=torch.tensor([ids])).loss
             else:

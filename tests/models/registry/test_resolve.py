@@ -13,8 +13,8 @@ import pytest
 
 from capfilt.core.errors import ModelError
 from capfilt.models.registry import registry
-from capfilt.models.registry.catalog import CARDS
-from capfilt.models.registry.resolve import find
+from capfilt.models.registry.catalog import CATALOG
+from capfilt.models.registry.resolve import resolve
 
 Published = Callable[[str], Path]
 
@@ -114,7 +114,7 @@ def test_a_digest_is_of_all_that_changes_what_a_model_says(published: Published,
 def test_where_a_directory_holds_both_open_clip_is_taken(published: Published, tmp_path: Path) -> None:
     folder = copied(published("clip-transformers"), tmp_path / "both")
     copied(published("clip"), folder)
-    assert find(str(folder)).family == "open_clip"
+    assert resolve(str(folder)).family == "open_clip"
 
 
 def test_the_two_that_ship_are_whole() -> None:
@@ -123,7 +123,7 @@ def test_the_two_that_ship_are_whole() -> None:
 
 
 def test_every_card_has_a_name_that_can_be_found() -> None:
-    for card in CARDS.values():
+    for card in CATALOG.values():
         assert card.ships or card.name.startswith("open_clip:") or card.name.count("/") == 1
         assert (card.role == "filter") == bool(card.columns)
 
@@ -131,7 +131,7 @@ def test_every_card_has_a_name_that_can_be_found() -> None:
 @pytest.mark.parametrize("name", ["nobody", "a/b/c", "", "open_clip:ViT-B-32"])
 def test_a_name_of_nothing_is_one_line(name: str) -> None:
     with pytest.raises(ModelError) as caught:
-        find(name)
+        resolve(name)
     assert repr(name) in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -8,23 +8,23 @@ import torch
 from torch import nn
 
 from capfilt.models.med.model import MED
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 from capfilt.models.tokenizer import DEC, ENC, Tokenizer
 from capfilt.models.training.activation_checkpointing import checkpoint_layers
 from capfilt.models.training.batch import Batch
-from capfilt.models.training.loop import Pace, Progress, Trainer
+from capfilt.models.training.loop import StepSettings, Trainer, TrainProgress
 from capfilt.models.training.med_task import MEDTask, Objectives
-from capfilt.models.training.objectives import exchange, hard_negatives, language, matching
+from capfilt.models.training.objectives import hard_negatives, itm_loss, lm_loss, replace_tokens
 from capfilt.models.training.schedule import AdamW, Schedule
 from capfilt.training.config import load_training
 from capfilt.training.tasks import tune
 
 TEXTS = ["a red circle", "two blue squares", "the cat sat", "one green star"]
-ALL = Objectives(words=1.0)
+ALL = Objectives(token_itm=1.0)
 
 
-def run(task: nn.Module, batch: Batch, schedule: Schedule, pace: Pace) -> list[Progress]:
-    logs: list[Progress] = []
+def run(task: nn.Module, batch: Batch, schedule: Schedule, pace: StepSettings) -> list[TrainProgress]:
+    logs: list[TrainProgress] = []
     Trainer(task, schedule, AdamW(), pace).run(iter([(batch, "")] * 1000), logs.append, lambda _: None)
     return logs
 
@@ -34,17 +34,17 @@ def test_a_few_steps_learn_a_handful_of_pairs(
     med: MED, tokenizer: Tokenizer, images: torch.Tensor, more: dict[str, Any]
 ) -> None:
     batch = Batch(images[:4], TEXTS, [["on a mat"]] * 4, [0, 1, 2, 3])
-    task = MEDTask(med, tokenizer, Objectives(words=1.0, **more))
-    logs = run(task, batch, Schedule(steps=60, rate=3e-3), Pace(log_every=20))
+    task = MEDTask(med, tokenizer, Objectives(token_itm=1.0, **more))
+    logs = run(task, batch, Schedule(steps=60, rate=3e-3), StepSettings(log_every=20))
     assert [p.step for p in logs] == [20, 40, 60]
-    learned = ("itc", "itm", "lm", "words") if not more else ("itm", "lm", "words")
+    learned = ("itc", "itm", "lm", "token_itm") if not more else ("itm", "lm", "token_itm")
     assert all(logs[-1].losses[name] < logs[0].losses[name] for name in learned)
 
 
 def test_the_last_step_is_logged_too(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
     """Rate 0: every step has the same loss, so each line's mean is that, over however many steps it is."""
     task = MEDTask(med, tokenizer, Objectives(itc=0, itm=0))
-    logs = run(task, Batch(images[:4], TEXTS), Schedule(steps=5, rate=0), Pace(log_every=2))
+    logs = run(task, Batch(images[:4], TEXTS), Schedule(steps=5, rate=0), StepSettings(log_every=2))
     assert [p.step for p in logs] == [2, 4, 5]
     assert [p.losses["lm"] for p in logs] == pytest.approx([logs[0].losses["lm"]] * 3, rel=1e-6)
 
@@ -54,7 +54,7 @@ def test_itm_is_one_true_pair_to_two_hard_negatives(med: MED, tokenizer: Tokeniz
     task = MEDTask(med.eval(), tokenizer, Objectives(lm=0), seed=7)
     _, values = task(Batch(images[:4], TEXTS))
     with torch.no_grad():
-        states = med.see(normalise(images[:4], torch.float32))
+        states = med.encode_image(normalize(images[:4], torch.float32))
         ids, mask = tokenizer.encode(TEXTS, "[CLS]", 35)
         similarity = med.image_feature(states) @ med.text_feature(ids, mask).T / 0.07
         texts, pictures = hard_negatives(similarity, torch.eye(4).bool(), torch.Generator().manual_seed(7))
@@ -62,8 +62,10 @@ def test_itm_is_one_true_pair_to_two_hard_negatives(med: MED, tokenizer: Tokeniz
         pairs += [(k, int(texts[k]), False) for k in range(4)] + [(int(pictures[k]), k, False) for k in range(4)]
         losses = []
         for picture, text, match in pairs:
-            logits = med.match(*tokenizer.encode([TEXTS[text]], ENC, 35), med.text.look(states[picture : picture + 1]))
-            losses.append(float(matching(logits, torch.tensor([match]))))
+            logits = med.itm_logits(
+                *tokenizer.encode([TEXTS[text]], ENC, 35), med.text.project_image_kv(states[picture : picture + 1])
+            )
+            losses.append(float(itm_loss(logits, torch.tensor([match]))))
     assert abs(float(values["itm"]) - sum(losses) / 12) < 1e-4
 
 
@@ -72,21 +74,21 @@ def test_words_are_asked_one_by_one_of_a_text_with_some_exchanged(
 ) -> None:
     """The same loss, a text at a time; the first token answers for the whole text."""
     texts = ["a red circle", "a blue circle", "a green circle", "a red star"]
-    task = MEDTask(med.eval(), tokenizer, Objectives(itc=0, itm=0, lm=0, words=1), seed=2)
+    task = MEDTask(med.eval(), tokenizer, Objectives(itc=0, itm=0, lm=0, token_itm=1), seed=2)
     _, values = task(Batch(images[:4], texts))
     with torch.no_grad():
-        states = med.see(normalise(images[:4], torch.float32))
+        states = med.encode_image(normalize(images[:4], torch.float32))
         ids, mask = tokenizer.encode(texts, ENC, 35)
-        changed = exchange(ids, mask, torch.Generator().manual_seed(2))
+        changed = replace_tokens(ids, mask, torch.Generator().manual_seed(2))
         assert 0 < int((changed != ids).sum()) < 4
         losses = []
         for row in range(4):
             own = slice(row, row + 1), slice(0, int(mask[row].sum()))
-            seen = med.text.encode(changed[own], mask[own], med.text.look(states[row : row + 1]))
+            seen = med.text.encode(changed[own], mask[own], med.text.project_image_kv(states[row : row + 1]))
             right = (changed[own] == ids[own])[0].tolist()
             for logits, fits in zip(med.itm_head(seen)[0], [all(right), *right[1:]], strict=True):
-                losses.append(float(matching(logits[None], torch.tensor([fits]))))
-    assert float(values["words"]) == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+                losses.append(float(itm_loss(logits[None], torch.tensor([fits]))))
+    assert float(values["token_itm"]) == pytest.approx(sum(losses) / len(losses), abs=1e-5)
 
 
 @pytest.mark.parametrize("asked", [False, True])
@@ -100,8 +102,8 @@ def test_the_prompt_is_given_and_not_learned(med: MED, tokenizer: Tokenizer, ima
     _, values = task(Batch(images[:4], TEXTS))
     with torch.no_grad():
         ids, _ = tokenizer.encode([f"a cat on a {text}" for text in TEXTS], DEC, 35)
-        logits = med.predict(ids, med.text.look(med.see(normalise(images[:4], torch.float32))))
-    assert float(values["lm"]) == pytest.approx(float(language(logits, ids, prompt=5)), abs=1e-5)
+        logits = med.lm_logits(ids, med.text.project_image_kv(med.encode_image(normalize(images[:4], torch.float32))))
+    assert float(values["lm"]) == pytest.approx(float(lm_loss(logits, ids, prompt=5)), abs=1e-5)
 
 
 def test_pairs_of_the_same_picture_are_no_negatives(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
@@ -109,7 +111,7 @@ def test_pairs_of_the_same_picture_are_no_negatives(med: MED, tokenizer: Tokeniz
     batch = Batch(images[:4], TEXTS, keys=[5, 5, 5, 5])
     _, values = MEDTask(med, tokenizer, Objectives(lm=0))(batch)
     with torch.no_grad():
-        states = med.see(normalise(images[:4], torch.float32))
+        states = med.encode_image(normalize(images[:4], torch.float32))
         ids, mask = tokenizer.encode(TEXTS, "[CLS]", 35)
         similarity = med.image_feature(states) @ med.text_feature(ids, mask).T / 0.07
         shared = -(similarity.log_softmax(1).mean() + similarity.log_softmax(0).mean()) / 2
@@ -147,9 +149,9 @@ def test_two_batches_a_step_are_the_mean_of_their_gradients(
         MEDTask(med, tokenizer, Objectives(itc=0, itm=0)),
         Schedule(steps=1, rate=0),
         AdamW(),
-        Pace(accumulate=2, clip=0, log_every=1),
+        StepSettings(accumulate=2, clip=0, log_every=1),
     )
-    logs: list[Progress] = []
+    logs: list[TrainProgress] = []
     trainer.run(iter([(batch, "") for batch in batches]), logs.append, lambda _: None)
     for own, expected in zip(med.parameters(), plain.parameters(), strict=True):
         assert (own.grad is None) == (expected.grad is None)
@@ -163,7 +165,7 @@ def test_bf16_is_near_and_leaves_float32_weights(med: MED, tokenizer: Tokenizer,
         model = copy.deepcopy(med)
         task = MEDTask(model, tokenizer, Objectives(momentum=0.9, queue=8, alpha=0.4))
         batch = Batch(images[:4], TEXTS, keys=[0, 1, 2, 3])
-        logs += run(task, batch, Schedule(steps=2, rate=1e-4), Pace(bf16=bf16, log_every=2))
+        logs += run(task, batch, Schedule(steps=2, rate=1e-4), StepSettings(bf16=bf16, log_every=2))
         assert all(parameter.dtype == torch.float32 for parameter in task.parameters())
     for name, value in logs[0].losses.items():
         assert logs[1].losses[name] == pytest.approx(value, rel=0.1)

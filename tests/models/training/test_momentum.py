@@ -6,7 +6,7 @@ import math
 import torch
 
 from capfilt.models.med.model import MED
-from capfilt.models.normalize import normalise
+from capfilt.models.normalize import normalize
 from capfilt.models.tokenizer import CLS, Tokenizer
 from capfilt.models.training.batch import Batch, pair_codes, same_pairs
 from capfilt.models.training.med_task import MEDTask, Objectives
@@ -19,7 +19,7 @@ SETTINGS = Objectives(itm=0, lm=0, momentum=0.9, queue=6, alpha=0.4, ramp=4)
 def features(model: MED, tokenizer: Tokenizer, images: torch.Tensor, texts: list[str]) -> tuple[list, list]:
     with torch.no_grad():
         ids, mask = tokenizer.encode(texts, CLS, 35)
-        image = model.image_feature(model.see(normalise(images, torch.float32)))
+        image = model.image_feature(model.encode_image(normalize(images, torch.float32)))
         return image.tolist(), model.text_feature(ids, mask).tolist()
 
 
@@ -100,7 +100,7 @@ def test_the_queue_is_a_ring_and_the_oldest_go_first() -> None:
     queue = FeatureQueue(5, 1)
     for start in (0, 3, 6):
         numbers = torch.arange(start, start + 3)
-        queue.put(numbers[:, None].float(), -numbers[:, None].float(), torch.stack((numbers, numbers), 1))
+        queue.push(numbers[:, None].float(), -numbers[:, None].float(), torch.stack((numbers, numbers), 1))
     assert sorted(queue.images[:, 0].tolist()) == [4, 5, 6, 7, 8]
     assert torch.equal(queue.images, -queue.texts)
     assert torch.equal(queue.codes[:, 0].float(), queue.images[:, 0])
@@ -110,7 +110,7 @@ def test_the_queue_is_a_ring_and_the_oldest_go_first() -> None:
 
 
 def test_an_empty_queue_is_compared_with_nothing() -> None:
-    images, texts, codes = FeatureQueue(8, 2).ahead(torch.ones(3, 2), torch.zeros(3, 2), torch.ones(3, 2).long())
+    images, texts, codes = FeatureQueue(8, 2).candidates(torch.ones(3, 2), torch.zeros(3, 2), torch.ones(3, 2).long())
     assert (len(images), len(texts), len(codes)) == (3, 3, 3)
 
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from capfilt.models.training.objectives import contrastive, exchange, hard_negatives, language, matching
+from capfilt.models.training.objectives import hard_negatives, itc_loss, itm_loss, lm_loss, replace_tokens
 
 
 def unit(rows: int, width: int, seed: int) -> torch.Tensor:
@@ -15,7 +15,7 @@ def test_contrastive() -> None:
     similarity = unit(5, 8, 0) @ unit(5, 8, 1).T / 0.07
     same = torch.eye(5, dtype=torch.bool)
     same[1, 3] = same[3, 1] = True  # pictures 1 and 3 have the same text
-    loss = contrastive(similarity, similarity.T, same, same)
+    loss = itc_loss(similarity, similarity.T, same, same)
     slow = 0.0
     for scores in (similarity, similarity.T):
         for row in range(5):
@@ -32,13 +32,13 @@ def test_language_leaves_out_padding_and_smooths() -> None:
     for row, step in ((0, 0), (0, 1), (0, 2), (1, 0)):
         log = logits[row, step].log_softmax(-1)
         terms.append(-0.9 * float(log[ids[row, step + 1]]) - 0.1 * float(log.mean()))
-    assert abs(float(language(logits, ids)) - sum(terms) / len(terms)) < 1e-5
+    assert abs(float(lm_loss(logits, ids)) - sum(terms) / len(terms)) < 1e-5
 
 
 def test_matching() -> None:
     logits, match = torch.tensor([[0.0, 2.0], [1.0, -1.0]]), torch.tensor([True, False])
     slow = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(-2))) / 2
-    assert abs(float(matching(logits, match)) - slow) < 1e-6
+    assert abs(float(itm_loss(logits, match)) - slow) < 1e-6
 
 
 def test_hard_negatives_are_never_matches_and_follow_the_similarity() -> None:
@@ -70,7 +70,7 @@ def test_contrastive_with_smoothing() -> None:
         for row in range(3):
             log = scores[row].log_softmax(0)
             slow -= 0.9 * float(log[row + 1]) + 0.1 * float(log.mean())
-    assert abs(float(contrastive(by_image, by_text, same, same, smoothing=0.1)) - slow / 6) < 1e-5
+    assert abs(float(itc_loss(by_image, by_text, same, same, smoothing=0.1)) - slow / 6) < 1e-5
 
 
 def test_language_leaves_out_the_prompt() -> None:
@@ -80,8 +80,8 @@ def test_language_leaves_out_the_prompt() -> None:
     for row, step in ((0, 2), (0, 3), (1, 2)):  # the prompt is [1, 2, 3]
         log = logits[row, step].log_softmax(-1)
         terms.append(-0.9 * float(log[ids[row, step + 1]]) - 0.1 * float(log.mean()))
-    assert abs(float(language(logits, ids, prompt=3)) - sum(terms) / 3) < 1e-5
-    assert abs(float(language(logits, ids, prompt=3, count=torch.tensor(6.0))) - sum(terms) / 6) < 1e-5
+    assert abs(float(lm_loss(logits, ids, prompt=3)) - sum(terms) / 3) < 1e-5
+    assert abs(float(lm_loss(logits, ids, prompt=3, count=torch.tensor(6.0))) - sum(terms) / 6) < 1e-5
 
 
 def test_two_sides_of_similarity_draw_from_their_own() -> None:
@@ -97,7 +97,7 @@ def test_exchange_takes_rivals_only_and_leaves_the_ends() -> None:
     mask = ids != 0
     seen = set()
     for seed in range(40):
-        changed = exchange(ids, mask, torch.Generator().manual_seed(seed), share=0.5)
+        changed = replace_tokens(ids, mask, torch.Generator().manual_seed(seed), share=0.5)
         seen.add(tuple(changed[0].tolist()))
         assert torch.equal(changed[:, [0, 1, 3]], ids[:, [0, 1, 3]])  # nothing else stands between the same two words
         assert changed[0, 2] in (2, 4)

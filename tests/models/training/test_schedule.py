@@ -10,7 +10,7 @@ from capfilt.models.training.schedule import AdamW, Schedule
 
 
 def test_cosine_rises_to_the_peak_and_falls_to_the_least() -> None:
-    schedule = Schedule(steps=100, rate=2.0, warmup=0.1, least=0.01)
+    schedule = Schedule(steps=100, rate=2.0, warmup=0.1, min_ratio=0.01)
     rates = [schedule.rate_at(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.2)
     assert max(rates) == rates[9] == rates[10] == 2.0
@@ -21,7 +21,14 @@ def test_cosine_rises_to_the_peak_and_falls_to_the_least() -> None:
 def test_the_paper_s_schedule() -> None:
     """Warm-up over 3,000 steps from 1e-6 to 3e-4, then 0.85 an epoch, never under 1e-6."""
     schedule = Schedule(
-        steps=60_000, rate=3e-4, warmup=3000, warmup_from=1 / 300, shape="epochs", decay=0.85, epoch=4000, least=1 / 300
+        steps=60_000,
+        rate=3e-4,
+        warmup=3000,
+        warmup_from=1 / 300,
+        shape="epochs",
+        decay=0.85,
+        epoch=4000,
+        min_ratio=1 / 300,
     )
     assert schedule.rate_at(0) == pytest.approx(1e-6, rel=0.2)
     assert schedule.rate_at(1499) == pytest.approx((1e-6 + 3e-4) / 2, rel=1e-3)
@@ -31,7 +38,7 @@ def test_the_paper_s_schedule() -> None:
 
 
 def test_an_epoch_shorter_than_the_warm_up_makes_no_jump() -> None:
-    schedule = Schedule(steps=4000, rate=1.0, warmup=3000, shape="epochs", decay=0.85, epoch=1000, least=0.0)
+    schedule = Schedule(steps=4000, rate=1.0, warmup=3000, shape="epochs", decay=0.85, epoch=1000, min_ratio=0.0)
     rates = [schedule.rate_at(step) for step in range(4000)]
     assert max(abs(a - b) for a, b in itertools.pairwise(rates)) < 0.16
     assert rates[3001] == pytest.approx(0.85**3)

@@ -76,9 +76,9 @@ def test_logits_are_those_of_transformers() -> None:
                 for row, length in ((0, 7), (1, 4))
             ]
         )
-        asked = ours.ask(pixels, ids, mask)
+        asked = ours.encode_questions(pixels, ids, mask)
         assert (asked[mask] - read[mask]).abs().max() < 1e-4
-        assert (ours.reply(words, asked, mask) - logits).abs().max() < 1e-4
+        assert (ours.answer_logits(words, asked, mask) - logits).abs().max() < 1e-4
 
 
 def test_the_loss_is_the_weighted_sum_of_the_answers(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
@@ -92,7 +92,7 @@ def test_the_loss_is_the_weighted_sum_of_the_answers(med: MED, tokenizer: Tokeni
         states, mask = answerer._read(images[row : row + 1], [QUESTIONS[row]])
         for text, weight in own:
             ids, _ = tokenizer.encode([text], DEC, 12)
-            log = model.reply(ids, states, mask)[0].detach().log_softmax(-1)
+            log = model.answer_logits(ids, states, mask)[0].detach().log_softmax(-1)
             for step in range(ids.shape[1] - 1):
                 slow -= weight * float(0.9 * log[step, ids[0, step + 1]] + 0.1 * log[step].mean())
     assert float(loss.detach()) == pytest.approx(slow / 2, rel=1e-4)
@@ -126,7 +126,7 @@ def write_questions(path: Path, count: int) -> None:
 
 def test_it_learns_to_answer(med: MED, tmp_path: Path) -> None:
     write_questions(tmp_path / "q.parquet", 64)
-    words = Tokenizer.from_words(["what colour is the ground red green blue white yes no"], least=1)
+    words = Tokenizer.from_words(["what colour is the ground red green blue white yes no"], min_count=1)
     save_med(tmp_path / "start", MED(replace(med.config, vocab_size=len(words))), words, ("captioner", "filter"))
     settings = (f"model.start={tmp_path / 'start'}", "schedule.steps=100", "schedule.batch=16", "schedule.rate=5e-3")
     recipe = load_training("small", "vqa", settings)

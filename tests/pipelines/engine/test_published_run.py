@@ -16,7 +16,7 @@ from capfilt.core.chunks import Chunk, Part
 from capfilt.core.errors import ConfigError, ModelError
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
-from capfilt.models.registry.catalog import CARDS
+from capfilt.models.registry.catalog import CATALOG
 from capfilt.pipelines.engine.chunk_row import CHUNK_ROW, PlannedChunk, new_row, pack
 from capfilt.pipelines.engine.engine import UNFIT
 from capfilt.pipelines.engine.ray_engine import ModelActor
@@ -32,9 +32,9 @@ RECIPES = ("blip2", "laion-coco", "recaption")
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_name_models_that_are_known(name: str) -> None:
     recipe = load_recipe(name)
-    assert CARDS[recipe.caption.captioner].role == "captioner"
+    assert CATALOG[recipe.caption.captioner].role == "captioner"
     for judge in recipe.score.judges:
-        assert CARDS[judge.rpartition("=")[2]].role == "filter"
+        assert CATALOG[judge.rpartition("=")[2]].role == "filter"
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -43,7 +43,7 @@ def test_what_a_recipe_selects_by_its_judges_give(name: str) -> None:
     given = set()
     for judge in recipe.score.judges:
         tag, _, model = judge.rpartition("=")
-        given |= {f"{column}_{tag}" if tag else column for column in CARDS[model].columns}
+        given |= {f"{column}_{tag}" if tag else column for column in CATALOG[model].columns}
     chosen = recipe.select
     asked = {"blip2": {chosen.first}, "laion-coco": {chosen.first, chosen.second}, "quantile": {chosen.judge}}
     assert asked[chosen.policy] <= given

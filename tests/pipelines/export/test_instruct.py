@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from capfilt.cli import app
 from capfilt.core.errors import ModelError, RunFailed
-from capfilt.models.captioners.openai_client import Client
+from capfilt.models.captioners.openai_client import ChatClient
 from capfilt.models.runtime import Endpoint
 from capfilt.pipelines.export.export import export
 from capfilt.pipelines.export.instruct import FORMS, REQUESTS, Writer
@@ -94,7 +94,7 @@ def server() -> Iterator[Server]:
 def writer(server: Server, **more: Any) -> Writer:
     """A writer that waits hardly at all between two tries."""
     settings = {"backoff": 0.001, "retries": 3, "concurrency": 4, **more}
-    return Writer(Client(server.address, Endpoint(logprobs=False, **settings)), "writer-1")
+    return Writer(ChatClient(server.address, Endpoint(logprobs=False, **settings)), "writer-1")
 
 
 def write(run: Any, to: Path, **more: Any) -> None:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from capfilt.core.config import DecodeSettings
-from capfilt.models.pixels import LEAST, SLIMMEST, PixelSpec
+from capfilt.models.pixels import MAX_ASPECT, MIN_SIDE, PixelSpec
 from capfilt.pipelines.stages.caption import pictures
 from capfilt.pipelines.stages.decode import decode
 from decoding import rows_of, save
@@ -32,8 +32,8 @@ def test_the_longer_side_is_at_most_so_long(size: tuple[int, int], shape: tuple[
 @pytest.mark.parametrize("size", [(1, 1), (65_000, 1), (1, 65_000), (4096, 4096), (4097, 33), (768, 47)])
 def test_no_shape_is_too_small_or_too_slim_for_a_model(size: tuple[int, int]) -> None:
     width, height = PixelSpec(768, "fit").shape(*size)
-    assert LEAST <= min(width, height) <= max(width, height) <= 768
-    assert max(width, height) <= SLIMMEST * min(width, height)
+    assert MIN_SIDE <= min(width, height) <= max(width, height) <= 768
+    assert max(width, height) <= MAX_ASPECT * min(width, height)
 
 
 def test_pictures_come_back_in_their_shapes() -> None:
