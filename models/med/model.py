@@ -25,12 +25,16 @@ class LMHead(nn.Module):
         self.dense = Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
-        self.words: Tensor | None = None  # packed
+        self.packed_words: Tensor | None = None  # packed
 
     def forward(self, states: Tensor, words: Tensor) -> Tensor:
         """[..., D] -> logits [..., V]."""
         states = self.norm(self.dense.gelu(states))
-        return linear(states, words, self.bias) if self.words is None else packed_linear(states, self.words, self.bias)
+        return (
+            linear(states, words, self.bias)
+            if self.packed_words is None
+            else packed_linear(states, self.packed_words, self.bias)
+        )
 
 
 class MED(nn.Module):
@@ -59,7 +63,7 @@ class MED(nn.Module):
             if isinstance(module, Linear) and not module.weight.is_meta:
                 module.pack(module in few)
         if not self.lm_head.bias.is_meta:
-            self.lm_head.words = packed(self.text.word.weight.detach(), for_captioning)
+            self.lm_head.packed_words = packed(self.text.word.weight.detach(), for_captioning)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Normalized pixels [B, 3, S, S] -> image states [B, N, vision width]."""

@@ -16,7 +16,7 @@ WORDS = ["a red circle on a white ground", "two blue squares", "the cat sat on a
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
-    return Tokenizer.from_words(WORDS, least=1)
+    return Tokenizer.from_words(WORDS, min_count=1)
 
 
 @pytest.fixture(scope="session")

@@ -48,17 +48,17 @@ def teach_classes(tower: VisionTransformer, width: int, seed: int, steps: int = 
     head = nn.Linear(width, sum(map(len, CLASSES)))
     both = nn.ModuleList((tower, head)).to(DEVICE)
     pixels, labels = pixels.to(DEVICE), labels.to(DEVICE)
-    optimiser, schedule = AdamW().build(both), Schedule(steps=steps, rate=2e-3)
+    optimizer, schedule = AdamW().build(both), Schedule(steps=steps, rate=2e-3)
     for step in range(steps):
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = schedule.rate_at(step)
         rows = torch.from_numpy(rng.integers(0, PICTURES - 1_000, BATCH)).to(DEVICE)
         parts = head(tower(normalize(pixels[rows], torch.float32))[:, 0]).split(list(map(len, CLASSES)), 1)
         losses = [F.cross_entropy(part, labels[rows, number]) for number, part in enumerate(parts)]
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.autograd.backward(torch.stack(losses).sum())
         nn.utils.clip_grad_norm_(both.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
     with torch.no_grad():
         said = head(tower(normalize(pixels[-1_000:], torch.float32))[:, 0])[:, : len(SHAPES)].argmax(1)
     return float((said == labels[-1_000:, 0]).float().mean())
