@@ -18,8 +18,8 @@ from torch import Tensor
 
 from capfilt.models.decoding.sampling import Decoding, nucleus, uniforms
 from capfilt.models.formats.guarded import load_model, load_part
-from capfilt.models.protocols import Caption, ImageInput
 from capfilt.models.formats.model_info import ModelInfo
+from capfilt.models.protocols import Caption, ImageInput
 from capfilt.models.runtime import Placement
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from capfilt.core.errors import ModelError
 from capfilt.models.decoding.sampling import Decoding
-from capfilt.models.qformer.language import Language
+from capfilt.models.qformer.language import LanguageModel
 from capfilt.models.registry import registry
 from capfilt.models.registry.probe import plain_pictures
-from capfilt.models.training.init import start_from
+from capfilt.models.training.init import load_for_training
 
 Published = Callable[[str], Path]
 
@@ -232,11 +232,11 @@ def judge(folder: Path) -> None:
 
 
 def training_start(folder: Path) -> None:
-    start_from(folder, 32)
+    load_for_training(folder, 32)
 
 
 def language_model(folder: Path) -> None:
-    Language.load(folder)
+    LanguageModel.load(folder)
 
 
 def checked(folder: Path) -> None:
