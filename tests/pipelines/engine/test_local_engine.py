@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from capfilt.commands.run import Progress, RunResult, run
+from capfilt.commands.run import RunProgress, RunResult, run
 from capfilt.core.config import Recipe
 from capfilt.core.errors import BusyError, ConfigError, ModelError, RunFailed
 from capfilt.core.storage import Folder
@@ -138,9 +138,9 @@ def test_a_breakpoint_stops_in_a_stage(pictures: Path, local: tuple[str, ...], t
 
 
 def test_progress_is_heard_and_nobody_else_may_write(pictures: Path, local_recipe: Recipe, tmp_path: Path) -> None:
-    heard: list[Progress] = []
+    heard: list[RunProgress] = []
 
-    def listen(progress: Progress) -> None:
+    def listen(progress: RunProgress) -> None:
         heard.append(progress)
         if progress.phase == "start":
             with pytest.raises(BusyError):
@@ -158,7 +158,7 @@ def test_a_chunk_that_fails_fails_alone(pictures: Path, local_recipe: Recipe, tm
     shorter.write_bytes(whole)
     few = local_recipe.model_copy(update={"input": local_recipe.input.model_copy(update={"chunk_rows": 20})})
 
-    def cut_after_planning(progress: Progress) -> None:
+    def cut_after_planning(progress: RunProgress) -> None:
         if progress.phase == "start":
             pq.write_table(pq.read_table(pictures).slice(0, 45), shorter)
 
@@ -176,7 +176,7 @@ def test_a_model_that_cannot_be_loaded_stops_the_run(
     shutil.copytree(checkpoint, judge)
     recipe = load_recipe("blip", (*local, f"score.judges=['{judge}']"))
 
-    def lose_the_judge(progress: Progress) -> None:
+    def lose_the_judge(progress: RunProgress) -> None:
         if progress.phase == "start":
             for file in judge.iterdir():
                 os.truncate(file, 0)
