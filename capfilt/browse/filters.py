@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from capfilt.core.duckdb_sandbox import quoted
+
 
 class TextFilter(BaseModel):
     """Images are shown that have at least one text which passes all of this."""
@@ -31,7 +33,7 @@ _MARKS = {"any": '"right" IS NOT NULL', "right": '"right"', "wrong": 'NOT "right
 def where(wanted: TextFilter) -> Where:
     """The condition on a row of `shown` (texts with decisions and marks)."""
     keep, values = kept(wanted)
-    score = quoted(wanted.judge)
+    score = _score(wanted.judge)
     tests = {
         keep: wanted.state == "kept",
         f"NOT {keep}": wanted.state == "dropped",
@@ -52,12 +54,12 @@ def kept(wanted: TextFilter) -> Where:
     """Whether a row of `shown` is kept: by the threshold just as policy `blip` keeps it, or by the selection."""
     if wanted.t is None:
         return "coalesce(keep, false)", {}
-    return f"coalesce(decidable AND {quoted(wanted.judge)} >= $t, false)", {"t": wanted.t}
+    return f"coalesce(decidable AND {_score(wanted.judge)} >= $t, false)", {"t": wanted.t}
 
 
 def order(wanted: TextFilter) -> Where:
     """How images are sorted, from the rows of `shown` that passed; equal ones, and those without a score, by place."""
-    score = quoted(wanted.judge)
+    score = _score(wanted.judge)
     if wanted.sort == "near" and wanted.t is not None:
         return f"min(abs({score}::DOUBLE - $near)) NULLS LAST, place", {"near": wanted.t}
     if wanted.sort in ("high", "low"):
@@ -68,6 +70,6 @@ def order(wanted: TextFilter) -> Where:
     return "place", {}
 
 
-def quoted(column: str) -> str:
-    """A column name in SQL; a filter without a judge tests no score, and sees null."""
-    return '"' + column.replace('"', '""') + '"' if column else "NULL::FLOAT"
+def _score(judge: str) -> str:
+    """A judge's column in SQL; a filter without a judge tests no score, and sees null."""
+    return quoted(judge) if judge else "NULL::FLOAT"

@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from capfilt.browse.filters import TextFilter, kept, order, quoted, where
+from capfilt.browse.filters import TextFilter, kept, order, where
 from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.config import SelectSettings
+from capfilt.core.duckdb_sandbox import quoted
 from capfilt.core.errors import BusyError
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.marks import read_marks

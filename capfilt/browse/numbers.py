@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from capfilt.browse.filters import quoted
 from capfilt.browse.index import Index
 from capfilt.browse.lru_cache import LRUCache
+from capfilt.core.duckdb_sandbox import quoted
 
 PLACES: Final = 1000
 """Places of a slider, about."""

@@ -35,6 +35,11 @@ def connect(tables: Mapping[str, Any], memory: str = "") -> duckdb.DuckDBPyConne
     return connection
 
 
+def quoted(name: str) -> str:
+    """A column's or function's name as an SQL identifier, whatever a judge is called."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def one_line(error: duckdb.Error) -> str:
     """DuckDB's message without its picture of the place, in one line."""
     lines = [line.strip() for line in str(error).split("\nLINE ")[0].splitlines()]

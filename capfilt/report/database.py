@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 from duckdb import DuckDBPyConnection
 
 from capfilt.commands import query
+from capfilt.core.duckdb_sandbox import quoted
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.calibrate import threshold_in_use
@@ -72,11 +73,6 @@ def open_database(folder: Folder) -> Iterator[ReportDatabase]:
         )
         connection.execute(f"CREATE TABLE pictures AS SELECT uid, phash, {HOST} AS host FROM images")
         yield ReportDatabase(ledger, connection, judges, in_use if in_use and in_use[0] in judges else None)
-
-
-def quoted(column: str) -> str:
-    """A column's name as SQL takes it, whatever a judge is called."""
-    return '"' + column.replace('"', '""') + '"'
 
 
 def in_order(by_source: Mapping[str, T]) -> list[tuple[str, T]]:

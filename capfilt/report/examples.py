@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+from capfilt.core.duckdb_sandbox import quoted
 from capfilt.report.counts import SHOWN
-from capfilt.report.database import ReportDatabase, quoted
+from capfilt.report.database import ReportDatabase
 
 EACH: Final = 6
 """Examples of every view, source and decision."""

@@ -4,7 +4,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
-from capfilt.report.database import ReportDatabase, in_order, quoted
+from capfilt.core.duckdb_sandbox import quoted
+from capfilt.models.score_columns import kind_of
+from capfilt.report.database import ReportDatabase, in_order
 
 BINS: Final = 40
 FIELDS: Final = 24
@@ -75,7 +77,7 @@ def joint_histograms(database: ReportDatabase) -> list[JointHistogram]:
 
 def span(database: ReportDatabase, judge: str) -> tuple[float, float]:
     """The range of an axis for a judge's scores: 0 to 1 for a probability, else what there is."""
-    if judge.startswith("itm"):
+    if kind_of(judge) == "probability":
         return 0.0, 1.0
     name = quoted(judge)
     low, high = database.rows(f"SELECT min({name}), max({name}) FROM texts WHERE isfinite({name})")[0]

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from capfilt.models.score_columns import kind_of
 from capfilt.pipelines.selection.scores import judge_columns
 
 EXAMPLES: Final = 5
@@ -141,8 +142,8 @@ def _cells(source: str, before: Mask, now: Mask) -> dict[tuple[str, bool, bool],
 
 
 def _doubt(captions: pa.Table) -> NDArray[np.float64]:
-    """1 - itm, NaN where nobody gave an itm. Only itm is a probability; of several, the first column counts."""
-    names: Sequence[str] = [name for name in judge_columns(captions.schema) if name.split("_")[0] == "itm"]
+    """1 - probability, NaN where no judge gave one; of several such columns, the first counts."""
+    names: Sequence[str] = [name for name in judge_columns(captions.schema) if kind_of(name) == "probability"]
     if not names:
         return np.full(captions.num_rows, np.nan)
     scores: NDArray[Any] = captions[names[0]].to_numpy()

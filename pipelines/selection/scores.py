@@ -18,6 +18,7 @@ from duckdb.sqltypes import FLOAT, VARCHAR
 
 from capfilt.core import schema
 from capfilt.core.config import SelectSettings
+from capfilt.core.duckdb_sandbox import quoted
 from capfilt.core.errors import ConfigError
 from capfilt.core.storage import Folder
 
@@ -59,12 +60,8 @@ def _column(settings: SelectSettings, setting: str) -> str:
 
 
 def _score(name: str, calibrated: bool) -> str:
-    score = f"CASE WHEN NOT isnan({_quoted(name)}) THEN {_quoted(name)} END"
-    return f"{_quoted(_function(name))}({score}, source)" if calibrated else score
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    score = f"CASE WHEN NOT isnan({quoted(name)}) THEN {quoted(name)} END"
+    return f"{quoted(_function(name))}({score}, source)" if calibrated else score
 
 
 def _function(name: str) -> str:

@@ -1,0 +1,30 @@
+"""Score columns: what a judge of each family writes, and what a value means. The one place that says so, without torch.
+
+A tag stands behind the name (`itm_TAG`, see `registry`), so a column of any run, old or new, tells its kind by name.
+A judge of your own that writes probabilities names its column `itm` or `itm_SOMETHING`.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+ScoreKind = Literal["probability", "cosine"]
+"""`probability`: 0..1, of the text being right for the image; `cosine`: -1..1, of two embeddings."""
+
+KINDS: Final[Mapping[str, ScoreKind]] = {
+    "itm": "probability",  # softmax of an image-text matching head
+    "itc": "cosine",  # image and text feature of the same model
+    "clip": "cosine",  # two towers: CLIP, SigLIP, open_clip
+}
+
+FAMILY_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "med": ("itm", "itc"),
+    "blip2": ("itm", "itc"),
+    "dual": ("clip",),
+    "open_clip": ("clip",),
+}
+"""The columns of every built-in judge, by its family."""
+
+
+def kind_of(column: str) -> ScoreKind | None:
+    """What a score in a column means; None for a column of a plug-in that is of no known name."""
+    return KINDS.get(column.partition("_")[0])
