@@ -6,6 +6,7 @@ from typing import Literal
 
 from capfilt.models.formats.open_clip_source import OpenClipSource
 from capfilt.models.pixels import PixelSpec
+from capfilt.models.score_columns import FAMILY_COLUMNS
 
 Role = Literal["captioner", "filter"]
 Family = Literal["med", "qformer", "vlm", "open_clip", "dual", "blip2"]
@@ -21,5 +22,9 @@ class ModelInfo:
     roles: tuple[str, ...]
     pixels: PixelSpec
     files: tuple[Path, ...]  # what its digest is made of
-    columns: tuple[str, ...] = ()  # the scores it gives, if it judges
     open_clip: OpenClipSource | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The scores it gives; () where it is no judge."""
+        return FAMILY_COLUMNS.get(self.family, ()) if "filter" in self.roles else ()

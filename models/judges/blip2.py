@@ -32,7 +32,7 @@ class Blip2Judge:
         self.name = Path(info.name).name
         self.digest = digest
         self.pixels = info.pixels
-        self.columns: tuple[str, ...] = ("itm", "itc")
+        self.columns = info.columns
         self.device, self.dtype = placement.resolve()
         settings = read_image_processor(info.folder)
         self.mean, self.std = settings["image_mean"], settings["image_std"]

@@ -8,6 +8,7 @@ from torch import Tensor
 from capfilt.models.med.model import MED
 from capfilt.models.normalize import normalize
 from capfilt.models.pixels import PixelSpec
+from capfilt.models.score_columns import FAMILY_COLUMNS
 from capfilt.models.tokenizer import CLS, ENC, Tokenizer
 
 MAX_TOKENS = 35
@@ -21,7 +22,7 @@ class MedJudge:
     oversight and whose scores differ.
     """
 
-    columns: tuple[str, ...] = ("itm", "itc")
+    columns = FAMILY_COLUMNS["med"]
 
     def __init__(self, name: str, digest: str, model: MED, tokenizer: Tokenizer, first: Literal["enc", "cls"]) -> None:
         self.name = name

@@ -30,7 +30,7 @@ class OpenClipJudge:
         self.name = Path(info.name).name
         self.digest = digest
         self.pixels = self.source.pixels
-        self.columns: tuple[str, ...] = ("clip",)
+        self.columns = info.columns
         self.device, self.dtype = placement.resolve()
         try:
             self.model = open_clip_model(self.source).to(self.device, self.dtype).eval()

@@ -7,6 +7,8 @@ those of the pages; read them before you use a model, for they change, and some 
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from capfilt.models.score_columns import FAMILY_COLUMNS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
@@ -36,7 +38,8 @@ def _judge(name: str, parameters: str, license: str, columns: tuple[str, ...]) -
 
 _PICTURE: Final = "a picture of"
 _QUESTION: Final = "(a question)"
-_ITM: Final = ("itm", "itc")
+_ITM: Final = FAMILY_COLUMNS["med"]
+_CLIP: Final = FAMILY_COLUMNS["open_clip"]
 
 _ENTRIES: Final = (
     ModelCard(
@@ -67,11 +70,11 @@ _ENTRIES: Final = (
     _judge("Salesforce/blip-itm-large-coco", "446M", "BSD-3", _ITM),
     _judge("Salesforce/blip-itm-large-flickr", "446M", "BSD-3", _ITM),
     _judge("Salesforce/blip2-itm-vit-g", "1.2B", "MIT", _ITM),
-    _judge("open_clip:ViT-B-32:openai", "151M", "MIT", ("clip",)),
-    _judge("open_clip:ViT-L-14:openai", "428M", "MIT", ("clip",)),
-    _judge("open_clip:ViT-L-14:datacomp_xl_s13b_b90k", "428M", "MIT", ("clip",)),
-    _judge("open_clip:RN50x64:openai", "623M", "MIT", ("clip",)),
-    _judge("open_clip:ViT-B-16-SigLIP:webli", "203M", "Apache-2.0", ("clip",)),
+    _judge("open_clip:ViT-B-32:openai", "151M", "MIT", _CLIP),
+    _judge("open_clip:ViT-L-14:openai", "428M", "MIT", _CLIP),
+    _judge("open_clip:ViT-L-14:datacomp_xl_s13b_b90k", "428M", "MIT", _CLIP),
+    _judge("open_clip:RN50x64:openai", "623M", "MIT", _CLIP),
+    _judge("open_clip:ViT-B-16-SigLIP:webli", "203M", "Apache-2.0", _CLIP),
 )
 
 CATALOG: Final = {card.name: card for card in _ENTRIES}

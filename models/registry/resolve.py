@@ -82,10 +82,7 @@ def _med(name: str, folder: Path) -> ModelInfo:
     weight_files(folder)
     files = (folder / CONFIG, folder / WEIGHTS, vocabulary(folder))
     pixels = PixelSpec(known.config.image_size, "squash")
-    columns = ("itm", "itc") if "filter" in known.roles else ()
-    return ModelInfo(
-        name=name, family="med", folder=folder, roles=known.roles, pixels=pixels, files=files, columns=columns
-    )
+    return ModelInfo(name=name, family="med", folder=folder, roles=known.roles, pixels=pixels, files=files)
 
 
 def _qformer(name: str, folder: Path) -> ModelInfo:
@@ -104,7 +101,6 @@ def _open_clip(name: str, source: OpenClipSource) -> ModelInfo:
         roles=("filter",),
         pixels=source.pixels,
         files=(*small, source.weights),
-        columns=("clip",),
         open_clip=source,
     )
 
@@ -117,16 +113,7 @@ def _of_transformers(name: str, folder: Path, settings: dict[str, Any], max_side
         pixels = square_of(read_image_processor(folder))
         if pixels is None:
             raise ModelError(f"{folder}: an image processor that makes no plain square is not supported in a judge")
-        columns = ("clip",) if family == "dual" else ("itm", "itc")
-        return ModelInfo(
-            name=name,
-            family=family,
-            folder=folder,
-            roles=("filter",),
-            pixels=pixels,
-            files=files,
-            columns=columns,
-        )
+        return ModelInfo(name=name, family=family, folder=folder, roles=("filter",), pixels=pixels, files=files)
     if not architecture.endswith(_CAPTIONS):
         raise ModelError(f"model {name!r}: a {architecture} neither captions nor judges")
     pixels = square_of(read_image_processor(folder)) or PixelSpec(max_side, "fit")
