@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capfilt.cli import console
+from capfilt.cli.terminal import console
 from capfilt.commands.query import format_table
 from capfilt.core import duckdb_sandbox
 from capfilt.pipelines.readers.base import Row, raw_table

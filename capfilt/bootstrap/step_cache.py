@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +43,7 @@ def run_step(step: Step, out: Path, do: RunCommand, say: Callable[[str], None]) 
         _remove(step.makes)
     folder = Folder.at(out / STEPS)
     folder.write(note, _json(wanted | {"done": False}))
-    say(f"{step.name}: capfilt {' '.join(map(quoted, step.command))}")
+    say(f"{step.name}: capfilt {shlex.join(step.command)}")
     code = do(step.command)
     if code:
         raise RunFailed(f"step {step.name} ended with exit code {code}; the same command goes on from there")
@@ -62,12 +63,6 @@ def digest(place: str) -> str:
             with file.open("rb") as stream:
                 total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()[:16]
-
-
-def quoted(word: str) -> str:
-    """A word as a shell takes it."""
-    plain = all(c.isalnum() or c in "-_./=:,+" for c in word)
-    return word if plain and word else "'" + word.replace("'", "'\\''") + "'"
 
 
 def _remove(path: Path) -> None:

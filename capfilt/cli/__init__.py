@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from capfilt.cli.corpus import browse, calibrate, dedup, export, forget, query, report, select
-from capfilt.cli.errors import CommandGroup
 from capfilt.cli.runs import demo, jobs, retry, run, status
+from capfilt.cli.terminal.errors import CommandGroup
 from capfilt.cli.training import bootstrap, evaluate, models, train
 from capfilt.core.version import __version__
 
@@ -55,7 +55,7 @@ app.command()(status.status)
 app.command()(query.query)
 app.command()(browse.browse)
 app.command()(dedup.dedup)
-app.command()(export.export)
+app.command(cls=export.ExportCommand)(export.export)
 app.command()(forget.forget)
 app.command()(calibrate.calibrate)
 app.command()(report.report)

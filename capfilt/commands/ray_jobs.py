@@ -69,6 +69,12 @@ class JobSpec:
     limit: int | None = None
     env: tuple[str, ...] = ()  # NAME or NAME=VALUE
     ship: bool = False  # send this package along; its dependencies must be there
+    exclude_eval: tuple[str, ...] = ()
+
+    @property
+    def locations(self) -> tuple[str, ...]:
+        """Every path and URL that the nodes of the cluster must be able to open."""
+        return (*self.inputs, *self.exclude_eval, self.out)
 
     def command(self) -> str:
         """What the cluster is to start."""
@@ -76,6 +82,7 @@ class JobSpec:
         words = ["python", "-m", "capfilt", "run", *map(_absolute, self.inputs), "--out", _absolute(self.out)]
         words += ["--recipe", recipe, "--address", "auto"]
         words += [word for setting in self.settings for word in ("--set", setting)]
+        words += [word for place in self.exclude_eval for word in ("--exclude-eval", _absolute(place))]
         return shlex.join(words + (["--limit", str(self.limit)] if self.limit else []))
 
 
@@ -87,7 +94,7 @@ def runtime_env(spec: JobSpec) -> Iterator[dict[str, Any]]:
         ConfigError: a recipe or setting that is wrong, a key in a URL, or a variable that may hold one.
     """
     load_recipe(spec.recipe, spec.settings)  # a mistake is told here, not by a job
-    for location in (*spec.inputs, spec.out):
+    for location in spec.locations:
         if has_secret(location):
             raise ConfigError("a key in a URL would be stored and shown; set it in the environment of the nodes")
     env: dict[str, Any] = {"env_vars": environment(spec.env, os.environ)}

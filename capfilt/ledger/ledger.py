@@ -170,7 +170,7 @@ class Ledger:
         )
         if change:
             out = self.folder.location
-            raise ChangedError(f"{out}: {change}: use another --out, or --fresh in an empty directory")
+            raise ChangedError(f"{out}: {change}: use another --out")
 
     def spec_digest(self, chunk: Chunk) -> str:
         """sha256 over all that decides the chunk's bytes: its rows, the settings that matter and the weights."""

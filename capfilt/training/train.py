@@ -272,4 +272,4 @@ def _write_or_check(home: Path, identity: dict[str, Any]) -> None:
         (f"{key} changed" for key in ("task", "data", "checkpoints", "shape") if old.get(key, {}) != identity[key]), ""
     )
     if change:
-        raise ChangedError(f"{home.parent} holds another training: {change}; use another --out, or --fresh")
+        raise ChangedError(f"{home.parent} holds another training: {change}; use another --out, or --restart")

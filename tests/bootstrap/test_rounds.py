@@ -9,7 +9,7 @@ import typer
 
 from capfilt.bootstrap.bootstrap import steps
 from capfilt.bootstrap.config import FOLDER, BootstrapRecipe, StopSettings, load_bootstrap
-from capfilt.bootstrap.step_cache import digest, quoted, run_step
+from capfilt.bootstrap.step_cache import digest, run_step
 from capfilt.bootstrap.steps import Step
 from capfilt.bootstrap.summary import RoundSummary, stop_reason
 from capfilt.cli import app
@@ -145,12 +145,6 @@ def test_a_digest_is_of_names_and_bytes_but_not_of_the_course_of_a_training(tmp_
     (tmp_path / "a" / "w").rename(tmp_path / "a" / "v")
     assert digest(str(tmp_path / "a")) != first
     assert digest("s3://bucket/list.parquet") != digest("s3://bucket/other.parquet")
-
-
-def test_words_are_quoted_for_a_shell() -> None:
-    assert quoted("a-b=1") == "a-b=1"
-    assert quoted("it's") == "'it'\\''s'"
-    assert quoted("") == "''"
 
 
 def numbers(number: int, retrieval: float, distinct: float = 1.0, vocabulary: float = 1.0) -> RoundSummary:

@@ -18,15 +18,20 @@ from typer.testing import CliRunner
 
 from capfilt import __version__
 from capfilt.cli import app
-from capfilt.cli.errors import CommandGroup, resumable
+from capfilt.cli.terminal.errors import CommandGroup, resumable
 from capfilt.core import errors
+from capfilt.pipelines.export.export import FORMATS
+from capfilt.pipelines.export.instruct import FORMS
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 OPTIONS = {
     "demo": {"--out", "--images", "--seed"},
     "run": {"--out", "--recipe", "--set", "--limit", "--fresh", "--exclude-eval", "--address"},
-    "submit": {"--out", "--recipe", "--set", "--limit", "--address", "--env", "--ship", "--follow", "--wait"},
+    "submit": {
+        *("--out", "--recipe", "--set", "--exclude-eval", "--limit", "--address"),
+        *("--env", "--ship", "--follow", "--wait"),
+    },
     "jobs": {"--address"},
     "stop": {"--address"},
     "select": {"--recipe", "--set", "--name", "--dry-run"},
@@ -289,3 +294,28 @@ def test_recipes_and_models_are_told() -> None:
     for name in ("demo-captioner", "demo-filter"):
         assert re.search(rf"^{name} ", models.stdout, re.MULTILINE)
     assert max(len(line) for text in (recipes.stdout, models.stdout) for line in text.splitlines()) <= 80
+
+
+def test_submit_takes_every_option_of_run_that_says_what_to_do() -> None:
+    of_run, of_submit = (
+        {option for parameter in commands()[name].params for option in parameter.opts} for name in ("run", "submit")
+    )
+    assert of_run - of_submit == {"--fresh"}
+
+
+def test_the_old_name_of_an_option_works_and_says_the_new_one(tmp_path: Path) -> None:
+    result = invoke("train", "med", tmp_path / "nowhere", "--out", tmp_path / "out", "--fresh")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[0].startswith("warning: --fresh is now called --restart")
+    assert "--fresh" not in invoke("train", "--help").stdout
+
+
+@pytest.mark.parametrize("wrong", [("--format", "zip"), ("--format", "llava", "--instruct", "poem")])
+def test_an_unknown_export_is_told_in_a_line_with_the_known_ones(wrong: tuple[str, ...], tmp_path: Path) -> None:
+    result = invoke("export", tmp_path, "--to", tmp_path / "to", *wrong)
+    assert result.exit_code == 2
+    option, name = wrong[-2:]
+    assert result.stderr.startswith(f"error: {option} {name}: is not known; known: ")
+    assert result.stderr.count("\n") == 1
+    for known in (*FORMATS, *FORMS):
+        assert known in invoke("export", "--help").stdout

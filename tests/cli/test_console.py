@@ -2,7 +2,7 @@
 
 import pytest
 
-from capfilt.cli import console
+from capfilt.cli.terminal import console
 from capfilt.commands.run import RunProgress
 from capfilt.core.formatting import clean, seconds
 

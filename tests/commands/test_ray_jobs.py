@@ -31,6 +31,22 @@ def test_paths_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert f"run {tmp_path}/in --out {tmp_path}/out" in JobSpec(("in",), "out").command()
 
 
+def test_a_job_leaves_out_the_evaluation_sets_that_were_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = JobSpec(("in",), "out", exclude_eval=("eval", "s3://test/coco"))
+    words = shlex.split(spec.command())
+    assert words[-4:] == ["--exclude-eval", f"{tmp_path}/eval", "--exclude-eval", "s3://test/coco"]
+    assert set(spec.locations) == {"in", "out", "eval", "s3://test/coco"}
+    with (
+        pytest.raises(ConfigError, match="a key in a URL"),
+        runtime_env(JobSpec(("in",), "out", exclude_eval=KEYED)),
+    ):
+        pass
+
+
+KEYED = ("s3://name:secret@bucket/eval",)
+
+
 def test_nothing_travels_by_accident(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-a-test")

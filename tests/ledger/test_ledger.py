@@ -106,7 +106,7 @@ def test_nothing_changed(books: Any) -> None:
             ("caption.n=3",),
             MODELS,
             None,
-            "was planned with caption.n = 1, now 3: use another --out, or --fresh",
+            "was planned with caption.n = 1, now 3: use another --out",
         ),
         (INPUTS, ("engine.batch=8",), MODELS, None, "was planned with engine.batch = 32, now 8"),
         (INPUTS, ("caption.prompt=a picture of",), MODELS, None, 'with caption.prompt = "", now a picture of'),

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from capfilt.cli.options import Run
+from capfilt.cli.terminal.options import Run
 
 
 def browse(
@@ -33,7 +33,7 @@ def browse(
 def _announce(address: str, open_page: bool) -> None:
     import webbrowser
 
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
 
     console.say(f"open:  {address}")
     console.say("stop:  Ctrl-C")

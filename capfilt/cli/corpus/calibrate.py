@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capfilt.cli.options import Run
+from capfilt.cli.terminal.options import Run
 from capfilt.core.formatting import percent
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def calibrate(
 
 
 def _report(out: str, result: "Calibration") -> None:
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
 
     for source, kinds in result.pairs.items():
         console.say(f"{source}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")

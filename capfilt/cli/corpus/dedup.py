@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capfilt.cli.options import Run
+from capfilt.cli.terminal.options import Run
 
 if TYPE_CHECKING:
     from capfilt.pipelines.dedup.dedup import Groups
@@ -30,7 +30,7 @@ def dedup(
 
     Nothing is dropped: a policy can, over the views duplicates and duplicate_captions.
     """
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
     from capfilt.core.storage import Folder
     from capfilt.pipelines.dedup.dedup import find_duplicates
 

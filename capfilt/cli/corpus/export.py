@@ -1,25 +1,29 @@
 """`capfilt export`: the kept pairs, in a form that others read."""
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from capfilt.cli.errors import resumable
-from capfilt.cli.options import Run
+from capfilt.cli.terminal.errors import resumable
+from capfilt.cli.terminal.options import Run
 
 if TYPE_CHECKING:
     from capfilt.pipelines.export.formats import ExportFormat
 
-Kind = Literal["parquet", "webdataset", "hf", "llava", "open_clip"]
 
+class ExportCommand(TyperCommand):
+    """Lists what the registries hold at the end of the help: to import them for every command would slow each start."""
 
-class Form(StrEnum):
-    """An instruction form."""
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the names of formats and instruction forms."""
+        from capfilt.pipelines.export.export import FORMATS
+        from capfilt.pipelines.export.instruct import FORMS
 
-    CONVERSATION = "conversation"
-    DETAIL = "detail"
-    REASONING = "reasoning"
+        formatter.write_paragraph()
+        formatter.write_text(f"Formats: {', '.join(FORMATS)}.")
+        formatter.write_text(f"Forms of --instruct: {', '.join(FORMS)}.")
 
 
 def export(
@@ -28,17 +32,22 @@ def export(
         str, typer.Option(metavar="DEST", help="Empty folder or bucket URL to write to.", show_default=False)
     ],
     kind: Annotated[
-        Kind, typer.Option("--format", help="hf = imagefolder; open_clip = webdataset for its trainer.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="File layout; the names are listed below.",
+        ),
     ] = "parquet",
     name: Annotated[
         str, typer.Option(metavar="NAME", help="A selection with a name. Default: the current one.", show_default=False)
     ] = "",
     shard_rows: Annotated[int, typer.Option(metavar="N", min=1, help="Images a shard has at most.")] = 10_000,
     instruct: Annotated[
-        list[Form] | None,
+        list[str] | None,
         typer.Option(
             metavar="FORM",
-            help="llava: also conversation, detail or reasoning; may be given again. Default: none.",
+            help="Format llava: add instruction data of this form. Repeatable. Default: none.",
             show_default=False,
         ),
     ] = None,
@@ -63,11 +72,11 @@ def export(
 
     The same command again does nothing, or goes on where it was interrupted.
     """
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
     from capfilt.core.storage import Folder
     from capfilt.pipelines.export.export import export as write
 
-    forms = sorted({form.value for form in instruct or ()})
+    forms = sorted(set(instruct or ()))
     form = _form(kind, forms, endpoint, model, key_env, concurrency)
     settings = {"instruct": forms, "endpoint": endpoint, "model": model} if forms else {}
 
@@ -84,12 +93,14 @@ def export(
     console.say("how to read it: README.md there")
 
 
-def _form(kind: Kind, forms: list[str], endpoint: str, model: str, key_env: str, concurrency: int) -> "ExportFormat":
+def _form(kind: str, forms: list[str], endpoint: str, model: str, key_env: str, concurrency: int) -> "ExportFormat":
     from capfilt.core.errors import ConfigError
     from capfilt.pipelines.export.export import FORMATS
     from capfilt.pipelines.export.instruct import FORMS, Writer
     from capfilt.pipelines.export.llava import LlavaFormat
 
+    _check("--format", (kind,), FORMATS)
+    _check("--instruct", forms, FORMS)
     if not forms:
         return FORMATS[kind]()
     if kind != "llava" or not endpoint:
@@ -97,3 +108,11 @@ def _form(kind: Kind, forms: list[str], endpoint: str, model: str, key_env: str,
     return LlavaFormat(
         forms=[form for form in FORMS if form in forms], writer=Writer.at(endpoint, model, key_env, concurrency)
     )
+
+
+def _check(option: str, names: Iterable[str], known: Iterable[str]) -> None:
+    from capfilt.core.errors import ConfigError
+
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{option} {name}: is not known; known: {', '.join(known)}")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capfilt.cli.options import Run
+from capfilt.cli.terminal.options import Run
 
 if TYPE_CHECKING:
     from capfilt.pipelines.forget.forget import Forgotten
@@ -44,7 +44,7 @@ def forget(
 
 
 def _report(out: str, found: "Forgotten", *, named: bool, dry_run: bool) -> None:
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
 
     if found.finished:
         console.say("what an interrupted forget had left is gone now")
@@ -61,7 +61,7 @@ def _report(out: str, found: "Forgotten", *, named: bool, dry_run: bool) -> None
 
 
 def _report_users(found: "Forgotten") -> None:
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
 
     users = [(one.name, one.images, one.texts) for one in found.used_by]
     if users:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from capfilt.cli.options import Run
+from capfilt.cli.terminal.options import Run
 
 if TYPE_CHECKING:
     from pyarrow import Table

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from capfilt.cli.options import Run
+from capfilt.cli.terminal.options import Run
 
 
 def report(
@@ -19,7 +19,7 @@ def report(
 
     It is one file that needs no network and runs nothing it did not bring: OUT/report.html.
     """
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
     from capfilt.core.errors import ConfigError
     from capfilt.core.storage import Folder
     from capfilt.report import NAME, write_report

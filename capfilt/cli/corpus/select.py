@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capfilt.cli.errors import resumable
-from capfilt.cli.options import Run, settings_option
+from capfilt.cli.terminal.errors import resumable
+from capfilt.cli.terminal.options import Run, settings_option
 from capfilt.core.formatting import percent
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def select(
 
 
 def _show(diff: "Diff", selection: "Selection") -> None:
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
     from capfilt.pipelines.selection.diff import ANY, moves
 
     if not diff.texts:
@@ -83,7 +83,7 @@ def _show(diff: "Diff", selection: "Selection") -> None:
 
 
 def _show_doubt(shares: "Sequence[tuple[str, float | None, float | None]]") -> None:
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
 
     if any(share is not None for _, *pair in shares for share in pair):
         rows = [(source, percent(before), percent(after)) for source, before, after in shares]
@@ -94,7 +94,7 @@ def _show_doubt(shares: "Sequence[tuple[str, float | None, float | None]]") -> N
 
 
 def _show_examples(title: str, examples: "Sequence[ChangedText]") -> None:
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
 
     judges = list(examples[0].scores)[:JUDGES] if examples else []
     rows = [
@@ -114,7 +114,7 @@ def _cut(text: str) -> str:
 
 
 def _end(out: str, selection: "Selection", dry_run: bool) -> None:
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
 
     console.say()
     if dry_run:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capfilt.cli.errors import resumable
 from capfilt.cli.runs.run import say_what_was_done, say_where
+from capfilt.cli.terminal.errors import resumable
 from capfilt.core.formatting import percent
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def demo(
     pages misbehave as on the web. The same command again goes on where the last one stopped.
     """
     with resumable():
-        from capfilt.cli import console
+        from capfilt.cli.terminal import console
         from capfilt.demo import demo as make_demo
 
         with console.progress() as listener:
@@ -42,7 +42,7 @@ def report(out: Path, result: "DemoResult") -> None:
 
 
 def _show(summary: "DemoSummary") -> None:
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
 
     failures = [(f"  {reason}", count) for reason, count in summary.failures.items()]
     counts = [("rows in", summary.rows), ("images", summary.images), ("failures", sum(summary.failures.values()))]

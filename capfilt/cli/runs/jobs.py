@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capfilt.cli.options import Limit, Out, RecipeName, settings_option
+from capfilt.cli.terminal.options import ExcludeEval, Inputs, Limit, Out, RecipeName, RunSettings
 from capfilt.core.formatting import seconds
 
 if TYPE_CHECKING:
@@ -24,11 +24,12 @@ HERE = "http://127.0.0.1:8265"
 
 
 def submit(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="As of `capfilt run`.", show_default=False)],
+    inputs: Inputs,
     out: Out,
     address: Address = HERE,
     recipe: RecipeName = "blip",
-    settings: Annotated[list[str] | None, settings_option("As of `capfilt run`")] = None,
+    settings: RunSettings = None,
+    exclude_eval: ExcludeEval = None,
     limit: Limit = None,
     env: Annotated[
         list[str] | None,
@@ -52,12 +53,14 @@ def submit(
     It starts `capfilt run` there with the same arguments; a recipe's file is sent along. If its driver dies while
     somebody waits, it is handed in again and goes on; else the same command does that.
     """
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
     from capfilt.commands.ray_jobs import Cluster, JobSpec, local_paths, wait_and_resubmit
 
-    spec = JobSpec(tuple(inputs), out, recipe, tuple(settings or ()), limit, tuple(env or ()), ship)
+    spec = JobSpec(
+        tuple(inputs), out, recipe, tuple(settings or ()), limit, tuple(env or ()), ship, tuple(exclude_eval or ())
+    )
     cluster = Cluster(address)
-    for path in local_paths((*inputs, out)):
+    for path in local_paths(spec.locations):
         console.complain("warning", f"{path} is a local path: all nodes must share that folder")
     name = cluster.submit(spec)
     console.say(f"job: {name}")
@@ -72,7 +75,7 @@ def submit(
 
 def jobs(address: Address = HERE) -> None:
     """List the jobs of a Ray cluster, the latest first."""
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
     from capfilt.commands.ray_jobs import Cluster
 
     rows = [(job.name, _state(job), _when(job.started), _took(job), job.out or "-") for job in Cluster(address).jobs()]
@@ -90,7 +93,7 @@ def stop(
 
     The same `capfilt submit` goes on from there.
     """
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
     from capfilt.commands.ray_jobs import ENDED, Cluster
 
     cluster = Cluster(address)

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from capfilt.cli.errors import resumable
-from capfilt.cli.options import Run, settings_option
+from capfilt.cli.terminal.errors import resumable
+from capfilt.cli.terminal.options import Run, settings_option
 from capfilt.core.formatting import seconds
 
 
@@ -28,7 +28,7 @@ def retry(
 
     Other rows stay as they are. Killed, it goes on with the same command.
     """
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
     from capfilt.commands.retry import retry as try_again
 
     named = [name.strip() for given in reasons or () for name in given.split(",") if name.strip()]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capfilt.cli.errors import resumable
-from capfilt.cli.options import Limit, Out, RecipeName, settings_option
+from capfilt.cli.terminal.errors import resumable
+from capfilt.cli.terminal.options import ExcludeEval, Inputs, Limit, Out, RecipeName, RunSettings, with_evaluation_sets
 from capfilt.core.formatting import seconds
 
 if TYPE_CHECKING:
@@ -16,26 +16,11 @@ if TYPE_CHECKING:
 
 
 def run(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT",
-            help="URL lists, .tar shards, Parquet with images, image folders: paths, globs, folders, bucket URLs.",
-            show_default=False,
-        ),
-    ],
+    inputs: Inputs,
     out: Out,
     recipe: RecipeName = "blip",
-    settings: Annotated[list[str] | None, settings_option("Change a setting of the recipe, e.g. caption.n=10")] = None,
-    exclude_eval: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--exclude-eval",
-            metavar="DIR|FILE",
-            help="Leave out what also stands in this evaluation set; may be given again. Default: none.",
-            show_default=False,
-        ),
-    ] = None,
+    settings: RunSettings = None,
+    exclude_eval: ExcludeEval = None,
     address: Annotated[
         str | None,
         typer.Option(
@@ -55,12 +40,11 @@ def run(
     """
     from capfilt.pipelines.recipes.load import load_recipe
 
-    given = [f"decode.exclude_eval={json.dumps(exclude_eval, ensure_ascii=False)}"] if exclude_eval else []
-    given += [f"engine.address={json.dumps(address)}"] if address else []
-    chosen = load_recipe(recipe, (*(settings or ()), *given))
+    given = [f"engine.address={json.dumps(address)}"] if address else []
+    chosen = load_recipe(recipe, (*with_evaluation_sets(settings, exclude_eval), *given))
     warn_of_demo_models(chosen)
     with resumable():
-        from capfilt.cli import console
+        from capfilt.cli.terminal import console
         from capfilt.commands.run import run as run_all
 
         with console.progress() as listener:
@@ -70,7 +54,7 @@ def run(
 
 def say_what_was_done(outcome: "RunResult") -> None:
     """How much work there was, in a line."""
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
 
     if outcome.chunks_now:
         console.say(f"{outcome.chunks_now} of {outcome.chunks} chunks done in {seconds(outcome.seconds)}")
@@ -80,7 +64,7 @@ def say_what_was_done(outcome: "RunResult") -> None:
 
 def say_where(out: str, images: int, sql: str) -> None:
     """Where the corpus is, and a query to try."""
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
 
     corpus = f"{out.rstrip('/')}/corpus" if "://" in out else str(Path(out) / "corpus")
     console.say(f"corpus: {corpus}/*.parquet ({images} images)")
@@ -89,7 +73,7 @@ def say_where(out: str, images: int, sql: str) -> None:
 
 def warn_of_demo_models(recipe: "Recipe") -> None:
     """Tell whoever uses them on photographs what to expect."""
-    from capfilt.cli.console import complain
+    from capfilt.cli.terminal.console import complain
 
     named = {*recipe.caption.captioners, *recipe.score.judges}
     if demo := sorted(named & {"demo-captioner", "demo-filter"}):
@@ -101,8 +85,8 @@ def warn_of_demo_models(recipe: "Recipe") -> None:
 
 
 def _report(out: str, outcome: "RunResult") -> None:
-    from capfilt.cli import console
     from capfilt.cli.runs.status import count_rows, failure_rows
+    from capfilt.cli.terminal import console
     from capfilt.core.storage import Folder
     from capfilt.ledger.status import status
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from capfilt.cli.options import Run
+from capfilt.cli.terminal.options import Run
 from capfilt.core.formatting import speed
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def status(out: Run) -> None:
 
     Exit code 0 only if the run is complete and balanced, else 1.
     """
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
     from capfilt.core.storage import Folder
     from capfilt.ledger.status import status as read_status
 
@@ -35,7 +35,7 @@ def status(out: Run) -> None:
 
 def recipes() -> None:
     """List the recipes that ship."""
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
     from capfilt.pipelines.recipes.load import load_recipe, recipe_names
 
     console.table(("recipe", "about"), [(name, load_recipe(name).about) for name in recipe_names()])

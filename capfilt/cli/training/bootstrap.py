@@ -1,12 +1,13 @@
 """`capfilt bootstrap`: the whole loop of BLIP, round after round."""
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from capfilt.cli.errors import resumable
-from capfilt.cli.options import settings_option
+from capfilt.cli.terminal.errors import resumable
+from capfilt.cli.terminal.options import settings_option
 from capfilt.core.formatting import percent
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def bootstrap(
+    context: typer.Context,
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="small, or blip = the paper's loop, or a TOML file.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of all that is made.", show_default=False)],
     rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Rounds.")] = 1,
@@ -37,15 +39,17 @@ def bootstrap(
     """
     import json
 
-    from capfilt.bootstrap.bootstrap import bootstrap as go_round
+    from capfilt.bootstrap.bootstrap import bootstrap as run_rounds
     from capfilt.bootstrap.config import load_bootstrap
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
 
     given = {"data.web": web, "data.human": human, "data.test": test}
     data = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value]
     loop = load_bootstrap(recipe, (*(settings or ()), *data))
     with resumable():
-        result = go_round(loop, out, rounds, _do, console.say, lambda _: None)
+        result = run_rounds(
+            loop, out, rounds, partial(_run_command, context.find_root().command), console.say, lambda _: None
+        )
     _report(result.rounds)
     console.say()
     if result.stopped:
@@ -53,16 +57,17 @@ def bootstrap(
     console.say(f"best: {out / f'round-{result.best.round}' / 'med'} (round {result.best.round})")
 
 
-def _do(command: tuple[str, ...]) -> int:
-    """One of our own commands, in this process: its exit code."""
-    from capfilt.cli import app
+def _run_command(root: Any, command: tuple[str, ...]) -> int:
+    """Run a capfilt command in this process; returns its exit code.
 
-    code = typer.main.get_command(app).main(args=list(command), prog_name="capfilt", standalone_mode=False)
-    return int(code or 0)
+    Args:
+        root: the application that this command belongs to; importing it here would close a circle.
+    """
+    return int(root.main(args=list(command), prog_name="capfilt", standalone_mode=False) or 0)
 
 
 def _report(rounds: "list[RoundSummary]") -> None:
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
 
     sources = ("web", "synthetic")
     console.table(

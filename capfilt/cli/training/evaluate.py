@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capfilt.cli.options import settings_option
+from capfilt.cli.terminal.options import settings_option
 from capfilt.core.formatting import percent
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def evaluate(
     settings: Annotated[list[str] | None, settings_option("A setting as in a recipe, e.g. caption.top_p=0.8")] = None,
 ) -> None:
     """Measure a captioner and a judge against human captions."""
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
     from capfilt.core.errors import ConfigError
     from capfilt.pipelines.evaluation.evaluate import evaluate as measure
     from capfilt.pipelines.recipes.load import load_recipe
@@ -59,7 +59,7 @@ def evaluate(
 
 
 def _tables(measured: "Evaluation") -> None:
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
 
     if measured.captions:
         likeliest = [(CAPTIONS[name], value) for name, value in measured.captions.items()]

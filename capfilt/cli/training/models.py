@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from capfilt.cli.options import settings_option
 from capfilt.cli.runs.run import warn_of_demo_models
+from capfilt.cli.terminal.options import settings_option
 
 Settings = Annotated[list[str] | None, settings_option("A setting as in a recipe, e.g. caption.prompt='a photo of'")]
 
 
 def models() -> None:
     """List the captioners and judges that are known by name."""
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
     from capfilt.models.registry.catalog import CATALOG
 
     for role, title, last in (("captioner", "captioner", "prompt"), ("filter", "judge", "scores")):
@@ -44,7 +44,7 @@ def caption(
     settings: Settings = None,
 ) -> None:
     """Let a captioner describe pictures, here and now."""
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
     from capfilt.commands.try_models import caption_files
     from capfilt.pipelines.recipes.load import load_recipe
 
@@ -75,7 +75,7 @@ def score(
     settings: Settings = None,
 ) -> None:
     """Let judges score texts of a picture, here and now."""
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
     from capfilt.commands.try_models import score_texts
     from capfilt.pipelines.recipes.load import load_recipe
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from capfilt.cli.errors import resumable
-from capfilt.cli.options import settings_option
+from capfilt.cli.terminal.errors import resumable
+from capfilt.cli.terminal.options import old_name, settings_option
 
 
 def _option(what: str, default: str = "the recipe's", least: float | None = None) -> Any:
@@ -53,13 +53,18 @@ def train(
         bool, typer.Option("--half", help="Store the weights as float16. Default: float32.", show_default=False)
     ] = False,
     settings: Annotated[list[str] | None, settings_option("Change a setting, e.g. objectives.queue=4096")] = None,
-    fresh: Annotated[
+    restart: Annotated[
         bool,
-        typer.Option("--fresh", help="Forget a training that is there. Default: go on with it.", show_default=False),
+        typer.Option(
+            "--restart",
+            help="Delete the training in the folder and start again. Default: resume it.",
+            show_default=False,
+        ),
     ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", hidden=True, help="Old name of --restart. Default: no.")] = False,
 ) -> None:
     """Train on image-text pairs; again, it goes on after a kill."""
-    from capfilt.cli import console
+    from capfilt.cli.terminal import console
     from capfilt.training.config import load_training
     from capfilt.training.train import Listener, Request
     from capfilt.training.train import train as run
@@ -79,8 +84,9 @@ def train(
     }
     shortcuts = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
     chosen = load_training(recipe, task.value, (*shortcuts, *(settings or ())))
+    restart = old_name("--fresh", "--restart", fresh) or restart
     with resumable(), console.training() as listener:
-        outcome = run(Request(task.value, tuple(data), out, chosen), Listener(console.say, listener), fresh)
+        outcome = run(Request(task.value, tuple(data), out, chosen), Listener(console.say, listener), restart)
     if not outcome.steps_now:
         console.say(f"nothing to do: all {outcome.steps} steps were done already")
     console.say(f"checkpoint: {out}")

@@ -76,7 +76,7 @@ def _terminate(*_: object) -> None:
 
 
 def _end(kind: str, text: str, code: int) -> int:
-    from capfilt.cli.console import complain
+    from capfilt.cli.terminal.console import complain
 
     complain(kind, text)
     return code
