@@ -23,7 +23,7 @@ from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.marks import read_marks
 from capfilt.pipelines.selection.policy import execute
 from capfilt.pipelines.selection.scores import judge_columns
-from capfilt.pipelines.selection.text_rules import flag_parameters, flag_sql
+from capfilt.pipelines.selection.text_rules import rule_parameters, rules_sql
 
 PAGE: Final = 48
 """Images, or failures, a page."""
@@ -82,7 +82,7 @@ class Index:
         }
         self._database = duckdb_sandbox.connect(tables)
         for sql in _tables(self.judges, settings):
-            execute(self._database, sql, flag_parameters(settings))
+            execute(self._database, sql, rule_parameters(settings))
         if self.query("SELECT count(*) AS n FROM images")["n"][0].as_py() != sum(records["images"].to_pylist()):
             raise BusyError(f"{ledger.folder.location}: chunks were committed while it was read: try again")
         self.load_decisions()
@@ -212,7 +212,7 @@ def _tables(judges: list[str], settings: SelectSettings) -> tuple[str, ...]:
     return (
         "CREATE TABLE images AS FROM picture_reader",
         "CREATE TABLE texts AS SELECT place, candidate, source, text, captioner, flags,"
-        f" {flag_sql(settings)} IS NULL AS decidable{scores}, false AS keep, 0 AS rank, '' AS reason"
+        f" {rules_sql(settings)} IS NULL AS decidable{scores}, false AS keep, 0 AS rank, '' AS reason"
         r" FROM (SELECT *, regexp_extract_all(lower(text), '\S+') AS words FROM candidates) JOIN images USING (uid)",
         "CREATE TABLE failures AS SELECT row_number() OVER (ORDER BY source) AS number, url, source, stage, reason,"
         " detail FROM failure_files",

@@ -25,32 +25,32 @@ class InputSettings(Section):
 
     url: str = Field("auto", description="column with the URL (or the file path); auto = guessed from the usual names")
     text: str = Field("auto", description="column with the text; auto = guessed, none = the input has no text")
-    chunk_rows: int = Field(256, ge=1, le=10_000, description="rows a chunk (the unit of commit and resume)")
-    chunk_bytes: int = Field(64_000_000, ge=1_000_000, description="bytes of image data a chunk, about")
+    chunk_rows: int = Field(256, ge=1, le=10_000, description="rows per chunk (the unit of commit and resume)")
+    chunk_bytes: int = Field(64_000_000, ge=1_000_000, description="approximate bytes of image data per chunk")
 
 
 class FetchSettings(Section):
     """How URLs are downloaded."""
 
-    concurrency: int = Field(32, ge=1, le=1024, description="connections at once, a worker")
-    per_host: int = Field(8, ge=1, description="connections at once to one host, a worker")
-    per_host_rate: float = Field(20.0, ge=0, description="requests a second to one host, a worker; 0 = no limit")
-    give_up: int = Field(8, ge=0, description="tries in a row that must fail before a server is left alone; 0 = never")
-    timeout: float = Field(20.0, gt=0, description="seconds for one URL in all, retries and redirects included")
-    retries: int = Field(2, ge=0, le=10, description="further tries of what can heal: timeouts, 429, 5xx")
+    concurrency: int = Field(32, ge=1, le=1024, description="concurrent connections per worker")
+    per_host: int = Field(8, ge=1, description="concurrent connections per worker to one host")
+    per_host_rate: float = Field(20.0, ge=0, description="requests per second and worker to one host; 0 = no limit")
+    give_up: int = Field(8, ge=0, description="consecutive failures before a host is skipped; 0 = never")
+    timeout: float = Field(20.0, gt=0, description="total seconds per URL, retries and redirects included")
+    retries: int = Field(2, ge=0, le=10, description="retries of transient errors: timeouts, 429, 5xx")
     backoff: float = Field(0.5, ge=0, description="seconds before the first retry; doubles, with jitter")
-    max_bytes: int = Field(32_000_000, ge=1, description="bytes one image may have")
-    min_rate: int = Field(1000, ge=0, description="bytes a second a body must bring, over 5 s; 0 = no limit")
-    max_redirects: int = Field(5, ge=0, le=20, description="redirects followed, each checked like the first address")
-    allow_private: tuple[str, ...] = Field((), description="networks to allow that are not public: 127.0.0.0/8, ...")
+    max_bytes: int = Field(32_000_000, ge=1, description="maximum bytes of one image")
+    min_rate: int = Field(1000, ge=0, description="minimum bytes per second of a response, over 5 s; 0 = no limit")
+    max_redirects: int = Field(5, ge=0, le=20, description="maximum redirects; each is checked like the first address")
+    allow_private: tuple[str, ...] = Field((), description="non-public networks to allow: 127.0.0.0/8, ...")
     ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
-        (80, 443, 8080, 8443), description="ports that may be asked; [] = any"
+        (80, 443, 8080, 8443), description="allowed ports; [] = any"
     )
     opt_out: tuple[Literal["robots.txt", "x-robots-tag", "noml", "tdmrep"], ...] = Field(
-        ("robots.txt", "x-robots-tag", "noml", "tdmrep"), description="ways to say no that are honored; [] = none"
+        ("robots.txt", "x-robots-tag", "noml", "tdmrep"), description="opt-out signals that are respected; [] = none"
     )
     user_agent: str = Field("capfilt/0.1 (image-text curation)", description="sent with every request")
-    contact: str = Field("", description="a URL or e-mail address of yours, put behind the User-Agent")
+    contact: str = Field("", description="your URL or e-mail address, appended to the User-Agent")
 
     @field_validator("allow_private")
     @classmethod
@@ -75,14 +75,18 @@ class FetchSettings(Section):
 class DecodeSettings(Section):
     """What counts as an image."""
 
-    max_pixels: int = Field(100_000_000, ge=1, description="width x height, read from the header before decoding")
-    min_side: int = Field(1, ge=1, description="pixels the shorter side must have")
-    max_metadata: int = Field(16_000_000, ge=1, description="bytes of ICC, EXIF, XMP, comments, ... a file may declare")
-    max_frames: int = Field(10_000, ge=1, description="frames or pages a file may declare; the first one counts")
-    timeout: float = Field(60.0, gt=0, description="seconds one image may take")
-    isolate: bool = Field(True, description="decode in a process of its own, which may crash or hang")
-    exclude_eval: tuple[str, ...] = Field((), description="evaluation sets whose pictures are left out; any INPUT")
-    eval_radius: int = Field(4, ge=0, le=16, description="bits of 64 a phash may differ from an excluded picture's")
+    max_pixels: int = Field(
+        100_000_000, ge=1, description="maximum width x height, read from the header before decoding"
+    )
+    min_side: int = Field(1, ge=1, description="minimum pixels of the shorter side")
+    max_metadata: int = Field(16_000_000, ge=1, description="maximum bytes of ICC, EXIF, XMP, comments, ... in a file")
+    max_frames: int = Field(10_000, ge=1, description="maximum frames or pages of a file; the first one is used")
+    timeout: float = Field(60.0, gt=0, description="maximum seconds per image")
+    isolate: bool = Field(True, description="decode in a separate process, so that a crash or hang fails one row")
+    exclude_eval: tuple[str, ...] = Field((), description="evaluation sets whose images are excluded; any INPUT")
+    eval_radius: int = Field(
+        4, ge=0, le=16, description="maximum distance (bits of 64) to the phash of an excluded image"
+    )
 
 
 class CaptionSettings(Section):
@@ -91,19 +95,21 @@ class CaptionSettings(Section):
     captioner: str | tuple[str, ...] = Field(
         "demo-captioner", description="a name of `capfilt models`, a directory, a server's URL; or a list of them"
     )
-    n: int = Field(1, ge=0, le=100, description="captions an image, of each captioner")
-    beams: int = Field(
-        0, ge=0, le=20, description="beam search over so many, the n best are kept; 0 = nucleus sampling"
+    n: int = Field(1, ge=0, le=100, description="captions per image and captioner")
+    beams: int = Field(0, ge=0, le=20, description="beams of beam search, the n best are kept; 0 = nucleus sampling")
+    top_p: float = Field(
+        0.9, gt=0, le=1, description="nucleus sampling: total probability of the tokens to sample from"
     )
-    top_p: float = Field(0.9, gt=0, le=1, description="nucleus: sample among the likeliest tokens of this total mass")
-    temperature: float = Field(1.0, gt=0, description="divides the logits; below 1 is more careful")
-    max_tokens: int = Field(30, ge=1, le=512, description="tokens a caption has at most")
-    min_tokens: int = Field(5, ge=0, description="tokens a caption has at least")
-    prompt: str = Field("", description="words every caption starts from; removed from the result; a chat's question")
+    temperature: float = Field(1.0, gt=0, description="divides the logits; below 1 = less varied captions")
+    max_tokens: int = Field(30, ge=1, le=512, description="maximum tokens of a caption")
+    min_tokens: int = Field(5, ge=0, description="minimum tokens of a caption")
+    prompt: str = Field(
+        "", description="prefix of every caption, removed from the result; the question to a chat model"
+    )
     template: str = Field("", description="chat template (Jinja) of a VLM; empty = its own, none = the bare prompt")
-    max_side: int = Field(768, ge=32, le=4096, description="pixels of the longer side that a VLM or server is shown")
-    round: int = Field(0, ge=0, description="round of bootstrapping, part of every caption's random stream")
-    seed: int = Field(0, ge=0, description="seed of the run, part of every caption's random stream")
+    max_side: int = Field(768, ge=32, le=4096, description="maximum pixels of the longer side for a VLM or server")
+    round: int = Field(0, ge=0, description="bootstrapping round, part of every caption's random seed")
+    seed: int = Field(0, ge=0, description="seed of the run, part of every caption's random seed")
 
     @property
     def captioners(self) -> tuple[str, ...]:
@@ -131,18 +137,19 @@ class EndpointSettings(Section):
 
     model: str = Field("", description="its name for the model; empty = the only one it serves")
     key_env: str = Field("", description="environment variable with the API key; empty = none is sent")
-    concurrency: int = Field(16, ge=1, le=1024, description="questions at once; more than engine.batch * n are never")
-    retries: int = Field(4, ge=0, le=20, description="further tries of what can heal: no answer, 408, 429, 5xx")
+    concurrency: int = Field(16, ge=1, le=1024, description="concurrent requests; never more than engine.batch * n")
+    retries: int = Field(4, ge=0, le=20, description="retries of transient errors: no answer, 408, 429, 5xx")
     backoff: float = Field(1.0, ge=0, description="seconds before the first retry; doubles, with jitter")
-    timeout: float = Field(120.0, gt=0, description="seconds for one try")
-    logprobs: bool = Field(True, description="ask for log-probabilities; some servers refuse that")
+    timeout: float = Field(120.0, gt=0, description="seconds per attempt")
+    logprobs: bool = Field(True, description="request log-probabilities; some servers refuse them")
 
 
 class ScoreSettings(Section):
     """Who judges."""
 
     judges: tuple[str, ...] = Field(
-        ("demo-filter",), description="names of `capfilt models` or directories; TAG=NAME tells columns apart"
+        ("demo-filter",),
+        description="names of `capfilt models` or directories; TAG=NAME adds _TAG to its score columns",
     )
     token: Literal["enc", "cls"] = Field("enc", description="first token of ITM: [ENC] as in the paper, or [CLS]")
 
@@ -154,28 +161,40 @@ class SelectSettings(Section):
     """
 
     policy: str = Field("blip", description="a file of pipelines/selection/policies/ by name, or a path to a .sql file")
-    judge: str = Field("itm", description="score that decides (blip, quantile)")
-    threshold: float = Field(0.5, description="least score of a kept text (blip, ensemble)")
-    first: str = Field("clip", description="score that ranks (blip2), or makes the short list (laion-coco)")
-    second: str = Field("clip_2", description="score that ranks the short list (laion-coco)")
-    shortlist: int = Field(5, ge=1, description="texts of an image on the short list (laion-coco)")
-    top: int = Field(0, ge=0, description="texts an image keeps; 0 = as published: blip2 two, laion-coco one")
-    fraction: float = Field(0.3, gt=0, le=1, description="share of all texts to keep, best first (quantile)")
-    per_source: bool = Field(False, description="that share of web and of synthetic texts each (quantile)")
-    judges: tuple[str, ...] = Field(("itm", "clip"), min_length=1, description="scores that decide together (ensemble)")
-    combine: Literal["vote", "mean", "min"] = Field("vote", description="how they do it (ensemble)")
-    thresholds: tuple[float, ...] = Field((), description="least score for each one's vote; [] = threshold for all")
-    votes: int = Field(0, ge=0, description="votes a kept text has at least; 0 = more than half (ensemble)")
-    calibrated: bool = Field(False, description="probabilities instead of scores, as `capfilt calibrate` found them")
-    flags: tuple[str, ...] = Field(("empty",), description="flags in captions/ that rule a text out before the policy")
-    min_words: int = Field(0, ge=0, description="words a text has at least")
-    max_words: int = Field(0, ge=0, description="words a text has at most; 0 = any")
-    max_repetition: float = Field(1.0, ge=0, le=1, description="share of its word pairs that stand earlier in the text")
-    max_images: int = Field(0, ge=0, description="images that may come with one same text; 0 = any")
-    boilerplate: bool = Field(False, description="rule out file names, shop and page phrases (pipelines/flags.py)")
-    scripts: tuple[Script, ...] = Field((), description="writing systems most letters are of: Latin, ...; [] = any")
-    banned: tuple[str, ...] = Field((), description="regular expressions (RE2, any case) that rule a text out")
-    synthetic_share: float = Field(-1, ge=-1, le=1, description="of kept web and synthetic texts; -1 = as it comes")
+    judge: str = Field("itm", description="score column that decides (blip, quantile)")
+    threshold: float = Field(0.5, description="minimum score of a kept text (blip, ensemble)")
+    first: str = Field("clip", description="score column that ranks (blip2), or makes the short list (laion-coco)")
+    second: str = Field("clip_2", description="score column that ranks the short list (laion-coco)")
+    shortlist: int = Field(5, ge=1, description="texts per image on the short list (laion-coco)")
+    top: int = Field(0, ge=0, description="maximum kept texts per image; 0 = as published: blip2 two, laion-coco one")
+    fraction: float = Field(0.3, gt=0, le=1, description="share of all texts to keep, highest scores first (quantile)")
+    per_source: bool = Field(False, description="apply that share to web and synthetic texts separately (quantile)")
+    judges: tuple[str, ...] = Field(
+        ("itm", "clip"), min_length=1, description="score columns that decide together (ensemble)"
+    )
+    combine: Literal["vote", "mean", "min"] = Field("vote", description="how their scores are combined (ensemble)")
+    thresholds: tuple[float, ...] = Field(
+        (), description="minimum score for the vote of each judge; [] = threshold for all"
+    )
+    votes: int = Field(0, ge=0, description="minimum votes of a kept text; 0 = more than half (ensemble)")
+    calibrated: bool = Field(False, description="use the probabilities of `capfilt calibrate` instead of scores")
+    flags: tuple[str, ...] = Field(("empty",), description="flags in captions/ that drop a text before the policy")
+    min_words: int = Field(0, ge=0, description="minimum words of a text")
+    max_words: int = Field(0, ge=0, description="maximum words of a text; 0 = any")
+    max_repetition: float = Field(
+        1.0, ge=0, le=1, description="maximum share of word pairs that occur earlier in the text"
+    )
+    max_images: int = Field(0, ge=0, description="maximum images with the same text; 0 = any")
+    boilerplate: bool = Field(
+        False, description="drop file names, shop and page phrases (pipelines/selection/text_rules.py)"
+    )
+    scripts: tuple[Script, ...] = Field(
+        (), description="writing systems that most letters must belong to: Latin, ...; [] = any"
+    )
+    banned: tuple[str, ...] = Field((), description="regular expressions (RE2, case-insensitive) that drop a text")
+    synthetic_share: float = Field(
+        -1, ge=-1, le=1, description="synthetic share among kept web and synthetic texts; -1 = unchanged"
+    )
 
     @field_validator("thresholds")
     @classmethod
@@ -203,7 +222,9 @@ class SelectSettings(Section):
 class OutputSettings(Section):
     """What is written."""
 
-    images: Literal["bytes", "reference"] = Field("bytes", description="bytes = corpus/ stands alone; or reference")
+    images: Literal["bytes", "reference"] = Field(
+        "bytes", description="bytes = corpus/ contains the images; reference = it names them"
+    )
 
 
 def _names(settings: Any) -> Iterator[str]:
@@ -228,29 +249,36 @@ class EngineSettings(Section):
         "nodes, and goes on when a model ends its process",
     )
     address: str = Field("local", description="Ray: local = started for the run; auto, HOST:PORT or ray://... = joined")
-    workers: int = Field(1, ge=1, description="model actors, at most")
-    min_workers: int = Field(0, ge=0, description="model actors to start with; more come while chunks wait; 0 = all")
-    split: bool = Field(False, description="captioner and judges in actors of their own; or all models in one")
-    judge_workers: int = Field(0, ge=0, description="actors of the judges, if split; 0 = as many as workers")
-    cpus: int = Field(0, ge=0, description="logical CPUs given to a Ray started for the run; 0 = cores + 2")
-    gpus: float = Field(-1, ge=-1, description="GPUs a model actor takes; -1 = one if there are any")
+    workers: int = Field(1, ge=1, description="maximum number of model actors")
+    min_workers: int = Field(
+        0, ge=0, description="initial number of model actors; scales up while chunks are queued; 0 = all"
+    )
+    split: bool = Field(False, description="captioner and judges in separate actors; false = all models in one")
+    judge_workers: int = Field(0, ge=0, description="judge actors, if split; 0 = as many as workers")
+    cpus: int = Field(0, ge=0, description="logical CPUs of a Ray started for the run; 0 = cores + 2")
+    gpus: float = Field(-1, ge=-1, description="GPUs per model actor; -1 = one if there are any")
     resources: dict[Stage, dict[str, Annotated[float, Field(ge=0)]]] = Field(
-        {}, description="what a stage takes instead of the defaults: {caption = {CPU = 2, GPU = 0.5, A100 = 1}}"
+        {}, description="resources of a stage, instead of the defaults: {caption = {CPU = 2, GPU = 0.5, A100 = 1}}"
     )
     ray: dict[str, Any] = Field({}, description="further settings of ray.init: {object_store_memory = 4000000000}")
     wait_minutes: float = Field(
-        0, ge=0, description="minutes a cluster may take to grow to what the run needs; 0 = refuse it at once"
+        0, ge=0, description="minutes to wait until a cluster has grown to what the run needs; 0 = fail at once"
     )
     device: str = Field("auto", description="torch device; auto = cuda, then mps, then cpu")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: bfloat16 on cuda")
     batch: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        32, description="images a micro-batch; auto = as many as a GPU has room for, which moves last bits (a CPU: 32)"
+        32,
+        description="images per micro-batch; auto = as many as fit a GPU (CPU: 32), may change last digits of scores",
     )
     threads: int = Field(
-        0, ge=0, description="CPU threads of a model actor, which move last bits; 0 = a node's cores over its actors"
+        0,
+        ge=0,
+        description="CPU threads per model actor, may change scores in the last digits; 0 = cores / actors of the node",
     )
-    compile: bool = Field(False, description="torch.compile BLIP's and our image tower; pays on GPUs, in long runs")
-    stall_minutes: float = Field(30.0, gt=0, description="minutes without progress after which the run stops")
+    compile: bool = Field(
+        False, description="torch.compile the image tower of BLIP and MED; worthwhile on GPUs, in long runs"
+    )
+    stall_minutes: float = Field(30.0, gt=0, description="minutes without progress until the run stops")
 
     @field_validator("address")
     @classmethod
@@ -277,7 +305,7 @@ class EngineSettings(Section):
 class Recipe(Section):
     """All settings of a run."""
 
-    name: str = Field("blip", description="what the recipe is called")
+    name: str = Field("blip", description="name of the recipe")
     about: str = Field("", description="one line for `capfilt recipes`")
     input: InputSettings = InputSettings()
     fetch: FetchSettings = FetchSettings()

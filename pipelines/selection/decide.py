@@ -19,7 +19,7 @@ from capfilt.core.errors import ConfigError, IntegrityError
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.selection.policy import Policy, answer, execute, show_captions
 from capfilt.pipelines.selection.scores import define_probabilities, judge_columns, read_knots
-from capfilt.pipelines.selection.text_rules import active_flags, flag_parameters, flag_sql
+from capfilt.pipelines.selection.text_rules import active_rules, rule_parameters, rules_sql
 
 BALANCE: Final = Path(__file__).parent / "balance.sql"
 
@@ -92,7 +92,7 @@ def decide(
 
 def _numbered(captions: Any, columns: pa.Schema, settings: SelectSettings) -> pa.RecordBatchReader:
     """What flags look at, with the position of each row in captions/, by which decisions find back to it."""
-    names = ["uid", "candidate", "source", "flags", *(["text"] if active_flags(settings) else [])]
+    names = ["uid", "candidate", "source", "flags", *(["text"] if active_rules(settings) else [])]
     fields = pa.schema([*(columns.field(name) for name in names), ("place", pa.int64())])
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -107,12 +107,12 @@ def _numbered(captions: Any, columns: pa.Schema, settings: SelectSettings) -> pa
 
 def _create_places(database: duckdb.DuckDBPyConnection, settings: SelectSettings) -> None:
     """`places`: every candidate, and why it is ruled out or NULL; `open`: those that are not."""
-    words = r", regexp_extract_all(lower(text), '\S+') AS words" if active_flags(settings) else ""
+    words = r", regexp_extract_all(lower(text), '\S+') AS words" if active_rules(settings) else ""
     sql = (
-        f"CREATE TABLE places AS SELECT place, uid::UUID AS uid, candidate, source, {flag_sql(settings)} AS flag"
+        f"CREATE TABLE places AS SELECT place, uid::UUID AS uid, candidate, source, {rules_sql(settings)} AS flag"
         f" FROM (SELECT *{words} FROM reader)"
     )
-    execute(database, sql, flag_parameters(settings))
+    execute(database, sql, rule_parameters(settings))
     database.execute("CREATE VIEW open AS FROM places WHERE flag IS NULL")
 
 

@@ -19,7 +19,7 @@ from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError
 from capfilt.pipelines.selection.scores import missing_scores, named_scores
-from capfilt.pipelines.selection.text_rules import flag_parameters
+from capfilt.pipelines.selection.text_rules import rule_parameters
 
 POLICIES: Final = Path(__file__).parent / "policies"
 
@@ -64,7 +64,7 @@ def check_policy(settings: SelectSettings, judges: Sequence[str]) -> None:
     """
     policy, nothing = read_policy(settings.policy), schema.captions_schema(tuple(judges)).empty_table()
     plain = settings.model_copy(update={"calibrated": False})  # what is calibrated can be known only later
-    flag_parameters(settings)
+    rule_parameters(settings)
     with duckdb_sandbox.connect({"candidates": nothing}) as connection:
         show_captions(connection, judges, plain)
         answer(connection, policy, plain, judges)

@@ -1,9 +1,8 @@
-"""Flags: what rules a text out before any policy sees it. A flag is a setting of [select] and a line here.
+"""Text rules: they drop a text before any policy sees it. A rule is a setting of [select] and a line in `TEXT_RULES`.
 
-Only the texts are looked at, so a flag says nothing about the image. Words are what stands between blanks, so limits in
-words and `repetition` mean little for writing without blanks (Chinese, Japanese, Thai). `script` is about letters, not
-about languages: German passes for English. To tell languages apart in ten words is guesswork, and slower than all the
-rest of a selection.
+A rule reads the text alone, never the image. Words are separated by blanks, so word limits and `repetition` mean little
+for writing without blanks (Chinese, Japanese, Thai). `script` tests letters, not languages: German passes for English.
+Language identification on ten words is unreliable, and slower than all the rest of a selection.
 """
 
 from dataclasses import dataclass
@@ -32,50 +31,50 @@ _SAME: Final = (
     "SELECT lower(text) FROM candidates WHERE source <> 'synthetic'"
     " GROUP BY lower(text) HAVING count(DISTINCT uid) > $max_images"
 )
-_LETTERS: Final = "regexp_replace(text, {}, '', 'g')"
+_LETTERS: Final = "length(regexp_replace(text, {}, '', 'g'))"
 _NO_LETTER: Final = r"'\PL'"
 
 
 @dataclass(frozen=True, slots=True)
-class Flag:
-    """A reason to rule a text out."""
+class TextRule:
+    """A reason to drop a text."""
 
     name: str  # as in the reason of a decision, "flag: short"
-    setting: str  # of `config.SelectSettings`; the flag is looked for where it has another value than its default
+    setting: str  # of `config.SelectSettings`; the rule is active where its value is not the default
     sql: str  # true for such a text: of its columns text, source and words (lower case); the setting is $setting
 
 
-FLAGS: Final = (
-    Flag("short", "min_words", "len(words) < $min_words"),
-    Flag("long", "max_words", "len(words) > $max_words"),
-    Flag(
+TEXT_RULES: Final = (
+    TextRule("short", "min_words", "len(words) < $min_words"),
+    TextRule("long", "max_words", "len(words) > $max_words"),
+    TextRule(
         "repetition",
         "max_repetition",
         f"len(words) > 1 AND 1 - len(list_distinct({_PAIRS})) / (len(words) - 1) > $max_repetition",
     ),
-    Flag("boilerplate", "boilerplate", f"regexp_matches(text, '(?i){STOCK}')"),
-    Flag("many images", "max_images", f"source <> 'synthetic' AND lower(text) IN ({_SAME})"),
-    Flag("script", "scripts", rf"2 * length({_LETTERS.format('$scripts')}) < length({_LETTERS.format(_NO_LETTER)})"),
-    Flag("banned", "banned", "regexp_matches(text, $banned)"),
+    TextRule("boilerplate", "boilerplate", f"regexp_matches(text, '(?i){STOCK}')"),
+    TextRule("many images", "max_images", f"source <> 'synthetic' AND lower(text) IN ({_SAME})"),
+    TextRule("script", "scripts", f"2 * {_LETTERS.format('$scripts')} < {_LETTERS.format(_NO_LETTER)}"),
+    TextRule("banned", "banned", "regexp_matches(text, $banned)"),
 )
-"""Looked for in this order; the first one that applies is the reason."""
+"""Tested in this order; the first one that applies is the reason."""
 
 
-def active_flags(settings: SelectSettings) -> list[Flag]:
-    """The flags that the settings ask for."""
+def active_rules(settings: SelectSettings) -> list[TextRule]:
+    """The rules that the settings activate."""
     fields = SelectSettings.model_fields
-    return [flag for flag in FLAGS if getattr(settings, flag.setting) != fields[flag.setting].default]
+    return [rule for rule in TEXT_RULES if getattr(settings, rule.setting) != fields[rule.setting].default]
 
 
-def flag_sql(settings: SelectSettings) -> str:
-    """The reason to rule a text out or NULL, as an expression over candidates with `flags` and, if needed, `words`."""
+def rules_sql(settings: SelectSettings) -> str:
+    """The reason to drop a text or NULL, as an expression over candidates with `flags` and, if needed, `words`."""
     stored = "'flag: ' || list_filter(flags, lambda flag: list_contains($flags::VARCHAR[], flag))[1]"
-    tests = " ".join(f"WHEN {flag.sql} THEN 'flag: {flag.name}'" for flag in active_flags(settings))
+    tests = " ".join(f"WHEN {rule.sql} THEN 'flag: {rule.name}'" for rule in active_rules(settings))
     return f"coalesce({stored}, CASE {tests} END)" if tests else stored
 
 
-def flag_parameters(settings: SelectSettings) -> dict[str, Any]:
-    """What the parameters of `flag_sql` are.
+def rule_parameters(settings: SelectSettings) -> dict[str, Any]:
+    """The parameters of `rules_sql`.
 
     Raises:
         ConfigError: a banned pattern that is no regular expression.

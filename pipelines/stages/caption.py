@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from capfilt.core.config import CaptionSettings as Settings
 from capfilt.core.schema import candidate_type
-from capfilt.pipelines.stages.caption_checks import flags, says, tidy
+from capfilt.pipelines.stages.caption_checks import check_caption, same_text_key, tidy
 from capfilt.pipelines.stages.micro_batches import MicroBatches
 from capfilt.pipelines.stages.row_failures import mark_poison
 
@@ -73,7 +73,7 @@ def _write(
 
 def _tidied(caption: "Caption", prompt: str) -> dict[str, Any]:
     text = tidy(caption.text, prompt)
-    return {"text": text, "logprob": caption.logprob, "flags": [*flags(text), *caption.flags]}
+    return {"text": text, "logprob": caption.logprob, "flags": [*check_caption(text), *caption.flags]}
 
 
 def alive(rows: pa.Table) -> list[int]:
@@ -128,10 +128,10 @@ def _given(texts: list[dict[str, str]], round_: int) -> list[dict[str, Any]]:
 
 
 def _mark_duplicates(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Flag a synthetic text that an earlier candidate of the image already says."""
+    """Flag a synthetic text that an earlier candidate of the image already same_text_key."""
     said: set[str] = set()
     for candidate in candidates:
-        words = says(candidate["text"])
+        words = same_text_key(candidate["text"])
         if candidate["source"] == "synthetic" and words in said:
             candidate["flags"].append("duplicate")
         said.add(words)

@@ -1,6 +1,6 @@
-"""What is plainly wrong with a caption, by rule, and the little that is tidied. A flag is a fact, like a score.
+"""Checks of a caption by rule, and the little that is tidied. A flag is a fact about a text, like a score.
 
-What flags mean is decided later: `select.flags` names those that rule a text out.
+Flags are stored and drop nothing here: `select.flags` names those that drop a text.
 
 | flag | the caption |
 |---|---|
@@ -37,7 +37,7 @@ def tidy(text: str, prompt: str) -> str:
     return line
 
 
-def flags(text: str) -> list[str]:
+def check_caption(text: str) -> list[str]:
     """The flags of a caption that can be seen from its text alone."""
     words = text.casefold().split()
     if not any(_is_visible(character) for character in text):
@@ -52,8 +52,8 @@ def flags(text: str) -> list[str]:
     return [name for name, applies in found.items() if applies]
 
 
-def says(text: str) -> str:
-    """What two texts have in common that say the same."""
+def same_text_key(text: str) -> str:
+    """Equal for two texts that differ in case, punctuation and blanks alone."""
     return " ".join(re.findall(r"\w+", text.casefold())) or text
 
 

@@ -24,7 +24,7 @@ from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.pipelines.selection.decide import decide
 from capfilt.pipelines.selection.policy import read_policy
 from capfilt.pipelines.selection.scores import KNOTS
-from capfilt.pipelines.selection.text_rules import FLAGS
+from capfilt.pipelines.selection.text_rules import TEXT_RULES
 
 CAPTIONS = schema.captions_schema(("itm",))
 Row = dict[str, Any]
@@ -174,7 +174,7 @@ def test_boilerplate(text: str, is_boilerplate: bool) -> None:
 
 
 def test_every_flag_is_a_setting_that_is_off_until_asked_for() -> None:
-    for flag in FLAGS:
+    for flag in TEXT_RULES:
         assert f"${flag.setting}" in flag.sql or flag.setting == "boilerplate"
         assert SelectSettings.model_fields[flag.setting].description
     assert reasons(["", "x", "dai dai dai dai", "猫"], SelectSettings(flags=())) == ["itm >= 0.5"] * 4
