@@ -9,11 +9,21 @@ from typing import Protocol
 
 from torch import Tensor
 
-from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.pixels import PixelSpec
 
 ImageInput = Tensor | list[Tensor]
 """[B, S, S, 3]; where `pixels.mode` is `fit`, a list of B tensors [height, width, 3]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """How captions are found. Lengths count the tokens after the prompt, the closing [SEP] included."""
+
+    beams: int = 0  # searched for by so many beams, where the captioner can; 0 = drawn
+    top_p: float = 0.9
+    temperature: float = 1.0
+    max_tokens: int = 30
+    min_tokens: int = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,6 @@ from tokenizers import decoders, normalizers, pre_tokenizers
 from tokenizers.models import WordPiece
 from torch import Tensor
 
-from capfilt.models.formats.guarded import load_tokenizer_file
-
 PAD, UNK, CLS, SEP, MASK, DEC, ENC = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")
 CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789.,'-"
 MAX_WORDS: Final = 30
@@ -44,20 +42,6 @@ class Tokenizer:
             raise ValueError("the tokenizer's [PAD] must have id 0")
 
     @classmethod
-    def load(cls, path: Path) -> "Tokenizer":
-        """Read a `tokenizer.json`, or the `vocab.txt` of BERT.
-
-        Published BLIP weights come with BERT's tokenizer, which lacks [DEC] and [ENC]; they follow as its next ids.
-        """
-        if path.suffix == ".txt":
-            return cls.from_vocabulary(path.read_text(encoding="utf-8").split("\n")[:-1])
-        backend = load_tokenizer_file(path)
-        if backend.token_to_id(DEC) is None:
-            words = backend.get_vocab()
-            return cls.from_vocabulary(sorted(words, key=words.__getitem__))
-        return cls(backend)
-
-    @classmethod
     def from_words(cls, texts: Iterable[str], min_count: int = 2) -> "Tokenizer":
         """A small tokenizer of the words that stand at least `min_count` times in texts, and of single characters."""
         counts = Counter(word for text in texts for word in clean_text(text).split(" ") if word)
@@ -74,6 +58,14 @@ class Tokenizer:
         backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         backend.decoder = decoders.WordPiece(prefix="##", cleanup=True)
         backend.add_special_tokens(list(SPECIALS))
+        return cls(backend)
+
+    @classmethod
+    def from_backend(cls, backend: Backend) -> "Tokenizer":
+        """A tokenizer that was read from a file. BERT's own lacks [DEC] and [ENC]; they follow as its next ids."""
+        if backend.token_to_id(DEC) is None:
+            words = backend.get_vocab()
+            return cls.from_vocabulary(sorted(words, key=words.__getitem__))
         return cls(backend)
 
     def __len__(self) -> int:

@@ -71,8 +71,8 @@ class VqaJob:
     """Visual question answering."""
 
     def __init__(self, recipe: "TrainRecipe", pairs: "TrainingPairs", group: "Group") -> None:
+        from capfilt.models.med.vqa import VQA
         from capfilt.models.training.vqa_task import VQATask
-        from capfilt.models.vqa import VQA
 
         self.recipe = recipe
         med, self.tokenizer = make_med(recipe, pairs, judges=True)
@@ -92,7 +92,7 @@ class VqaJob:
 
     def save(self, folder: Path) -> None:
         """A checkpoint of VQA."""
-        from capfilt.models.vqa import save_vqa
+        from capfilt.models.formats.vqa import save_vqa
 
         save_vqa(folder, self.model, self.tokenizer, stored(self.recipe))
 

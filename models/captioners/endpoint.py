@@ -13,9 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from capfilt.models.captioners.openai_client import Answer, ChatClient, digest_of
-from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.protocols import Caption, ImageInput
+from capfilt.models.protocols import Caption, Decoding, ImageInput
 from capfilt.models.runtime import Placement
 
 QUALITY = 90

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from capfilt.models.decoding.beam import Search, beam_search
 from capfilt.models.decoding.cuda_graphs import GraphSampler
-from capfilt.models.decoding.sampling import Decoding, sample, uniforms
+from capfilt.models.decoding.sampling import sample, uniforms
 from capfilt.models.med.model import MED
 from capfilt.models.normalize import normalize
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.protocols import Caption, ImageInput
+from capfilt.models.protocols import Caption, Decoding, ImageInput
 from capfilt.models.tokenizer import SEP, Tokenizer
 
 

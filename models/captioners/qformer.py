@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from capfilt.models.captioners.vlm import Streams
-from capfilt.models.decoding.sampling import Decoding, uniforms
+from capfilt.models.decoding.sampling import uniforms
 from capfilt.models.formats.model_info import ModelInfo
 from capfilt.models.normalize import normalize
-from capfilt.models.protocols import Caption, ImageInput
+from capfilt.models.protocols import Caption, Decoding, ImageInput
 from capfilt.models.qformer import checkpoint
 from capfilt.models.qformer.config import LANGUAGE
 from capfilt.models.qformer.language import LanguageModel

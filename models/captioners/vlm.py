@@ -16,10 +16,10 @@ import transformers
 from PIL import Image
 from torch import Tensor
 
-from capfilt.models.decoding.sampling import Decoding, nucleus, uniforms
+from capfilt.models.decoding.sampling import nucleus, uniforms
 from capfilt.models.formats.guarded import load_model, load_part
 from capfilt.models.formats.model_info import ModelInfo
-from capfilt.models.protocols import Caption, ImageInput
+from capfilt.models.protocols import Caption, Decoding, ImageInput
 from capfilt.models.runtime import Placement
 
 

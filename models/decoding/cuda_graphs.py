@@ -13,9 +13,10 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from capfilt.models.decoding.sampling import SYNC_EVERY, Decoding, begin, nucleus, nucleus_of_top_k
+from capfilt.models.decoding.sampling import SYNC_EVERY, begin, nucleus, nucleus_of_top_k
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.model import MED
+from capfilt.models.protocols import Decoding
 
 KEPT_SHAPES: Final = 4
 """Shapes whose buffers and graphs are kept; a run has one or two, and a few more where a chunk ends."""

@@ -7,7 +7,6 @@ Dimensions: B images, n captions an image, R = B * n rows, T tokens, V vocabular
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from capfilt.models.med.cache import KeysValues, SelfCache
 from capfilt.models.med.model import MED
+from capfilt.models.protocols import Decoding
 
 TOP_K: Final = 256
 """Tokens that are put in order first; a nucleus that needs more of them is rare, and the whole vocabulary is slow."""
@@ -23,17 +23,6 @@ SHRINK_BELOW: Final = 0.75
 """Rows that are done are left out of the batch once this share of it, or less, would remain."""
 SYNC_EVERY: Final = 4
 """Steps between two looks at which rows are done, where a look makes a device wait for the host."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decoding:
-    """How captions are found. Lengths count the tokens after the prompt, the closing [SEP] included."""
-
-    beams: int = 0  # searched for by so many beams, where the captioner can; 0 = drawn
-    top_p: float = 0.9
-    temperature: float = 1.0
-    max_tokens: int = 30
-    min_tokens: int = 5
 
 
 def uniforms(seeds: Sequence[int], count: int) -> Tensor:

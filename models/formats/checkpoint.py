@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from capfilt.core.errors import ModelError
-from capfilt.models.med.config import OLD_NAMES, MEDConfig
+from capfilt.models.med.config import OLD_NAMES, Layout, MEDConfig
 
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
@@ -21,8 +21,6 @@ TOKENIZER: Final = "tokenizer.json"
 VOCABULARY: Final = "vocab.txt"
 INDEX: Final = "model.safetensors.index.json"
 FORMAT: Final = "capfilt-med"
-
-Layout = Literal["captioning", "retrieval"]
 
 _PUBLISHED: Final[dict[str, tuple[Layout, str]]] = {
     "BlipForConditionalGeneration": ("captioning", "captioner"),

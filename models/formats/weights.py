@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.checkpoint import CONFIG, FORMAT, TOKENIZER, WEIGHTS, describe, vocabulary, weight_files
-from capfilt.models.formats.guarded import load_tensors
+from capfilt.models.formats.guarded import load_tensors, load_tokenizer_file
 from capfilt.models.med.blip import from_blip
 from capfilt.models.med.model import MED
 from capfilt.models.tokenizer import Tokenizer
@@ -21,18 +21,35 @@ from capfilt.models.tokenizer import Tokenizer
 def save_med(
     folder: Path, model: MED, tokenizer: Tokenizer, roles: tuple[str, ...], dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a checkpoint; the weights last, so that a directory with weights is whole.
+    """Write the checkpoint of a MED.
 
     `roles` says what it was trained for (captioner, filter), so that nobody uses it for the other by mistake.
     """
+    settings = {"format": FORMAT, "roles": list(roles), **model.config.to_dict()}
+    write_checkpoint(folder, settings, tokenizer, model.state_dict(), dtype)
+
+
+def write_checkpoint(
+    folder: Path, settings: dict[str, Any], tokenizer: Tokenizer, tensors: Mapping[str, Tensor], dtype: torch.dtype
+) -> None:
+    """Write `config.json`, `tokenizer.json` and `model.safetensors`.
+
+    The weights come last and by a rename, so that a directory with weights is whole after a kill at any moment.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    described = {"format": FORMAT, "roles": list(roles), **model.config.to_dict()}
-    (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     tokenizer.save(folder / TOKENIZER)
-    weights = {name: tensor.detach().to(dtype).contiguous() for name, tensor in model.state_dict().items()}
+    weights = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
     draft = folder / f".{WEIGHTS}"
     save_file(weights, draft, metadata={"format": "pt"})
     draft.replace(folder / WEIGHTS)
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """Read a `tokenizer.json`, or the `vocab.txt` of BERT."""
+    if path.suffix == ".txt":
+        return Tokenizer.from_vocabulary(path.read_text(encoding="utf-8").split("\n")[:-1])
+    return Tokenizer.from_backend(load_tokenizer_file(path))
 
 
 def load_med(
@@ -40,7 +57,7 @@ def load_med(
 ) -> tuple[MED, Tokenizer]:
     """Read a checkpoint, ours or a published one, into an evaluating MED of the dtype asked for.
 
-    `writes`: it will do nothing but caption, and is laid out for that.
+    `for_captioning`: it will do nothing but caption, and is laid out for that.
 
     On a CPU, tensors that have that dtype already stay mapped from the file: they are not copied, and processes of one
     machine share them. The others are converted one by one, and so is what `MED.pack` lays out anew.
@@ -53,7 +70,7 @@ def load_med(
     """
     described = describe(folder)
     try:
-        tokenizer = Tokenizer.load(vocabulary(folder))
+        tokenizer = load_tokenizer(vocabulary(folder))
         weights = load_tensors(weight_files(folder), device, dtype)
         named = from_blip(weights, described.layout) if described.layout else weights
     except Exception as error:  # tokenizers and safetensors raise bare Exceptions

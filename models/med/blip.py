@@ -10,7 +10,7 @@ from typing import Final
 
 from torch import Tensor
 
-from capfilt.models.formats.checkpoint import Layout
+from capfilt.models.med.config import Layout
 
 _VISION: Final = {
     "vision_model.embeddings.class_embedding": "vision.cls",

@@ -3,6 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
+Layout = Literal["captioning", "retrieval"]
+"""The two published forms of BLIP's weights."""
+
 OLD_NAMES: Final = {"place": "output_pos_embed"}
 """Names in checkpoints written before they were renamed, and what they are called now."""
 

@@ -1,16 +1,15 @@
 """The tensors of a Q-Former's checkpoint, written and read. Safetensors only."""
 
-import json
 import os
 import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from capfilt.core.errors import ModelError
-from capfilt.models.formats.checkpoint import CONFIG, TOKENIZER, WEIGHTS
+from capfilt.models.formats.checkpoint import TOKENIZER, WEIGHTS
 from capfilt.models.formats.guarded import load_tensors
+from capfilt.models.formats.weights import load_tokenizer, write_checkpoint
 from capfilt.models.med.vision import VisionTransformer
 from capfilt.models.qformer.bridge import Bridge
 from capfilt.models.qformer.config import FORMAT, LANGUAGE, QFormerSpec, describe
@@ -25,12 +24,11 @@ def save(
     language: Path | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write a checkpoint; the weights last, so that a directory with weights is whole.
+    """Write a checkpoint, its language model first.
 
     Args:
         language: the directory of the language model; its files are linked where that is possible, else copied.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "format": FORMAT,
         "qformer": described.qformer.to_dict(),
@@ -38,16 +36,12 @@ def save(
         "language_width": described.language_width,
         "prompt": described.prompt,
     }
-    (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    tokenizer.save(folder / TOKENIZER)
+    folder.mkdir(parents=True, exist_ok=True)
     if language and not (folder / LANGUAGE).is_dir():
         _take(language, folder / LANGUAGE)
     tensors = {f"bridge.{name}": tensor for name, tensor in bridge.state_dict().items()}
     tensors |= {f"vision.{name}": tensor for name, tensor in bridge.vision.module.state_dict().items()}
-    weights = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
-    draft = folder / f".{WEIGHTS}"
-    save_file(weights, draft, metadata={"format": "pt"})
-    draft.replace(folder / WEIGHTS)
+    write_checkpoint(folder, settings, tokenizer, tensors, dtype)
 
 
 def load(folder: Path) -> tuple[Bridge, QFormerSpec, Tokenizer]:
@@ -63,7 +57,7 @@ def load(folder: Path) -> tuple[Bridge, QFormerSpec, Tokenizer]:
         own = {part: _under(f"{part}.", weights) for part in ("bridge", "vision")}
         bridge.load_state_dict(own["bridge"])
         bridge.vision.module.load_state_dict(own["vision"])
-        return bridge, described, Tokenizer.load(folder / TOKENIZER)
+        return bridge, described, load_tokenizer(folder / TOKENIZER)
     except Exception as error:  # tokenizers and safetensors raise bare Exceptions
         raise ModelError(f"{folder}: {type(error).__name__}: {str(error).splitlines()[0]}") from error
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from capfilt.core.errors import ModelError
-from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.protocols import Captioner, ImageInput
+from capfilt.models.protocols import Captioner, Decoding, ImageInput
 
 _ONE_UNIT: Final = re.compile(r"(.{1,24}?)\1{2,}")
 

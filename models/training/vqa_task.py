@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from capfilt.models.med.vqa import ANSWER_TOKENS, QUESTION_TOKENS, VQA, answer_losses
 from capfilt.models.normalize import normalize
 from capfilt.models.tokenizer import DEC, ENC, Tokenizer
 from capfilt.models.training.batch import QuestionBatch
 from capfilt.models.training.group import Group
-from capfilt.models.vqa import ANSWER_TOKENS, QUESTION_TOKENS, VQA, answer_losses
 
 
 class VQATask(nn.Module):

@@ -194,7 +194,7 @@ def _retrieval(judges: "Sequence[Judge]", collected: _Collected, texts: list[str
     if not judges:
         return {}
     from capfilt.models.judges.med import MedJudge
-    from capfilt.models.retrieval import rank, recall
+    from capfilt.models.judges.retrieval import rank, recall
 
     judge = judges[0]
     if not isinstance(judge, MedJudge):

@@ -113,7 +113,7 @@ def seed_of(uid: str, author: str, settings: Settings, k: int) -> int:
 
 def decoding(settings: Settings) -> Any:
     """The recipe's settings of how words are chosen, as the models take them."""
-    from capfilt.models.decoding.sampling import Decoding
+    from capfilt.models.protocols import Decoding
 
     names = ("beams", "top_p", "temperature", "max_tokens", "min_tokens")
     return Decoding(**{name: getattr(settings, name) for name in names})

@@ -16,8 +16,7 @@ from capfilt.models.registry import registry
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from capfilt.models.decoding.sampling import Decoding
-    from capfilt.models.protocols import Caption
+    from capfilt.models.protocols import Caption, Decoding
 
 FOLDER = "CAPFILT_FAULTS"
 """Environment variable: a folder with `checkpoint/`, `tokens/` and perhaps `poison`."""

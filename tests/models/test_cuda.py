@@ -16,11 +16,11 @@ import torch
 from capfilt.core.config import CaptionSettings as Settings
 from capfilt.core.schema import ROWS
 from capfilt.models.captioners.med import MedCaptioner
-from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.formats.weights import save_med
 from capfilt.models.judges.med import MedJudge
 from capfilt.models.med.config import SIZES, MEDConfig
 from capfilt.models.med.model import MED
+from capfilt.models.protocols import Decoding
 from capfilt.models.registry.registry import load_captioner, load_judge
 from capfilt.models.runtime import Placement
 from capfilt.models.tokenizer import Tokenizer

@@ -18,9 +18,10 @@ from bench import Bench, Where
 from limits import Limits, Work, clip_texts, clip_tower, decoding, look, memory, reading, seconds, tower
 from torch import Tensor
 
-from capfilt.models.decoding.sampling import Decoding, uniforms
+from capfilt.models.decoding.sampling import uniforms
 from capfilt.models.formats.checkpoint import describe
 from capfilt.models.normalize import normalize
+from capfilt.models.protocols import Decoding
 
 TOKENS: Final = 20
 TEXTS: Final = 11

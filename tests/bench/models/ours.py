@@ -13,9 +13,9 @@ from torch import Tensor
 from capfilt.core.config import CaptionSettings, DecodeSettings
 from capfilt.core.schema import ROWS
 from capfilt.models.captioners.med import MedCaptioner
-from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.judges.med import MAX_TOKENS, MedJudge
 from capfilt.models.normalize import normalize
+from capfilt.models.protocols import Decoding
 from capfilt.models.registry.registry import load_captioner, load_judge
 from capfilt.models.runtime import Placement
 from capfilt.models.tokenizer import ENC

@@ -8,10 +8,11 @@ from material import SEP, pixels
 from torch import Tensor
 
 from capfilt.models.decoding.beam import Search, beam_search
-from capfilt.models.decoding.sampling import Decoding, sample, uniforms
+from capfilt.models.decoding.sampling import sample, uniforms
 from capfilt.models.formats.weights import load_med
 from capfilt.models.med.model import MED
 from capfilt.models.normalize import normalize
+from capfilt.models.protocols import Decoding
 
 PROMPT = [30_522, 180, 190, 200]
 TOLERANCE = 1e-4

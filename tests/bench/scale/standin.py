@@ -6,9 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.protocols import Caption, ImageInput
+from capfilt.models.protocols import Caption, Decoding, ImageInput
 
 SECONDS = float(os.environ.get("STANDIN_SECONDS", "0.004"))
 """That a picture takes."""

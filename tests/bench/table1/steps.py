@@ -14,12 +14,12 @@ from torch import Tensor
 from capfilt.core.config import CaptionSettings
 from capfilt.demo.world.language import is_right
 from capfilt.models.captioners.med import MedCaptioner
-from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.formats.weights import load_med, save_med
 from capfilt.models.judges.med import MedJudge
+from capfilt.models.judges.retrieval import rank, recall
 from capfilt.models.med.config import SIZES
 from capfilt.models.med.model import MED
-from capfilt.models.retrieval import rank, recall
+from capfilt.models.protocols import Decoding
 from capfilt.models.tokenizer import Tokenizer
 from capfilt.pipelines.calibration.curves import labeled, sweep
 from capfilt.pipelines.stages.caption import seed_of

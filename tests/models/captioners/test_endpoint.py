@@ -21,8 +21,7 @@ from capfilt.core.errors import ModelError
 from capfilt.core.schema import ROWS, make_uid
 from capfilt.core.serialization import to_toml
 from capfilt.models.captioners.openai_client import EndpointFailed
-from capfilt.models.decoding.sampling import Decoding
-from capfilt.models.protocols import Captioner
+from capfilt.models.protocols import Captioner, Decoding
 from capfilt.models.registry import registry
 from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.pipelines.stages.caption import caption

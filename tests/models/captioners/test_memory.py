@@ -11,10 +11,9 @@ from torch import Tensor
 from capfilt.core.config import CaptionSettings as Settings
 from capfilt.core.schema import ROWS, make_uid
 from capfilt.models.captioners.med import MedCaptioner
-from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.formats.weights import load_med, save_med
 from capfilt.models.med.model import MED
-from capfilt.models.protocols import Caption
+from capfilt.models.protocols import Caption, Decoding
 from capfilt.models.tokenizer import Tokenizer
 from capfilt.pipelines.stages.caption import caption
 from capfilt.pipelines.stages.micro_batches import MicroBatches

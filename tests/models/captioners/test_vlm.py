@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from capfilt.core.config import CaptionSettings, Recipe, ScoreSettings
 from capfilt.core.errors import ConfigError, ModelError
 from capfilt.models.captioners.vlm import Streams
-from capfilt.models.decoding.sampling import Decoding, uniforms
-from capfilt.models.protocols import Captioner, ImageInput
+from capfilt.models.decoding.sampling import uniforms
+from capfilt.models.protocols import Captioner, Decoding, ImageInput
 from capfilt.models.registry import registry
 from capfilt.pipelines.stages.stage_models import check_models
 

@@ -8,11 +8,12 @@ import torch
 
 from capfilt.models.captioners.med import MedCaptioner
 from capfilt.models.decoding.cuda_graphs import KEPT_SHAPES, GraphSampler, RecordedLoop, rounded
-from capfilt.models.decoding.sampling import Decoding, sample, uniforms
+from capfilt.models.decoding.sampling import sample, uniforms
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
 from capfilt.models.normalize import normalize
+from capfilt.models.protocols import Decoding
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))]
 PROMPT, STOP, TOKENS = [1, 7, 9], 2, 14

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from capfilt.models.captioners.med import MedCaptioner
-from capfilt.models.decoding.sampling import Decoding, nucleus, uniforms
+from capfilt.models.decoding.sampling import nucleus, uniforms
 from capfilt.models.med.model import MED
+from capfilt.models.protocols import Decoding
 from capfilt.models.tokenizer import Tokenizer
 
 DECODING = Decoding(max_tokens=12, min_tokens=3)

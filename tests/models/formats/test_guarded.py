@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from capfilt.core.errors import ModelError
-from capfilt.models.decoding.sampling import Decoding
+from capfilt.models.protocols import Decoding
 from capfilt.models.qformer.language import LanguageModel
 from capfilt.models.registry import registry
 from capfilt.models.registry.probe import plain_pictures

@@ -8,12 +8,13 @@ import torch
 
 from capfilt.core.errors import ModelError
 from capfilt.models.decoding.beam import Search, beam_search
-from capfilt.models.decoding.sampling import Decoding, sample, uniforms
+from capfilt.models.decoding.sampling import sample, uniforms
 from capfilt.models.med.blip import from_blip, to_blip
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
 from capfilt.models.normalize import normalize
+from capfilt.models.protocols import Decoding
 from capfilt.models.registry import registry
 
 VISION = {

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from capfilt.core.errors import ConfigError, ModelError
-from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.formats.weights import save_med
 from capfilt.models.med.model import MED
 from capfilt.models.normalize import normalize
+from capfilt.models.protocols import Decoding
 from capfilt.models.qformer import checkpoint
 from capfilt.models.qformer.bridge import Bridge
 from capfilt.models.qformer.config import describe, is_qformer

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from capfilt.core.errors import ModelError
-from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.pixels import PixelSpec
+from capfilt.models.protocols import Decoding
 from capfilt.models.registry import registry
 from capfilt.models.registry.probe import is_one_word_again_and_again, plain_pictures, probe
 

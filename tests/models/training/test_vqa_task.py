@@ -12,14 +12,15 @@ import torch
 from PIL import Image
 
 from capfilt.core.errors import ModelError
+from capfilt.models.formats.vqa import load_vqa
 from capfilt.models.formats.weights import save_med
 from capfilt.models.med.blip import from_blip
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
+from capfilt.models.med.vqa import VQA, Answerer
 from capfilt.models.tokenizer import DEC, Tokenizer
 from capfilt.models.training.batch import QuestionBatch
 from capfilt.models.training.vqa_task import VQATask
-from capfilt.models.vqa import VQA, Answerer, load_vqa
 from capfilt.training.config import load_training
 from capfilt.training.tasks import weigh
 from capfilt.training.train import Request, train

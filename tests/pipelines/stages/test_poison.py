@@ -10,10 +10,10 @@ from capfilt.core.config import CaptionSettings, DecodeSettings
 from capfilt.core.schema import ROWS, make_uid
 from capfilt.demo.world import jpeg, web_rows
 from capfilt.models.captioners.med import MedCaptioner
-from capfilt.models.decoding.sampling import Decoding
 from capfilt.models.formats.weights import load_med
 from capfilt.models.judges.med import MedJudge
 from capfilt.models.protocols import Caption as Written
+from capfilt.models.protocols import Decoding
 from capfilt.models.registry import registry
 from capfilt.pipelines.stages.caption import caption
 from capfilt.pipelines.stages.decode import decode

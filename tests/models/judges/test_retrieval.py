@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from capfilt.models.judges.med import MedJudge
+from capfilt.models.judges.retrieval import rank, recall
 from capfilt.models.med.config import SIZES
 from capfilt.models.med.model import MED
 from capfilt.models.normalize import normalize
-from capfilt.models.retrieval import rank, recall
 from capfilt.models.tokenizer import CLS, ENC, Tokenizer
 
 TEXTS = [

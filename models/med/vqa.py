@@ -5,28 +5,20 @@ What the answer decoder's cross-attention sees is the question as the image-grou
 Dimensions: B questions, Q question tokens, M answers in all, T answer tokens, D text width, V vocabulary.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from capfilt.core.errors import ModelError
-from capfilt.models.formats.checkpoint import CONFIG, TOKENIZER, WEIGHTS
-from capfilt.models.formats.guarded import load_tensors
 from capfilt.models.med.cache import KeysValues
-from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED, LMHead
 from capfilt.models.med.text import TextLayer, TextTransformer
 from capfilt.models.normalize import normalize
 from capfilt.models.tokenizer import DEC, ENC, SEP, Tokenizer
 
-FORMAT: Final = "capfilt-vqa"
 QUESTION_TOKENS: Final = 35
 ANSWER_TOKENS: Final = 10
 RANKED: Final = 128
@@ -128,32 +120,3 @@ class Answerer:
         ids, mask = self.tokenizer.encode(texts, first, most)
         device = self.model.med.temperature.device
         return ids.to(device), mask.to(device)
-
-
-def save_vqa(folder: Path, model: VQA, tokenizer: Tokenizer, dtype: torch.dtype = torch.float32) -> None:
-    """Write a checkpoint; the weights last, so that a directory with weights is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    described = {"format": FORMAT, **model.config.to_dict()}
-    (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-    tokenizer.save(folder / TOKENIZER)
-    weights = {name: tensor.detach().to(dtype).contiguous() for name, tensor in model.state_dict().items()}
-    draft = folder / f".{WEIGHTS}"
-    save_file(weights, draft, metadata={"format": "pt"})
-    draft.replace(folder / WEIGHTS)
-
-
-def load_vqa(folder: Path, device: str = "cpu") -> Answerer:
-    """Read a checkpoint.
-
-    Raises:
-        ModelError: a missing or unreadable file, or no checkpoint of VQA.
-    """
-    try:
-        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if settings.get("format") != FORMAT:
-            raise ModelError(f"{folder}: no model that answers questions")
-        model = VQA(MED(MEDConfig.from_dict({name: value for name, value in settings.items() if name != "format"})))
-        model.load_state_dict(load_tensors([folder / WEIGHTS]))
-        return Answerer(model.to(device), Tokenizer.load(folder / TOKENIZER))
-    except (OSError, TypeError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{folder}: {str(error).splitlines()[0]}") from error

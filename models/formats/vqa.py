@@ -1,0 +1,40 @@
+"""The checkpoint of a model that answers questions about images."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from capfilt.core.errors import ModelError
+from capfilt.models.formats.checkpoint import CONFIG, TOKENIZER, WEIGHTS
+from capfilt.models.formats.guarded import load_tensors
+from capfilt.models.formats.weights import load_tokenizer, write_checkpoint
+from capfilt.models.med.config import MEDConfig
+from capfilt.models.med.model import MED
+from capfilt.models.med.vqa import VQA, Answerer
+from capfilt.models.tokenizer import Tokenizer
+
+FORMAT: Final = "capfilt-vqa"
+
+
+def save_vqa(folder: Path, model: VQA, tokenizer: Tokenizer, dtype: torch.dtype = torch.float32) -> None:
+    """Write a checkpoint."""
+    write_checkpoint(folder, {"format": FORMAT, **model.config.to_dict()}, tokenizer, model.state_dict(), dtype)
+
+
+def load_vqa(folder: Path, device: str = "cpu") -> Answerer:
+    """Read a checkpoint.
+
+    Raises:
+        ModelError: a missing or unreadable file, or no checkpoint of VQA.
+    """
+    try:
+        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if not isinstance(settings, dict) or settings.pop("format", None) != FORMAT:
+            raise ModelError(f"{folder}: no model that answers questions")
+        model = VQA(MED(MEDConfig.from_dict(settings)))
+        model.load_state_dict(load_tensors([folder / WEIGHTS]))
+        return Answerer(model.to(device), load_tokenizer(folder / TOKENIZER))
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{folder}: {str(error).splitlines()[0]}") from error
