@@ -1,32 +1,15 @@
-"""Recipes of training: every setting of `capfilt train`, in TOML like those of a run.
+"""Every setting of `capfilt train`: its name, type, default and meaning."""
 
-A recipe has sections, and may have the same sections once more under the name of a task: `[med.schedule]` goes before
-`[schedule]` for `capfilt train med`. `--set section.key=value` goes before both.
-"""
-
-from copy import deepcopy
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from capfilt.core.config import Section
-from capfilt.pipelines.recipes.load import (
-    RECIPES,
-    Settings,
-    merge,
-    override,
-    read_settings,
-    take_old_names,
-    validate,
-    warn_of_old_names,
-)
-
-FOLDER: Final = RECIPES / "train"
 
 Source = Literal["web", "synthetic", "human"]
 
 
-class Model(Section):
+class ModelSettings(Section):
     """What is trained."""
 
     size: str = Field("med-tiny", description="size of a new model: med-tiny, med-base, med-large")
@@ -39,7 +22,7 @@ class Model(Section):
     compile: bool = Field(False, description="torch.compile the image tower; pays on GPUs, in long runs")
 
 
-class Data(Section):
+class DataSettings(Section):
     """Which pictures and texts, and how they are drawn."""
 
     sources: tuple[Source, ...] = Field(("web", "synthetic", "human"), description="texts by source that are read")
@@ -60,7 +43,7 @@ class Data(Section):
         return value
 
     @model_validator(mode="after")
-    def _fits(self) -> "Data":
+    def _fits(self) -> "DataSettings":
         if self.temperature and not self.score:
             raise ValueError("temperature needs score")
         if left := sorted(set(self.share) - set(self.sources)):
@@ -68,7 +51,7 @@ class Data(Section):
         return self
 
 
-class Objectives(Section):
+class ObjectiveSettings(Section):
     """What is learned. Weights of 0 leave an objective out."""
 
     itc: float = Field(0.0, ge=0, description="weight of image-text contrast")
@@ -85,13 +68,13 @@ class Objectives(Section):
     max_tokens: int = Field(35, ge=3, description="tokens of a text, [CLS] and [SEP] among them")
 
     @model_validator(mode="after")
-    def _fits(self) -> "Objectives":
+    def _fits(self) -> "ObjectiveSettings":
         if (self.queue or self.alpha) and not self.momentum:
             raise ValueError("queue and alpha need momentum")
         return self
 
 
-class Queries(Section):
+class QuerySettings(Section):
     """A Q-Former; sizes of 0 are as the text side of the MED has them whose image tower it reads."""
 
     queries: int = Field(32, ge=1, description="learned queries")
@@ -112,7 +95,7 @@ class OptimizerSettings(Section):
     clip: float = Field(1.0, ge=0, description="largest norm of a gradient; 0 = not clipped")
 
 
-class Schedule(Section):
+class ScheduleSettings(Section):
     """How long and how fast."""
 
     steps: int = Field(1000, ge=0, description="training steps; 0 = as many as epochs have")
@@ -127,13 +110,13 @@ class Schedule(Section):
     min_ratio: float = Field(0.01, ge=0, le=1, description="where the rate ends, as a share of the peak")
 
     @model_validator(mode="after")
-    def _ends(self) -> "Schedule":
+    def _ends(self) -> "ScheduleSettings":
         if not self.steps and not self.epochs:
             raise ValueError("steps or epochs must be over 0")
         return self
 
 
-class Work(Section):
+class WorkSettings(Section):
     """How it runs, and what it leaves."""
 
     seed: int = Field(0, ge=0, description="seed of weights, order and negatives")
@@ -149,13 +132,13 @@ class TrainRecipe(Section):
 
     name: str = Field("small", description="what the recipe is called")
     about: str = Field("", description="one line for people")
-    model: Model = Model()
-    data: Data = Data()
-    objectives: Objectives = Objectives()
-    queries: Queries = Queries()
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    objectives: ObjectiveSettings = ObjectiveSettings()
+    queries: QuerySettings = QuerySettings()
     optimizer: OptimizerSettings = OptimizerSettings()
-    schedule: Schedule = Schedule()
-    work: Work = Work()
+    schedule: ScheduleSettings = ScheduleSettings()
+    work: WorkSettings = WorkSettings()
 
     @model_validator(mode="after")
     def _fits(self) -> "TrainRecipe":
@@ -164,57 +147,3 @@ class TrainRecipe(Section):
                 f"schedule.batch = {self.schedule.batch} is no multiple of work.workers = {self.work.workers}"
             )
         return self
-
-
-TASKS: Final[dict[str, Settings]] = {
-    "med": {"objectives": {"itc": 1.0, "itm": 1.0, "lm": 1.0}},
-    "captioner": {"objectives": {"lm": 1.0}, "data": {"sources": ["human"]}},
-    "filter": {"objectives": {"itc": 1.0, "itm": 1.0}, "data": {"sources": ["web", "human"]}},
-    "vqa": {"data": {"sources": ["human"]}},
-    "qformer": {"objectives": {"itc": 1.0, "itm": 1.0, "lm": 1.0, "max_tokens": 32}},
-}
-"""What makes a task: BLIP sections 3.2 (pretraining), 3.3 (captioner and filter are tuned apart), 5.4 (vqa); BLIP-2."""
-
-
-RENAMED: Final = {
-    "optimiser": "optimizer",
-    "objectives.words": "objectives.token_itm",
-    "schedule.least": "schedule.min_ratio",
-}
-"""Settings by the names they had until November 2026."""
-
-
-def load_training(name_or_path: str, task: str, overrides: tuple[str, ...] = ()) -> TrainRecipe:
-    """Read a training recipe as a task sees it, and apply `section.key=value` overrides.
-
-    Raises:
-        ConfigError: an unknown recipe, key or impossible value; one line that names the setting.
-    """
-    settings = read_settings(name_or_path, FOLDER)
-    own = {name: settings.pop(name, {}) for name in TASKS}
-    chosen: Settings = {}
-    for change in overrides:
-        override(chosen, change)
-    merged, found = deepcopy(TASKS[task]), []
-    for layer in (settings, own[task], chosen):
-        found += take_old_names(layer, RENAMED)
-        merged = merge(merged, layer)
-    origin = f"{name_or_path} ({task})"
-    warn_of_old_names(origin, found, RENAMED)
-    return validate(TrainRecipe, merged, origin)
-
-
-def changed_training(old: Settings, new: Settings, free: set[str]) -> str:
-    """The first setting that differs between two dumped recipes, in words; "" when none does but `free` ones.
-
-    Args:
-        old: may be of a release before settings were renamed.
-    """
-    old = deepcopy(old)
-    take_old_names(old, RENAMED)
-    for section, values in new.items():
-        for key, value in values.items() if isinstance(values, dict) else ():
-            before = old.get(section, {}).get(key)
-            if before != value and f"{section}.{key}" not in free:
-                return f"{section}.{key} was {before!r}, now {value!r}"
-    return ""

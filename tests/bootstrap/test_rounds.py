@@ -35,7 +35,7 @@ def all_steps(loop: BootstrapRecipe, out: Path) -> list[Step]:
 def test_every_step_is_a_command_that_the_command_line_takes(name: str, count: int) -> None:
     """Options and arguments are parsed by the real commands, and the settings by their recipes."""
     from capfilt.pipelines.recipes.load import load_recipe
-    from capfilt.training.config import load_training
+    from capfilt.training.recipes import load_training
 
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     for step in all_steps(
@@ -48,7 +48,7 @@ def test_every_step_is_a_command_that_the_command_line_takes(name: str, count: i
             recipe = load_recipe(parsed["recipe"], settings)
             assert recipe.caption.n == (0 if step.name == "raw" else 1)
         if words[0] == "train":
-            load_training(parsed["recipe"], str(parsed["task"].value), settings)
+            load_training(parsed["recipe"], parsed["task"], settings)
 
 
 def test_filters_that_decide_together_vote(loop: BootstrapRecipe) -> None:

@@ -6,10 +6,11 @@ import pytest
 
 from capfilt.core.errors import ConfigError
 from capfilt.pipelines.recipes.load import recipe_names
-from capfilt.training.config import FOLDER, TASKS, changed_training, load_training
+from capfilt.training.recipes import FOLDER, changed_training, load_training
+from capfilt.training.registry import SYSTEMS
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", SYSTEMS)
 @pytest.mark.parametrize("name", recipe_names(FOLDER))
 def test_every_recipe_serves_every_task(name: str, task: str) -> None:
     recipe = load_training(name, task)

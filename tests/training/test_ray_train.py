@@ -10,7 +10,7 @@ from capfilt.core.errors import ModelError
 from capfilt.models.formats.weights import save_med
 from capfilt.models.med.model import MED
 from capfilt.models.tokenizer import Tokenizer
-from capfilt.training.config import load_training
+from capfilt.training.recipes import load_training
 from capfilt.training.train import Listener, Request, train
 
 pytestmark = [

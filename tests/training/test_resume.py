@@ -17,7 +17,7 @@ from capfilt.models.med.model import MED
 from capfilt.models.tokenizer import Tokenizer
 from capfilt.models.training.loop import TrainProgress
 from capfilt.models.training.state import load_state, save_state
-from capfilt.training.config import load_training
+from capfilt.training.recipes import load_training
 from capfilt.training.train import Listener, Request, train
 
 SETTINGS = (
@@ -38,7 +38,7 @@ KILLER = """
 import os, signal, sys
 from pathlib import Path
 from capfilt.training.train import Listener, Request, train
-from capfilt.training.config import load_training
+from capfilt.training.recipes import load_training
 
 data, start, settings, *attempts = sys.argv[1:]
 recipe = load_training("small", "med", (f"model.start={start}", *settings.split(";")))

@@ -12,7 +12,7 @@ from capfilt.core.errors import ConfigError
 from capfilt.models.formats.weights import save_med
 from capfilt.models.med.model import MED
 from capfilt.models.tokenizer import Tokenizer
-from capfilt.training.config import load_training
+from capfilt.training.recipes import load_training
 
 MOMENTUM = ("objectives.momentum=0.9", "objectives.queue=20", "objectives.alpha=0.4")
 SETTINGS = {
@@ -28,7 +28,8 @@ import torch, pyarrow.dataset, tensorboardX
 from torch import distributed
 from capfilt.models.training.group import Group
 from capfilt.training.train import Listener, Request, work
-from capfilt.training.config import load_training
+from capfilt.training.recipes import load_training
+from capfilt.training.registry import SYSTEMS
 
 data, home, settings = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
 
@@ -39,7 +40,8 @@ def train(out, rank, size):
         distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size)
     for task, own in settings.items():
         recipe = load_training("small", task, tuple(own))
-        work(Request(task, (data,), home / out / task, recipe), Listener(), Group(rank, size))
+        foundation = SYSTEMS[task].code().check(recipe)
+        work(Request(task, (data,), home / out / task, recipe), foundation, Listener(), Group(rank, size))
     os._exit(0)
 
 children = []

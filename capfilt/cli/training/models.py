@@ -16,6 +16,7 @@ def models() -> None:
     """List the captioners and judges that are known by name."""
     from capfilt.cli.terminal import console
     from capfilt.models.registry.catalog import CATALOG
+    from capfilt.training.registry import SYSTEMS
 
     for role, title, last in (("captioner", "captioner", "prompt"), ("filter", "judge", "scores")):
         cards = [card for card in CATALOG.values() if card.role == role]
@@ -24,6 +25,8 @@ def models() -> None:
             for card in cards
         ]
         console.table((title, "size", "license", "from", last), rows)
+    systems = [(system.name, system.about, " ".join(system.roles)) for system in SYSTEMS.values()]
+    console.table(("capfilt train", "learns", "used as"), systems)
     console.say()
     for line in (
         "here:   comes with capfilt, for the demo's drawn pictures only",

@@ -1,7 +1,6 @@
 """`capfilt train` and `capfilt world`: make a captioner and a filter, and pictures to make them from."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,27 +8,26 @@ import typer
 
 from capfilt.cli.terminal.errors import resumable
 from capfilt.cli.terminal.options import old_name, settings_option
+from capfilt.training.registry import SYSTEMS
 
 
 def _option(what: str, default: str = "the recipe's", least: float | None = None) -> Any:
     return typer.Option(min=least, help=f"{what[0].upper()}{what[1:]}. Default: {default}.", show_default=False)
 
 
-class TaskName(StrEnum):
-    """What can be trained."""
-
-    med = "med"
-    captioner = "captioner"
-    filter = "filter"
-    vqa = "vqa"
-    qformer = "qformer"
+def _system(name: str) -> str:
+    if name not in SYSTEMS:
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(SYSTEMS)}.")
+    return name
 
 
 def train(
     task: Annotated[
-        TaskName,
+        str,
         typer.Argument(
-            help="med = ITC + ITM + LM; captioner = LM; filter = ITC + ITM; vqa = answers; qformer = BLIP-2"
+            parser=_system,
+            metavar="SYSTEM",
+            help="; ".join(f"{system.name} = {system.about}" for system in SYSTEMS.values()),
         ),
     ],
     data: Annotated[
@@ -65,7 +63,7 @@ def train(
 ) -> None:
     """Train on image-text pairs; again, it goes on after a kill."""
     from capfilt.cli.terminal import console
-    from capfilt.training.config import load_training
+    from capfilt.training.recipes import load_training
     from capfilt.training.train import Listener, Request
     from capfilt.training.train import train as run
 
@@ -83,10 +81,10 @@ def train(
         "work.half": half or None,
     }
     shortcuts = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    chosen = load_training(recipe, task.value, (*shortcuts, *(settings or ())))
+    chosen = load_training(recipe, task, (*shortcuts, *(settings or ())))
     restart = old_name("--fresh", "--restart", fresh) or restart
     with resumable(), console.training() as listener:
-        outcome = run(Request(task.value, tuple(data), out, chosen), Listener(console.say, listener), restart)
+        outcome = run(Request(task, tuple(data), out, chosen), Listener(console.say, listener), restart)
     if not outcome.steps_now:
         console.say(f"nothing to do: all {outcome.steps} steps were done already")
     console.say(f"checkpoint: {out}")

@@ -23,7 +23,7 @@ from capfilt.models.protocols import Decoding
 from capfilt.models.tokenizer import Tokenizer
 from capfilt.pipelines.calibration.curves import labeled, sweep
 from capfilt.pipelines.stages.caption import seed_of
-from capfilt.training.config import load_training
+from capfilt.training.recipes import load_training
 from capfilt.training.train import Listener, Request, train
 
 SHAPE = {

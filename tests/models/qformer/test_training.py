@@ -24,7 +24,7 @@ from capfilt.models.tokenizer import CLS, DEC, Tokenizer
 from capfilt.models.training.batch import Batch
 from capfilt.models.training.objectives import hard_negatives, itm_loss
 from capfilt.models.training.qformer_task import Stage1Task, Stage2Task
-from capfilt.training.config import load_training
+from capfilt.training.recipes import load_training
 from capfilt.training.train import Request, train
 
 TEXTS = ["a red circle", "two blue squares", "a small star", "one green circle"]

@@ -16,8 +16,8 @@ from capfilt.models.training.loop import StepSettings, Trainer, TrainProgress
 from capfilt.models.training.med_task import MEDTask, Objectives
 from capfilt.models.training.objectives import hard_negatives, itm_loss, lm_loss, replace_tokens
 from capfilt.models.training.schedule import AdamW, Schedule
-from capfilt.training.config import load_training
-from capfilt.training.tasks import tune
+from capfilt.training.recipes import load_training
+from capfilt.training.runtime import tune
 
 TEXTS = ["a red circle", "two blue squares", "the cat sat", "one green star"]
 ALL = Objectives(token_itm=1.0)

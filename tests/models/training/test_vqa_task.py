@@ -21,8 +21,8 @@ from capfilt.models.med.vqa import VQA, Answerer
 from capfilt.models.tokenizer import DEC, Tokenizer
 from capfilt.models.training.batch import QuestionBatch
 from capfilt.models.training.vqa_task import VQATask
-from capfilt.training.config import load_training
-from capfilt.training.tasks import weigh
+from capfilt.training.batches import weigh
+from capfilt.training.recipes import load_training
 from capfilt.training.train import Request, train
 
 QUESTIONS = ["a red circle", "two squares on a mat"]

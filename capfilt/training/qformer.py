@@ -1,11 +1,13 @@
-"""What `capfilt train qformer` trains: stage 1 on the tower of a MED, stage 2 on a stage 1 and a language model."""
+"""`capfilt train qformer`: stage 1 on the tower of a MED, stage 2 on a stage 1 and a language model."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capfilt.core.errors import ConfigError
-from capfilt.training.tasks import device, plain_batch, stored
+from capfilt.training.batches import caption_batch
+from capfilt.training.registry import Foundation, TrainJob
+from capfilt.training.runtime import checkpoint_files, device, stored_dtype
 
 if TYPE_CHECKING:
     from capfilt.models.training.batch import Batch
@@ -14,6 +16,24 @@ if TYPE_CHECKING:
     from capfilt.pipelines.training_data.pixel_store import Pixels
     from capfilt.pipelines.training_data.sampler import Draw
     from capfilt.training.config import TrainRecipe
+
+
+def check(recipe: "TrainRecipe") -> Foundation:
+    """As `registry.SystemModule` says."""
+    from capfilt.models.qformer.config import language_files
+
+    device(recipe)
+    check_stage(recipe)
+    side = tower_side(recipe)
+    language = language_files(Path(recipe.queries.language)) if recipe.queries.language else ()
+    return Foundation(side, (*checkpoint_files(recipe), *language))
+
+
+def build(
+    recipe: "TrainRecipe", roles: tuple[str, ...], pairs: "TrainingPairs", epoch: int, group: "Group"
+) -> TrainJob:
+    """As `registry.SystemModule` says; with a language model it is stage 2."""
+    return Stage2Job(recipe, group) if recipe.queries.language else Stage1Job(recipe, group)
 
 
 class Stage1Job:
@@ -29,7 +49,7 @@ class Stage1Job:
         self.recipe = recipe
         med, self.tokenizer = load_for_training(locate(recipe.model.vision), tower_side(recipe))
         shape = config_for(med, **recipe.queries.model_dump(include={"queries", "width", "layers", "heads", "ffn"}))
-        self.described = QFormerSpec(qformer=shape, tower=med.config)
+        self.spec = QFormerSpec(qformer=shape, tower=med.config)
         self.bridge = bridge_on(med, shape).to(device(recipe))
         self.bridge.vision.to(device(recipe))
         asked = recipe.objectives
@@ -37,14 +57,14 @@ class Stage1Job:
         self.task = Stage1Task(self.bridge, self.tokenizer, weights, asked.max_tokens, seed, group)
 
     def batch(self, pairs: "TrainingPairs", draw: "Draw", images: "Pixels") -> "Batch":
-        """Pictures and a text of each."""
-        return plain_batch(pairs, draw, images)
+        """Images and a text of each."""
+        return caption_batch(pairs, draw, images)
 
     def save(self, folder: Path) -> None:
         """A checkpoint that stage 2 starts from."""
         from capfilt.models.qformer.checkpoint import save
 
-        save(folder, self.bridge, self.described, self.tokenizer, dtype=stored(self.recipe))
+        save(folder, self.bridge, self.spec, self.tokenizer, dtype=stored_dtype(self.recipe))
 
 
 class Stage2Job:
@@ -61,34 +81,32 @@ class Stage2Job:
 
         self.recipe = recipe
         self.folder = Path(recipe.queries.language)
-        bridge, described, self.tokenizer = checkpoint.load(locate(recipe.model.start))
+        bridge, spec, self.tokenizer = checkpoint.load(locate(recipe.model.start))
         dtype = torch.bfloat16 if recipe.model.bf16 else torch.float32
         language = LanguageModel.load(self.folder, device(recipe), dtype)
-        if described.language_width not in (0, language.width):
-            raise ConfigError(
-                f"queries.language: {self.folder} is {language.width} wide, not {described.language_width}"
-            )
+        if spec.language_width not in (0, language.width):
+            raise ConfigError(f"queries.language: {self.folder} is {language.width} wide, not {spec.language_width}")
         prompt = recipe.objectives.prompt
-        self.described = replace(described, language_width=language.width, prompt=prompt)
+        self.spec = replace(spec, language_width=language.width, prompt=prompt)
         if bridge.projection is None:
-            bridge.projection = torch.nn.Linear(described.qformer.width, language.width)
+            bridge.projection = torch.nn.Linear(spec.qformer.width, language.width)
         freeze_text_side(bridge.qformer)
         self.bridge = bridge.to(device(recipe))
         self.bridge.vision.to(device(recipe))
         self.task = Stage2Task(self.bridge, language, prompt, recipe.objectives.max_tokens, group)
 
     def batch(self, pairs: "TrainingPairs", draw: "Draw", images: "Pixels") -> "Batch":
-        """Pictures and a caption of each."""
-        return plain_batch(pairs, draw, images)
+        """Images and a caption of each."""
+        return caption_batch(pairs, draw, images)
 
     def save(self, folder: Path) -> None:
         """A checkpoint that captions, the language model in it."""
         from capfilt.models.qformer.checkpoint import save
 
-        save(folder, self.bridge, self.described, self.tokenizer, self.folder, stored(self.recipe))
+        save(folder, self.bridge, self.spec, self.tokenizer, self.folder, stored_dtype(self.recipe))
 
 
-def check_qformer(recipe: "TrainRecipe") -> None:
+def check_stage(recipe: "TrainRecipe") -> None:
     """Make sure, before any work, that there is what a stage starts from.
 
     Raises:

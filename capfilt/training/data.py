@@ -1,0 +1,86 @@
+"""The data of a training: what is read, how it is drawn, and the batches that come of it."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from capfilt.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from capfilt.models.training.group import Group
+    from capfilt.models.training.loop import Item
+    from capfilt.pipelines.training_data.pairs import TrainingPairs
+    from capfilt.pipelines.training_data.sampler import Sampler
+    from capfilt.training.config import TrainRecipe
+    from capfilt.training.registry import System, TrainJob
+
+
+def load_data(system: "System", locations: tuple[str, ...], recipe: "TrainRecipe", image_size: int) -> "TrainingPairs":
+    """The images and texts that a system reads, as the recipe's `data` wants them.
+
+    Raises:
+        ConfigError: there are fewer of them than a batch has.
+        InputError: no such data, or of another kind.
+    """
+    from capfilt.models.pixels import PixelSpec
+    from capfilt.pipelines.training_data.pairs import Wanted, load_pairs
+
+    settings = recipe.data
+    spec = PixelSpec(image_size, "squash")
+    pairs = load_pairs(
+        locations,
+        Wanted(
+            column=system.column,
+            sources=settings.sources,
+            score=settings.score,
+            pixels=spec,
+            memory=settings.memory,
+        ),
+    )
+    if len(pairs) < recipe.schedule.batch:
+        raise ConfigError(
+            f"schedule.batch = {recipe.schedule.batch}: {' '.join(locations)} has only {len(pairs)} pictures"
+        )
+    return pairs
+
+
+def make_sampler(pairs: "TrainingPairs", recipe: "TrainRecipe") -> "Sampler":
+    """How pairs are drawn into batches.
+
+    Raises:
+        ConfigError: a share of a source that no text has.
+    """
+    from capfilt.pipelines.training_data.sampler import SOURCES, Sampler, Sampling
+
+    settings = recipe.data
+    for source, share in settings.share.items():
+        if share and not pairs.texts.count(SOURCES.index(source)):
+            raise ConfigError(f"data.share: no text is of source {source}")
+    sampling = Sampling(
+        share=settings.share, temperature=settings.temperature, window=settings.window, marked=settings.marked
+    )
+    return Sampler(pairs.texts, pairs.wrong_starts, sampling, recipe.schedule.batch, recipe.work.seed)
+
+
+def batches(job: "TrainJob", pairs: "TrainingPairs", sampler: "Sampler", group: "Group") -> "Iterator[Item]":
+    """Batches with this worker's pixels; where these are decoded now, one batch ahead of the step."""
+    part = group.part(sampler.size)
+    draws = iter(sampler)
+
+    def next_item() -> "Item":
+        draw = next(draws)
+        return job.batch(pairs, draw, pairs.pixels(draw.pictures[part])), draw.position
+
+    if pairs.held is not None:
+        while True:
+            yield next_item()
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next_item)
+        while True:
+            item, coming = coming.result(), pool.submit(next_item)
+            yield item
+
+
+def left_out(pairs: "TrainingPairs") -> list[str]:
+    """A line for every reason why images were left out."""
+    return [f"left out: {count} pictures, {reason}" for reason, count in sorted(pairs.left_out.items())]

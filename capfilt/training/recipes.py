@@ -1,0 +1,71 @@
+"""Recipes of training: every setting of `capfilt train`, in TOML like those of a run.
+
+A recipe has sections, and may have the same sections once more under the name of a system: `[med.schedule]` goes before
+`[schedule]` for `capfilt train med`. `--set section.key=value` goes before both.
+"""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any, Final
+
+from capfilt.pipelines.recipes.load import (
+    RECIPES,
+    Settings,
+    merge,
+    override,
+    read_settings,
+    take_old_names,
+    validate,
+    warn_of_old_names,
+)
+from capfilt.training.config import TrainRecipe
+from capfilt.training.registry import SYSTEMS
+
+FOLDER: Final = RECIPES / "train"
+
+RENAMED: Final = {
+    "optimiser": "optimizer",
+    "objectives.words": "objectives.token_itm",
+    "schedule.least": "schedule.min_ratio",
+}
+"""Settings by the names they had until November 2026."""
+
+
+def load_training(name_or_path: str, system: str, overrides: tuple[str, ...] = ()) -> TrainRecipe:
+    """Read a training recipe as a system sees it, and apply `section.key=value` overrides.
+
+    Raises:
+        ConfigError: an unknown recipe, key or impossible value; one line that names the setting.
+    """
+    settings = read_settings(name_or_path, FOLDER)
+    own = {name: settings.pop(name, {}) for name in SYSTEMS}
+    chosen: Settings = {}
+    for change in overrides:
+        override(chosen, change)
+    merged, found = _plain(SYSTEMS[system].defaults), []
+    for layer in (settings, own[system], chosen):
+        found += take_old_names(layer, RENAMED)
+        merged = merge(merged, layer)
+    origin = f"{name_or_path} ({system})"
+    warn_of_old_names(origin, found, RENAMED)
+    return validate(TrainRecipe, merged, origin)
+
+
+def _plain(defaults: Mapping[str, Mapping[str, Any]]) -> Settings:
+    return {section: dict(values) for section, values in defaults.items()}
+
+
+def changed_training(old: Settings, new: Settings, free: set[str]) -> str:
+    """The first setting that differs between two dumped recipes, in words; "" when none does but `free` ones.
+
+    Args:
+        old: may be of a release before settings were renamed.
+    """
+    old = deepcopy(old)
+    take_old_names(old, RENAMED)
+    for section, values in new.items():
+        for key, value in values.items() if isinstance(values, dict) else ():
+            before = old.get(section, {}).get(key)
+            if before != value and f"{section}.{key}" not in free:
+                return f"{section}.{key} was {before!r}, now {value!r}"
+    return ""
