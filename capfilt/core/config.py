@@ -121,7 +121,7 @@ class CaptionSettings(Section):
     @classmethod
     def _are_some(cls, names: str | tuple[str, ...]) -> str | tuple[str, ...]:
         if not names or (not isinstance(names, str) and len(set(names)) < len(names)):
-            raise ValueError("names nobody, or somebody twice")
+            raise ValueError("must list at least one captioner, without duplicates")
         return names
 
     @field_validator("beams")

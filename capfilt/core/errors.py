@@ -7,7 +7,7 @@
     |   +-- ChangedError   the run at OUT was planned from another input or recipe
     |   +-- BusyError      another live process writes this OUT
     |   +-- ModelError     a checkpoint that is missing, broken or in the wrong role
-    +-- IntegrityError     a broken promise of ours: rows in are not images + failures
+    +-- IntegrityError     a broken invariant: rows in are not images + failures, or a stored file changed
     +-- RunFailed          chunks failed after all retries; the run can be resumed
 
 A bad row is none of these: it is data, a row of `failures` with a `schema.Reason`.
@@ -47,7 +47,7 @@ class ModelError(UserError):
 
 
 class IntegrityError(CapfiltError):
-    """Rows in are not images + failures: a stage lost, doubled or reordered a row."""
+    """A broken invariant: a stage lost, doubled or reordered a row, or a stored file is not the committed one."""
 
 
 class RunFailed(CapfiltError):

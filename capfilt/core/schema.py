@@ -1,4 +1,4 @@
-"""The tables: what a row is called, typed and worth, in every stage and every file.
+"""The tables: names, types and meaning of every column, in every stage and every file.
 
 Two kinds of schema stand here. `ROWS` is the table of one chunk while it travels through the stages: one row an input
 row, from the reader to the commit, never dropped, added or reordered; stages only add columns. The others are the
@@ -134,7 +134,7 @@ ROWS: Final = pa.schema(
         ("detail", pa.string()),
     ]
 )
-"""A chunk between stages. A row is alive while `reason` is null; stages leave dead rows as they are."""
+"""A chunk between stages. A row is alive while `reason` is null; stages skip failed rows."""
 
 IMAGE_FACTS: Final = pa.schema(
     [
@@ -145,7 +145,7 @@ IMAGE_FACTS: Final = pa.schema(
         ("phash", pa.uint64()),  # 64-bit DCT perceptual hash
     ]
 )
-"""What decode adds to `ROWS` (null in dead rows), beside one `pixels:<PixelSpec.name>` column a pixel size."""
+"""What decode adds to `ROWS` (null in failed rows), beside one `pixels:<PixelSpec.name>` column a pixel size."""
 
 IMAGE: Final = pa.struct([("bytes", pa.large_binary()), ("path", pa.string())])
 """The Hugging Face image struct; `path` is a file name made of uid and format."""

@@ -1,4 +1,4 @@
-"""Bytes that depend on nothing but the value: the JSON, TOML and Parquet that the books are written in."""
+"""Deterministic JSON, TOML and Parquet: the bytes depend on the value alone. Everything a run stores is written so."""
 
 import json
 import re
@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 PICTURE_ROWS: Final = 64
-"""Rows a row group of files with pictures: some MB, which is what a reader must hold at once."""
+"""Rows per row group of files with images: a few MB, which is what a reader must hold at once."""
 
 PLAIN_ROWS: Final = 65_536
-"""Rows a row group of other files."""
+"""Rows per row group of other files."""
 
 
 def parquet_bytes(table: pa.Table, pictures: bool = False) -> bytes:

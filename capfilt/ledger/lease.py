@@ -1,9 +1,9 @@
 """A lease: one driver at a time for a folder that no kernel can lock, such as one on a bucket.
 
-The owner writes `lease.json` and renews it; a lease not renewed for `TERM` seconds belongs to nobody, so a dead owner
-cannot hold it for ever. Object stores that pyarrow reaches offer no conditional put, so a taker waits a moment
-and reads back what it wrote: of two takers the last writer wins and the other one sees it. Should two drivers still
-work at once (a clock that is wrong by more than `TERM`), they write the same bytes under the same names.
+The owner writes `lease.json` and renews it; a lease not renewed for `TERM` seconds is free, so a dead owner cannot hold
+it for ever. pyarrow offers no conditional put on object stores, so a new owner waits a moment and reads back what it
+wrote: of two, the last writer wins and the other one sees it. Should two drivers still work at once (clocks that differ
+by more than `TERM`), they write the same bytes under the same names.
 """
 
 import json
@@ -67,7 +67,7 @@ def _refuse_if_held(folder: Folder, owner: str) -> None:
     held = _read(folder)
     if held.get("owner", owner) != owner and held["until"] > time.time():
         left = round(held["until"] - time.time())
-        raise BusyError(f"{folder.location} is being written by {held['who']}; if that is dead, wait {left} s")
+        raise BusyError(f"{folder.location} is being written by {held['who']}; if that process is dead, wait {left} s")
 
 
 def _write(folder: Folder, owner: str, term: float) -> None:

@@ -1,8 +1,8 @@
-"""The books of a run: what was planned, what is committed, and whether it balances.
+"""The ledger of a run: what is planned, what is committed, and whether the counts balance.
 
 plan.parquet          one row a chunk: its name, rows and spec (JSON); written once, before any work
 run.toml              what the plan was made from: recipe, versions, weights, inputs; written after plan.parquet
-commits/              one file a chunk, written after all other files of the chunk: it is there = the chunk is done
+commits/              one file a chunk, written after all other files of the chunk: it exists = the chunk is done
 sessions/000000.json  how long each start of the driver took; the only file that holds times
 """
 
@@ -55,12 +55,12 @@ CHUNK_TABLES: Final = ("images", "captions", "failures")
 """The tables a commit writes, one file a chunk, before its record."""
 
 WRITTEN: Final = (*CHUNK_TABLES, "commits", "decisions", "corpus", transaction.PLACE)
-"""Folders that nobody writes but the holder of the lock, and its workers."""
+"""Folders that only the holder of the lock and its workers write."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One start of the driver. Saved again and again while it works, so that a killed one leaves its last state."""
+    """One start of the driver. Saved repeatedly while it works, so that an interrupted driver leaves its last state."""
 
     started: str  # ISO 8601 with zone
     finished: str  # ISO 8601 with zone: when it was saved last
@@ -77,7 +77,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The books in the folder of a run."""
+    """The ledger in the folder of a run."""
 
     folder: Folder
 
@@ -209,7 +209,7 @@ class Ledger:
     def captions_schema(self) -> pa.Schema:
         """The schema of captions/ with the columns of the run's judges.
 
-        A chunk without a living row may never have met a judge, so its file alone would not do.
+        A chunk without an image was never scored and lacks these columns, so one file alone is not enough.
         """
         files = (self.folder.full(f"captions/{chunk}.parquet") for chunk in sorted(self.committed()))
         plain = schema.captions_schema(())
@@ -293,7 +293,7 @@ class Ledger:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the only live driver of this folder while the context lasts; what a killed one left half done is settled.
+        """Be the only driver of this folder while the context lasts; pending transactions of a killed one are replayed.
 
         Local folders: `flock` on .lock, which the kernel gives back when its owner dies, however it dies. On a bucket:
         a `lease`, which ends by itself.

@@ -1,4 +1,4 @@
-"""Where a run stands, read from its books alone: what `capfilt status` shows."""
+"""The state of a run, read from its ledger alone: what `capfilt status` shows."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from capfilt.ledger.ledger import Ledger
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a run stands."""
+    """The state of a run."""
 
     chunks_done: int
     chunks_left: int
@@ -31,7 +31,7 @@ class Status:
 
 
 def status(folder: Folder) -> Status:
-    """Where the run in `folder` stands.
+    """The state of the run in `folder`.
 
     Raises:
         InputError: there is no run here.

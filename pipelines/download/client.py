@@ -98,7 +98,7 @@ class Downloader:
         return body.decode("utf-8", "replace")
 
     async def _tried(self, url: URL, request: FetchRequest) -> bytes:
-        """Again and again while that may heal what went wrong, before one deadline."""
+        """Retry transient failures with backoff, before one deadline."""
         now = asyncio.get_running_loop().time
         deadline = now() + request.seconds
         jitter = random.Random(str(url))  # a stream of its own: the global one belongs to others

@@ -1,4 +1,4 @@
-"""Why a URL gave no bytes, in the words of the `failures` table."""
+"""Why a URL gave no bytes, as the `failures` table says it."""
 
 from capfilt.core.schema import Reason
 
@@ -12,7 +12,7 @@ class DownloadError(Exception):
         reason: the enum value of the row.
         detail: one short plain line. Callers compose it of their own words, host names and addresses; a URL never
             stands in it, because user info and query strings can hold credentials.
-        retry: whether another try in the same call may heal it.
+        retry: whether the failure may be transient: try again in the same call.
         after: seconds the server asks to wait before that try (`Retry-After`).
     """
 

@@ -14,7 +14,7 @@ class Hosts:
     """Politeness towards hosts, and a circuit breaker each.
 
     A server that fails `give_up` tries in a row, or that asks for a longer pause than a URL may take, is not asked
-    again in this call: its other URLs fail as `host_down`, which `capfilt retry` can heal.
+    again in this call: its other URLs fail as `host_down`, which is retryable.
     """
 
     def __init__(self, settings: FetchSettings) -> None:

@@ -1,4 +1,4 @@
-"""Status codes and the HTTP library's exceptions, told as reasons; and which of them another try may heal."""
+"""Status codes and exceptions of the HTTP library as reasons, and which of them are worth a retry."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ PASSING: Final = frozenset({errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, e
 
 
 def check_status(response: aiohttp.ClientResponse) -> None:
-    """Raise DownloadError unless the status is 2xx. 429 and 5xx may heal, after `Retry-After` if the server says so."""
+    """Raise DownloadError unless the status is 2xx. 429 and 5xx are retried, after `Retry-After` if sent."""
     status = response.status
     if 200 <= status < 300:
         return

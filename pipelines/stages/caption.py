@@ -1,4 +1,4 @@
-"""The caption stage: every living image gets its candidates, the texts that came along and the captions written now."""
+"""caption: every image gets its candidates, which are its web and human texts and the captions generated now."""
 
 import hashlib
 from collections import defaultdict
@@ -26,15 +26,15 @@ CANDIDATES = "candidates"
 def caption(
     rows: pa.Table, captioners: "Sequence[Captioner]", settings: Settings, batches: Sequence[MicroBatches] = ()
 ) -> pa.Table:
-    """Add the column `candidates`: a list of `schema.candidate_type(())` a row, empty in dead rows.
+    """Add the column `candidates`: a list of `schema.candidate_type(())` a row, empty in failed rows.
 
-    The texts that came along are candidates 0..k-1; synthetic ones, captioner by captioner, start at max(k, 1), so
-    that 0 is never synthetic.
+    The given texts are candidates 0..k-1; synthetic ones, captioner by captioner, start at max(k, 1), so that
+    candidate 0 is never synthetic and keeps its number when an image without text gets captions.
 
     Args:
         rows: `schema.ROWS` with the captioners' `pixels:` columns.
-        captioners: without any, the texts that came along are the only candidates.
-        batches: of images, one a captioner; a row that is poison becomes a failure.
+        captioners: without any, the given texts are the only candidates.
+        batches: micro-batches of images, one a captioner; a poison row becomes a failure.
     """
     texts = rows["texts"].to_pylist()
     written: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -77,7 +77,7 @@ def _tidied(caption: "Caption", prompt: str) -> dict[str, Any]:
 
 
 def alive(rows: pa.Table) -> list[int]:
-    """Positions of the rows that are images."""
+    """Positions of the rows that have not failed."""
     return [row for row, reason in enumerate(rows["reason"].to_pylist()) if reason is None]
 
 
@@ -100,7 +100,7 @@ def pixel_tensor(rows: pa.Table, pixels: "PixelSpec", positions: Sequence[int]) 
     import torch
 
     column = rows[f"pixels:{pixels.name}"]
-    whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which copies, and it is large
+    whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # a copy of some 100 MB
     everything = np.frombuffer(whole.buffers()[1], np.uint8).reshape(-1, pixels.size, pixels.size, 3)
     return torch.from_numpy(everything[np.asarray(positions, np.intp) + whole.offset])
 
@@ -112,7 +112,7 @@ def seed_of(uid: str, author: str, settings: Settings, k: int) -> int:
 
 
 def decoding(settings: Settings) -> Any:
-    """The recipe's settings of how words are chosen, as the models take them."""
+    """The recipe's settings of decoding, as the models take them."""
     from capfilt.models.protocols import Decoding
 
     names = ("beams", "top_p", "temperature", "max_tokens", "min_tokens")
@@ -120,7 +120,7 @@ def decoding(settings: Settings) -> Any:
 
 
 def _given(texts: list[dict[str, str]], round_: int) -> list[dict[str, Any]]:
-    """The texts that came along, as candidates; fields left out are null."""
+    """The given texts as candidates; fields left out are null."""
     return [
         {"candidate": k, **text, "round": round_, "flags": [] if text["text"].strip() else ["empty"]}
         for k, text in enumerate(texts)

@@ -1,7 +1,7 @@
 """commit: a finished chunk becomes files under images/, captions/ and failures/, and its record, written last.
 
-Nothing is believed: as many rows as planned, each from its planned file and with the uid that its key gives, none
-twice, each an image or a failure. (That a stage keeps the order of rows within a file is checked where stages run.)
+Everything is checked: as many rows as planned, each from its planned file and with the uid of its key, none twice, each
+an image or a failure. (The engine checks after every stage that rows keep their order.)
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from capfilt.pipelines.stages.tombstones import Tombstones
 
 
 def commit(rows: pa.Table, chunk: Chunk, folder: Folder, spec_digest: str) -> pa.Table:
-    """Write a finished chunk; a chunk that is committed already is left as it is.
+    """Write a finished chunk; a committed chunk is left unchanged.
 
     Args:
         rows: `schema.ROWS` + `schema.IMAGE_FACTS` + `candidates`, a list of `schema.candidate_type` structs; further
@@ -42,11 +42,11 @@ def commit(rows: pa.Table, chunk: Chunk, folder: Folder, spec_digest: str) -> pa
     rows = rows.select([name for name in rows.column_names if not name.startswith("pixels:")])
     check_rows(rows, chunk)
     forgotten = Tombstones.of(folder)
-    rows = forgotten.apply(rows)  # somebody may have asked for it since the rows were read
+    rows = forgotten.apply(rows)  # again: `capfilt forget` may have been called since the rows were read
     alive = pc.is_null(rows["reason"])
-    living, dead = rows.filter(alive), rows.filter(pc.invert(alive))
-    failures = forgotten.anonymize(failures_table(dead))
-    tables = {"failures": failures, "images": images_table(living), "captions": captions_table(living)}
+    images, failed = rows.filter(alive), rows.filter(pc.invert(alive))
+    failures = forgotten.anonymize(failures_table(failed))
+    tables = {"failures": failures, "images": images_table(images), "captions": captions_table(images)}
     return write_chunk(tables, chunk, folder, spec_digest)
 
 
@@ -66,7 +66,7 @@ def chunk_files(tables: dict[str, pa.Table], chunk: Chunk, spec_digest: str) -> 
 
 
 def _committed(chunk: Chunk, folder: Folder, spec_digest: str) -> pa.Table:
-    """The record that is there: a worker that outlived its driver comes late and must change nothing."""
+    """The existing record: a worker that outlived its driver arrives late and must change nothing."""
     record = pq.read_table(pa.BufferReader(folder.read(f"commits/{chunk.name}.parquet")), schema=schema.COMMITS)
     if record["spec"][0].as_py() != spec_digest:
         raise IntegrityError(f"chunk {chunk.name} is committed already, from another spec")
@@ -106,39 +106,39 @@ def _check_identity(rows: pa.Table, chunk: Chunk) -> None:
 
 
 def check_filled(rows: pa.Table, names: Sequence[str], chunk: Chunk) -> None:
-    """Raise IntegrityError if a row of `rows`, all living or all dead ones, has nothing in one of these columns."""
+    """Raise IntegrityError if a row of `rows`, all alive or all failed, has no value in one of these columns."""
     for name in names:
         empty = pc.is_null(rows[name]) if name in rows.column_names else pa.repeat(True, rows.num_rows)
         if pc.any(empty).as_py():
-            state = "living" if name != "stage" else "dead"
+            state = "alive" if name != "stage" else "failed"
             source = rows.filter(empty)["source"][0].as_py()
             raise IntegrityError(f"chunk {chunk.name}: {state} row {source} has no {name}")
 
 
-def images_table(living: pa.Table) -> pa.Table:
-    """`schema.IMAGES` of the living rows; `image.path` is uid and format, as in `1f0a....jpg`."""
-    suffix = pc.if_else(pc.equal(living["format"], "jpeg"), "jpg", living["format"])
-    path = pc.binary_join_element_wise(living["uid"], suffix, ".").combine_chunks()
-    image = pa.StructArray.from_arrays([living["image"].combine_chunks(), path], fields=list(schema.IMAGE))
-    plain = living.select([name for name in schema.IMAGES.names if name != "image"])
+def images_table(images: pa.Table) -> pa.Table:
+    """`schema.IMAGES` of the rows that have not failed; `image.path` is uid and format, as in `1f0a....jpg`."""
+    suffix = pc.if_else(pc.equal(images["format"], "jpeg"), "jpg", images["format"])
+    path = pc.binary_join_element_wise(images["uid"], suffix, ".").combine_chunks()
+    image = pa.StructArray.from_arrays([images["image"].combine_chunks(), path], fields=list(schema.IMAGE))
+    plain = images.select([name for name in schema.IMAGES.names if name != "image"])
     return _cast(plain.append_column("image", image), schema.IMAGES)
 
 
-def failures_table(dead: pa.Table) -> pa.Table:
-    """`schema.FAILURES` of the dead rows."""
+def failures_table(failed: pa.Table) -> pa.Table:
+    """`schema.FAILURES` of the failed rows."""
     retryable = [reason.value for reason in schema.Reason if reason.has(schema.Trait.RETRYABLE)]
-    column = pc.is_in(dead["reason"], pa.array(retryable, pa.string()))
-    return _cast(dead.append_column("retryable", column).select(schema.FAILURES.names), schema.FAILURES)
+    column = pc.is_in(failed["reason"], pa.array(retryable, pa.string()))
+    return _cast(failed.append_column("retryable", column).select(schema.FAILURES.names), schema.FAILURES)
 
 
-def captions_table(living: pa.Table) -> pa.Table:
+def captions_table(images: pa.Table) -> pa.Table:
     """One row a candidate, by the row of its image and then by `candidate`; judges keep the order they came in."""
-    if "candidates" not in living.column_names or pa.types.is_null(living["candidates"].type):
+    if "candidates" not in images.column_names or pa.types.is_null(images["candidates"].type):
         return schema.captions_schema(()).empty_table()
-    lists = living["candidates"].combine_chunks()
+    lists = images["candidates"].combine_chunks()
     position, items = pc.list_parent_indices(lists), pc.list_flatten(lists)
     names = [field.name for field in items.type]
-    table = pa.table([living["uid"].take(position), *items.flatten()], names=["uid", *names])
+    table = pa.table([images["uid"].take(position), *items.flatten()], names=["uid", *names])
     fixed = {field.name for field in schema.CANDIDATE}
     table = _cast(table, schema.captions_schema(tuple(name for name in names if name not in fixed)))
     table = table.take(pc.sort_indices(table.append_column("position", position), [_up("position"), _up("candidate")]))

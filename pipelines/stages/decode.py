@@ -19,7 +19,7 @@ from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
 def decode(
     rows: pa.Table, settings: DecodeSettings, pixels: Sequence[PixelSpec] = (), threads: int | None = None
 ) -> pa.Table:
-    """Decode the image of every row that is alive, each once.
+    """Decode the image of every row that has not failed, each once.
 
     An image is made upright (EXIF), of an animation the first frame is taken, and what is transparent lies on white.
     A JPEG is decoded at a reduced scale where every size asked for allows it; so its phash may differ by a few bits
@@ -33,7 +33,7 @@ def decode(
 
     Returns:
         `rows` + `schema.IMAGE_FACTS` + a column `pixels:<name>` a PixelSpec (fixed-size binary, uint8 RGB, height x
-        width x channel; of `fit` binary, its shape is `PixelSpec.shape(width, height)`), all null in dead rows. A row
+        width x channel; of `fit` binary, its shape is `PixelSpec.shape(width, height)`), all null in failed rows. A row
         whose image cannot be used fails here, its `image` becomes null.
     """
     specs = list(dict.fromkeys(pixels))
@@ -54,7 +54,7 @@ def decode(
 def _decode_here(
     files: Sequence[bytes | None], specs: Sequence[PixelSpec], settings: DecodeSettings, threads: int | None
 ) -> tuple[list[Outcome | None], Canvases]:
-    """`decode_isolated` without a process of its own: nothing holds a file that crashes or hangs a codec."""
+    """`decode_isolated` without a separate process: a file that crashes or hangs a codec stops the run."""
     canvases = {spec: np.zeros((len(files), spec.bytes), np.uint8) for spec in specs}
     found: dict[int, Outcome] = {}
     wanted = [row for row, file in enumerate(files) if file is not None]

@@ -16,7 +16,7 @@ def fetch(rows: pa.Table, settings: FetchSettings) -> pa.Table:
     """Download what is missing.
 
     Args:
-        rows: `schema.ROWS`; further columns are carried along. Only rows that are alive and have no image are touched.
+        rows: `schema.ROWS`; further columns are kept. Only rows that have neither failed nor an image change.
 
     Returns:
         The same rows in the same order; each touched one has `image` (as sent, perhaps zero bytes or no picture at

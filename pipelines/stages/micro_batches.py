@@ -1,10 +1,11 @@
-"""Micro-batches of the model stages: what one bad row, a full device or a dying process may cost.
+"""Micro-batches of the model stages: they limit the cost of one bad row, a full device or a dying process.
 
-A batch that raises is tried once more, for most errors heal and the same batch gives the same bits; then it is halved
-until one row is left that raises alone: that row is poison, the others land. A device that runs out of memory twice
-halves the batch for good; a size of "auto" is doubled until then. A process that dies takes its batch with it: its
-`Journal` outlives it and knows which rows were at work, so the next process halves just those. Each costs at most
-log2(batch) halvings. A batch that was halved and had no bad row is worked through whole once more.
+A batch that raises is tried once more, because most errors are transient and the same batch gives the same bits. Then
+it is halved until one row is left that raises alone: that row is poison, all others succeed. On the second
+out-of-memory the batch size is halved for the rest of the run; a size of "auto" is doubled until then. A process that
+dies loses its batch, but its `Journal` outlives it and knows which rows it worked on, so the next process halves just
+those. Each case costs at most log2(batch) halvings. A batch that was halved and had no bad row is run whole once more,
+so that its scores have the same last digits as in an undisturbed run.
 """
 
 from collections import Counter, deque
@@ -17,13 +18,13 @@ BatchRows = tuple[int, ...]
 Auto = Literal["auto"]
 
 FIRST: Final = 8
-"""Rows of the first batch where its size is found out."""
+"""Rows of the first batch where the size is "auto"."""
 LARGEST: Final = 512
-"""Rows of a batch where more bring no speed on any device."""
+"""Rows of a batch; more bring no speed on any device."""
 MOST_POISON: Final = 0.1
-"""Share of a chunk's rows above which it is not the rows that are bad: the chunk fails, nothing is called poison."""
+"""Maximum share of poison among a chunk's rows. Above it the model is at fault and not the rows: the chunk fails."""
 CERTAIN: Final = 2
-"""Deaths alone with the process that make a row poison; one may have been a kill from outside."""
+"""Deaths of the process with this row alone that make it poison; a single one may have been a kill from outside."""
 
 
 class Journal(Protocol):
@@ -47,7 +48,7 @@ class Journal(Protocol):
 
 
 class NoJournal:
-    """For a process whose death nobody would outlive."""
+    """For a process that no other process replaces."""
 
     def begin(self) -> Counter[BatchRows]:
         return Counter()
@@ -134,10 +135,10 @@ class MicroBatches:
         results: dict[int, T],
         done: set[int],
     ) -> None:
-        """Work once more through batches that were halved for nothing: their last bits are those of a calm run then.
+        """Run batches that were halved without a bad row whole once more: scores then have the usual last digits.
 
-        The largest ones, for they hold the others, and none with rows that are `done` with; where it fails again, the
-        halves' results stay.
+        Only the largest ones, because they contain the others, and none with rows that are `done`. Where it fails
+        again, the results of the halves stay.
         """
         for part in split:
             if not done & set(part):

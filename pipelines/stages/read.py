@@ -1,4 +1,4 @@
-"""Read: the rows of one chunk, each with the uid it keeps for ever."""
+"""read: the rows of one chunk, each with its permanent uid."""
 
 import pyarrow as pa
 
@@ -12,7 +12,7 @@ STAGE = "read"
 
 
 def read(chunk: Chunk) -> pa.Table:
-    """The rows of a chunk as `schema.ROWS`, in input order; rows that are lost already have the stage `read`.
+    """The rows of a chunk as `schema.ROWS`, in input order; rows that the reader failed have the stage `read`.
 
     Raises:
         IntegrityError: an input file gives another number of rows than planned: it has changed.

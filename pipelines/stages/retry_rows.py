@@ -1,8 +1,8 @@
-"""retry: rows of a committed chunk that failed, and that another try may heal, go through the stages once more.
+"""retry: failed rows of a committed chunk go through the stages once more, where another attempt may succeed.
 
-The chunk is opened again with all its rows, so that nothing can get lost, but only those rows are alive; at the end
-its files are made anew of the old ones and of what came out of these rows. Captions and scores of other rows are taken
-over as they stand.
+The chunk is reopened with all its rows, so that none can get lost, but only the rows to retry are alive. At the end its
+files are rewritten from the old ones and from the results of these rows; captions and scores of all other rows are
+copied unchanged.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
 from capfilt.pipelines.stages.tombstones import Tombstones
 
 KEPT: Final = "kept"
-"""The reason, while a chunk is open again, of the rows that stay as they are: no stage touches them."""
+"""The reason of rows that are not retried, while a chunk is open: every stage skips a row with a reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,10 @@ class Committed:
 
 
 def reopen(chunk: Chunk, folder: Folder, reasons: Collection[str]) -> pa.Table:
-    """The rows of a committed chunk as `schema.ROWS`. Alive are those with a URL that failed for one of the reasons.
+    """The rows of a committed chunk as `schema.ROWS`. Alive are the rows with a URL that failed for one of them.
+
+    Args:
+        reasons: values of `schema.Reason` to retry.
 
     Raises:
         IntegrityError: the input gives other rows than were committed: it has changed.
@@ -106,15 +109,15 @@ def recommit(rows: pa.Table, chunk: Chunk, folder: Folder, spec_digest: str) -> 
     old, stones = Committed.of(chunk, folder), Tombstones.of(folder)
     tried = stones.apply(rows.filter(pc.not_equal(rows["reason"], KEPT).fill_null(True)))
     alive = pc.is_null(tried["reason"])
-    living, dead = tried.filter(alive), tried.filter(pc.invert(alive))
-    check_filled(living, ("image", *schema.IMAGE_FACTS.names, "candidates"), chunk)
-    check_filled(dead, ("stage",), chunk)
+    images, failed = tried.filter(alive), tried.filter(pc.invert(alive))
+    check_filled(images, ("image", *schema.IMAGE_FACTS.names, "candidates"), chunk)
+    check_filled(failed, ("stage",), chunk)
     places = rows["uid"].combine_chunks()
     still = old.failures.filter(pc.invert(pc.is_in(old.failures["uid"], tried["uid"].combine_chunks())))
     tables = {
-        "failures": stones.anonymize(_in_place([still, failures_table(dead)], places)),
-        "images": _in_place([old.images, images_table(living)], places),
-        "captions": _in_place(_alike(old.captions, captions_table(living)), places),
+        "failures": stones.anonymize(_in_place([still, failures_table(failed)], places)),
+        "images": _in_place([old.images, images_table(images)], places),
+        "captions": _in_place(_alike(old.captions, captions_table(images)), places),
     }
     _check_all_there(tables, chunk)
     files, record = chunk_files(tables, chunk, spec_digest)

@@ -1,4 +1,4 @@
-"""The score stage: every judge reads every candidate text of every image, once, and adds its columns."""
+"""score: every judge scores every candidate text of every image once, and adds its columns."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,7 +20,7 @@ def score(rows: pa.Table, judges: "Sequence[Judge]", batches: Sequence[MicroBatc
 
     Args:
         rows: what `caption` gave.
-        batches: of images, one a judge; a row that is poison becomes a failure.
+        batches: micro-batches of images, one a judge; a poison row becomes a failure.
     """
     candidates = rows[CANDIDATES].to_pylist()
     for judge, own in zip(judges, batches or [MicroBatches(32) for _ in judges], strict=True):

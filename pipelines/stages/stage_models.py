@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 ON_A_CPU: Final = 32
-"""Images a micro-batch where a CPU is to choose."""
+"""Images per micro-batch on a CPU, where engine.batch = "auto"."""
 
 
 def placement(recipe: Recipe) -> registry.Placement:
@@ -31,7 +31,7 @@ def placement(recipe: Recipe) -> registry.Placement:
 
 
 def batch_size(recipe: Recipe) -> int | Auto:
-    """Images a micro-batch. A CPU is never asked for its largest: it gains nothing, and has nobody to say no."""
+    """Images per micro-batch. No search on a CPU: larger batches gain nothing, and running out of memory kills it."""
     if recipe.engine.batch == "auto" and placement(recipe).resolve()[0] == "cpu":
         return ON_A_CPU
     return recipe.engine.batch
@@ -65,7 +65,7 @@ def pixels(recipe: Recipe) -> list[PixelSpec]:
 def load_captioners(recipe: Recipe) -> "list[Captioner]":
     """The recipe's captioners, in its order, after each has shown on two plain pictures that it captions.
 
-    A class of a person's own is not asked to show it: what else its `caption` does is not known.
+    Plug-in classes are not probed: their `caption` may have side effects.
 
     Raises:
         ModelError: one that cannot be loaded, or says one word over and over.
@@ -74,7 +74,7 @@ def load_captioners(recipe: Recipe) -> "list[Captioner]":
 
 
 def prove_captioners(recipe: Recipe) -> None:
-    """Let captioners that may be none caption two plain pictures, on a CPU, before a run is planned.
+    """Probe captioners that may not caption, with two plain images on a CPU, before a run is planned.
 
     Raises:
         ModelError: one that cannot be loaded, or says one word over and over.

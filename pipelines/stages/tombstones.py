@@ -1,8 +1,8 @@
-"""What people asked to be forgotten, and what later runs of the same OUT must therefore leave alone.
+"""Tombstones: what was forgotten on request, and what later runs of the same OUT must therefore skip.
 
 OUT/forgotten.json holds keyed hashes (HMAC-SHA256 under a random key of this OUT) of URLs, domains, uids and digests,
-never these themselves. Whoever holds the file can still test a guess against it, so leave it out where you publish a
-run: no export contains it.
+never the values themselves. Anyone with the file can still test a guess against it, so do not publish it with a run; no
+export contains it.
 """
 
 import hmac
@@ -25,7 +25,7 @@ from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
 NAME: Final = "forgotten.json"
 STAGE: Final = "forget"
 SOURCE: Final = "forgotten"
-"""`source` of a row of which nothing may be told, not even where it stood."""
+"""`source` of a forgotten row: not even its place in the input may remain."""
 
 KINDS: Final = ("url", "sha256", "uid", "domain")
 
@@ -38,7 +38,7 @@ class Tombstones:
 
     Args:
         key: hex; random, of this OUT.
-        asked: hashes of what people named; it stays for ever.
+        asked: hashes of what was named in requests; kept for ever.
         pending: hashes of the uids and sources that an unfinished `forget` has still to remove; else empty.
         before: `Ledger.fingerprint` when that began.
     """
@@ -50,7 +50,7 @@ class Tombstones:
 
     @classmethod
     def of(cls, folder: Folder) -> Self:
-        """Those of a run's folder; empty where nobody asked."""
+        """The tombstones of a run's folder; empty where there was no request."""
         if not folder.exists(NAME):
             return cls()
         found = json.loads(folder.read(NAME))
@@ -71,7 +71,7 @@ class Tombstones:
         return bytes.fromhex(self.key)
 
     def covers(self, uid: str, url: str | None, sha256: str | None) -> bool:
-        """Whether somebody asked that this row be forgotten."""
+        """Whether a request covers this row."""
         return any(self.hash(kind, value) in self.asked for kind, value in names_of(uid, url, sha256))
 
     def apply(self, rows: pa.Table) -> pa.Table:
@@ -106,7 +106,7 @@ def tombstone_rows(marks: Iterable[str]) -> pa.Table:
 
 
 def names_of(uid: str, url: str | None, sha256: str | None) -> Iterator[tuple[str, str]]:
-    """All that a row may be asked for by, as (kind, value)."""
+    """Every name a request may use for a row, as (kind, value)."""
     yield "uid", uid
     if sha256:
         yield "sha256", sha256

@@ -45,7 +45,10 @@ def test_it_is_renewed_while_its_owner_lives(bucket: str) -> None:
 def test_a_dead_owner_holds_it_no_longer_than_its_term(bucket: str) -> None:
     folder = Folder.at(f"{bucket}/out")
     hold_for(folder, 1000.0)
-    with pytest.raises(BusyError, match=r"process 7 on elsewhere; if that is dead, wait (9\d\d|1000) s"), lease(folder):
+    with (
+        pytest.raises(BusyError, match=r"process 7 on elsewhere; if that process is dead, wait (9\d\d|1000) s"),
+        lease(folder),
+    ):
         pass
     hold_for(folder, -0.1)  # as it is when the term is over
     with lease(folder, settle=0.1):

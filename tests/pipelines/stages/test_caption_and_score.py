@@ -79,7 +79,7 @@ def test_captioners_are_named_once() -> None:
     assert CaptionSettings(captioner=("a", "b")).captioners == ("a", "b")
     assert CaptionSettings(captioner=("a", "b"), n=0).captioners == ()
     for names in ((), ("a", "a"), ""):
-        with pytest.raises(ValueError, match="names nobody, or somebody twice"):
+        with pytest.raises(ValueError, match="must list at least one captioner, without duplicates"):
             CaptionSettings(captioner=names)
 
 
