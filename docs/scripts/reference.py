@@ -1,0 +1,325 @@
+"""Writes the pages of docs/reference/ that are made from the code: `make docs-reference`.
+
+A test compares the files with what this makes (tests/docs/test_reference.py). Nothing of it is in the wheel.
+"""
+
+import inspect
+import json
+import re
+import types
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, Literal, Union, get_args, get_origin
+
+import typer
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from capfilt.bootstrap import config as bootstrap
+from capfilt.cli import app
+from capfilt.core import config, schema
+from capfilt.models.registry.catalog import CARDS
+from capfilt.pipelines.recipes.load import RECIPES
+from capfilt.pipelines.selection.policy import POLICIES, policy_names
+from capfilt.training import config as training
+
+FOLDER: Final = Path(__file__).resolve().parent.parent / "reference"
+GENERATED: Final = "<!-- Generated from the code by docs/scripts/reference.py. Do not edit. -->\n"
+
+
+def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def cell(text: str) -> str:
+    """Text that is safe in a cell of a Markdown table."""
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("<", "&lt;").strip()
+
+
+def code(text: str) -> str:
+    return f"`{text}`".replace("|", "\\|")
+
+
+# The command line
+
+
+def cli() -> str:
+    parts = ["# Command line\n"]
+    group: Any = typer.main.get_command(app)
+    parts.append(table(("command", "what it does"), _commands(group)))
+    for name, command in group.commands.items():
+        parts.append(_command(name, command))
+    return "\n".join(parts)
+
+
+def _commands(group: Any) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        yield f"[`capfilt {name}`](#capfilt-{name})", cell(command.help.split("\n\n")[0])
+
+
+def _command(name: str, command: Any) -> str:
+    context = type(command).context_class(command, info_name=f"capfilt {name}")
+    usage = " ".join(command.collect_usage_pieces(context))
+    parts = [f"## capfilt {name}\n", inspect.cleandoc(command.help) + "\n", f"    capfilt {name} {usage}\n"]
+    for kind, title in (("argument", "argument"), ("option", "option")):
+        records = [p.get_help_record(context) for p in command.params if p.param_type_name == kind]
+        if rows := [(code(names), cell(text)) for names, text in filter(None, records)]:
+            parts.append(table((title, "what it does"), rows))
+    return "\n".join(parts)
+
+
+# Settings
+
+
+def run_settings() -> str:
+    about = (
+        "Every setting of a run. Set one in a [recipe](recipes.md) (`[section]`, then `key = value`), or with\n"
+        "`--set section.key=value`. A value that is out of range stops the command before work starts.\n"
+    )
+    return _settings("Settings of a run", about, config.Recipe)
+
+
+def train_settings() -> str:
+    about = (
+        "Every setting of [`capfilt train`](cli.md#capfilt-train). A section may stand once more under the name of a\n"
+        "task: `[med.schedule]` takes precedence over `[schedule]` for `capfilt train med`, and `--set` over both.\n"
+    )
+    tasks = [
+        (code(f"capfilt train {task}"), ", ".join(code(f"{s}.{k} = {_toml(v)}") for s, k, v in _flat(own)) or "none")
+        for task, own in training.TASKS.items()
+    ]
+    rows = table(("task", "defaults that differ from those below"), tasks)
+    return _settings("Settings of a training", f"{about}\n{rows}", training.TrainRecipe)
+
+
+def bootstrap_settings() -> str:
+    about = "Every setting of [`capfilt bootstrap`](cli.md#capfilt-bootstrap).\n"
+    return _settings("Settings of a bootstrap", about, bootstrap.Loop)
+
+
+def _flat(settings: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    for section, values in settings.items():
+        for key, value in values.items():
+            yield section, key, value
+
+
+def _settings(title: str, about: str, recipe: type[BaseModel]) -> str:
+    own = [field for field in recipe.model_fields.items() if not _is_section(field[1])]
+    parts = [f"# {title}\n", about, "## Of the recipe itself\n", _fields("", own)]
+    for name, field in recipe.model_fields.items():
+        if _is_section(field):
+            kind: Any = field.annotation
+            parts += [f"## {name}\n", inspect.cleandoc(kind.__doc__ or "") + "\n"]
+            parts.append(_fields(f"{name}.", kind.model_fields.items(), field.default))
+    return "\n".join(parts)
+
+
+def _is_section(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def _fields(prefix: str, fields: Iterable[tuple[str, FieldInfo]], defaults: Any = None) -> str:
+    rows = []
+    for name, field in fields:
+        default = getattr(defaults, name) if isinstance(defaults, BaseModel) else field.default
+        if isinstance(default, BaseModel):
+            continue
+        text = cell(field.description or "")
+        rows.append((code(prefix + name), cell(_type(field)), code(_toml(default)), _sentence(text)))
+    return table(("setting", "type and range", "default", "meaning"), rows)
+
+
+def _sentence(text: str) -> str:
+    """With a capital, unless it starts with a name such as `torch.compile`."""
+    return text[:1].upper() + text[1:] if re.match(r"[a-z]+[,;]?( |$)", text) else text
+
+
+def _type(field: FieldInfo) -> str:
+    return ", ".join([_plain(field.annotation), *_range(field.metadata)])
+
+
+def _plain(kind: Any) -> str:
+    """A type in the words of TOML."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return " or ".join(json.dumps(value) for value in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(_plain, arguments))
+    if origin is tuple:
+        return f"list of {_plain(arguments[0])}"
+    if origin is dict:
+        return f"table of {_plain(arguments[1])}"
+    if hasattr(kind, "__metadata__"):
+        return " ".join([_plain(kind.__origin__), *_range(kind.__metadata__)])
+    names = {str: "string", int: "integer", float: "number", bool: "true or false", Any: "any value"}
+    return names.get(kind) or kind.__name__
+
+
+def _range(metadata: Iterable[Any]) -> list[str]:
+    found = []
+    for bound in metadata:
+        for kind, sign, key in ((Ge, "≥", "ge"), (Gt, ">", "gt"), (Le, "≤", "le"), (Lt, "<", "lt")):
+            if isinstance(bound, kind):
+                found.append(f"{sign} {getattr(bound, key):,}")
+        if isinstance(bound, MinLen):
+            found.append(f"at least {bound.min_length}")
+        if isinstance(bound, FieldInfo):
+            found += _range(bound.metadata)
+    return found
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, int):
+        return f"{value:_}" if value >= 100_000 else str(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(own)}" for key, own in value.items()) + "}"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value) if isinstance(value, str) else "required"
+
+
+# Recipes, policies, models
+
+
+def recipes() -> str:
+    parts = [
+        "# Recipes\n",
+        "A recipe is a TOML file of settings. Name one that ships, or give the path of your own:\n"
+        "`capfilt run INPUT --out OUT --recipe blip2`. `base = \"NAME\"` starts from another recipe.\n",
+    ]
+    folders = (("capfilt run", RECIPES), ("capfilt train", RECIPES / "train"), ("capfilt bootstrap", RECIPES / "bootstrap"))
+    for command, folder in folders:
+        parts.append(f"## For {command}\n")
+        for path in sorted(folder.glob("*.toml")):
+            parts += [f"### {path.stem} ({command.split()[1]})\n", f"```toml\n{path.read_text().strip()}\n```\n"]
+    return "\n".join(parts)
+
+
+def policies() -> str:
+    parts = [
+        "# Policies\n",
+        "A policy is one SQL query over `captions` that decides which texts are kept. `select.policy` names one; the\n"
+        "settings it reads are parameters, such as `$threshold`, of [the section select](settings-run.md#select).\n"
+        "[Add a policy](../guides/extend.md#a-policy) says how to write one.\n",
+    ]
+    for name in policy_names():
+        sql = (POLICIES / f"{name}.sql").read_text()
+        comment = re.match(r"((?:--.*\n)*)", sql)
+        about = " ".join(line.removeprefix("--").strip() for line in (comment[1] if comment else "").splitlines())
+        body = sql[comment.end() if comment else 0 :].strip()
+        reads = ", ".join(code(name) for name in _parameters(body)) or "none"
+        parts += [f"## {name}\n", about + "\n", f"Settings it reads: {reads}.\n", f"```sql\n{body}\n```\n"]
+    return "\n".join(parts)
+
+
+def _parameters(sql: str) -> list[str]:
+    """The settings that a policy reads: its parameters, and the scores that stand under the name of a setting."""
+    words = set(re.findall(r"\$(\w+)", sql)) | (set(re.findall(r"\b(judge|judges|first|second)\b", sql)))
+    return [f"select.{name}" for name in config.Recipe().select.model_dump() if name in words]
+
+
+def models() -> str:
+    parts = [
+        "# Captioners and judges\n",
+        "What `capfilt models` lists. `here` ships with capfilt and works on the demo's drawings only; `hub` is read from\n"
+        "Hugging Face's cache or downloaded. Any directory, server or Python class works too:\n"
+        "[Add a captioner or a judge](../guides/extend.md). Licenses are those of the model pages; read them before use.\n",
+    ]
+    for role, title, last in (("captioner", "Captioners", "prompt"), ("filter", "Judges", "columns")):
+        cards = [card for card in CARDS.values() if card.role in (role, "judge" if role == "filter" else role)]
+        rows = [
+            (code(c.name), c.parameters, getattr(c, "license", "") or c.licence, c.source, _last(c, last)) for c in cards
+        ]
+        parts += [f"## {title}\n", table(("name", "parameters", "license", "from", last), rows)]
+    return "\n".join(parts)
+
+
+def _last(card: Any, name: str) -> str:
+    value = getattr(card, name)
+    return cell(value) if isinstance(value, str) else " ".join(map(code, value))
+
+
+# Tables and reasons
+
+TABLES: Final = (
+    ("images", "IMAGES", "An image that decoded."),
+    ("captions", "CANDIDATE", "One candidate text of an image; also `uid`, and one `float` column for each score of a judge."),
+    ("failures", "FAILURES", "An input row that did not become an image. The reasons are [listed here](reasons.md)."),
+    ("decisions", "DECISIONS", "A candidate text, kept or dropped."),
+    ("commits", "COMMITS", "A chunk. Its row is written last: without it the chunk does not count."),
+    ("duplicates", "DUPLICATE_IMAGES", "An image that looks like another one. `capfilt dedup` writes it."),
+    ("duplicate_captions", "DUPLICATE_CAPTIONS", "A text that says the same as another one. `capfilt dedup` writes it."),
+)
+
+
+def tables() -> str:
+    parts = [
+        "# Tables of a run\n",
+        "All are Parquet. `capfilt query OUT SQL` sees each under its name. `corpus` has one row for each image with a kept\n"
+        "text: `uid`, `image`, `width`, `height`, `captions` (a list of text, source and scores, best first) and `text`\n"
+        "(the best one).\n",
+    ]
+    for name, constant, about in TABLES:
+        found: Any = getattr(schema, constant)
+        notes = _comments(constant) | (_comments("IMAGE_FACTS") if name == "images" else {})
+        fields = [(code(f.name), code(str(f.type)), cell(notes.get(f.name, ""))) for f in found]
+        parts += [f"## {name}\n", f"One row is: {about[:1].lower()}{about[1:]}\n"]
+        parts.append(table(("column", "type", "note"), fields))
+    return "\n".join(parts)
+
+
+def _comments(constant: str) -> dict[str, str]:
+    """The comments behind the fields of a schema, by the name of the field."""
+    source = inspect.getsource(schema)
+    block = re.search(rf"^{constant}: Final = .*?^[\])}}]", source, re.MULTILINE | re.DOTALL)
+    lines = block[0].splitlines() if block else []
+    found = (re.search(r"\"(\w+)\".*?#\s*(.*)$", line) for line in lines)
+    return {match[1]: match[2] for match in found if match}
+
+
+def reasons() -> str:
+    parts = [
+        "# Failure reasons\n",
+        "Why an input row did not become an image: the column `reason` of [failures](tables.md#failures).\n"
+        "`capfilt retry OUT` fetches the *retryable* ones again, and `--reason` names others. A *final* reason lies in\n"
+        "the input or in an owner's request: `retry` refuses it.\n",
+    ]
+    rows = [
+        (code(r.value), r.stage, cell(r.meaning), _yes(r.has(schema.Trait.RETRYABLE)), _yes(r.has(schema.Trait.FINAL)))
+        for r in schema.Reason
+    ]
+    parts.append(table(("reason", "stage", "meaning", "retryable", "final"), rows))
+    return "\n".join(parts)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else ""
+
+
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "cli.md": cli,
+    "settings-run.md": run_settings,
+    "settings-train.md": train_settings,
+    "settings-bootstrap.md": bootstrap_settings,
+    "recipes.md": recipes,
+    "policies.md": policies,
+    "models.md": models,
+    "tables.md": tables,
+    "reasons.md": reasons,
+}
+
+
+def page(name: str) -> str:
+    """The text of a generated page."""
+    return GENERATED + "\n" + PAGES[name]().rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    for name in PAGES:
+        (FOLDER / name).write_text(page(name), encoding="utf-8")
