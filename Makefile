@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow lint clean fuzz faults bench-guards bench-select bench-models bench-scale bench-train table1
+.PHONY: setup demo test test-slow lint docs docs-reference docs-picture clean fuzz faults bench-guards bench-select bench-models bench-scale bench-train table1
 
 setup: .venv/.ready
 
@@ -16,10 +16,21 @@ setup: .venv/.ready
 demo: setup
 	$(BIN)/capfilt demo
 
-lint: setup
+lint: setup docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy capfilt
+
+# Into build/docs, without network; a broken link or anchor is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The pages of docs/reference/ that are made from the code.
+docs-reference: setup
+	$(BIN)/python docs/scripts/reference.py
+
+docs-picture: setup
+	$(BIN)/python docs/scripts/picture.py
 
 test: lint
 	$(BIN)/pytest

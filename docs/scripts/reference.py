@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from capfilt.bootstrap import config as bootstrap
 from capfilt.cli import app
 from capfilt.core import config, schema
-from capfilt.models.registry.catalog import CARDS
+from capfilt.models.registry.catalog import CATALOG
 from capfilt.pipelines.recipes.load import RECIPES
 from capfilt.pipelines.selection.policy import POLICIES, policy_names
 from capfilt.training import config as training
@@ -191,9 +191,13 @@ def recipes() -> str:
     parts = [
         "# Recipes\n",
         "A recipe is a TOML file of settings. Name one that ships, or give the path of your own:\n"
-        "`capfilt run INPUT --out OUT --recipe blip2`. `base = \"NAME\"` starts from another recipe.\n",
+        '`capfilt run INPUT --out OUT --recipe blip2`. `base = "NAME"` starts from another recipe.\n',
     ]
-    folders = (("capfilt run", RECIPES), ("capfilt train", RECIPES / "train"), ("capfilt bootstrap", RECIPES / "bootstrap"))
+    folders = (
+        ("capfilt run", RECIPES),
+        ("capfilt train", RECIPES / "train"),
+        ("capfilt bootstrap", RECIPES / "bootstrap"),
+    )
     for command, folder in folders:
         parts.append(f"## For {command}\n")
         for path in sorted(folder.glob("*.toml")):
@@ -227,15 +231,13 @@ def _parameters(sql: str) -> list[str]:
 def models() -> str:
     parts = [
         "# Captioners and judges\n",
-        "What `capfilt models` lists. `here` ships with capfilt and works on the demo's drawings only; `hub` is read from\n"
-        "Hugging Face's cache or downloaded. Any directory, server or Python class works too:\n"
-        "[Add a captioner or a judge](../guides/extend.md). Licenses are those of the model pages; read them before use.\n",
+        "What `capfilt models` lists. `here` ships with capfilt and works on the demo's drawings only; `hub` is read\n"
+        "from Hugging Face's cache or downloaded. Any directory, server or Python class works too: see\n"
+        "[Extend capfilt](../guides/extend.md). Licenses are those of the model pages; read them before use.\n",
     ]
     for role, title, last in (("captioner", "Captioners", "prompt"), ("filter", "Judges", "columns")):
-        cards = [card for card in CARDS.values() if card.role in (role, "judge" if role == "filter" else role)]
-        rows = [
-            (code(c.name), c.parameters, getattr(c, "license", "") or c.licence, c.source, _last(c, last)) for c in cards
-        ]
+        cards = [card for card in CATALOG.values() if card.role in (role, "judge" if role == "filter" else role)]
+        rows = [(code(c.name), c.parameters, c.license, c.source, _last(c, last)) for c in cards]
         parts += [f"## {title}\n", table(("name", "parameters", "license", "from", last), rows)]
     return "\n".join(parts)
 
@@ -249,21 +251,29 @@ def _last(card: Any, name: str) -> str:
 
 TABLES: Final = (
     ("images", "IMAGES", "An image that decoded."),
-    ("captions", "CANDIDATE", "One candidate text of an image; also `uid`, and one `float` column for each score of a judge."),
+    (
+        "captions",
+        "CANDIDATE",
+        "One candidate text of an image. A judge adds a `float` column for each of its scores.",
+    ),
     ("failures", "FAILURES", "An input row that did not become an image. The reasons are [listed here](reasons.md)."),
     ("decisions", "DECISIONS", "A candidate text, kept or dropped."),
     ("commits", "COMMITS", "A chunk. Its row is written last: without it the chunk does not count."),
     ("duplicates", "DUPLICATE_IMAGES", "An image that looks like another one. `capfilt dedup` writes it."),
-    ("duplicate_captions", "DUPLICATE_CAPTIONS", "A text that says the same as another one. `capfilt dedup` writes it."),
+    (
+        "duplicate_captions",
+        "DUPLICATE_CAPTIONS",
+        "A text that says the same as another. `capfilt dedup` writes it.",
+    ),
 )
 
 
 def tables() -> str:
     parts = [
         "# Tables of a run\n",
-        "All are Parquet. `capfilt query OUT SQL` sees each under its name. `corpus` has one row for each image with a kept\n"
-        "text: `uid`, `image`, `width`, `height`, `captions` (a list of text, source and scores, best first) and `text`\n"
-        "(the best one).\n",
+        "All are Parquet. `capfilt query OUT SQL` sees each under its name. `corpus` has one row for each image with\n"
+        "a kept text: `uid`, `image`, `width`, `height`, `captions` (a list of text, source and scores, best first)\n"
+        "and `text` (the best one).\n",
     ]
     for name, constant, about in TABLES:
         found: Any = getattr(schema, constant)
@@ -287,8 +297,8 @@ def reasons() -> str:
     parts = [
         "# Failure reasons\n",
         "Why an input row did not become an image: the column `reason` of [failures](tables.md#failures).\n"
-        "`capfilt retry OUT` fetches the *retryable* ones again, and `--reason` names others. A *final* reason lies in\n"
-        "the input or in an owner's request: `retry` refuses it.\n",
+        "`capfilt retry OUT` fetches the *retryable* ones again, and `--reason` names others. A *final* reason lies\n"
+        "in the input or in an owner's request: `retry` refuses it.\n",
     ]
     rows = [
         (code(r.value), r.stage, cell(r.meaning), _yes(r.has(schema.Trait.RETRYABLE)), _yes(r.has(schema.Trait.FINAL)))
