@@ -96,7 +96,7 @@ def train_settings() -> str:
 
 def bootstrap_settings() -> str:
     about = "Every setting of [`capfilt bootstrap`](cli.md#capfilt-bootstrap).\n"
-    return _settings("Settings of a bootstrap", about, bootstrap.Loop)
+    return _settings("Settings of a bootstrap", about, bootstrap.BootstrapRecipe)
 
 
 def _flat(settings: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
