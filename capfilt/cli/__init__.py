@@ -1,8 +1,8 @@
-"""The command line. A command is a function with its help, in a file of this folder, and one line below.
+"""The command line: each command is a function with its help in a file below, and one line here.
 
-Exit codes: 0 done; 1 the run failed, does not balance or is not complete; 2 a mistake a person can mend, told in one
-line; 130 interrupted, 143 terminated. Commands import what they need when they are called: `capfilt --help` loads no
-torch and no ray.
+Exit codes: 0 = success; 1 = the run failed, is incomplete or not balanced; 2 = a user error, told in one line;
+130 = interrupted, 143 = terminated. Commands import what they need when they are called, so `capfilt --help` loads
+neither torch nor ray.
 """
 
 from typing import Annotated

@@ -199,13 +199,13 @@ def test_an_interrupted_run_says_that_it_can_go_on(capsys: pytest.CaptureFixture
     with pytest.raises(typer.Exit) as caught, resumable():
         raise KeyboardInterrupt
     assert caught.value.exit_code == 130
-    assert capsys.readouterr().err == "interrupted: what is committed stays; the same command goes on from there\n"
+    assert capsys.readouterr().err == "interrupted: committed chunks are kept; re-run the same command to resume\n"
 
 
 def test_run_warns_of_the_demo_models(tmp_path: Path) -> None:
     result = invoke("run", tmp_path / "none", "--out", tmp_path / "out")
     warning = result.stderr.splitlines()[0]
-    assert warning.startswith("warning: demo-captioner and demo-filter: trained on rendered shapes")
+    assert warning.startswith("warning: demo-captioner and demo-filter: trained on drawn shapes")
     assert "set caption.captioner and score.judges" in warning
     judges = invoke("run", tmp_path / "none", "--out", tmp_path / "out", "--set", "caption.n=0")
     assert judges.stderr.startswith("warning: demo-filter: trained")
@@ -315,7 +315,7 @@ def test_an_unknown_export_is_told_in_a_line_with_the_known_ones(wrong: tuple[st
     result = invoke("export", tmp_path, "--to", tmp_path / "to", *wrong)
     assert result.exit_code == 2
     option, name = wrong[-2:]
-    assert result.stderr.startswith(f"error: {option} {name}: is not known; known: ")
+    assert result.stderr.startswith(f"error: {option} {name}: unknown; known: ")
     assert result.stderr.count("\n") == 1
     for known in (*FORMATS, *FORMS):
         assert known in invoke("export", "--help").stdout

@@ -63,8 +63,8 @@ def test_judges_on_the_spot(published: Published, photo: Path) -> None:
 def test_the_demo_s_models_are_tried_with_a_warning(photo: Path) -> None:
     captioned, scored = invoke("caption", photo, "--n", "1"), invoke("score", photo, "a red ring")
     assert (captioned.exit_code, scored.exit_code) == (0, 0)
-    assert captioned.stderr.startswith("warning: demo-captioner: trained on rendered shapes")
-    assert scored.stderr.startswith("warning: demo-filter: trained on rendered shapes")
+    assert captioned.stderr.startswith("warning: demo-captioner: trained on drawn shapes")
+    assert scored.stderr.startswith("warning: demo-filter: trained on drawn shapes")
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_it_prints_what_changes_and_why(out: Path) -> None:
     assert table(result.stdout, "images with")["any"] == ["7", "0", "5", "2"]
     assert table(result.stdout, "wrong, by itm")["web"] == ["20.0 %", "10.0 %"]
     assert "the mean of 1 - itm over kept texts" in result.stdout
-    assert "no measurement" in result.stdout
+    assert "not a measurement" in result.stdout
     assert result.stdout.count("itm < 0.75") == 5
     assert f"corpus: {out}/corpus/*.parquet (2 images)" in result.stdout
 
@@ -65,7 +65,7 @@ def test_a_dry_run_says_so_and_writes_nothing(out: Path) -> None:
     result = invoke(out, "--set", "select.threshold=0.75", "--name", "strict", "--dry-run")
     assert result.exit_code == 0
     assert table(result.stdout, "texts kept")["any"] == ["9", "0", "5", "4"]
-    assert result.stdout.endswith("dry run: nothing was written; corpus/ would hold 2 images\n")
+    assert result.stdout.endswith("dry run: nothing written; corpus/ would hold 2 images\n")
     assert tree(out) == before
 
 
@@ -75,7 +75,7 @@ def test_names_come_back(out: Path) -> None:
     wanted = tree(out / "corpus")
     back = invoke(out, "--name", "paper")
     assert table(back.stdout, "texts kept")["any"] == ["4", "5", "0", "9"]
-    assert "this is the current selection already" in invoke(out, "--name", "paper").stdout
+    assert "this is the current selection" in invoke(out, "--name", "paper").stdout
     invoke(out, "--name", "strict")
     assert tree(out / "corpus") == wanted
     assert Ledger.at(out).selection()["name"] == "strict"

@@ -106,7 +106,7 @@ def test_nothing_to_try_needs_no_ray(
         "print([name for name in ('torch', 'ray') if name in sys.modules], file=sys.stderr)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.endswith("nothing to try: no row failed for such a reason\n")
+    assert told.stdout.endswith("nothing to do: no row failed for these reasons\n")
     assert told.stderr.endswith("[]\n")
     for overrides, error, said in (
         (("caption.n=3",), ConfigError, r"may change \[fetch\] alone; the run was planned with caption.n = 1, now 3"),

@@ -138,7 +138,7 @@ def test_calibration_is_shown_if_there_is_one(plain_run: Path, tmp_path: Path) -
     calibrate(Folder.at(out), str(labels), precision=0.9, images=2, seed=0)
     words = "".join(Page(write_report(Folder.at(out)).decode()).words)
     assert "Calibration" in words
-    assert "JudgeMeasurement on labelled pairs." in words
+    assert "Measured on labeled pairs." in words
     assert "web, AUC 1.000" in words
 
 

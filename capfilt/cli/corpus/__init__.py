@@ -1,1 +1,1 @@
-"""Commands that ask, decide and export what a run wrote."""
+"""Commands that query, select and export the results of a run."""

@@ -1,4 +1,4 @@
-"""`capfilt browse`: decide by looking."""
+"""`capfilt browse`: review a run in the browser."""
 
 from typing import Annotated
 
@@ -11,15 +11,18 @@ def browse(
     out: Run,
     port: Annotated[
         int,
-        typer.Option(min=0, max=65535, metavar="N", help="Port on 127.0.0.1. Default: a free one.", show_default=False),
+        typer.Option(
+            min=0, max=65535, metavar="N", help="Port on 127.0.0.1. Default: any free port.", show_default=False
+        ),
     ] = 0,
-    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.", show_default=False)] = False,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Open the page in a browser. Default: no.", show_default=False)
+    ] = False,
 ) -> None:
-    """Decide by looking, in a browser on this machine.
+    """Review images, texts and scores in a local web page.
 
-    The page shows the pictures with all their texts and scores; there a threshold is moved and made a selection, and
-    texts are marked right or wrong. Nobody but this machine can open it, and only at the address that is printed: it
-    holds a key. Ctrl-C ends it.
+    Move a threshold and save it as a selection; mark texts as right or wrong. The page is served on 127.0.0.1 only, and
+    its address contains a secret key. Press Ctrl-C to stop.
     """
     from capfilt.browse.server import serve
     from capfilt.ledger.ledger import Ledger
@@ -27,7 +30,7 @@ def browse(
     try:
         serve(Ledger.at(out), port, lambda address: _announce(address, open_page))
     except KeyboardInterrupt:
-        return  # that is how it ends
+        return  # Ctrl-C is the way to stop it
 
 
 def _announce(address: str, open_page: bool) -> None:

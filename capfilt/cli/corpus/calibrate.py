@@ -1,4 +1,4 @@
-"""`capfilt calibrate`: which score, which threshold."""
+"""`capfilt calibrate`: how good the scores are, and which threshold to use."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,23 +18,28 @@ def calibrate(
         str,
         typer.Option(
             metavar="FILE",
-            help="Labeled pairs (.parquet, .csv, .jsonl) with columns label and uid + candidate, uid + text or "
-            "image + text; or the word marks, for those of `capfilt browse`. Default: texts of OUT, exchanged.",
+            help="Labeled pairs (.parquet, .csv, .jsonl): label, and uid + candidate, uid + text or image + text; "
+            "or `marks`: those made in `capfilt browse`. Default: pairs built by exchanging texts of OUT.",
             show_default=False,
         ),
     ] = "",
     precision: Annotated[
-        float, typer.Option(metavar="SHARE", min=0.0, max=1.0, help="Share of right texts wanted among the kept.")
+        float,
+        typer.Option(
+            metavar="SHARE", min=0.0, max=1.0, help="Precision to reach: share of correct texts among those kept."
+        ),
     ] = 0.95,
     sample: Annotated[
-        int, typer.Option(metavar="IMAGES", min=2, help="Images of OUT to make pairs of, without --pairs.")
+        int, typer.Option(metavar="IMAGES", min=2, help="Without --pairs: images of OUT to build pairs from.")
     ] = 500,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the sample and the intervals.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Seed of the sample and of the confidence intervals.")
+    ] = 0,
 ) -> None:
-    """Say how far the scores can be trusted, and where to cut.
+    """Measure how reliable the scores are; recommend thresholds.
 
-    Without --pairs, texts of other images stand for wrong ones, and of the texts of OUT itself as many count as wrong
-    as score like them. What a judge cannot see it cannot count: label some pairs to know.
+    Without --pairs, texts of other images serve as wrong texts, and the share of wrong texts in OUT is estimated from
+    how similar the scores are. Errors that no judge detects are not counted: label some pairs to measure them.
     """
     from capfilt.commands.calibrate import calibrate_and_draw
     from capfilt.core.storage import Folder
@@ -58,7 +63,7 @@ def _report(out: str, result: "Calibration") -> None:
     for what, why in result.unmeasured.items():
         console.say(f"not measured: {what}: {why}")
     if result.made:
-        console.say("wrong texts that no judge notices are not counted: label some, --pairs FILE")
+        console.say("errors that no judge detects are not counted: label some pairs, --pairs FILE")
     console.say(f"curves: {out.rstrip('/')}/calibration/*.svg")
 
 

@@ -1,4 +1,4 @@
-"""`capfilt dedup`: find near-duplicates."""
+"""`capfilt dedup`: find near-duplicate images and texts."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,21 +14,22 @@ def dedup(
     out: Run,
     against: Annotated[
         list[str] | None,
-        typer.Option(metavar="OUT", help="An earlier run whose images count too; may be given again. Default: none."),
+        typer.Option(metavar="OUT", help="Earlier run to compare images with as well. Repeatable. Default: none."),
     ] = None,
     radius: Annotated[
-        int, typer.Option(metavar="BITS", min=0, max=16, help="Bits of 64 in which like images may differ.")
+        int, typer.Option(metavar="BITS", min=0, max=16, help="Maximum difference of two image hashes, in bits of 64.")
     ] = 4,
     similarity: Annotated[
         float,
-        typer.Option(metavar="SHARE", min=0.5, max=1.0, help="Share of five-letter pieces like texts have in common."),
+        typer.Option(
+            metavar="SHARE", min=0.5, max=1.0, help="Minimum Jaccard similarity of two texts (5-character shingles)."
+        ),
     ] = 0.8,
 ) -> None:
-    """Note images that look alike and texts that say the same.
+    """Find near-duplicate images and texts of a run.
 
-    They are written to OUT/duplicates/.
-
-    Nothing is dropped: a policy can, over the views duplicates and duplicate_captions.
+    The result is written to OUT/duplicates/. Nothing is dropped: a policy can do that with the views duplicates and
+    duplicate_captions.
     """
     from capfilt.cli.terminal import console
     from capfilt.core.storage import Folder
@@ -36,11 +37,11 @@ def dedup(
 
     found = find_duplicates(Folder.at(out), radius=radius, similarity=similarity, against=tuple(against or ()))
     if not found.fresh:
-        console.say("nothing to do: just these duplicates were found already")
+        console.say("nothing to do: these duplicates are already recorded")
     rows = [_row("images", found.images), _row("texts", found.captions)]
     console.table(("", "groups", "rows in groups", "spare", "of these exact"), rows)
     console.say()
-    console.say("spare: all of a group but the row that stands for it")
+    console.say("spare: rows of a group other than its representative")
     console.say(
         f'try:   capfilt query {out} "SELECT representative, count(*) FROM duplicates GROUP BY 1 ORDER BY 2 DESC"'
     )

@@ -1,4 +1,4 @@
-"""`capfilt export`: the kept pairs, in a form that others read."""
+"""`capfilt export`: write the kept pairs in the format of another tool."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ExportCommand(TyperCommand):
-    """Lists what the registries hold at the end of the help: to import them for every command would slow each start."""
+    """Lists the registered formats at the end of the help; importing them for every command would slow each start."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the names of formats and instruction forms."""
@@ -23,7 +23,7 @@ class ExportCommand(TyperCommand):
 
         formatter.write_paragraph()
         formatter.write_text(f"Formats: {', '.join(FORMATS)}.")
-        formatter.write_text(f"Forms of --instruct: {', '.join(FORMS)}.")
+        formatter.write_text(f"Kinds of --instruct: {', '.join(FORMS)}.")
 
 
 def export(
@@ -36,41 +36,47 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="File layout; the names are listed below.",
+            help="File format; listed at the end.",
         ),
     ] = "parquet",
     name: Annotated[
-        str, typer.Option(metavar="NAME", help="A selection with a name. Default: the current one.", show_default=False)
+        str,
+        typer.Option(metavar="NAME", help="Export this named selection. Default: the current one.", show_default=False),
     ] = "",
-    shard_rows: Annotated[int, typer.Option(metavar="N", min=1, help="Images a shard has at most.")] = 10_000,
+    shard_rows: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum images per shard.")] = 10_000,
     instruct: Annotated[
         list[str] | None,
         typer.Option(
             metavar="FORM",
-            help="Format llava: add instruction data of this form. Repeatable. Default: none.",
+            help="Format llava: add instruction data of this kind. Repeatable. Default: none.",
             show_default=False,
         ),
     ] = None,
     endpoint: Annotated[
         str,
         typer.Option(
-            metavar="URL", help="OpenAI-compatible server that writes them. Default: none.", show_default=False
+            metavar="URL",
+            help="OpenAI-compatible server that generates the instruction data. Default: none.",
+            show_default=False,
         ),
     ] = "",
     model: Annotated[
-        str, typer.Option(metavar="NAME", help="Its model. Default: the only one it serves.", show_default=False)
+        str,
+        typer.Option(metavar="NAME", help="Model on that server. Default: the only one it serves.", show_default=False),
     ] = "",
     key_env: Annotated[
         str,
-        typer.Option(metavar="VARIABLE", help="Environment variable with its key. Default: none.", show_default=False),
+        typer.Option(
+            metavar="VARIABLE", help="Environment variable that holds the API key. Default: none.", show_default=False
+        ),
     ] = "",
-    concurrency: Annotated[int, typer.Option(metavar="N", min=1, help="Questions to it at once.")] = 16,
+    concurrency: Annotated[int, typer.Option(metavar="N", min=1, help="Concurrent requests to the server.")] = 16,
 ) -> None:
-    """Write the kept pairs in a form that others read.
+    """Write the kept pairs in the format of another tool.
 
-    A dataset card and Croissant metadata go with them.
+    A dataset card (README.md) and Croissant metadata are written too.
 
-    The same command again does nothing, or goes on where it was interrupted.
+    Re-running is a no-op; after an interruption it resumes.
     """
     from capfilt.cli.terminal import console
     from capfilt.core.storage import Folder
@@ -88,9 +94,9 @@ def export(
             Folder.at(out), to, kind, form, selection=name, settings=settings, shard_rows=shard_rows, on_shard=told
         )
     if not done.fresh:
-        console.say("nothing to do: this export is there already")
+        console.say("nothing to do: this export is already complete")
     console.say(f"{to}: {done.images} images, {done.texts} texts, {done.shards} shards")
-    console.say("how to read it: README.md there")
+    console.say("how to read it: see its README.md")
 
 
 def _form(kind: str, forms: list[str], endpoint: str, model: str, key_env: str, concurrency: int) -> "ExportFormat":
@@ -104,7 +110,7 @@ def _form(kind: str, forms: list[str], endpoint: str, model: str, key_env: str, 
     if not forms:
         return FORMATS[kind]()
     if kind != "llava" or not endpoint:
-        raise ConfigError("--instruct: needs --format llava, and --endpoint with the server that writes")
+        raise ConfigError("--instruct: requires --format llava and --endpoint")
     return LlavaFormat(
         forms=[form for form in FORMS if form in forms], writer=Writer.at(endpoint, model, key_env, concurrency)
     )
@@ -115,4 +121,4 @@ def _check(option: str, names: Iterable[str], known: Iterable[str]) -> None:
 
     for name in names:
         if name not in known:
-            raise ConfigError(f"{option} {name}: is not known; known: {', '.join(known)}")
+            raise ConfigError(f"{option} {name}: unknown; known: {', '.join(known)}")

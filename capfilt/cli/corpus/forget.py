@@ -1,4 +1,4 @@
-"""`capfilt forget`: take rows out of a run for ever."""
+"""`capfilt forget`: delete rows from a run permanently."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,25 +15,35 @@ Names = list[str] | None
 def forget(
     out: Run,
     url: Annotated[
-        Names, typer.Option(metavar="URL", help="The row of this URL. Default: none.", show_default=False)
+        Names,
+        typer.Option(
+            metavar="URL", help="Delete the row with this URL. Repeatable. Default: none.", show_default=False
+        ),
     ] = None,
     domain: Annotated[
         Names,
-        typer.Option(metavar="HOST", help="All rows of this host and of those below it. Default: none."),
+        typer.Option(
+            metavar="HOST", help="Delete all rows of this host and its subdomains. Repeatable. Default: none."
+        ),
     ] = None,
     sha256: Annotated[
-        Names, typer.Option(metavar="HEX", help="All rows whose image has this digest. Default: none.")
+        Names,
+        typer.Option(metavar="HEX", help="Delete all rows whose image has this SHA-256. Repeatable. Default: none."),
     ] = None,
-    uid: Annotated[Names, typer.Option(metavar="HEX", help="The row of this uid. Default: none.")] = None,
+    uid: Annotated[
+        Names, typer.Option(metavar="HEX", help="Delete the row with this uid. Repeatable. Default: none.")
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would go. Default: it goes.", show_default=False)
+        bool,
+        typer.Option(
+            "--dry-run", help="Show what would be deleted, delete nothing. Default: delete.", show_default=False
+        ),
     ] = False,
 ) -> None:
-    """Take rows out of every file of a run, for ever.
+    """Delete rows from every file of a run, permanently.
 
-    It will not fetch them again either.
-
-    Each name may be given several times. Interrupted, the same command goes on; what is gone is gone.
+    Later sessions and retries of the run do not fetch them again. After an interruption, re-run to resume; deleted rows
+    cannot be restored.
     """
     from capfilt.core.storage import Folder
     from capfilt.pipelines.forget.forget import forget as take_out
@@ -47,7 +57,7 @@ def _report(out: str, found: "Forgotten", *, named: bool, dry_run: bool) -> None
     from capfilt.cli.terminal import console
 
     if found.finished:
-        console.say("what an interrupted forget had left is gone now")
+        console.say("completed an earlier, interrupted forget")
     if not named:
         return
     texts = [(f"  {source} texts", count) for source, count in found.texts.items()]
@@ -71,13 +81,13 @@ def _report_users(found: "Forgotten") -> None:
 def _notes(out: str, found: "Forgotten") -> list[str]:
     notes = []
     if not found.images + found.failures:
-        return ["no row has these names; a later run will leave them alone all the same"]
+        return ["no row matches; later sessions skip these names all the same"]
     if not found.used_by:
         notes.append("used by: no selection, no export")
-    notes.append("checkpoints: none recorded; a training does not tell the run it reads")
-    notes += [f"left as it is: {name}, which {_rows(count)} came from" for name, count in found.inputs.items()]
-    notes += [f"left as it is: {out.rstrip('/')}/{name}, which names some of them" for name in found.named_in]
-    notes += [f"--sha256 {digest} would take {_rows(n)} more: the same bytes" for digest, n in found.same_bytes.items()]
+    notes.append("checkpoints: unknown; a training does not record which run it reads")
+    notes += [f"not changed: {name}, the input of {_rows(count)}" for name, count in found.inputs.items()]
+    notes += [f"not changed: {out.rstrip('/')}/{name}, which names some of them" for name in found.named_in]
+    notes += [f"--sha256 {digest} would delete {_rows(n)} more: same bytes" for digest, n in found.same_bytes.items()]
     return notes
 
 

@@ -21,26 +21,26 @@ def query(
         str,
         typer.Argument(
             metavar="SQL",
-            help="DuckDB SQL over the views images, captions, failures, decisions, corpus, selections, commits, "
+            help="DuckDB SQL. Views: images, captions, failures, decisions, corpus, selections, commits, "
             "duplicates, duplicate_captions.",
             show_default=False,
         ),
     ],
     kind: Annotated[
-        Format, typer.Option("--format", help="table is for reading: the first 1000 rows, cut to the terminal's width.")
+        Format, typer.Option("--format", help="Output format. table: the first 1000 rows, cut to the terminal's width.")
     ] = "table",
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="File to write to. Default: standard output.", show_default=False),
+        typer.Option(metavar="FILE", help="Write to this file. Default: standard output.", show_default=False),
     ] = None,
 ) -> None:
-    """Ask a run something in SQL."""
+    """Query the tables of a run with SQL."""
     from capfilt.commands.query import SHOWN_ROWS, run_query
     from capfilt.core.errors import ConfigError
     from capfilt.core.storage import Folder
 
     if kind == "parquet" and output is None and sys.stdout.isatty():
-        raise ConfigError("--format parquet: a terminal cannot show it; use --output FILE or a pipe")
+        raise ConfigError("--format parquet: cannot be shown on a terminal; use --output FILE or a pipe")
     limit = SHOWN_ROWS + 1 if kind == "table" else None
     _write(_encoded(run_query(Folder.at(out), sql, limit), kind), output)
 

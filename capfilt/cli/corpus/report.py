@@ -1,4 +1,4 @@
-"""`capfilt report`: one page to look at a run."""
+"""`capfilt report`: an HTML report of a run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +12,14 @@ def report(
     out: Run,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write it here too. Default: only OUT/report.html.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Also write the report here. Default: only OUT/report.html.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Make one page of a run: numbers, curves and pictures.
+    """Write an HTML report: counts, charts and examples.
 
-    It is one file that needs no network and runs nothing it did not bring: OUT/report.html.
+    OUT/report.html is one self-contained file: it loads nothing from the network.
     """
     from capfilt.cli.terminal import console
     from capfilt.core.errors import ConfigError

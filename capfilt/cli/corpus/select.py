@@ -1,4 +1,4 @@
-"""`capfilt select`: decide anew over stored scores, and see what changes."""
+"""`capfilt select`: re-apply a policy to stored scores, and show what changes."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,24 +27,25 @@ def select(
         str | None,
         typer.Option(
             metavar="NAME|FILE.toml",
-            help="Recipe whose [select] counts. Default: that of --name if it is there, or else the run's.",
+            help="Recipe whose [select] section is used. Default: that of the selection --name if it exists, else "
+            "the run's.",
             show_default=False,
         ),
     ] = None,
     settings: Annotated[list[str] | None, settings_option("Change a setting, e.g. select.threshold=0.6")] = None,
     name: Annotated[
-        str, typer.Option(metavar="NAME", help="Keep the decisions under a name. Default: none.", show_default=False)
+        str, typer.Option(metavar="NAME", help="Save the selection under this name. Default: none.", show_default=False)
     ] = "",
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show what would change, write nothing. Default: write.", show_default=False),
     ] = False,
 ) -> None:
-    """Decide anew what is kept; no model is loaded.
+    """Re-apply the selection policy to stored scores (no models).
 
-    It prints what changes: texts and images by source, the filter's own estimate of how many texts are wrong, and five
-    examples each way. corpus/ is the selection made last; `capfilt select OUT --name NAME` brings a named one back.
-    Policies are all, blip, blip2, ensemble, laion-coco, quantile and any .sql file: --set select.policy=NAME|FILE.
+    Prints what changes: texts and images by source, the filter's own estimate of the share of wrong texts, and five
+    examples each way. corpus/ holds the latest selection; `capfilt select OUT --name NAME` restores a named one.
+    Policies: all, blip, blip2, ensemble, laion-coco, quantile or a .sql file: --set select.policy=NAME|FILE.
     """
     from contextlib import nullcontext
 
@@ -69,7 +70,7 @@ def _show(diff: "Diff", selection: "Selection") -> None:
     from capfilt.pipelines.selection.diff import ANY, moves
 
     if not diff.texts:
-        console.say("nothing changes: this is the current selection already")
+        console.say("no change: this is the current selection")
         sources = sorted(selection.kept.keys() | selection.dropped.keys())
         rows = [(one, selection.kept.get(one, 0), selection.dropped.get(one, 0)) for one in sources]
         console.table(("texts", "kept", "dropped"), rows)
@@ -89,8 +90,8 @@ def _show_doubt(shares: "Sequence[tuple[str, float | None, float | None]]") -> N
         rows = [(source, percent(before), percent(after)) for source, before, after in shares]
         console.table(("wrong, by itm", "before", "after"), rows)
         console.say()
-        console.say("wrong, by itm: the mean of 1 - itm over kept texts, which is the share of wrong")
-        console.say("ones if itm is a true probability: the filter's own estimate, no measurement")
+        console.say("wrong, by itm: the mean of 1 - itm over kept texts: the share of wrong texts if")
+        console.say("itm is a calibrated probability. An estimate by the filter, not a measurement")
 
 
 def _show_examples(title: str, examples: "Sequence[ChangedText]") -> None:
@@ -118,6 +119,6 @@ def _end(out: str, selection: "Selection", dry_run: bool) -> None:
 
     console.say()
     if dry_run:
-        console.say(f"dry run: nothing was written; corpus/ would hold {selection.images} images")
+        console.say(f"dry run: nothing written; corpus/ would hold {selection.images} images")
     else:
         console.say(f"corpus: {out.rstrip('/')}/corpus/*.parquet ({selection.images} images)")

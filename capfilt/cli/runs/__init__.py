@@ -1,1 +1,1 @@
-"""Commands that start a run, watch it and go on with it."""
+"""Commands that start runs, resume them and show their state."""

@@ -1,4 +1,4 @@
-"""`capfilt demo`: see it work, in under three minutes and with nothing but this machine."""
+"""`capfilt demo`: the whole pipeline on generated data, in under three minutes and without a network."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,13 +17,13 @@ QUERY = "SELECT keep, itm, text FROM captions NATURAL JOIN decisions LIMIT 9"
 
 def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run.")] = Path("demo-out"),
-    images: Annotated[int, typer.Option(metavar="N", min=1, help="Pictures on the demo's web site.")] = 600,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of pictures, texts and troubles.")] = 0,
+    images: Annotated[int, typer.Option(metavar="N", min=1, help="Images on the demo's web site.")] = 600,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of images, texts and failures.")] = 0,
 ) -> None:
-    """Clean a small web served on this machine; see what it did.
+    """Clean a small generated web site, and measure the result.
 
-    It is a web of drawn pictures, so the truth about every text is known. About half of the texts are wrong, and some
-    pages misbehave as on the web. The same command again goes on where the last one stopped.
+    The site runs on this machine and serves drawn images, so it is known which texts are wrong: about half of them.
+    Some pages fail, as on the web. Re-run to resume; a finished demo is a no-op.
     """
     with resumable():
         from capfilt.cli.terminal import console

@@ -17,7 +17,7 @@ Address = Annotated[
     typer.Option(
         metavar="URL",
         envvar="RAY_API_SERVER_ADDRESS",
-        help="The cluster's job server.",
+        help="Address of the cluster's job server.",
     ),
 ]
 HERE = "http://127.0.0.1:8265"
@@ -35,23 +35,26 @@ def submit(
         list[str] | None,
         typer.Option(
             metavar="NAME[=VALUE]",
-            help="A variable for the job, no key; may be given again. Default: those that say where buckets are.",
+            help="Environment variable for the job; no secrets. Repeatable. Default: the AWS endpoint and region "
+            "variables.",
             show_default=False,
         ),
     ] = None,
     ship: Annotated[
-        bool, typer.Option("--ship", help="Send this capfilt along. Default: the one installed on the nodes.")
+        bool, typer.Option("--ship", help="Upload this capfilt package. Default: use the one installed on the nodes.")
     ] = False,
     wait: Annotated[
         bool,
-        typer.Option("--wait", help="Wait for the end; its exit code is then this one's. Default: no."),
+        typer.Option("--wait", help="Wait until the job ends; exit with its exit code. Default: no."),
     ] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Wait, and show what it says. Default: no.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Like --wait, and print the job's output. Default: no.")
+    ] = False,
 ) -> None:
-    """Hand a run to a Ray cluster.
+    """Submit a run to a Ray cluster.
 
-    It starts `capfilt run` there with the same arguments; a recipe's file is sent along. If its driver dies while
-    somebody waits, it is handed in again and goes on; else the same command does that.
+    Starts `capfilt run` there with the same arguments; a recipe file is uploaded. With --wait or --follow, a dead
+    driver is resubmitted, up to three attempts. Submit again to resume a run.
     """
     from capfilt.cli.terminal import console
     from capfilt.commands.ray_jobs import Cluster, JobSpec, local_paths, wait_and_resubmit
@@ -61,7 +64,7 @@ def submit(
     )
     cluster = Cluster(address)
     for path in local_paths(spec.locations):
-        console.complain("warning", f"{path} is a local path: all nodes must share that folder")
+        console.complain("warning", f"{path} is a local path: all nodes must share this folder")
     name = cluster.submit(spec)
     console.say(f"job: {name}")
     if not (wait or follow):
@@ -74,7 +77,7 @@ def submit(
 
 
 def jobs(address: Address = HERE) -> None:
-    """List the jobs of a Ray cluster, the latest first."""
+    """List the jobs of a Ray cluster, latest first."""
     from capfilt.cli.terminal import console
     from capfilt.commands.ray_jobs import Cluster
 
@@ -86,12 +89,12 @@ def jobs(address: Address = HERE) -> None:
 
 
 def stop(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="A name of `capfilt jobs`.", show_default=False)],
+    job: Annotated[str, typer.Argument(metavar="JOB", help="A job listed by `capfilt jobs`.", show_default=False)],
     address: Address = HERE,
 ) -> None:
-    """Stop a job; what it committed stays.
+    """Stop a job; committed chunks are kept.
 
-    The same `capfilt submit` goes on from there.
+    Run the same `capfilt submit` to resume.
     """
     from capfilt.cli.terminal import console
     from capfilt.commands.ray_jobs import ENDED, Cluster

@@ -1,4 +1,4 @@
-"""`capfilt retry`: another try for what failed, into the same run."""
+"""`capfilt retry`: retry failed rows of a run."""
 
 from typing import Annotated
 
@@ -16,17 +16,16 @@ def retry(
         typer.Option(
             "--reason",
             metavar="REASON,...",
-            help="Only rows that failed for these reasons, e.g. timeout,dns,5xx. Default: all that may heal by itself.",
+            help="Retry only rows that failed for these reasons, e.g. timeout,dns,5xx. Default: all transient reasons.",
             show_default=False,
         ),
     ] = None,
     settings: Annotated[list[str] | None, settings_option("Change a setting of [fetch], e.g. fetch.timeout=60")] = None,
 ) -> None:
-    """Fetch once more what failed and may have healed.
+    """Retry rows that failed for a transient reason.
 
-    What comes is captioned, scored and selected.
-
-    Other rows stay as they are. Killed, it goes on with the same command.
+    Recovered rows are captioned, scored and selected; other rows do not change. After an interruption,
+    re-run to resume.
     """
     from capfilt.cli.terminal import console
     from capfilt.commands.retry import retry as try_again
@@ -35,7 +34,7 @@ def retry(
     with resumable(), console.progress() as listener:
         done = try_again(out, named, settings or (), listener=listener)
     if not done.chunks:
-        console.say("nothing to try: no row failed for such a reason")
+        console.say("nothing to do: no row failed for these reasons")
         return
-    console.say(f"{done.healed} of {done.tried} rows healed, {done.chunks} chunks, {seconds(done.seconds)}")
-    console.table(("", "rows"), [("healed", done.healed), *(("  " + name, n) for name, n in done.failures.items())])
+    console.say(f"{done.healed} of {done.tried} rows recovered, {done.chunks} chunks, {seconds(done.seconds)}")
+    console.table(("", "rows"), [("recovered", done.healed), *(("  " + name, n) for name, n in done.failures.items())])

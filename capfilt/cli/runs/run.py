@@ -1,4 +1,4 @@
-"""`capfilt run`: the main job on a person's own data."""
+"""`capfilt run`: caption, score and select your own data."""
 
 import json
 from pathlib import Path
@@ -25,18 +25,18 @@ def run(
         str | None,
         typer.Option(
             metavar="auto|HOST:PORT|ray://...",
-            help="A Ray cluster to work on: auto = the one this machine is part of. Default: engine.address (local).",
+            help="Ray cluster to run on; auto = the one this machine belongs to. Default: engine.address (local).",
             show_default=False,
         ),
     ] = None,
     limit: Limit = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Refuse a DIR that holds a run. Default: go on with it.", show_default=False)
+        bool, typer.Option("--fresh", help="Fail if DIR already holds a run. Default: resume it.", show_default=False)
     ] = False,
 ) -> None:
-    """Turn the image-text pairs of INPUT into a corpus in DIR.
+    """Caption, score and select the image-text pairs of INPUT.
 
-    The same command again goes on where the last one stopped, and does nothing where it was done.
+    Re-running is a no-op; after an interruption it resumes. If an input or setting changed, the run stops and names it.
     """
     from capfilt.pipelines.recipes.load import load_recipe
 
@@ -53,17 +53,17 @@ def run(
 
 
 def say_what_was_done(outcome: "RunResult") -> None:
-    """How much work there was, in a line."""
+    """Print how much work this session did."""
     from capfilt.cli.terminal import console
 
     if outcome.chunks_now:
         console.say(f"{outcome.chunks_now} of {outcome.chunks} chunks done in {seconds(outcome.seconds)}")
     else:
-        console.say(f"nothing to do: all {outcome.chunks} chunks ({outcome.rows} rows) were done already")
+        console.say(f"nothing to do: all {outcome.chunks} chunks ({outcome.rows} rows) are complete")
 
 
 def say_where(out: str, images: int, sql: str) -> None:
-    """Where the corpus is, and a query to try."""
+    """Print where the corpus is, and a query to try."""
     from capfilt.cli.terminal import console
 
     corpus = f"{out.rstrip('/')}/corpus" if "://" in out else str(Path(out) / "corpus")
@@ -72,14 +72,14 @@ def say_where(out: str, images: int, sql: str) -> None:
 
 
 def warn_of_demo_models(recipe: "Recipe") -> None:
-    """Tell whoever uses them on photographs what to expect."""
+    """Warn that the demo's models are of no use on photographs."""
     from capfilt.cli.terminal.console import complain
 
     named = {*recipe.caption.captioners, *recipe.score.judges}
     if demo := sorted(named & {"demo-captioner", "demo-filter"}):
         complain(
             "warning",
-            f"{' and '.join(demo)}: trained on rendered shapes, words on photographs will be nonsense; "
+            f"{' and '.join(demo)}: trained on drawn shapes only, useless on photographs; "
             "set caption.captioner and score.judges",
         )
 
@@ -93,11 +93,11 @@ def _report(out: str, outcome: "RunResult") -> None:
     selection, stand = outcome.selection, status(Folder.at(out))
     sources = sorted(selection.kept.keys() | selection.dropped.keys(), key=("web", "human", "synthetic").index)
     for note in outcome.notes:
-        console.say(f"left out: {note}")
+        console.say(f"skipped: {note}")
     say_what_was_done(outcome)
-    kinds = {"host": "of memory", "device": "of the GPU's"}
+    kinds = {"host": "RAM", "device": "GPU"}
     if most := [f"{outcome.memory[kind] / 2**30:.1f} GiB {of}" for kind, of in kinds.items() if kind in outcome.memory]:
-        console.say(f"a model process took {' and '.join(most)} at most")
+        console.say(f"peak memory of a model process: {' and '.join(most)}")
     console.table(("", "rows"), [*count_rows(stand), *failure_rows(stand)])
     console.table(
         ("texts", "kept", "dropped"),

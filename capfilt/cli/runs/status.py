@@ -1,4 +1,4 @@
-"""Commands that only look: `capfilt status`, `capfilt recipes`."""
+"""`capfilt status` and `capfilt recipes`: read-only commands."""
 
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,9 @@ Row = tuple[str, int]
 
 
 def status(out: Run) -> None:
-    """Show where a run stands, and whether it is whole.
+    """Show the progress and the integrity of a run.
 
-    Exit code 0 only if the run is complete and balanced, else 1.
+    Exit code 0 if the run is complete and balanced, else 1.
     """
     from capfilt.cli.terminal import console
     from capfilt.core.storage import Folder
@@ -56,7 +56,7 @@ def _lines(stand: "Status") -> list[str]:
     rate = f", {speed(stand.rate)} in the latest session" if stand.rate else ""
     return [
         f"chunks:   {stand.chunks_done} of {chunks} done, {stand.rows_done} of {stand.rows_planned} rows{rate}",
-        f"complete: {'yes' if stand.complete else f'no, {stand.chunks_left} chunks left: run the same command again'}",
+        f"complete: {'yes' if stand.complete else f'no, {stand.chunks_left} chunks left; re-run to resume'}",
         f"balanced: {'yes, rows in = images + failures' if stand.balanced else f'NO: {stand.problem}'}",
-        f"selected: {'yes' if stand.selected else 'no, not from exactly these chunks'}",
+        f"selected: {'yes' if stand.selected else 'no, the latest selection is of other chunks'}",
     ]

@@ -1,7 +1,7 @@
-"""What a person sees: lines, tables and the progress of a run. The only module that knows rich.
+"""Terminal output: lines, tables and progress. The only module that imports rich's console.
 
-Texts come from strangers, so nothing reaches a terminal before `clean`. Where standard output is no terminal there are
-plain lines, 80 columns wide, without control codes.
+Captions come from strangers, so all text passes `clean` first. When standard output is not a terminal, output is plain
+lines, 80 columns wide, without control codes.
 """
 
 import re
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 80
 EVERY: Final = 5.0
-"""Seconds between two plain lines of progress of one phase, at least."""
+"""Minimum seconds between two plain progress lines of one phase."""
 
 Cell = str | int | float | None
 

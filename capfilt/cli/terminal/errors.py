@@ -1,4 +1,4 @@
-"""How errors reach a person: one line and an exit code."""
+"""How errors are shown: one line and an exit code."""
 
 import io
 import signal
@@ -15,11 +15,11 @@ from capfilt.core.errors import CapfiltError, RenamedSetting, UserError
 
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
-"""Exit codes of a run that was asked to stop, by Ctrl-C or by a notice that its machine goes away."""
+"""Exit codes of an interrupted run: Ctrl-C, or SIGTERM as a scheduler sends it before it takes the machine."""
 
 
 class Terminated(BaseException):
-    """SIGTERM came."""
+    """The process received SIGTERM."""
 
 
 class CommandGroup(TyperGroup):
@@ -28,7 +28,7 @@ class CommandGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
         for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):  # a caption may hold what the encoding of a terminal has not
+            if isinstance(stream, io.TextIOWrapper):  # a caption may hold characters that the terminal's encoding lacks
                 stream.reconfigure(errors="backslashreplace")
         warnings.showwarning = _show_warning
         try:
@@ -59,13 +59,13 @@ def _show_warning(
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Around work on a run: SIGTERM and Ctrl-C drop the chunks in flight, and say that nothing committed is lost."""
+    """Around work on a run: SIGTERM and Ctrl-C drop the chunks in flight and end with one line and an exit code."""
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     except (KeyboardInterrupt, Terminated) as stop:
         code = TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
-        _end("interrupted", "what is committed stays; the same command goes on from there", code)
+        _end("interrupted", "committed chunks are kept; re-run the same command to resume", code)
         raise typer.Exit(code) from None
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -1,4 +1,4 @@
-"""`capfilt bootstrap`: the whole loop of BLIP, round after round."""
+"""`capfilt bootstrap`: BLIP's bootstrapping loop."""
 
 from functools import partial
 from pathlib import Path
@@ -16,26 +16,39 @@ if TYPE_CHECKING:
 
 def bootstrap(
     context: typer.Context,
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="small, or blip = the paper's loop, or a TOML file.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of all that is made.", show_default=False)],
-    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Rounds.")] = 1,
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="small, blip (the settings of the paper) or a TOML file.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for all results.", show_default=False)],
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Bootstrapping rounds.")] = 1,
     web: Annotated[
         list[str] | None,
-        typer.Option(metavar="INPUT", help="Noisy pairs, as for run. Default: the recipe's.", show_default=False),
+        typer.Option(
+            metavar="INPUT",
+            help="Noisy pairs: an INPUT of `capfilt run`. Repeatable. Default: the recipe's.",
+            show_default=False,
+        ),
     ] = None,
     human: Annotated[
         list[str] | None,
-        typer.Option(metavar="DATA", help="Human pairs, as for train. Default: the recipe's.", show_default=False),
+        typer.Option(
+            metavar="DATA",
+            help="Human-written pairs: DATA of `capfilt train`. Repeatable. Default: the recipe's.",
+            show_default=False,
+        ),
     ] = None,
     test: Annotated[
         list[str] | None,
-        typer.Option(metavar="DATA", help="Held-out human pairs. Default: the recipe's.", show_default=False),
+        typer.Option(
+            metavar="DATA", help="Held-out human-written pairs. Repeatable. Default: the recipe's.", show_default=False
+        ),
     ] = None,
     settings: Annotated[list[str] | None, settings_option("Change a setting, e.g. stop.fall=0.05")] = None,
 ) -> None:
-    """Tune captioner and filter, clean, pretrain anew; N rounds.
+    """Bootstrapping rounds: fine-tune, clean the data, pretrain.
 
-    The same command again goes on where the last one stopped, and does again only what has changed.
+    Each round fine-tunes a captioner and a filter, cleans the web pairs with them and pretrains a new model on the
+    result. Re-run to resume; only steps whose inputs changed are repeated.
     """
     import json
 
@@ -88,5 +101,5 @@ def _report(rounds: "list[RoundSummary]") -> None:
             for r in rounds
         ],
     )
-    console.say("noise: share of texts that the filter dropped; distinct-2 and vocabulary: of")
-    console.say("captions drawn for held-out pictures, against those of people")
+    console.say("noise: share of texts the filter dropped. distinct-2, vocabulary: diversity of")
+    console.say("captions sampled for held-out images, relative to human captions")

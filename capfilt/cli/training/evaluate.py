@@ -1,4 +1,4 @@
-"""`capfilt evaluate`: how good a captioner and a judge are, on pictures that people described."""
+"""`capfilt evaluate`: measure a captioner and a judge on images with human captions."""
 
 import json
 from dataclasses import asdict
@@ -19,25 +19,34 @@ CAPTIONS = {"bleu_4": "BLEU-4", "cider": "CIDEr"}
 def evaluate(
     data: Annotated[
         list[str],
-        typer.Argument(metavar="DATA", help="Parquet with image, captions and maybe wrong.", show_default=False),
+        typer.Argument(
+            metavar="DATA", help="Parquet with columns image, captions and optionally wrong.", show_default=False
+        ),
     ],
     captioner: Annotated[
         str | None,
-        typer.Option(metavar="NAME|DIR|URL", help="Captioner to measure. Default: none.", show_default=False),
+        typer.Option(metavar="NAME|DIR|URL", help="Captioner to evaluate. Default: none.", show_default=False),
     ] = None,
     judge: Annotated[
-        str | None, typer.Option(metavar="NAME|DIR", help="Judge to measure. Default: none.", show_default=False)
+        str | None, typer.Option(metavar="NAME|DIR", help="Judge to evaluate. Default: none.", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Write it all here too. Default: no.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE.json", help="Also write all results to this file. Default: none.", show_default=False
+        ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Only N pictures. Default: all.", show_default=False)
+        int | None, typer.Option(min=1, metavar="N", help="Use only N images. Default: all.", show_default=False)
     ] = None,
-    candidates: Annotated[int, typer.Option(min=1, metavar="K", help="Nearest by ITC, which ITM puts in order.")] = 32,
-    settings: Annotated[list[str] | None, settings_option("A setting as in a recipe, e.g. caption.top_p=0.8")] = None,
+    candidates: Annotated[
+        int, typer.Option(min=1, metavar="K", help="Retrieval: nearest K by ITC that ITM re-ranks.")
+    ] = 32,
+    settings: Annotated[
+        list[str] | None, settings_option("Change a setting of the recipe, e.g. caption.top_p=0.8")
+    ] = None,
 ) -> None:
-    """Measure a captioner and a judge against human captions."""
+    """Evaluate a captioner and a judge on human captions."""
     from capfilt.cli.terminal import console
     from capfilt.core.errors import ConfigError
     from capfilt.pipelines.evaluation.evaluate import evaluate as measure
@@ -52,9 +61,9 @@ def evaluate(
         out.parent.mkdir(parents=True, exist_ok=True)
         told = {"captioner": captioner or "", "judge": judge or "", **asdict(measured)}
         out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    console.say(f"{measured.pictures} pictures, {measured.texts} human captions, {measured.wrong} wrong texts")
+    console.say(f"{measured.pictures} images, {measured.texts} human captions, {measured.wrong} wrong texts")
     for reason, count in sorted(measured.left_out.items()):
-        console.say(f"left out: {count} pictures, {reason}")
+        console.say(f"skipped: {count} images, {reason}")
     _tables(measured)
 
 
@@ -63,14 +72,14 @@ def _tables(measured: "Evaluation") -> None:
 
     if measured.captions:
         likeliest = [(CAPTIONS[name], value) for name, value in measured.captions.items()]
-        console.table(("likeliest captions", ""), likeliest)
-        both = [("drawn", measured.drawn), ("human", measured.human)]
+        console.table(("most likely captions", ""), likeliest)
+        both = [("sampled", measured.drawn), ("human", measured.human)]
         names = ("distinct_1", "distinct_2", "vocabulary", "words", "different")
         heads = ("captions", "distinct-1", "distinct-2", "vocabulary", "words each", "different")
         console.table(heads, [(who, *(told[name] for name in names)) for who, told in both])
     if measured.auc:
-        console.table(("right over wrong texts", "AUC"), list(measured.auc.items()))
+        console.table(("right against wrong texts", "AUC"), list(measured.auc.items()))
     if measured.retrieval:
-        sides = (("TR, texts of a picture", "tr"), ("IR, the picture of a text", "ir"))
+        sides = (("TR, texts of an image", "tr"), ("IR, the image of a text", "ir"))
         rows = [(name, *(percent(measured.retrieval[f"{side}_{at}"]) for at in (1, 5, 10))) for name, side in sides]
         console.table(("retrieval", "R@1", "R@5", "R@10"), rows)

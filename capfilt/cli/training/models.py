@@ -1,4 +1,4 @@
-"""`capfilt models`, and two commands that try one on the spot: `capfilt caption`, `capfilt score`."""
+"""`capfilt models`, and two commands to try one: `capfilt caption`, `capfilt score`."""
 
 import json
 from pathlib import Path
@@ -9,11 +9,13 @@ import typer
 from capfilt.cli.runs.run import warn_of_demo_models
 from capfilt.cli.terminal.options import settings_option
 
-Settings = Annotated[list[str] | None, settings_option("A setting as in a recipe, e.g. caption.prompt='a photo of'")]
+Settings = Annotated[
+    list[str] | None, settings_option("Change a setting of the recipe, e.g. caption.prompt='a photo of'")
+]
 
 
 def models() -> None:
-    """List the captioners and judges that are known by name."""
+    """List known captioners and judges."""
     from capfilt.cli.terminal import console
     from capfilt.models.registry.catalog import CATALOG
     from capfilt.training.registry import SYSTEMS
@@ -29,24 +31,25 @@ def models() -> None:
     console.table(("capfilt train", "learns", "used as"), systems)
     console.say()
     for line in (
-        "here:   comes with capfilt, for the demo's drawn pictures only",
-        "hub:    taken from Hugging Face's cache on this machine, else fetched",
-        "others: a directory as transformers or open_clip saves it, owner/model@revision,",
-        "        open_clip:ARCHITECTURE:TAG, python:MODULE:CLASS; a server that speaks",
-        "        OpenAI's protocol can caption: http://HOST:8000/v1",
+        "here:   ships with capfilt, for the demo's drawn images only",
+        "hub:    from the local Hugging Face cache, else downloaded",
+        "others: a directory saved by transformers or open_clip, owner/model@revision,",
+        "        open_clip:ARCHITECTURE:TAG, python:MODULE:CLASS; captioners also a",
+        "        server with an OpenAI-compatible API: http://HOST:8000/v1",
     ):
         console.say(line)
 
 
 def caption(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Picture files.", show_default=False)],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files.", show_default=False)],
     captioner: Annotated[
-        str, typer.Option(metavar="NAME|DIR|URL", help="A name of `capfilt models`, a directory or a server.")
+        str,
+        typer.Option(metavar="NAME|DIR|URL", help="A name listed by `capfilt models`, a directory or a server URL."),
     ] = "demo-captioner",
-    n: Annotated[int, typer.Option("--n", metavar="N", min=1, max=100, help="Captions an image.")] = 3,
+    n: Annotated[int, typer.Option("--n", metavar="N", min=1, max=100, help="Captions per image.")] = 3,
     settings: Settings = None,
 ) -> None:
-    """Let a captioner describe pictures, here and now."""
+    """Caption image files with one captioner."""
     from capfilt.cli.terminal import console
     from capfilt.commands.try_models import caption_files
     from capfilt.pipelines.recipes.load import load_recipe
@@ -63,21 +66,21 @@ def caption(
 
 
 def score(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture file.", show_default=False)],
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT", help="Texts to judge.", show_default=False)],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="An image file.", show_default=False)],
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT", help="Texts to score.", show_default=False)],
     judges: Annotated[
         list[str] | None,
         typer.Option(
             "--judge",
             metavar="NAME|DIR",
-            help="A name of `capfilt models` or a directory; TAG=NAME tells columns apart; may be given again. "
+            help="A name listed by `capfilt models`, or a directory; TAG=NAME adds a tag to its columns. Repeatable. "
             "Default: demo-filter.",
             show_default=False,
         ),
     ] = None,
     settings: Settings = None,
 ) -> None:
-    """Let judges score texts of a picture, here and now."""
+    """Score texts for an image with one or more judges."""
     from capfilt.cli.terminal import console
     from capfilt.commands.try_models import score_texts
     from capfilt.pipelines.recipes.load import load_recipe

@@ -1,4 +1,4 @@
-"""`capfilt train` and `capfilt world`: make a captioner and a filter, and pictures to make them from."""
+"""`capfilt train` and `capfilt world`: train models, and generate images to train them on."""
 
 import json
 from pathlib import Path
@@ -31,22 +31,25 @@ def train(
         ),
     ],
     data: Annotated[
-        list[str], typer.Argument(help="Parquet with image and captions: the corpus/ of a run, files, folders")
+        list[str],
+        typer.Argument(help="Parquet with columns image and captions: files, folders, or the corpus/ of a run."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the checkpoint.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for the checkpoint.", show_default=False)],
     recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE.toml", help="small, or blip = the paper's settings, or a TOML file.")
+        str, typer.Option(metavar="NAME|FILE.toml", help="small, blip (the settings of the paper) or a TOML file.")
     ] = "small",
-    start: Annotated[str | None, _option("checkpoint to go on from", "none, from scratch")] = None,
+    start: Annotated[str | None, _option("checkpoint to start from", "none, from scratch")] = None,
     size: Annotated[str | None, _option("size of a new model: med-tiny, med-base, med-large")] = None,
     steps: Annotated[int | None, _option("training steps", least=1)] = None,
-    batch: Annotated[int | None, _option("pictures a step", least=2)] = None,
+    batch: Annotated[int | None, _option("images per step", least=2)] = None,
     rate: Annotated[float | None, _option("peak learning rate", least=0)] = None,
     itc: Annotated[float | None, _option("weight of ITC", "the task's", least=0)] = None,
     itm: Annotated[float | None, _option("weight of ITM", "the task's", least=0)] = None,
     lm: Annotated[float | None, _option("weight of LM", "the task's", least=0)] = None,
-    workers: Annotated[int | None, _option("processes that train together, by Ray Train", "1", least=1)] = None,
-    seed: Annotated[int | None, _option("seed of weights, order and negatives", least=0)] = None,
+    workers: Annotated[
+        int | None, _option("training processes, run by Ray Train if more than 1", "the recipe's", least=1)
+    ] = None,
+    seed: Annotated[int | None, _option("seed of weights, data order and negatives", least=0)] = None,
     half: Annotated[
         bool, typer.Option("--half", help="Store the weights as float16. Default: float32.", show_default=False)
     ] = False,
@@ -55,13 +58,13 @@ def train(
         bool,
         typer.Option(
             "--restart",
-            help="Delete the training in the folder and start again. Default: resume it.",
+            help="Delete the training in the folder and start over. Default: resume it.",
             show_default=False,
         ),
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", hidden=True, help="Old name of --restart. Default: no.")] = False,
 ) -> None:
-    """Train on image-text pairs; again, it goes on after a kill."""
+    """Train on image-text pairs; re-run to resume."""
     from capfilt.cli.terminal import console
     from capfilt.training.recipes import load_training
     from capfilt.training.train import Listener, Request
@@ -86,21 +89,23 @@ def train(
     with resumable(), console.training() as listener:
         outcome = run(Request(task, tuple(data), out, chosen), Listener(console.say, listener), restart)
     if not outcome.steps_now:
-        console.say(f"nothing to do: all {outcome.steps} steps were done already")
+        console.say(f"nothing to do: all {outcome.steps} steps are complete")
     console.say(f"checkpoint: {out}")
 
 
 def world(
-    out: Annotated[Path, typer.Argument(help="Parquet file to write")],
-    pairs: Annotated[int, typer.Option(min=1, help="pictures")] = 10_000,
-    seed: Annotated[int, typer.Option(help="seed of the pictures and their texts")] = 1,
+    out: Annotated[Path, typer.Argument(help="Parquet file to write.")],
+    pairs: Annotated[int, typer.Option(min=1, help="Number of images.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of the images and texts.")] = 1,
     noisy: Annotated[
         bool,
-        typer.Option("--noisy", help="a web text each, half of them wrong; default: annotated", show_default=False),
+        typer.Option(
+            "--noisy", help="One web text per image, half of them wrong. Default: annotated images.", show_default=False
+        ),
     ] = False,
 ) -> None:
-    """Draw pictures of the demo's world, annotated or noisy."""
+    """Generate images of the demo's world, to train on."""
     from capfilt.demo.world.dataset import write_noisy, write_pairs
 
     (write_noisy if noisy else write_pairs)(out, pairs, seed)
-    typer.echo(f"{pairs} pictures: {out}")
+    typer.echo(f"{pairs} images: {out}")

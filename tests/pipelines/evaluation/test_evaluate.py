@@ -29,7 +29,7 @@ def test_what_is_measured(pairs_file: Path, tmp_path: Path) -> None:
     asked = ["evaluate", str(pairs_file), "--captioner", "demo-captioner", "--judge", "demo-filter", "--out", str(out)]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.output
-    assert "12 pictures, 36 human captions, 48 wrong texts" in done.output
+    assert "12 images, 36 human captions, 48 wrong texts" in done.output
     assert max(map(len, done.output.splitlines())) <= 80
     told = json.loads(out.read_text())
     assert told["captioner"] == "demo-captioner"
