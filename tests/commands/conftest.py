@@ -70,12 +70,13 @@ def url_list(tmp_path: Path) -> Callable[[Site, int], Path]:
 
 @pytest.fixture
 def settings(checkpoint: Path) -> tuple[str, ...]:
-    """--set values: the random model, small chunks, and a downloader in a hurry."""
+    """--set values: the random model, small chunks, no Ray, and a downloader in a hurry."""
     return (
         f"caption.captioner='{checkpoint}'",
         f"score.judges=['{checkpoint}']",
         "input.chunk_rows=8",
-        "engine.cpus=3",
+        "engine.kind='local'",
+        "engine.threads=1",
         "fetch.allow_private=['127.0.0.0/8']",
         "fetch.ports=[]",
         "fetch.retries=0",

@@ -20,8 +20,6 @@ from capfilt.ledger.status import status
 from capfilt.pipelines.recipes.load import load_recipe
 from waiting import wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
-
 COUNT = 40
 ILL = {n: (500 if n % 4 == 1 else 429) for n in range(COUNT) if n % 4 in (1, 2)}
 
@@ -46,6 +44,8 @@ def alike(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
             alike(left[name], right[name])
 
 
+@pytest.mark.ray
+@pytest.mark.timeout(600)
 def test_a_run_that_failed_and_healed_is_like_one_that_never_failed(
     site: Any, url_list: Callable[[Any, int], Path], settings: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -62,7 +62,7 @@ def test_a_run_that_failed_and_healed_is_like_one_that_never_failed(
     state = status(Folder.at(out))
     assert (state.complete, state.balanced) == (True, True)
 
-    done = retry(str(out), ["5xx", "429"])
+    done = retry(str(out), ["5xx", "429"], overrides=("engine.kind='ray'", "engine.cpus=3"))
     assert (done.failures, status(Folder.at(out)).failures) == ({}, {"http_404": 1})
     assert 0 < done.tried <= 20
     Ledger.at(out).verify()

@@ -3,14 +3,14 @@
 import pytest
 
 from capfilt.demo import DemoSummary, demo
-
-pytestmark = pytest.mark.ray
+from capfilt.pipelines.recipes.load import load_recipe
 
 
 @pytest.fixture(scope="module")
 def summary(tmp_path_factory: pytest.TempPathFactory) -> DemoSummary:
     """A demo of other pictures than `capfilt demo` shows by default, and than the models were trained on."""
-    return demo(tmp_path_factory.mktemp("quality") / "out", images=400, seed=77).summary
+    recipe = load_recipe("demo", ("engine.kind='local'", "engine.threads=1"))
+    return demo(tmp_path_factory.mktemp("quality") / "out", images=400, seed=77, recipe=recipe).summary
 
 
 def test_wrong_texts_among_the_kept_of_the_web_are_at_most_a_fifth_of_those_before(summary: DemoSummary) -> None:

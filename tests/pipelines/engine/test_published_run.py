@@ -84,8 +84,6 @@ def test_a_captioner_that_does_not_caption_is_an_error_of_every_chunk(
     assert found["why"].startswith("captioner 'blip-dai-dai' says 'dai dai dai")
 
 
-@pytest.mark.ray
-@pytest.mark.timeout(400)
 def test_recipe_blip2_from_pictures_to_the_best_two_texts(published: Published, tmp_path: Path) -> None:
     rows = []
     for n in range(10):
@@ -99,7 +97,8 @@ def test_recipe_blip2_from_pictures_to_the_best_two_texts(published: Published, 
         f"score.judges={json.dumps(judges)}",
         "caption.max_tokens=8",
         "input.chunk_rows=5",
-        "engine.cpus=3",
+        "engine.kind='local'",
+        "engine.threads=1",
     )
     recipe = load_recipe("blip2", changes)
     out = tmp_path / "out"

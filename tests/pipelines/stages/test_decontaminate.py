@@ -143,7 +143,6 @@ FROM captions
 """
 
 
-@pytest.mark.ray
 def test_a_real_run_leaves_out_and_forgets(tmp_path: Path, exam: Path, picture: Picture, Run: Any) -> None:
     """Through the engine: what is an exam picture or was forgotten is no image, and the run is whole."""
     from capfilt.pipelines.forget.forget import forget
@@ -161,6 +160,7 @@ def test_a_real_run_leaves_out_and_forgets(tmp_path: Path, exam: Path, picture: 
         "score.judges=[]",
         f"select.policy={tmp_path / 'all.sql'}",
         f"decode.exclude_eval=['{exam}']",
+        "engine.kind='local'",
     )
     recipe = load_recipe("blip", settings)
     out = Run(tmp_path / "out", photos)
