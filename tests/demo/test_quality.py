@@ -9,7 +9,7 @@ from capfilt.pipelines.recipes.load import load_recipe
 @pytest.fixture(scope="module")
 def summary(tmp_path_factory: pytest.TempPathFactory) -> DemoSummary:
     """A demo of other pictures than `capfilt demo` shows by default, and than the models were trained on."""
-    recipe = load_recipe("demo", ("engine.kind='local'", "engine.threads=1"))
+    recipe = load_recipe("demo", ("engine.kind='local'", "engine.threads=1", "input.chunk_rows=400", "fetch.timeout=6"))
     return demo(tmp_path_factory.mktemp("quality") / "out", images=400, seed=77, recipe=recipe).summary
 
 

@@ -127,4 +127,5 @@ def capfilt() -> Callable[..., Done]:
 @pytest.fixture(scope="session")
 def model(checkpoint: Path) -> Any:
     """The demo's recipe with the random weights."""
-    return load_recipe("demo", (f"caption.captioner={checkpoint}", f'score.judges=["{checkpoint}"]'))
+    own = (f"caption.captioner={checkpoint}", f'score.judges=["{checkpoint}"]')
+    return load_recipe("demo", (*own, "engine.threads=1", "fetch.timeout=6"))  # one page never answers
