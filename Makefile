@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow lint docs docs-reference docs-picture clean fuzz faults bench-guards bench-select bench-models bench-scale bench-train table1
+.PHONY: setup demo test test-fast test-slow lint docs docs-reference docs-picture clean fuzz faults bench-guards bench-select bench-models bench-scale bench-train table1
 
 setup: .venv/.ready
 
@@ -32,8 +32,13 @@ docs-reference: setup
 docs-picture: setup
 	$(BIN)/python docs/scripts/picture.py
 
+# Two at once: tests on Ray one after the other in one process, all others by files in the other.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+# The inner loop: without Ray and without servers.
+test-fast: setup
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not ray and not server and not slow"
 
 # Ray Train with two workers, and a whole round of the loop; some minutes.
 test-slow: setup

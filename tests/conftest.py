@@ -22,6 +22,25 @@ their work."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
+SERVERS = {"browser", "port", "s3", "server", "servers", "site", "small_site", "start", "steady", "talking", "url"}
+"""Fixtures that start a server; tests with one of them are marked `server`."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks what starts a server, and says which tests share a worker of pytest-xdist.
+
+    All on Ray are one group, for they share one Ray; else a file is one, for its fixtures. The longest come first.
+    """
+    for item in items:
+        if SERVERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
+        if config.pluginmanager.hasplugin("xdist"):
+            group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: (not item.get_closest_marker("slow"), not item.get_closest_marker("ray")))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests marked `ray` share one Ray, for its start costs 7 s and every first task 5 more; `ray(alone=True)` do not.

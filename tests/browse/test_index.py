@@ -70,7 +70,7 @@ def kept_by(threshold: float, row: Row) -> bool:
             lambda row: row["source"] == "synthetic" and 0.1 <= score(row) < 0.5 and "red" in row["text"],
         ),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, TextFilter) else "rows",
 )
 def test_a_filter_finds_what_plain_python_finds(index: Index, rows: list[Row], wanted: TextFilter, passes: Any) -> None:
     assert uids(index, wanted) == list(dict.fromkeys(row["uid"] for row in rows if passes(row)))

@@ -202,7 +202,7 @@ def test_grey_with_alpha_lies_on_white() -> None:
         (Image.new("RGB", (8, 8), (1, 2, 4)), (1, 2, 3), (1, 2, 4)),
         (Image.fromarray(np.full((8, 8), 300, np.uint16)), 300, WHITE),
     ],
-    ids=str,
+    ids=lambda value: value.mode if isinstance(value, Image.Image) else str(value),
 )
 def test_png_transparency(
     image: Image.Image,
