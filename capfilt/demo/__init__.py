@@ -1,6 +1,5 @@
-"""The demo: a small web of drawn pictures, cleaned on this machine, and held against the truth."""
+"""The demo: a small web site of drawn images, cleaned on this machine and compared with the truth.
 
-from capfilt.demo.runner import DemoResult, demo
-from capfilt.demo.summary import DemoSummary, TextCounts
-
-__all__ = ["DemoResult", "DemoSummary", "TextCounts", "demo"]
+Nothing is imported here: the web site is a process of its own, `python -m capfilt.demo.world.server`, and Python would
+import this package, with all the pipeline behind it, before it.
+"""

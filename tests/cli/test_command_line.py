@@ -43,7 +43,7 @@ OPTIONS = {
         *("--to", "--format", "--name", "--shard-rows"),
         *("--instruct", "--endpoint", "--model", "--key-env", "--concurrency"),
     },
-    "recipes": set(),
+    "recipes": {"--schema"},
     "models": set(),
     "caption": {"--captioner", "--n", "--set"},
     "score": {"--judge", "--set"},
@@ -94,7 +94,16 @@ def test_version() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["recipes"], ["models"], ["status", "nowhere"], ["run", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["recipes"],
+        ["recipes", "--schema", "train"],
+        ["models"],
+        ["status", "nowhere"],
+        ["run", "--help"],
+    ],
 )
 def test_light_commands_load_neither_torch_nor_ray(arguments: list[str]) -> None:
     code = (

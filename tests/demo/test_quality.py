@@ -2,7 +2,8 @@
 
 import pytest
 
-from capfilt.demo import DemoSummary, demo
+from capfilt.demo.runner import demo
+from capfilt.demo.summary import DemoSummary
 from capfilt.pipelines.recipes.load import load_recipe
 
 

@@ -11,7 +11,7 @@ from capfilt.cli.runs import demo as demo_command
 from capfilt.commands.query import run_query
 from capfilt.commands.run import RunProgress
 from capfilt.core.storage import Folder
-from capfilt.demo import DemoResult, demo
+from capfilt.demo.runner import DemoResult, demo
 from capfilt.demo.world import is_right
 from capfilt.demo.world.site import pages
 from capfilt.ledger.status import status

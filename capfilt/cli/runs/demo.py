@@ -10,7 +10,8 @@ from capfilt.cli.terminal.errors import resumable
 from capfilt.core.formatting import percent
 
 if TYPE_CHECKING:
-    from capfilt.demo import DemoResult, DemoSummary, TextCounts
+    from capfilt.demo.runner import DemoResult
+    from capfilt.demo.summary import DemoSummary, TextCounts
 
 QUERY = "SELECT keep, itm, text FROM captions NATURAL JOIN decisions LIMIT 9"
 
@@ -27,7 +28,7 @@ def demo(
     """
     with resumable():
         from capfilt.cli.terminal import console
-        from capfilt.demo import demo as make_demo
+        from capfilt.demo.runner import demo as make_demo
 
         with console.progress() as listener:
             result = make_demo(out, images, seed, listener=listener)

@@ -1,6 +1,6 @@
 """`capfilt status` and `capfilt recipes`: read-only commands."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -33,11 +33,26 @@ def status(out: Run) -> None:
         raise typer.Exit(1)
 
 
-def recipes() -> None:
-    """List the recipes that ship."""
+def recipes(
+    schema: Annotated[
+        Literal["run", "train", "bootstrap"] | None,
+        typer.Option(
+            "--schema", help="Print the JSON Schema of recipes of this kind instead. Default: none.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """List the recipes that ship with capfilt.
+
+    Editors complete and check a recipe whose first line names its schema: `#:schema PATH` (Taplo, Even Better TOML).
+    """
     from capfilt.cli.terminal import console
     from capfilt.pipelines.recipes.load import load_recipe, recipe_names
 
+    if schema:
+        from capfilt.commands.recipe_schema import schema_text
+
+        print(schema_text(schema), end="")
+        return
     console.table(("recipe", "about"), [(name, load_recipe(name).about) for name in recipe_names()])
 
 

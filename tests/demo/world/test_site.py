@@ -140,3 +140,11 @@ def test_the_site_ends_with_whoever_started_it() -> None:
 def answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) == 0
+
+
+def test_the_site_starts_without_a_word_on_standard_error_and_ends_with_its_input() -> None:
+    """As a process of its own it imports its package first, which must not import the site itself."""
+    command = [sys.executable, "-m", "capfilt.demo.world.server", "--images", "20", "--port", "8601", "--tries", "20"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) >= 8601
