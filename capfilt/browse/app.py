@@ -17,7 +17,7 @@ from capfilt.browse.guard import RequestGuard
 from capfilt.browse.index import Json, Missing
 from capfilt.browse.session import BrowseSession
 from capfilt.core.errors import CapfiltError
-from capfilt.pipelines.imaging.picture import BadImage
+from capfilt.pipelines.imaging.image_file import BadImage
 
 STATIC: Final = Path(__file__).parent / "static"
 

@@ -10,7 +10,7 @@ from capfilt.browse.index import Missing
 from capfilt.browse.lru_cache import LRUCache
 from capfilt.core.config import DecodeSettings
 from capfilt.ledger.ledger import Ledger
-from capfilt.pipelines.imaging.picture import load_picture, read_header
+from capfilt.pipelines.imaging.image_file import load_image, read_header
 from capfilt.pipelines.imaging.pillow import pillow_rules
 from capfilt.pipelines.imaging.pixel_budget import PixelBudget
 
@@ -78,7 +78,7 @@ class Thumbnails:
     def _draw(self, data: bytes, size: int) -> bytes:
         file = read_header(data, self._settings)
         with self._room.held(file.width * file.height):
-            picture = load_picture(file, data, self._settings, size).image
+            picture = load_image(file, data, self._settings, size).image
         picture.thumbnail((size, size))
         sink = io.BytesIO()
         picture.save(sink, "JPEG", quality=85)

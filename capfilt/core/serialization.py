@@ -8,19 +8,19 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-PICTURE_ROWS: Final = 64
+IMAGE_ROWS: Final = 64
 """Rows per row group of files with images: a few MB, which is what a reader must hold at once."""
 
 PLAIN_ROWS: Final = 65_536
 """Rows per row group of other files."""
 
 
-def parquet_bytes(table: pa.Table, pictures: bool = False) -> bytes:
+def parquet_bytes(table: pa.Table, images: bool = False) -> bytes:
     """A Parquet file, the same bytes for the same rows: fixed row groups, zstd, a checksum on every page.
 
     Args:
-        pictures: most bytes are pictures. Such files have small row groups, no dictionaries or statistics (which would
-            be copies of pictures), and no Arrow schema beside Parquet's own, so that bytes are read as Arrow's plain
+        images: most bytes are images. Such files have small row groups, no dictionaries or statistics (which would
+            be copies of images), and no Arrow schema beside Parquet's own, so that bytes are read as Arrow's plain
             `binary`: Hugging Face `datasets` takes nothing else for an image.
     """
     sink = pa.BufferOutputStream()
@@ -28,15 +28,15 @@ def parquet_bytes(table: pa.Table, pictures: bool = False) -> bytes:
         sink,
         table.schema,
         compression="zstd",
-        use_dictionary=not pictures,
-        write_statistics=not pictures,
-        store_schema=not pictures,
+        use_dictionary=not images,
+        write_statistics=not images,
+        store_schema=not images,
         write_page_checksum=True,
     ) as writer:
-        if pictures:  # without the Arrow schema, its metadata would be lost
+        if images:  # without the Arrow schema, its metadata would be lost
             writer.add_key_value_metadata(table.schema.metadata or {})
         # One array a column, because pages are cut where the arrays of a chunked column end.
-        writer.write_table(table.combine_chunks(), PICTURE_ROWS if pictures else PLAIN_ROWS)
+        writer.write_table(table.combine_chunks(), IMAGE_ROWS if images else PLAIN_ROWS)
     return bytes(sink.getvalue())
 
 

@@ -16,7 +16,7 @@ FILE: Final = "__filename"
 """The column in which a scan of pyarrow tells the file of every row."""
 
 
-def read_pictures(ledger: Ledger, uids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+def read_images(ledger: Ledger, uids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """uid and bytes of those of the images that the run has, in the order of images/.
 
     Reads the uids of all images, and then only the row groups (some ten pictures each) that hold a wanted one.

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from capfilt.core.config import DecodeSettings
-from capfilt.ledger.image_reader import read_pictures
+from capfilt.ledger.image_reader import read_images
 from capfilt.ledger.ledger import Ledger
-from capfilt.pipelines.imaging.picture import BadImage, load_picture, read_header
+from capfilt.pipelines.imaging.image_file import BadImage, load_image, read_header
 from capfilt.pipelines.imaging.pillow import pillow_rules
 
 SIDE: Final = 280
@@ -22,7 +22,7 @@ def thumbnails(ledger: Ledger, uids: Iterable[str]) -> dict[str, str]:
     settings = DecodeSettings(max_pixels=ledger.run["recipe"]["decode"]["max_pixels"])
     drawn = {}
     with pillow_rules(settings.max_pixels):
-        for uid, data in read_pictures(ledger, sorted(set(uids))):
+        for uid, data in read_images(ledger, sorted(set(uids))):
             try:
                 drawn[uid] = _draw(data, settings)
             except BadImage:
@@ -31,7 +31,7 @@ def thumbnails(ledger: Ledger, uids: Iterable[str]) -> dict[str, str]:
 
 
 def _draw(data: bytes, settings: DecodeSettings) -> str:
-    picture = load_picture(read_header(data, settings), data, settings, SIDE).image
+    picture = load_image(read_header(data, settings), data, settings, SIDE).image
     picture.thumbnail((SIDE, SIDE))
     sink = io.BytesIO()
     picture.save(sink, "JPEG", quality=QUALITY, optimize=True)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.config import DecodeSettings
 from capfilt.core.errors import InputError
-from capfilt.ledger.image_reader import read_pictures
+from capfilt.ledger.image_reader import read_images
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.labels import Label
 from capfilt.pipelines.calibration.mismatch import mismatches, own_texts
@@ -66,7 +66,7 @@ def make_pairs(ledger: Ledger, images: int, seed: int) -> ScoredPairs:
     if not new:
         raise InputError(f"{ledger.folder.location}: no two images whose texts could be exchanged; label some: --pairs")
     left_out: Counter[str] = Counter()
-    scored = _scored(ledger, new, read_pictures(ledger, list(new)), left_out)
+    scored = _scored(ledger, new, read_images(ledger, list(new)), left_out)
     rows = [_row(c.uid, c.candidate, c.source, "own", True) | c.scores for c in own]
     return _pairs([*rows, *scored], columns, left_out)
 
@@ -96,7 +96,7 @@ def labeled_pairs(ledger: Ledger, labels: Sequence[Label]) -> ScoredPairs:
             new[label.key].append((label.text, _row(label.key, None, "other", "labelled", label.right)))
     if new:
         foreign = {label.key: label.image for label in labels if label.image is not None}
-        own = read_pictures(ledger, [key for key in new if key not in foreign])
+        own = read_images(ledger, [key for key in new if key not in foreign])
         rows += _scored(ledger, new, chain(foreign.items(), own), left_out)
     if not rows:
         told = ", ".join(f"{reason} ({count})" for reason, count in left_out.items())

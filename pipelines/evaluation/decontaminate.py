@@ -27,7 +27,7 @@ from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
 NAME: Final = "evaluation.parquet"
 SETTING: Final = "decode.exclude_eval"
 
-PICTURES: Final = pa.schema(
+EVALUATION_IMAGES: Final = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),
         pa.field("sha256", pa.string(), nullable=False),
@@ -87,17 +87,17 @@ def _plan(location: str) -> Plan:
 
 
 def _pictures(plan: Plan, settings: config.DecodeSettings) -> Iterator[pa.Table]:
-    yield PICTURES.empty_table()
+    yield EVALUATION_IMAGES.empty_table()
     for chunk in plan.chunks:
         rows = decode(read(chunk), settings)
-        yield rows.filter(pc.is_null(rows["reason"])).select(PICTURES.names).cast(PICTURES)
+        yield rows.filter(pc.is_null(rows["reason"])).select(EVALUATION_IMAGES.names).cast(EVALUATION_IMAGES)
 
 
 def without_leaks(rows: pa.Table, folder: Folder, settings: config.DecodeSettings) -> pa.Table:
     """Decoded `rows` in which every picture of the run's evaluation sets, or one that looks like it, has died of it."""
     if not settings.exclude_eval:
         return rows
-    known = pq.read_table(pa.BufferReader(folder.read(NAME)), schema=PICTURES)
+    known = pq.read_table(pa.BufferReader(folder.read(NAME)), schema=EVALUATION_IMAGES)
     leaks = find_leaks(rows["sha256"].to_pylist(), rows["phash"].to_pylist(), known, settings.eval_radius)
     failures = {row: RowFailure("decode", Reason.EVAL_LEAK, leak) for row, leak in enumerate(leaks) if leak is not None}
     return mark_failed(rows, failures)
@@ -106,7 +106,7 @@ def without_leaks(rows: pa.Table, folder: Folder, settings: config.DecodeSetting
 def find_leaks(
     digests: Sequence[str | None], hashes: Sequence[int | None], known: pa.Table, radius: int
 ) -> list[str | None]:
-    """What each picture shows of `known` (`PICTURES`), in words; None where nothing.
+    """What each picture shows of `known` (`EVALUATION_IMAGES`), in words; None where nothing.
 
     Every known picture is compared with every given one: exact, and a chunk is small.
     """

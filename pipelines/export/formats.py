@@ -73,7 +73,7 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def write_pictures(folder: Folder, place: str, rows: pa.Table) -> None:
+def write_images(folder: Folder, place: str, rows: pa.Table) -> None:
     """Every picture of the rows as a file of its own in a folder, under its own name."""
 
     def write(picture: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from capfilt.core.storage import Folder
-from capfilt.pipelines.export.formats import DATA, LINES, ExportLayout, described, records, to_json, write_pictures
+from capfilt.pipelines.export.formats import DATA, LINES, ExportLayout, described, records, to_json, write_images
 
 
 class ImageFolderFormat:
@@ -17,7 +17,7 @@ class ImageFolderFormat:
     )
 
     def write(self, folder: Folder, name: str, rows: pa.Table) -> None:
-        write_pictures(folder, f"{DATA}/{name}", rows)
+        write_images(folder, f"{DATA}/{name}", rows)
         lines = [to_json(_line(row)) + b"\n" for row in records(_without_bytes(rows))]
         folder.write(self.layout.shard.format(name), b"".join(lines))
 

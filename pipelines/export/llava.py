@@ -8,7 +8,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from capfilt.core.storage import Folder
-from capfilt.pipelines.export.formats import ARRAY, ExportLayout, records, to_json, write_pictures
+from capfilt.pipelines.export.formats import ARRAY, ExportLayout, records, to_json, write_images
 from capfilt.pipelines.export.instruct import Form, Turns, Writer
 
 IMAGE: Final = "<image>"
@@ -44,7 +44,7 @@ class LlavaFormat:
     )
 
     def write(self, folder: Folder, name: str, rows: pa.Table) -> None:
-        write_pictures(folder, f"images/{name}", rows)
+        write_images(folder, f"images/{name}", rows)
         if self.writer:
             for number, part in enumerate(rows.to_batches(max_chunksize=ASKED_AT_ONCE)):
                 for form in self.forms:

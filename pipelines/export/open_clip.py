@@ -10,7 +10,7 @@ from capfilt.core.config import DecodeSettings
 from capfilt.core.storage import Folder
 from capfilt.pipelines.export.formats import DATA, to_json
 from capfilt.pipelines.export.webdataset import WebdatasetFormat
-from capfilt.pipelines.imaging.picture import load_picture, read_header
+from capfilt.pipelines.imaging.image_file import load_image, read_header
 from capfilt.pipelines.imaging.pillow import pillow_rules
 
 KNOWN: Final = ("jpg", "jpeg", "png", "webp")
@@ -39,6 +39,6 @@ def _as_png(data: bytes) -> bytes:
     """The first frame, upright, on white, without loss."""
     sink = io.BytesIO()
     with pillow_rules(_LIMITS.max_pixels):
-        picture: Image.Image = load_picture(read_header(data, _LIMITS), data, _LIMITS, _LIMITS.max_pixels).image
+        picture: Image.Image = load_image(read_header(data, _LIMITS), data, _LIMITS, _LIMITS.max_pixels).image
         picture.save(sink, "PNG")
     return sink.getvalue()

@@ -13,8 +13,8 @@ from PIL import Image
 
 from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.imaging.image_file import BadImage, DecodedImage, load_image, read_header
 from capfilt.pipelines.imaging.phash import SIDE, phash
-from capfilt.pipelines.imaging.picture import BadImage, DecodedImage, load_picture, read_header
 from capfilt.pipelines.imaging.pillow import pillow_rules
 from capfilt.pipelines.imaging.pixel_budget import PixelBudget
 from capfilt.pipelines.imaging.resize import fitted, square
@@ -77,7 +77,7 @@ def decode_images(
             busy(row, False)
             with room.held(file.width * file.height):
                 busy(row, True)
-                picture = load_picture(file, data, settings, side)
+                picture = load_image(file, data, settings, side)
                 _draw(picture, canvases, row)
                 outcome: Outcome = _facts(picture, data)
         except BadImage as bad:

@@ -60,7 +60,7 @@ def _write(
 
     def work(part: Sequence[int]) -> list[list[dict[str, Any]]]:
         seeds = [[seed_of(uids[row], author, settings, k) for k in range(settings.n)] for row in part]
-        images = pictures(rows, captioner.pixels, part)
+        images = image_input(rows, captioner.pixels, part)
         captions = captioner.caption(images, seeds, settings.prompt, decoding(settings))
         fixed = {"source": "synthetic", "captioner": author, "round": settings.round}
         return [
@@ -81,7 +81,7 @@ def alive(rows: pa.Table) -> list[int]:
     return [row for row, reason in enumerate(rows["reason"].to_pylist()) if reason is None]
 
 
-def pictures(rows: pa.Table, pixels: "PixelSpec", positions: Sequence[int]) -> "ImageInput":
+def image_input(rows: pa.Table, pixels: "PixelSpec", positions: Sequence[int]) -> "ImageInput":
     """What decode made for this spec: `pixel_tensor`, or of `fit` one uint8 tensor [height, width, 3] a picture."""
     if pixels.mode != "fit":
         return pixel_tensor(rows, pixels, positions)

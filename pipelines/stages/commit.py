@@ -173,7 +173,7 @@ def table_bytes(table: pa.Table) -> bytes:
         return parquet_bytes(table)
     features = {field.name: _feature(field.type) for field in table.schema}
     metadata = {"huggingface": json.dumps({"info": {"features": features}}, separators=(",", ":"))}
-    return parquet_bytes(table.replace_schema_metadata(metadata), pictures=True)
+    return parquet_bytes(table.replace_schema_metadata(metadata), images=True)
 
 
 def _feature(kind: pa.DataType) -> dict[str, Any]:

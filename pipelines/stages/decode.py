@@ -11,8 +11,8 @@ from capfilt.core.config import DecodeSettings
 from capfilt.core.schema import IMAGE_FACTS
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.decode_images import Canvases, ImageFacts, Outcome, decode_images
+from capfilt.pipelines.imaging.image_file import BadImage
 from capfilt.pipelines.imaging.isolation.isolated import decode_isolated
-from capfilt.pipelines.imaging.picture import BadImage
 from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
 
 

@@ -99,7 +99,7 @@ def test_a_picture_that_was_taken_out_is_not_mistaken_for_its_neighbour(session:
     """As `capfilt forget` rewrites a chunk while it is looked at."""
     name = "images/000001.parquet"
     table = pq.read_table(run.folder.full(name))
-    run.folder.write(name, parquet_bytes(table.slice(1), pictures=True))
+    run.folder.write(name, parquet_bytes(table.slice(1), images=True))
     assert session.index.spot(36).uid == table["uid"][0].as_py()
     with pytest.raises(Missing):
         session.picture(36, 320)
@@ -112,7 +112,7 @@ def test_a_picture_without_bytes_is_missing(session: BrowseSession, run: Ledger)
     paths = table["image"].combine_chunks().field("path")
     image = pa.StructArray.from_arrays([pa.nulls(len(paths), pa.binary()), paths], ["bytes", "path"])
     table = table.set_column(table.schema.get_field_index("image"), "image", image)
-    run.folder.write(name, parquet_bytes(table, pictures=True))
+    run.folder.write(name, parquet_bytes(table, images=True))
     with pytest.raises(Missing):
         session.picture(0, 320)
 

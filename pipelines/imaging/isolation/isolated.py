@@ -25,8 +25,8 @@ from capfilt.core.config import DecodeSettings
 from capfilt.core.schema import Reason
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.decode_images import Canvases, ImageFacts, Outcome
+from capfilt.pipelines.imaging.image_file import BadImage
 from capfilt.pipelines.imaging.isolation.shared_memory import Shared, open_block, total
-from capfilt.pipelines.imaging.picture import BadImage
 
 LOOK_UP: Final = 1.0
 """Seconds between two looks at the clock."""

@@ -6,7 +6,7 @@ from PIL import Image
 
 from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import MAX_ASPECT, MIN_SIDE, PixelSpec
-from capfilt.pipelines.stages.caption import pictures
+from capfilt.pipelines.stages.caption import image_input
 from capfilt.pipelines.stages.decode import decode
 from decoding import rows_of, save
 
@@ -44,7 +44,7 @@ def test_pictures_come_back_in_their_shapes() -> None:
         rows_of(save(made[0], "PNG"), b"no", save(made[1], "PNG"), save(made[2], "BMP")), DecodeSettings(), [SPEC]
     )
     assert rows["pixels:fit-96"].to_pylist()[1] is None
-    found = pictures(rows, SPEC, [0, 2, 3])
+    found = image_input(rows, SPEC, [0, 2, 3])
     assert [tuple(picture.shape) for picture in found] == [(64, 96, 3), (70, 40, 3), (96, 96, 3)]
     expected = made[0].resize((96, 64), Image.Resampling.BICUBIC)
     assert np.array_equal(found[0].numpy(), np.asarray(expected))
@@ -54,7 +54,7 @@ def test_pictures_come_back_in_their_shapes() -> None:
 def test_a_reduced_jpeg_has_the_shape_of_the_full_one() -> None:
     picture = Image.linear_gradient("L").resize((2001, 1333)).convert("RGB")
     rows = decode(rows_of(save(picture, "JPEG", quality=95)), DecodeSettings(), [PixelSpec(64, "fit"), PixelSpec(32)])
-    (found,) = pictures(rows, PixelSpec(64, "fit"), [0])
+    (found,) = image_input(rows, PixelSpec(64, "fit"), [0])
     expected = np.asarray(picture.resize((64, 43), Image.Resampling.BICUBIC)).astype(int)
     assert tuple(found.shape) == (43, 64, 3)
     assert np.abs(found.numpy() - expected).mean() < 1.5

@@ -22,7 +22,7 @@ from capfilt.pipelines.stages.decode import decode
 from capfilt.pipelines.stages.read import read
 
 RECIPE = load_recipe("blip", ("decode.isolate=false", "input.chunk_rows=4"))
-PICTURES = 8
+EVALUATION_IMAGES = 8
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def noise(seed: int) -> bytes:
 
 
 def put_pictures(folder: Folder) -> None:
-    for number in range(PICTURES):
+    for number in range(EVALUATION_IMAGES):
         folder.write(f"{number:02d}.jpg", noise(number))
         folder.write(f"{number:02d}.txt", f"picture {number}".encode())
 
@@ -87,7 +87,7 @@ def test_a_listing_that_lags_behind_makes_work_but_no_harm(sky: Weather, bucket:
     work(f"{bucket}/in", f"{bucket}/out")
     sky.hidden = ""
     stand = status(ledger.folder)
-    assert (stand.complete, stand.balanced, stand.images) == (True, True, PICTURES)
+    assert (stand.complete, stand.balanced, stand.images) == (True, True, EVALUATION_IMAGES)
     assert before == {name: ledger.folder.read(name) for name in ledger.folder.names("commits", ".parquet")}
     ledger.verify(deep=True)
 
@@ -98,11 +98,11 @@ def test_questions_do_not_fetch_pictures(sky: Weather, bucket: str) -> None:
     infos = [ledger.folder.filesystem.get_file_info(ledger.folder.full(name)) for name in ledger.folder.names("images")]
     pictures = sum(info.size for info in infos)
     sky.bytes_out = 0
-    assert run_query(ledger.folder, "SELECT count(*) AS n FROM images").to_pylist() == [{"n": PICTURES}]
+    assert run_query(ledger.folder, "SELECT count(*) AS n FROM images").to_pylist() == [{"n": EVALUATION_IMAGES}]
     counting = sky.bytes_out
     sky.bytes_out = 0
     wide = run_query(ledger.folder, "SELECT width, count(*) AS n FROM images GROUP BY ALL").to_pylist()
-    assert wide == [{"width": 256, "n": PICTURES}]
+    assert wide == [{"width": 256, "n": EVALUATION_IMAGES}]
     by_width = sky.bytes_out
     sky.bytes_out = 0
     status(ledger.folder)

@@ -1,7 +1,7 @@
 """The bytes of a file -> an upright RGB picture, or the reason why there is none.
 
 Two steps, because the size decides whether and when the second may happen: `read_header` decodes nothing,
-`load_picture` takes 8 bytes a pixel while it works, for WebP 16.
+`load_image` takes 8 bytes a pixel while it works, for WebP 16.
 """
 
 import re
@@ -67,14 +67,14 @@ def read_header(data: bytes, settings: DecodeSettings) -> ImageFile.ImageFile:
         _check(file, data, settings)
     except BadImage:
         raise
-    except Exception as error:  # anything, for the reason given in load_picture
+    except Exception as error:  # anything, for the reason given in load_image
         if not names and not isinstance(error, Image.DecompressionBombError):
             raise BadImage(Reason.NOT_AN_IMAGE, f"no image signature, begins with {data[:24]!r}") from error
         raise _verdict(data, error, None, name=names[0] if names else "", short=stream.short) from error
     return file
 
 
-def load_picture(file: ImageFile.ImageFile, data: bytes, settings: DecodeSettings, side: int) -> DecodedImage:
+def load_image(file: ImageFile.ImageFile, data: bytes, settings: DecodeSettings, side: int) -> DecodedImage:
     """Decode the first frame; a JPEG at the lowest scale whose shorter side still has `side` pixels.
 
     Raises:

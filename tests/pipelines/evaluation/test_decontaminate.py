@@ -15,7 +15,7 @@ from capfilt.commands.run import run as run_all
 from capfilt.core.config import DecodeSettings
 from capfilt.core.errors import ChangedError, InputError
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.evaluation.decontaminate import PICTURES, EvaluationSets, find_leaks, without_leaks
+from capfilt.pipelines.evaluation.decontaminate import EVALUATION_IMAGES, EvaluationSets, find_leaks, without_leaks
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.stages.decode import decode
 from capfilt.pipelines.stages.read import read
@@ -80,7 +80,7 @@ def test_likeness_is_exact(radius: int) -> None:
         [sum(1 << int(b) for b in rng.choice(64, n % 20, False)) for n in range(200)], np.uint64
     )
     names = pa.array([f"k{n}" for n in range(300)])
-    table = pa.table([names, names, known], schema=PICTURES)
+    table = pa.table([names, names, known], schema=EVALUATION_IMAGES)
     found = find_leaks(["?"] * 200, given.tolist(), table, radius)
     bits = np.bitwise_count(given[:, None] ^ known[None, :]).min(axis=1)
     assert [leak is not None for leak in found] == (bits <= radius).tolist()
