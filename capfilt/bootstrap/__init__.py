@@ -1,1 +1,1 @@
-"""Round after round: tune captioner and filter, clean the web's pairs, pretrain a new model on what was kept."""
+"""Bootstrapping rounds: fine-tune captioner and filter, clean the web pairs, pretrain a new model on the result."""

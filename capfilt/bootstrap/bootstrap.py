@@ -1,4 +1,4 @@
-"""The loop: a model of the web as it is, then rounds of captioner, filter, a cleaner corpus and a new model."""
+"""The loop: a model of the raw web pairs, then rounds of captioner, filter, cleaner corpus and new model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from capfilt.ledger.ledger import Ledger
 
 @dataclass(frozen=True, slots=True)
 class BootstrapResult:
-    """What a bootstrap came to."""
+    """Result of a bootstrap."""
 
-    rounds: list[RoundSummary]  # round 0 is the web as it is
-    stopped: str  # why it ended before its last round; "" if it did not
+    rounds: list[RoundSummary]  # round 0 is the raw web data
+    stopped: str  # why it stopped early; "" = it did not
 
     @property
     def best(self) -> RoundSummary:
@@ -33,16 +33,16 @@ def bootstrap(
     say: Callable[[str], None],
     hear: Callable[[RoundSummary], None],
 ) -> BootstrapResult:
-    """Do the rounds, or go on where an earlier call stopped; what has not changed is not done again.
+    """Run the rounds, or resume an earlier call; steps whose inputs are unchanged are skipped.
 
     Args:
-        do: runs a command line behind `capfilt`.
-        hear: told what each round came to.
+        do: runs the arguments of a capfilt command; returns its exit code.
+        hear: called with the summary of each round.
 
     Raises:
-        InputError: data that is not there; before any work.
-        BusyError: another process does the same.
-        RunFailed: a step failed; all before it stay done.
+        InputError: missing data; before any work.
+        BusyError: another process works in `out`.
+        RunFailed: a step failed; earlier steps stay complete.
     """
     for place in (*loop.data.human, *loop.data.test):
         if "://" not in place and not Path(place).exists():

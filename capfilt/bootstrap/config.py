@@ -1,4 +1,4 @@
-"""Recipes of `capfilt bootstrap`: what data, and how each of its commands is called."""
+"""Recipes of `capfilt bootstrap`: the data, and the settings of each command."""
 
 from typing import Final
 
@@ -11,65 +11,70 @@ FOLDER: Final = RECIPES / "bootstrap"
 
 
 class BootstrapData(Section):
-    """Where pairs come from, as the commands take them; relative to where they are typed."""
+    """Where pairs come from; paths are relative to the working directory."""
 
     web: tuple[str, ...] = Field((), description="noisy pairs: any INPUT of `capfilt run`")
-    human: tuple[str, ...] = Field((), description="pairs that people made: DATA of `capfilt train`")
-    test: tuple[str, ...] = Field((), description="held-out pairs that people made: DATA of `capfilt evaluate`")
+    human: tuple[str, ...] = Field((), description="human-written pairs: DATA of `capfilt train`")
+    test: tuple[str, ...] = Field((), description="held-out human-written pairs: DATA of `capfilt evaluate`")
 
     @model_validator(mode="after")
     def _are_there(self) -> "BootstrapData":
         for name in ("web", "human", "test"):
             if not getattr(self, name):
-                raise ValueError(f"data.{name} must name some data")
+                raise ValueError(f"data.{name} must not be empty")
         return self
 
 
 class CommandSettings(Section):
-    """How a command is called."""
+    """Settings of one command."""
 
-    recipe: str = Field("small", description="its recipe, by name or file")
-    set: tuple[str, ...] = Field((), description="settings of that recipe that change, as for --set")
+    recipe: str = Field("small", description="recipe of the command: a name or a TOML file")
+    set: tuple[str, ...] = Field((), description="changes to that recipe, as for --set")
 
 
 class Ensemble(CommandSettings):
-    """How captioners, or filters, are trained."""
+    """How captioners or filters are trained."""
 
-    count: int = Field(1, ge=1, description="how many work together, each of a seed of its own")
+    count: int = Field(1, ge=1, description="models to train, each with its own seed")
 
 
 class FilterEnsemble(Ensemble):
-    """How filters are trained, and decide."""
+    """How filters are trained and vote."""
 
-    votes: int = Field(0, ge=0, description="votes a kept text has at least; 0 = more than half")
+    votes: int = Field(0, ge=0, description="minimum votes to keep a text; 0 = a majority")
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> "FilterEnsemble":
         if self.votes > self.count:
-            raise ValueError("votes is more than there are filters")
+            raise ValueError("votes must not exceed count")
         return self
 
 
 class RunSettings(CommandSettings):
-    """How the web's pairs are captioned, judged and selected."""
+    """How web pairs are captioned, scored and selected."""
 
-    recipe: str = Field("blip", description="its recipe, by name or file")
+    recipe: str = Field("blip", description="recipe of the run: a name or a TOML file")
 
 
 class StopSettings(Section):
-    """When the loop stops by itself."""
+    """When to stop before the last round."""
 
-    fall: float = Field(0.02, ge=0, description="how far held-out R@1 (mean of TR and IR) may fall below its best")
+    fall: float = Field(
+        0.02, ge=0, description="stop if held-out R@1 (mean of TR and IR) falls this far below its best"
+    )
     diversity: float = Field(
-        0.5, ge=0, le=1, description="least distinct-2 and vocabulary of drawn captions, as a share of people's"
+        0.5,
+        ge=0,
+        le=1,
+        description="stop if distinct-2 or vocabulary of sampled captions falls below this share of human captions'",
     )
 
 
 class BootstrapRecipe(Section):
     """All settings of a bootstrap."""
 
-    name: str = Field("small", description="what the recipe is called")
-    about: str = Field("", description="one line for people")
+    name: str = Field("small", description="name of the recipe")
+    about: str = Field("", description="one-line description")
     data: BootstrapData
     pretrain: CommandSettings = CommandSettings()
     captioner: Ensemble = Ensemble()

@@ -1,4 +1,4 @@
-"""Which steps are done, and of what: OUT/steps holds a file a step, written before it begins and when it is done."""
+"""Which steps are complete, and from which inputs: OUT/steps holds one file per step, written before and after it."""
 
 import hashlib
 import json
@@ -14,19 +14,19 @@ from capfilt.core.storage import Folder
 
 STEPS: Final = "steps"
 ASIDE: Final = {"training", ".lock"}
-"""What lies beside a checkpoint and does not change what it says: the course of its training."""
+"""Files in a checkpoint folder that the model does not depend on, such as its training log: not part of a digest."""
 
 RunCommand = Callable[[tuple[str, ...]], int]
-"""Runs a command line behind `capfilt`; its exit code."""
+"""Runs the arguments of a capfilt command; returns its exit code."""
 
 
 def run_step(step: Step, out: Path, do: RunCommand, say: Callable[[str], None]) -> bool:
-    """Have a step done, unless it is done and nothing it reads has changed; True if it was.
+    """Run a step unless it is complete and its inputs are unchanged; True if it ran.
 
-    One that was killed goes on: its command does. What was made of other inputs is removed and made anew.
+    An interrupted step resumes, because its command does. The output of other inputs is deleted first.
 
     Raises:
-        ChangedError: something stands where the step would write, and no bootstrap has put it there.
+        ChangedError: the output exists, but no bootstrap wrote it.
         RunFailed: the command failed.
     """
     note = f"{step.name.replace('/', '-')}.json"
@@ -39,20 +39,20 @@ def run_step(step: Step, out: Path, do: RunCommand, say: Callable[[str], None]) 
         return False
     if not same and step.makes.exists():
         if not old:
-            raise ChangedError(f"{step.makes} is there, but no bootstrap made it; use another --out")
+            raise ChangedError(f"{step.makes} exists, but was not written by a bootstrap; use another --out")
         _remove(step.makes)
     folder = Folder.at(out / STEPS)
     folder.write(note, _json(wanted | {"done": False}))
     say(f"{step.name}: capfilt {shlex.join(step.command)}")
     code = do(step.command)
     if code:
-        raise RunFailed(f"step {step.name} ended with exit code {code}; the same command goes on from there")
+        raise RunFailed(f"step {step.name} failed with exit code {code}; re-run the same command to resume")
     folder.write(note, _json(wanted | {"done": True}))
     return True
 
 
 def digest(place: str) -> str:
-    """What stands at a place: of local files their bytes; of anything else its name."""
+    """Digest of an input: of the bytes of local files, or of the name of anything else."""
     path = Path(place)
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else []
     total = hashlib.sha256(b"" if files else place.encode())

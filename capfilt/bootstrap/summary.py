@@ -1,4 +1,4 @@
-"""What a round came to: noise by source, diversity, held-out scores, and whether to go on."""
+"""Summary of a round: noise by source, diversity, held-out scores, and whether to stop."""
 
 import json
 from collections import Counter
@@ -12,7 +12,7 @@ from capfilt.pipelines.evaluation.captions import diversity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundSummary:
-    """A round in numbers. Round 0 has kept everything: no noise is known of it."""
+    """Numbers of one round. Round 0 keeps everything, so it has no noise figures."""
 
     round: int
     texts: dict[str, int]  # kept, by source
@@ -24,12 +24,12 @@ class RoundSummary:
     bleu_4: float
     cider: float
     auc: float | None  # of ITM on texts marked as wrong
-    distinct: float  # distinct-2 of captions drawn for held-out pictures, as a share of people's
+    distinct: float  # distinct-2 of captions sampled for held-out images, relative to human captions
     vocabulary: float  # likewise
 
 
 def summarize_round(out: Path, number: int) -> RoundSummary:
-    """Of a round that is done; also written to its report.json."""
+    """Summary of a complete round; also written to its report.json."""
     home = out / f"round-{number}"
     scores = json.loads((home / "scores.json").read_text(encoding="utf-8"))
     found, drawn, human = scores["retrieval"], scores["drawn"], scores["human"]
@@ -53,7 +53,7 @@ def summarize_round(out: Path, number: int) -> RoundSummary:
 
 
 def stop_reason(rounds: list[RoundSummary], stop: StopSettings) -> str:
-    """Why no further round should follow the last one, in words; "" if one may."""
+    """Why the loop should stop after the last round; "" = continue."""
     last = rounds[-1]
     best = max(rounds, key=lambda one: one.retrieval)
     if best.retrieval - last.retrieval > stop.fall:
@@ -62,7 +62,7 @@ def stop_reason(rounds: list[RoundSummary], stop: StopSettings) -> str:
         )
     for name, share in (("distinct-2", last.distinct), ("vocabulary", last.vocabulary)):
         if last.round and share < stop.diversity:
-            return f"diversity collapsed: {name} of drawn captions is {100 * share:.0f} % of people's"
+            return f"diversity collapsed: {name} of sampled captions is {100 * share:.0f} % of human captions'"
     return ""
 
 

@@ -10,30 +10,34 @@ Source = Literal["web", "synthetic", "human"]
 
 
 class ModelSettings(Section):
-    """What is trained."""
+    """The model to train."""
 
     size: str = Field("med-tiny", description="size of a new model: med-tiny, med-base, med-large")
-    start: str = Field("", description="checkpoint to go on from; empty = a new model")
-    vision: str = Field("", description="checkpoint whose image tower a new model starts with; empty = from scratch")
-    image_size: int = Field(0, ge=0, description="pixels of a side; 0 = that of the size or checkpoint")
+    start: str = Field("", description="checkpoint to start from; empty = a new model")
+    vision: str = Field("", description="checkpoint whose image encoder a new model starts from; empty = from scratch")
+    image_size: int = Field(0, ge=0, description="pixels per side; 0 = that of the size or checkpoint")
     device: str = Field("auto", description="torch device; auto = cuda, then mps, then cpu")
-    bf16: bool = Field(False, description="forward in bfloat16; weights and optimizer stay float32")
-    checkpointing: bool = Field(False, description="compute activations twice instead of keeping them: less memory")
-    compile: bool = Field(False, description="torch.compile the image tower; pays on GPUs, in long runs")
+    bf16: bool = Field(False, description="compute in bfloat16; weights and optimizer state stay float32")
+    checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory, more time")
+    compile: bool = Field(False, description="torch.compile the image encoder; pays off on GPUs in long runs")
 
 
 class DataSettings(Section):
-    """Which pictures and texts, and how they are drawn."""
+    """Which images and texts to train on, and how they are sampled."""
 
-    sources: tuple[Source, ...] = Field(("web", "synthetic", "human"), description="texts by source that are read")
-    share: dict[str, float] = Field({}, description="share of a batch by source; empty = every picture alike")
-    score: str = Field("", description="score of a caption, such as itm, that weighs it; empty = none")
-    temperature: float = Field(
-        0.0, ge=0, description="a picture's text is drawn by softmax(score / this); 0 = by chance"
+    sources: tuple[Source, ...] = Field(("web", "synthetic", "human"), description="sources of the texts to train on")
+    share: dict[str, float] = Field(
+        {}, description="share of each source in a batch; empty = every image is equally likely"
     )
-    marked: int = Field(0, ge=0, description="texts marked as wrong that go along with every picture")
-    window: int = Field(0, ge=0, description="pictures shuffled together; 0 = all (needed where they fit no memory)")
-    memory: int = Field(4_000_000_000, ge=0, description="bytes of pixels held in memory; more are decoded each time")
+    score: str = Field("", description="caption score that weights the choice of a text, e.g. itm; empty = none")
+    temperature: float = Field(
+        0.0, ge=0, description="choose an image's text by softmax(score / temperature); 0 = uniformly"
+    )
+    marked: int = Field(0, ge=0, description="texts marked as wrong to add per image, as ITM negatives")
+    window: int = Field(0, ge=0, description="images per shuffle window; 0 = shuffle all at once")
+    memory: int = Field(
+        4_000_000_000, ge=0, description="bytes of decoded images kept in memory; the rest is decoded every time"
+    )
 
     @field_validator("share")
     @classmethod
@@ -52,20 +56,22 @@ class DataSettings(Section):
 
 
 class ObjectiveSettings(Section):
-    """What is learned. Weights of 0 leave an objective out."""
+    """Training objectives. A weight of 0 turns one off."""
 
-    itc: float = Field(0.0, ge=0, description="weight of image-text contrast")
-    itm: float = Field(0.0, ge=0, description="weight of image-text matching, with hard negatives")
-    lm: float = Field(0.0, ge=0, description="weight of language modeling")
-    token_itm: float = Field(0.0, ge=0, description="weight of matching token by token; not in the paper")
-    momentum: float = Field(0.0, ge=0, lt=1, description="of the momentum encoders; 0 = none")
-    queue: int = Field(0, ge=0, description="pairs in the queue of momentum features; 0 = none")
-    alpha: float = Field(0.0, ge=0, le=1, description="share of ITC targets that momentum encoders give away")
-    ramp: float = Field(2.0, ge=0, description="epochs in which alpha rises from 0")
+    itc: float = Field(0.0, ge=0, description="weight of image-text contrastive loss; 0 = off")
+    itm: float = Field(0.0, ge=0, description="weight of image-text matching loss, with hard negatives; 0 = off")
+    lm: float = Field(0.0, ge=0, description="weight of language modeling loss; 0 = off")
+    token_itm: float = Field(0.0, ge=0, description="weight of token-level matching loss, not in the paper; 0 = off")
+    momentum: float = Field(0.0, ge=0, lt=1, description="momentum of the momentum encoders; 0 = none")
+    queue: int = Field(0, ge=0, description="pairs in the queue of momentum features; 0 = no queue")
+    alpha: float = Field(0.0, ge=0, le=1, description="weight of the momentum encoders' soft targets in ITC")
+    ramp: float = Field(2.0, ge=0, description="epochs over which alpha rises from 0")
     smoothing: float = Field(0.1, ge=0, lt=1, description="label smoothing of LM")
-    negatives: Literal["all", "worker"] = Field("all", description="workers whose pairs are hard negatives of ITM")
-    prompt: str = Field("", description="words every text of LM starts from, given and not learned")
-    max_tokens: int = Field(35, ge=3, description="tokens of a text, [CLS] and [SEP] among them")
+    negatives: Literal["all", "worker"] = Field(
+        "all", description="ITM hard negatives: from all workers, or the worker's own"
+    )
+    prompt: str = Field("", description="prefix of every LM text, not learned")
+    max_tokens: int = Field(35, ge=3, description="maximum tokens per text, with [CLS] and [SEP]")
 
     @model_validator(mode="after")
     def _fits(self) -> "ObjectiveSettings":
@@ -75,39 +81,41 @@ class ObjectiveSettings(Section):
 
 
 class QuerySettings(Section):
-    """A Q-Former; sizes of 0 are as the text side of the MED has them whose image tower it reads."""
+    """Q-Former. A size of 0 is that of the text encoder of the MED whose image encoder it reads."""
 
     queries: int = Field(32, ge=1, description="learned queries")
-    width: int = Field(0, ge=0, description="width of the Q-Former")
-    layers: int = Field(0, ge=0, description="layers")
-    heads: int = Field(0, ge=0, description="heads of attention")
-    ffn: int = Field(0, ge=0, description="width of the feed-forward layers")
-    language: str = Field("", description="directory of the frozen language model; empty = stage 1, which has none")
+    width: int = Field(0, ge=0, description="hidden size; 0 = that of the MED's text encoder")
+    layers: int = Field(0, ge=0, description="layers; 0 = those of the MED's text encoder")
+    heads: int = Field(0, ge=0, description="attention heads; 0 = those of the MED's text encoder")
+    ffn: int = Field(0, ge=0, description="size of the feed-forward layers; 0 = that of the MED's text encoder")
+    language: str = Field("", description="directory of the frozen language model; empty = stage 1, without one")
 
 
 class OptimizerSettings(Section):
     """AdamW."""
 
-    weight_decay: float = Field(0.05, ge=0, description="decay of the weights, times the learning rate")
-    decayed: Literal["matrices", "all"] = Field("matrices", description="what decays; all = as BLIP's code has it")
-    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the mean of gradients")
-    beta2: float = Field(0.98, ge=0, lt=1, description="decay of the mean of their squares")
-    clip: float = Field(1.0, ge=0, description="largest norm of a gradient; 0 = not clipped")
+    weight_decay: float = Field(0.05, ge=0, description="weight decay, multiplied by the learning rate")
+    decayed: Literal["matrices", "all"] = Field(
+        "matrices", description="parameters that decay; all = as in BLIP's code"
+    )
+    beta1: float = Field(0.9, ge=0, lt=1, description="decay rate of the mean of gradients")
+    beta2: float = Field(0.98, ge=0, lt=1, description="decay rate of the mean of squared gradients")
+    clip: float = Field(1.0, ge=0, description="maximum gradient norm; 0 = no clipping")
 
 
 class ScheduleSettings(Section):
-    """How long and how fast."""
+    """Length of the training, batch size and learning rate."""
 
-    steps: int = Field(1000, ge=0, description="training steps; 0 = as many as epochs have")
-    epochs: float = Field(0.0, ge=0, description="times that about every picture is seen, where steps = 0")
-    batch: int = Field(64, ge=2, description="pictures a batch, of all workers together")
-    accumulate: int = Field(1, ge=1, description="batches a step; each contrasts its own pairs only")
+    steps: int = Field(1000, ge=0, description="training steps; 0 = use epochs")
+    epochs: float = Field(0.0, ge=0, description="passes over the images, if steps = 0")
+    batch: int = Field(64, ge=2, description="images per batch, over all workers")
+    accumulate: int = Field(1, ge=1, description="batches per step; ITC contrasts within one batch")
     rate: float = Field(1e-3, ge=0, description="peak learning rate")
-    warmup: float = Field(0.1, ge=0, description="share of the steps (below 1) or steps until the peak")
-    warmup_from: float = Field(0.0, ge=0, le=1, description="where the rate starts, as a share of the peak")
-    shape: Literal["cosine", "epochs"] = Field("cosine", description="how it falls: cosine, or by decay an epoch")
-    decay: float = Field(0.85, gt=0, le=1, description="factor an epoch, where shape = epochs")
-    min_ratio: float = Field(0.01, ge=0, le=1, description="where the rate ends, as a share of the peak")
+    warmup: float = Field(0.1, ge=0, description="warm-up steps; below 1 = share of all steps")
+    warmup_from: float = Field(0.0, ge=0, le=1, description="learning rate at the start, as a share of the peak")
+    shape: Literal["cosine", "epochs"] = Field("cosine", description="decay: cosine, or a factor per epoch")
+    decay: float = Field(0.85, gt=0, le=1, description="factor per epoch, if shape = epochs")
+    min_ratio: float = Field(0.01, ge=0, le=1, description="learning rate at the end, as a share of the peak")
 
     @model_validator(mode="after")
     def _ends(self) -> "ScheduleSettings":
@@ -117,21 +125,23 @@ class ScheduleSettings(Section):
 
 
 class WorkSettings(Section):
-    """How it runs, and what it leaves."""
+    """Seed, processes, logs and checkpoints."""
 
-    seed: int = Field(0, ge=0, description="seed of weights, order and negatives")
-    workers: int = Field(1, ge=1, description="processes that train together; more than 1 = through Ray Train")
-    address: str = Field("local", description="Ray: local = started for the training; auto, HOST:PORT = joined")
-    log_every: int = Field(50, ge=1, description="steps between two lines of the log")
-    save_every: int = Field(500, ge=1, description="steps between two states that a killed training goes on from")
+    seed: int = Field(0, ge=0, description="seed of weights, data order and negatives")
+    workers: int = Field(1, ge=1, description="training processes; more than 1 = run by Ray Train")
+    address: str = Field(
+        "local", description="Ray: local = start one for the training; auto, HOST:PORT = join a cluster"
+    )
+    log_every: int = Field(50, ge=1, description="steps between log lines")
+    save_every: int = Field(500, ge=1, description="steps between states to resume from")
     half: bool = Field(False, description="store the weights as float16")
 
 
 class TrainRecipe(Section):
     """All settings of a training."""
 
-    name: str = Field("small", description="what the recipe is called")
-    about: str = Field("", description="one line for people")
+    name: str = Field("small", description="name of the recipe")
+    about: str = Field("", description="one-line description")
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
     objectives: ObjectiveSettings = ObjectiveSettings()

@@ -83,7 +83,7 @@ class Writer:
         try:
             answers = self.client.ask([self._question(form, row) for row in rows])
         except EndpointFailed as error:
-            raise RunFailed(f"{error}; the same command goes on from there") from error
+            raise RunFailed(f"{error}; re-run the same command to resume") from error
         return [_turns(form, row["uid"], answer) for row, answer in zip(rows, answers, strict=True)]
 
     def _question(self, form: Form, row: dict[str, Any]) -> dict[str, Any]:

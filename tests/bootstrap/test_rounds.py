@@ -123,7 +123,7 @@ def test_a_step_that_was_killed_goes_on(step: Step, tmp_path: Path) -> None:
 
 
 def test_a_step_that_fails_is_told_and_tried_again(step: Step, tmp_path: Path) -> None:
-    with pytest.raises(RunFailed, match=r"step round-1/x ended with exit code 2"):
+    with pytest.raises(RunFailed, match=r"step round-1/x failed with exit code 2"):
         run_step(step, tmp_path / "out", lambda _: 2, print)
     assert run_step(step, tmp_path / "out", lambda _: copy(step), print)
 
@@ -131,7 +131,7 @@ def test_a_step_that_fails_is_told_and_tried_again(step: Step, tmp_path: Path) -
 def test_what_nobody_made_is_left_alone(step: Step, tmp_path: Path) -> None:
     step.makes.mkdir(parents=True)
     (step.makes / "mine").write_text("precious")
-    with pytest.raises(ChangedError, match="no bootstrap made it"):
+    with pytest.raises(ChangedError, match="was not written by a bootstrap"):
         run_step(step, tmp_path / "out", lambda _: 0, print)
     assert (step.makes / "mine").read_text() == "precious"
 
@@ -159,8 +159,14 @@ def numbers(number: int, retrieval: float, distinct: float = 1.0, vocabulary: fl
         ([numbers(0, 0.4), numbers(1, 0.6)], ""),
         ([numbers(0, 0.4), numbers(1, 0.39)], ""),
         ([numbers(0, 0.4), numbers(1, 0.6), numbers(2, 0.5)], r"R@1 fell from 60\.0 % \(round 1\) to 50\.0 %"),
-        ([numbers(0, 0.4), numbers(1, 0.6, distinct=0.2)], r"distinct-2 of drawn captions is 20 % of people's"),
-        ([numbers(0, 0.4), numbers(1, 0.6, vocabulary=0.3)], r"vocabulary of drawn captions is 30 % of people's"),
+        (
+            [numbers(0, 0.4), numbers(1, 0.6, distinct=0.2)],
+            r"distinct-2 of sampled captions is 20 % of human captions'",
+        ),
+        (
+            [numbers(0, 0.4), numbers(1, 0.6, vocabulary=0.3)],
+            r"vocabulary of sampled captions is 30 % of human captions'",
+        ),
         ([numbers(0, 0.4, distinct=0.1)], ""),
     ],
 )
@@ -175,8 +181,8 @@ def test_it_stops_when_scores_fall_or_diversity_collapses(rounds: list[RoundSumm
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ((), "data.web must name some data"),
-        ((*DATA, "filter.votes=2"), "votes is more than there are filters"),
+        ((), "data.web must not be empty"),
+        ((*DATA, "filter.votes=2"), "votes must not exceed count"),
         ((*DATA, "stop.fal=1"), r"unknown setting stop.fal; known: diversity, fall"),
     ],
 )

@@ -151,7 +151,7 @@ def test_what_was_written_is_not_asked_for_again(
     write(run, tmp_path / "whole/set", writer=writer(server))
     needed, server.asked = len(server.asked), []
     server.answer = lambda number, body: (500, "") if number > 20 else (200, talk(body))
-    with pytest.raises(RunFailed, match="goes on from there"):
+    with pytest.raises(RunFailed, match="re-run the same command to resume"):
         write(run, tmp_path / "half/set", writer=writer(server))
     done = sum(path.read_bytes().count(b"\n") for path in (tmp_path / "half/set/parts").rglob("*-*.jsonl"))
     assert done >= 6
