@@ -23,7 +23,7 @@ from capfilt.pipelines.forget.forget import finish_forgetting
 from capfilt.pipelines.plan import Plan, make_plan
 from capfilt.pipelines.selection.policy import check_policy
 from capfilt.pipelines.selection.select import Selection, select
-from capfilt.pipelines.stages.stage_models import check_models, prove_captioners
+from capfilt.pipelines.stages.stage_models import check_models, prove_models
 
 VERSIONED = ("torch", "transformers", "ray", "pyarrow", "duckdb", "Pillow", "aiohttp", "open_clip_torch", "img2dataset")
 """Packages whose versions run.toml notes."""
@@ -84,7 +84,7 @@ def run(
         raise ChangedError(f"--fresh: {out} is not empty; remove it or use another --out")
     listener(RunProgress("plan"))
     if not ledger.planned:
-        prove_captioners(recipe)
+        prove_models(recipe)
     plan = make_plan(inputs, recipe.input, limit)
     evaluation = EvaluationSets.find(recipe.decode)
     with ledger.lock():

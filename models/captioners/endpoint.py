@@ -7,18 +7,24 @@ protocol has no such word.
 
 import base64
 import io
+import re
 from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
-from capfilt.models.captioners.openai_client import Answer, ChatClient, digest_of
+from capfilt.core.errors import ModelError
+from capfilt.models.captioners.openai_answers import Answer
+from capfilt.models.captioners.openai_client import ChatClient, digest_of
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.protocols import Caption, Decoding, ImageInput
 from capfilt.models.runtime import Placement
 
 QUALITY = 90
 """Of the JPEG that a picture travels as."""
+MOST_REFUSED = 16
+MOST_REFUSED_AT_FIRST = 2
+"""Images in a row, all refused by status and before the server has answered anything."""
 
 
 class EndpointCaptioner:
@@ -29,6 +35,8 @@ class EndpointCaptioner:
         self.name = self.client.model()
         self.digest = digest_of(self.name)
         self.pixels = PixelSpec(placement.max_side, "fit")
+        self.answered = False  # at least once
+        self.refused = 0  # images in a row
 
     def caption(
         self, images: ImageInput, seeds: list[list[int]], prompt: str, decoding: Decoding
@@ -37,13 +45,34 @@ class EndpointCaptioner:
 
         Raises:
             EndpointFailed: no answer to a question after all tries.
+            ModelError: the server refuses image after image, in the same words.
         """
         bodies = []
         for image, own in zip(images, seeds, strict=True):
             content = _content(image, prompt)
             bodies += [self._body(content, seed, decoding) for seed in own]
         answers = iter(self.client.ask(bodies))
-        return [[_caption(next(answers)) for _ in own] for own in seeds]
+        told = [[next(answers) for _ in own] for own in seeds]
+        for own_answers in told:
+            self._count(own_answers)
+        return [[_caption(answer) for answer in own_answers] for own_answers in told]
+
+    def _count(self, answers: list[Answer]) -> None:
+        """Keep count of images in a row that were refused for one reason; digits in it may differ.
+
+        Raises:
+            ModelError: there are so many that the reason is no image's.
+        """
+        reasons = {re.sub(r"\d+", "#", answer.why) for answer in answers}
+        if not answers or "" in reasons:
+            self.answered = self.answered or any(answer.end != "refused" for answer in answers)
+            self.refused = 0
+            return
+        self.refused += 1
+        if self.refused >= (MOST_REFUSED if self.answered else MOST_REFUSED_AT_FIRST):
+            raise ModelError(
+                f"captioner {self.client.url}: {self.refused} images in a row were refused: {answers[0].why}"
+            )
 
     def _body(self, content: list[dict[str, Any]], seed: int, decoding: Decoding) -> dict[str, Any]:
         body: dict[str, Any] = {

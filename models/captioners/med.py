@@ -5,6 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from capfilt.core.errors import ModelError
 from capfilt.models.decoding.beam import Search, beam_search
 from capfilt.models.decoding.cuda_graphs import GraphSampler
 from capfilt.models.decoding.sampling import sample, uniforms
@@ -41,6 +42,11 @@ class MedCaptioner:
             self.model.encode_image(normalize(images.to(weight.device), weight.dtype))
         )
         start, stop = self.tokenizer.prompt(prompt), self.tokenizer.ids[SEP]
+        room = self.model.config.max_positions - len(start) + 1  # the last token is not read
+        if decoding.max_tokens > room:
+            raise ModelError(
+                f"caption.max_tokens = {decoding.max_tokens}: after the prompt {self.name} has room for {room}"
+            )
         if decoding.beams:
             how = Search(beams=decoding.beams, max_tokens=decoding.max_tokens, min_tokens=decoding.min_tokens)
             best = beam_search(self.model, image, start, stop, how)

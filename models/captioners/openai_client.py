@@ -2,7 +2,7 @@
 
 What may heal is tried again, with growing pauses: no connection, no answer in time, 408, 429, 5xx, an answer that is
 no JSON. What the server refuses for this question alone (400, 413, 415, 422, a content filter) is an answer,
-`refused`. Anything else (401, 404, a redirect, ...) is a wrong setting and ends the work at once.
+`refused`. Anything else (401, 404, a redirect, an exhausted quota, ...) is a wrong setting and ends the work at once.
 
 The key comes from an environment variable, goes into one header, and stands in no message and no file.
 """
@@ -12,29 +12,21 @@ import hashlib
 import json
 import os
 import random
-import re
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from capfilt.core.errors import ModelError
+from capfilt.models.captioners.openai_answers import Answer, ErrorBody, pause_of, quote, read_answer
 from capfilt.models.runtime import Endpoint
 
-_HEALABLE: Final = (408, 425, 429)
+_RETRYABLE: Final = (408, 425, 429)
 _REFUSED: Final = (400, 413, 415, 422)
+_FINAL: Final = (b"insufficient_quota", b"billing_hard_limit", b"billing_not_active")
+"""Errors by which a 429 says that no later try will be answered."""
 LONGEST_PAUSE: Final = 60.0
 """Seconds waited before another try, at most, whatever the server asks for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the server said."""
-
-    text: str
-    logprob: float | None  # natural log, summed over the tokens; None where it tells none
-    end: str  # its finish_reason (stop, length, ...), or `refused`
 
 
 class EndpointFailed(Exception):
@@ -44,9 +36,10 @@ class EndpointFailed(Exception):
 class _Again(Exception):
     """This try failed, another may not."""
 
-    def __init__(self, reason: str, pause: float = 0.0) -> None:
+    def __init__(self, reason: str, pause: float = 0.0, said: str = "") -> None:
         super().__init__(reason)
         self.pause = pause
+        self.said = said
 
 
 def check_url(url: str) -> str:
@@ -69,6 +62,7 @@ class ChatClient:
         self.url = check_url(url)
         self.settings = settings
         self._key = ""
+        self._spelling: dict[str, str] = {}
         if settings.key_env:
             self._key = os.environ.get(settings.key_env, "").strip()
             if not self._key:
@@ -82,10 +76,12 @@ class ChatClient:
         """
         try:
             listed = asyncio.run(self._models())
-        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise ModelError(f"captioner {self.url}: no list of models from there ({_words(error)})") from error
         wanted = self.settings.model or (listed[0] if len(listed) == 1 else "")
-        if wanted not in listed:
+        if not wanted and not listed:
+            raise ModelError(f"captioner {self.url}: it does not list its models; set endpoint.model")
+        if listed and wanted not in listed:
             known = ", ".join(listed) or "nothing"
             raise ModelError(f"captioner {self.url}: endpoint.model = {self.settings.model!r}; it serves {known}")
         return wanted
@@ -100,10 +96,21 @@ class ChatClient:
         return asyncio.run(self._ask(bodies))
 
     async def _models(self) -> list[str]:
+        """Names that the server lists; none where a gateway has no such list.
+
+        Raises:
+            ModelError: it does not accept the key.
+        """
         async with self._session() as session, session.get(f"{self.url}/models", allow_redirects=False) as response:
-            if response.status != 200:
-                raise ModelError(f"captioner {self.url}: its list of models is answered with {response.status}")
-            return [str(entry["id"]) for entry in (await response.json(content_type=None))["data"]]
+            data, status = await response.read(), response.status
+        if status in (401, 403):
+            raise ModelError(f"captioner {self.url}: HTTP {status}: {self._without_key(quote(data))}")
+        try:
+            body: Any = json.loads(data) if status == 200 else []
+            entries: Any = body.get("data", body.get("models", ())) if isinstance(body, dict) else body
+            return [entry if isinstance(entry, str) else str(entry["id"]) for entry in entries]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return []
 
     async def _ask(self, bodies: list[dict[str, Any]]) -> list[Answer]:
         room = asyncio.Semaphore(self.settings.concurrency)
@@ -120,26 +127,46 @@ class ChatClient:
             try:
                 return await self._once(session, body)
             except (_Again, aiohttp.ClientError, TimeoutError) as error:
-                reason, asked = _words(error), getattr(error, "pause", 0.0)
+                reason, asked, said = _words(error), getattr(error, "pause", 0.0), getattr(error, "said", "")
             if attempt < self.settings.retries:
                 pause = self.settings.backoff * 2**attempt * random.uniform(0.5, 1.5)
                 await asyncio.sleep(min(LONGEST_PAUSE, max(pause, asked)))
-        raise EndpointFailed(f"{self.url}: {self._without_key(reason)}, {self.settings.retries + 1} times")
+        tries = f"{self.settings.retries + 1} times{': ' if said else ''}{said}"
+        raise EndpointFailed(f"{self.url}: {self._without_key(reason)}, {tries}")
 
     async def _once(self, session: aiohttp.ClientSession, body: dict[str, Any]) -> Answer:
-        async with session.post(f"{self.url}/chat/completions", json=body, allow_redirects=False) as response:
-            data, status = await response.read(), response.status
-            if status in _HEALABLE or status >= 500:
-                raise _Again(f"HTTP {status}", _seconds(response.headers.get("Retry-After", "")))
+        sent = self._spelled(body)
+        async with session.post(f"{self.url}/chat/completions", json=sent, allow_redirects=False) as response:
+            data, status, headers = await response.read(), response.status, response.headers
+        if status == 200:
+            try:
+                return read_answer(data)
+            except ErrorBody as error:
+                status = error.status or 502
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+                raise _Again(f"an answer that cannot be read ({type(error).__name__})") from error
+        said = self._without_key(quote(data))
+        if any(word in data for word in _FINAL):
+            raise ModelError(f"captioner {self.url}: HTTP {status}: {said}")
+        if status in _RETRYABLE or status >= 500:
+            raise _Again(f"HTTP {status}", pause_of(headers), said)
         if status in _REFUSED:
-            return Answer("", None, "refused")
-        if status != 200:
-            said = self._without_key(data[:200].decode(errors="replace"))
-            raise ModelError(f"captioner {self.url}: HTTP {status}: {' '.join(said.split())}")
-        try:
-            return _read(json.loads(data))
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise _Again(f"an answer that cannot be read ({type(error).__name__})") from error
+            if self._respells(sent, data):
+                return await self._once(session, body)
+            by_content = b"content_filter" in data or b"content_policy" in data
+            return Answer("", None, "refused", "" if by_content else f"HTTP {status}: {said}")
+        raise ModelError(f"captioner {self.url}: HTTP {status}: {said}")
+
+    def _spelled(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A request under the names that this server knows."""
+        return {self._spelling.get(name, name): value for name, value in body.items()}
+
+    def _respells(self, sent: dict[str, Any], refusal: bytes) -> bool:
+        """Whether a refused request is worth another spelling, which all later ones get too."""
+        if "max_tokens" not in sent or b"max_completion_tokens" not in refusal:
+            return False
+        self._spelling = {"max_tokens": "max_completion_tokens"}
+        return True
 
     def _session(self) -> aiohttp.ClientSession:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
@@ -155,21 +182,6 @@ class ChatClient:
 def digest_of(model: str) -> str:
     """12 hex digits for a model behind a server: of its name, for its weights cannot be seen."""
     return hashlib.sha256(model.encode()).hexdigest()[:12]
-
-
-def _read(answer: Any) -> Answer:
-    choice = answer["choices"][0]
-    text, end = choice["message"].get("content") or "", str(choice.get("finish_reason"))
-    if not isinstance(text, str):
-        raise TypeError("content is no string")
-    if end == "content_filter" or choice["message"].get("refusal"):
-        return Answer("", None, "refused")
-    tokens = (choice.get("logprobs") or {}).get("content")
-    return Answer(text, sum(float(token["logprob"]) for token in tokens) if tokens else None, end)
-
-
-def _seconds(retry_after: str) -> float:
-    return float(retry_after) if re.fullmatch(r"\d{1,6}", retry_after) else 0.0
 
 
 def _words(error: BaseException) -> str:

@@ -16,6 +16,7 @@ import transformers
 from PIL import Image
 from torch import Tensor
 
+from capfilt.core.errors import ModelError
 from capfilt.models.decoding.sampling import nucleus, uniforms
 from capfilt.models.formats.guarded import load_model, load_part
 from capfilt.models.formats.model_info import ModelInfo
@@ -31,6 +32,8 @@ class VlmCaptioner:
         self.digest = digest
         self.pixels = info.pixels
         self.processor = load_part("AutoProcessor", info.folder)
+        if not hasattr(self.processor, "tokenizer"):  # older models have no processor of their own, only its parts
+            self.processor = _Parts(load_part("AutoImageProcessor", info.folder), self.processor)
         self.processor.tokenizer.padding_side = "left"  # what is written follows the prompt without a gap
         self.model = load_model("AutoModelForImageTextToText", info.folder, *placement.resolve())
         own = getattr(self.processor, "chat_template", None) or ""
@@ -47,8 +50,10 @@ class VlmCaptioner:
             return [[] for _ in seeds]
         draws = uniforms([seed for row in seeds for seed in row], decoding.max_tokens).to(self.model.device)
         streams = Streams(draws, self.stops, decoding)
+        inputs = self._inputs(images, prompt)
+        self._check_room(inputs["input_ids"].shape[1] if "input_ids" in inputs else 0, decoding.max_tokens)
         self.model.generate(
-            **self._inputs(images, prompt),
+            **inputs,
             do_sample=True,
             num_return_sequences=n,
             max_new_tokens=decoding.max_tokens,
@@ -69,11 +74,39 @@ class VlmCaptioner:
         inputs = self.processor(images=pictures, text=[text] * len(pictures), return_tensors="pt", padding=True)
         return inputs.to(self.model.device, dtype=self.model.dtype)
 
+    def _check_room(self, prompt: int, most: int) -> None:
+        """Raise a `ModelError` where prompt and caption exceed the language model's positions."""
+        config = self.model.config.get_text_config(decoder=True)
+        positions = getattr(config, "max_position_embeddings", None)
+        room = positions and positions - (0 if self.model.config.is_encoder_decoder else prompt)
+        if room is not None and most > room:
+            raise ModelError(f"caption.max_tokens = {most}: after the prompt {self.name} has room for {room}")
+
     def _caption(self, ids: list[int], logprob: float) -> Caption:
         ended = any(token in self.stops for token in ids)
         words = [token for token in ids if token not in self.stops]
         text = self.processor.tokenizer.decode(words, skip_special_tokens=True)
         return Caption(text.strip(), logprob, () if ended else ("cut",))
+
+
+class _Parts:
+    """Image processor and tokenizer of a model whose decoder starts from nothing: a ViT with GPT-2, and the like."""
+
+    chat_template = ""
+
+    def __init__(self, images: Any, tokenizer: Any) -> None:
+        self.image_processor = images
+        self.tokenizer = tokenizer
+
+    def __call__(self, images: list[Any], text: list[str], return_tensors: str, padding: bool) -> Any:
+        """Pixels alone.
+
+        Raises:
+            ModelError: there is a prompt.
+        """
+        if any(text):
+            raise ModelError(f"caption.prompt = {text[0]!r}: this captioner takes none")
+        return self.image_processor(images=images, return_tensors=return_tensors)
 
 
 class Streams(transformers.LogitsProcessor):

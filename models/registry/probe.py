@@ -1,9 +1,11 @@
-"""Does a captioner caption? Asked before a run is planned or its first picture is seen, on two plain ones.
+"""Does a model do its work? Asked before a run is planned or its first image is seen, on two plain images.
 
 A BLIP that was pretrained but not fine-tuned to caption says "dai dai dai" to everything, and nothing in its files
-tells it from one that was. It costs one batch of two pictures with one caption each.
+tells it from one that was. A chat model may lack its template, a server may refuse every question, weights may be NaN.
+It costs one batch of two images.
 """
 
+import math
 import re
 from typing import Final
 
@@ -12,24 +14,55 @@ from torch import Tensor
 
 from capfilt.core.errors import ModelError
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.protocols import Captioner, Decoding, ImageInput
+from capfilt.models.protocols import Captioner, Decoding, ImageInput, Judge
 
 _ONE_UNIT: Final = re.compile(r"(.{1,24}?)\1{2,}")
 
 
-def probe(captioner: Captioner, prompt: str, decoding: Decoding) -> None:
-    """Let a captioner describe two plain pictures.
+def probe_captioner(captioner: Captioner, prompt: str, decoding: Decoding) -> None:
+    """Let a captioner describe two plain images.
 
     Raises:
-        ModelError: it says one word over and over to both; names it and quotes it.
+        ModelError: it cannot, or says one word over and over to both; one line that names it.
     """
-    captions = captioner.caption(plain_pictures(captioner.pixels), [[1], [2]], prompt, decoding)
+    try:
+        captions = captioner.caption(plain_images(captioner.pixels), [[1], [2]], prompt, decoding)
+    except ModelError:
+        raise
+    except Exception as error:  # of whatever library runs it
+        hint = "; it has no chat template: set caption.template" if getattr(captioner, "template", None) == "" else ""
+        raise ModelError(f"captioner {captioner.name!r} cannot caption a plain image: {_line(error)}{hint}") from error
     texts = [own[0].text for own in captions]
     if all(map(is_one_word_again_and_again, texts)):
         raise ModelError(
-            f"captioner {captioner.name!r} says {texts[0][:40]!r} to a plain picture: "
+            f"captioner {captioner.name!r} says {texts[0][:40]!r} to a plain image: "
             "it was pretrained, or trained for something else, but not to caption"
         )
+
+
+def probe_judge(judge: Judge) -> None:
+    """Let a judge score three texts of two plain images.
+
+    Raises:
+        ModelError: it cannot, or gives a score that is no finite number; one line that names it.
+    """
+    images = plain_images(judge.pixels)
+    assert isinstance(images, Tensor)
+    try:
+        scores = judge.score(images, [["a red square"], ["a green field under a blue sky", "two people"]])
+    except ModelError:
+        raise
+    except Exception as error:  # of whatever library runs it
+        raise ModelError(f"judge {judge.name!r} cannot score a plain image: {_line(error)}") from error
+    for column in judge.columns:
+        values = [value for own in scores[column] for value in own]
+        if odd := [value for value in values if not math.isfinite(value)]:
+            raise ModelError(f"judge {judge.name!r} gives {column} = {odd[0]} to a plain image: its weights are broken")
+
+
+def _line(error: Exception) -> str:
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0] if said else ''}"
 
 
 def is_one_word_again_and_again(text: str) -> bool:
@@ -37,7 +70,7 @@ def is_one_word_again_and_again(text: str) -> bool:
     return bool(_ONE_UNIT.fullmatch("".join(text.split())))
 
 
-def plain_pictures(spec: PixelSpec) -> ImageInput:
+def plain_images(spec: PixelSpec) -> ImageInput:
     """A red square on white, and a green ground under a blue sky."""
     width, height = spec.shape(spec.size, spec.size)
     square = torch.full((height, width, 3), 255, dtype=torch.uint8)

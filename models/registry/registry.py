@@ -32,14 +32,17 @@ __all__ = [
     "check",
     "check_columns",
     "columns",
+    "is_unproven",
     "load_captioner",
     "load_judge",
     "locate",
-    "may_not_caption",
     "pixels",
+    "positions",
     "searches",
 ]
 
+MOST_PROVEN: Final = 4 << 30
+"""Bytes of a model that is tried on this machine's CPU before a run is planned."""
 _TAGGED: Final = re.compile(r"(?P<tag>[a-z0-9_]+)=(?P<name>.+)")
 
 
@@ -95,12 +98,26 @@ def searches(name: str) -> bool:
     return plugin.is_plugin(name) or (not is_url(name) and _found(name, "captioner").family == "med")
 
 
-def may_not_caption(name: str) -> bool:
-    """Whether nothing in a captioner's files tells if it was taught to caption: so it is of published BLIP weights."""
+def is_unproven(name: str, role: Role) -> bool:
+    """Whether only a try tells if a model does its work: a server, and what others have published.
+
+    What was trained here says itself what it was trained for; a class of a person's own is that person's to try.
+    Weights above `MOST_PROVEN` are tried where they run.
+    """
+    name = untagged(name)[1] if role == "filter" else name
     if plugin.is_plugin(name) or is_url(name):
-        return False
-    found = _found(name, "captioner")
-    return found.family == "med" and describe(found.folder).layout is not None
+        return is_url(name)
+    info = _found(name, role)
+    own = info.family == "qformer" or (info.family == "med" and describe(info.folder).layout is None)
+    return not own and sum(path.stat().st_size for path in info.files) <= MOST_PROVEN
+
+
+def positions(name: str) -> int | None:
+    """Tokens that a captioner has room for, prompt included, where its files tell."""
+    if plugin.is_plugin(name) or is_url(name):
+        return None
+    info = _found(name, "captioner")
+    return describe(info.folder).config.max_positions if info.family == "med" else None
 
 
 def load_captioner(name: str, placement: Placement | None = None) -> "Captioner":

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
 from capfilt.core.errors import RunFailed
-from capfilt.models.captioners.openai_client import Answer, ChatClient, EndpointFailed
+from capfilt.models.captioners.openai_answers import Answer
+from capfilt.models.captioners.openai_client import ChatClient, EndpointFailed
 from capfilt.models.runtime import Endpoint
+from capfilt.pipelines.stages.caption_checks import without_thoughts
 
 Form = Literal["conversation", "detail", "reasoning"]
 Turns = list[tuple[str, str]]
@@ -101,7 +103,7 @@ def _turns(form: Form, uid: str, answer: Answer) -> Turns | str:
         return "refused"
     if answer.end == "length":
         return "breaks off"
-    return _READ[form](uid, answer.text.strip())
+    return _READ[form](uid, without_thoughts(answer.text)[0].strip())
 
 
 def _described(uid: str, text: str) -> Turns | str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from capfilt.core.config import CaptionSettings as Settings
 from capfilt.core.schema import candidate_type
-from capfilt.pipelines.stages.caption_checks import check_caption, same_text_key, tidy
+from capfilt.pipelines.stages.caption_checks import check_caption, same_text_key, tidy, without_thoughts
 from capfilt.pipelines.stages.micro_batches import MicroBatches
 from capfilt.pipelines.stages.row_failures import mark_poison
 
@@ -72,8 +72,10 @@ def _write(
 
 
 def _tidied(caption: "Caption", prompt: str) -> dict[str, Any]:
-    text = tidy(caption.text, prompt)
-    return {"text": text, "logprob": caption.logprob, "flags": [*check_caption(text), *caption.flags]}
+    said, thought = without_thoughts(caption.text)
+    text = tidy(said, prompt)
+    found = [*check_caption(text), *caption.flags, *(["thought"] if thought else [])]
+    return {"text": text, "logprob": caption.logprob, "flags": list(dict.fromkeys(found))}
 
 
 def alive(rows: pa.Table) -> list[int]:

@@ -12,7 +12,9 @@ Flags are stored and drop nothing here: `select.flags` names those that drop a t
 | `unprintable` | holds control characters, or what a broken encoding leaves |
 | `duplicate` | says what an earlier text of the image says, but for case and punctuation |
 | `cut` | ended for lack of room (`caption.max_tokens`); the captioner tells |
-| `refused` | was refused by the server; the captioner tells |
+| `refused` | was refused by the server (the captioner tells), or says in plain words that it is refused |
+| `code` | stands in a code fence, or is a JSON object |
+| `thought` | came after a reasoning model's thoughts, which were cut off; empty where nothing came after |
 """
 
 import re
@@ -23,6 +25,20 @@ from typing import Final
 _LONGEST_UNIT: Final = 8  # words
 _RUN: Final = re.compile(r"([^\W\d_])\1{5,}|([^\s\w])\2{9,}")
 _JOINERS: Final = "\u200c\u200d"  # parts of words in Persian and Hindi, and of some emoji
+_THOUGHT: Final = re.compile(
+    r"(?P<open><\|?\s*(?:think|thinking|thought|reasoning|reflection|begin_of_thought)\s*\|?>|\u25c1think\u25b7)"
+    r"|(?P<close><\|?\s*/\s*(?:think|thinking|thought|reasoning|reflection)\s*\|?>|<\|end_of_thought\|>|\u25c1/think\u25b7)",
+    re.IGNORECASE,
+)
+_REFUSAL: Final = re.compile(
+    r"(?:(?:i['\u2019]m|i am|we['\u2019]re) (?:very |really |so )?(?:sorry|unable|not able|afraid)\b"
+    r"|(?:sorry|unfortunately|apologies|i apologi[sz]e)\b.{0,40}\b(?:i|we) (?:can(?:no|['\u2019])t|am unable|do)"
+    r"|(?:i|we) (?:can(?:no|['\u2019])t|won['\u2019]t|will not|am unable to|do not|don['\u2019]t) "
+    r"(?:assist|help|provide|describe|see|view|process|comply|identify|generate|create|fulfill|access)\b"
+    r"|as an ai\b|\u62b1\u6b49|\u5bf9\u4e0d\u8d77|es tut mir leid|je suis d[e\u00e9]sol|lo siento)",
+    re.IGNORECASE,
+)
+_CODE: Final = re.compile(r"```|^\s*\{.*\}\s*$", re.DOTALL)
 _EDGES: Final = re.compile(r"^[\s:,.;-]+")
 
 
@@ -37,6 +53,20 @@ def tidy(text: str, prompt: str) -> str:
     return line
 
 
+def without_thoughts(text: str) -> tuple[str, bool]:
+    """The text after a reasoning model's thoughts, and whether there were any.
+
+    A closing tag alone ends a thought that the chat template has opened; an opening one alone, a thought that was cut.
+    """
+    marks = list(_THOUGHT.finditer(text))
+    if not marks:
+        return text, False
+    closed = [mark.end() for mark in marks if mark["close"]]
+    start = closed[-1] if closed else 0
+    opened = next((mark.start() for mark in marks if mark["open"] and mark.start() >= start), len(text))
+    return text[start:opened], True
+
+
 def check_caption(text: str) -> list[str]:
     """The flags of a caption that can be seen from its text alone."""
     words = text.casefold().split()
@@ -48,6 +78,8 @@ def check_caption(text: str) -> list[str]:
         "too_short": sum(map(_is_word, words)) < 3 and sum(map(str.isalpha, text)) < 10,
         "no_letters": not any(map(str.isalpha, text)),
         "unprintable": any(map(_is_broken, text)),
+        "refused": bool(_REFUSAL.match(text.strip())),
+        "code": bool(_CODE.search(text)),
     }
     return [name for name, applies in found.items() if applies]
 

@@ -12,6 +12,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Final, Literal, Protocol, TypeVar
 
+from capfilt.core.errors import UserError
+
 T = TypeVar("T")
 BatchRows = tuple[int, ...]
 
@@ -155,6 +157,8 @@ class MicroBatches:
         failed: Exception | None = None
         try:
             results |= dict(zip(part, work(part), strict=True))
+        except UserError:  # of a model or a server, which no other batch would mend
+            raise
         except Exception as error:  # whatever it was, it is judged by what smaller batches do
             failed = error
         self.journal.leave()

@@ -51,6 +51,9 @@ def check_models(recipe: Recipe) -> dict[str, str]:
         digests[f"captioner {writer}"] = registry.check(writer, "captioner", place)
         if recipe.caption.beams and not registry.searches(writer):
             raise ConfigError(f"caption.beams = {recipe.caption.beams}: {writer} only draws captions; set it to 0")
+        room = registry.positions(writer)
+        if room is not None and recipe.caption.max_tokens > room:
+            raise ConfigError(f"caption.max_tokens = {recipe.caption.max_tokens}: {writer} has {room} positions")
     return digests
 
 
@@ -63,40 +66,54 @@ def pixels(recipe: Recipe) -> list[PixelSpec]:
 
 
 def load_captioners(recipe: Recipe) -> "list[Captioner]":
-    """The recipe's captioners, in its order, after each has shown on two plain pictures that it captions.
-
-    Plug-in classes are not probed: their `caption` may have side effects.
+    """The recipe's captioners, in its order, after each has shown on two plain images that it captions.
 
     Raises:
-        ModelError: one that cannot be loaded, or says one word over and over.
+        ModelError: one that cannot be loaded or does not caption.
     """
     return [_captioner(name, recipe) for name in recipe.caption.captioners]
 
 
-def prove_captioners(recipe: Recipe) -> None:
-    """Probe captioners that may not caption, with two plain images on a CPU, before a run is planned.
+def load_judges(recipe: Recipe) -> "list[Judge]":
+    """The recipe's judges, in its order, after each has shown on two plain images that it scores.
 
     Raises:
-        ModelError: one that cannot be loaded, or says one word over and over.
+        ModelError: one that cannot be loaded or does not score.
     """
-    here = recipe.engine.model_copy(update={"device": "cpu", "dtype": "auto", "compile": False})
-    for name in filter(registry.may_not_caption, recipe.caption.captioners):
-        _captioner(name, recipe.model_copy(update={"engine": here}))
+    return [_judge(name, recipe) for name in recipe.score.judges]
+
+
+def prove_models(recipe: Recipe) -> None:
+    """Let models that only a try can prove do their work once, on a CPU, before a run is planned.
+
+    Raises:
+        ModelError: one that cannot be loaded or does not work.
+    """
+    here = recipe.model_copy(
+        update={"engine": recipe.engine.model_copy(update={"device": "cpu", "dtype": "auto", "compile": False})}
+    )
+    for name in recipe.caption.captioners:
+        if recipe.caption.n and registry.is_unproven(name, "captioner"):
+            _captioner(name, here)
+    for name in recipe.score.judges:
+        if registry.is_unproven(name, "filter"):
+            _judge(name, here)
 
 
 def _captioner(name: str, recipe: Recipe) -> "Captioner":
-    from capfilt.models.registry.probe import probe
+    """A class of a person's own is not tried: what else its `caption` does is not known."""
+    from capfilt.models.registry.probe import probe_captioner
 
     captioner = registry.load_captioner(name, placement(recipe))
-    if not plugin.is_plugin(name):
-        probe(captioner, recipe.caption.prompt, decoding(recipe.caption))
+    if not plugin.is_plugin(name) and recipe.caption.n:
+        probe_captioner(captioner, recipe.caption.prompt, decoding(recipe.caption))
     return captioner
 
 
-def load_judges(recipe: Recipe) -> "list[Judge]":
-    """The recipe's judges, in its order.
+def _judge(name: str, recipe: Recipe) -> "Judge":
+    from capfilt.models.registry.probe import probe_judge
 
-    Raises:
-        ModelError: one that cannot be loaded.
-    """
-    return [registry.load_judge(name, placement(recipe)) for name in recipe.score.judges]
+    judge = registry.load_judge(name, placement(recipe))
+    if not plugin.is_plugin(registry.untagged(name)[1]):
+        probe_judge(judge)
+    return judge

@@ -208,6 +208,20 @@ def siglip_of_transformers(folder: Path, size: Size) -> None:
     tf.SiglipProcessor(images, tokenizer).save_pretrained(folder)
 
 
+def vit_gpt2(folder: Path, size: Size) -> None:
+    """An encoder and a decoder in one, with no processor but its parts."""
+    import transformers as tf
+
+    tokenizer, side = _tokenizer(), SIDE["tiny"]
+    shape = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "initializer_range": 0.3}
+    decoder = tf.GPT2Config(vocab_size=len(tokenizer), add_cross_attention=True, is_decoder=True, **shape)
+    config = tf.VisionEncoderDecoderConfig.from_encoder_decoder_configs(tf.ViTConfig(**_vision(side)), decoder)
+    config.decoder_start_token_id, config.pad_token_id, config.eos_token_id = 1, 0, 2
+    tf.VisionEncoderDecoderModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    tf.ViTImageProcessor(size={"height": side, "width": side}).save_pretrained(folder)
+
+
 def language(folder: Path, size: Size) -> None:
     """A causal language model, for stage 2 of a Q-Former."""
     import transformers as tf
@@ -234,6 +248,7 @@ MAKERS: Final[dict[str, Callable[[Path, Size], None]]] = {
     "clip-transformers": clip_of_transformers,
     "siglip-transformers": siglip_of_transformers,
     "language": language,
+    "vit-gpt2": vit_gpt2,
 }
 
 

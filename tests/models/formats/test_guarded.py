@@ -12,7 +12,7 @@ from capfilt.core.errors import ModelError
 from capfilt.models.protocols import Decoding
 from capfilt.models.qformer.language import LanguageModel
 from capfilt.models.registry import registry
-from capfilt.models.registry.probe import plain_pictures
+from capfilt.models.registry.probe import plain_images
 from capfilt.models.training.init import load_for_training
 
 Published = Callable[[str], Path]
@@ -222,13 +222,13 @@ HOSTILITIES: dict[str, Callable[[Path], None]] = {
 
 def captioner(folder: Path) -> None:
     loaded = registry.load_captioner(str(folder))
-    images = plain_pictures(loaded.pixels)
+    images = plain_images(loaded.pixels)
     loaded.caption(images, [[1]] * len(images), "", Decoding(max_tokens=4))
 
 
 def judge(folder: Path) -> None:
     loaded = registry.load_judge(str(folder))
-    loaded.score(plain_pictures(loaded.pixels), [["a dog"], ["a cat"]])
+    loaded.score(plain_images(loaded.pixels), [["a dog"], ["a cat"]])
 
 
 def training_start(folder: Path) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capfilt.pipelines.stages.caption import _mark_duplicates
-from capfilt.pipelines.stages.caption_checks import check_caption, same_text_key, tidy
+from capfilt.pipelines.stages.caption_checks import check_caption, same_text_key, tidy, without_thoughts
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_flags(text: str, expected: list[str]) -> None:
 
 @given(st.text(max_size=80))
 def test_any_text_has_flags_in_one_order_and_none_twice(text: str) -> None:
-    order = ["empty", "repetition", "same_word", "too_short", "no_letters", "unprintable"]
+    order = ["empty", "repetition", "same_word", "too_short", "no_letters", "unprintable", "refused", "code"]
     found = check_caption(text)
     assert found == [name for name in order if name in found]
     assert check_caption(text + " ") == found
@@ -67,13 +67,58 @@ def test_duplicates_are_told_whatever_their_case_and_punctuation() -> None:
     texts = [("web", "A red bus!"), ("synthetic", "a red bus"), ("synthetic", "a red bus stop"), ("web", "A red bus!")]
     texts += [("synthetic", "a red  bus stop."), ("synthetic", "!!!"), ("synthetic", "???")]
     candidates = [{"source": source, "text": text, "flags": []} for source, text in texts]
-    assert [c["flags"] for c in _mark_duplicates(candidates)] == [
-        [],
-        ["duplicate"],
-        [],
-        [],
-        ["duplicate"],
-        [],
-        [],
-    ]
+    assert [c["flags"] for c in _mark_duplicates(candidates)] == [[], ["duplicate"], [], [], ["duplicate"], [], []]
     assert same_text_key("\u4e00\u53ea\u72d7") != same_text_key("\u4e00\u53ea\u732b")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<think>It has four legs.</think> A brown dog.", " A brown dog."),
+        ("<think>\nlegs\n</think>\n\nA brown dog.", "\n\nA brown dog."),
+        ("It has four legs, so ...</think>A brown dog.", "A brown dog."),  # the template opened it
+        ("<think>It has four legs and", ""),  # cut
+        ("A brown dog. <think>or is it", "A brown dog. "),
+        ("<think>a</think>x<think>b</think>A brown dog.", "A brown dog."),
+        ("<thinking>a</thinking>A brown dog.", "A brown dog."),
+        ("<|begin_of_thought|>a<|end_of_thought|>A brown dog.", "A brown dog."),
+        ("\u25c1think\u25b7a\u25c1/think\u25b7A brown dog.", "A brown dog."),
+        ("<THINK>a</ Think >A brown dog.", "A brown dog."),
+    ],
+)
+def test_thoughts_are_cut_off(text: str, answer: str) -> None:
+    assert without_thoughts(text) == (answer, True)
+
+
+@pytest.mark.parametrize("text", ["a dog that thinks", "a sign that says <3", "think of a dog", "2 < 3 > 1"])
+def test_what_is_no_thought_stays(text: str) -> None:
+    assert without_thoughts(text) == (text, False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm sorry, but I can't help with that.",
+        "I\u2019m unable to identify people in images.",
+        "Sorry, I cannot describe this image.",
+        "I cannot assist with this request.",
+        "As an AI language model, I do not see images.",
+        "Unfortunately, I can't view the picture.",
+        "\u62b1\u6b49\uff0c\u6211\u65e0\u6cd5\u63cf\u8ff0\u8fd9\u5f20\u56fe\u7247\u3002",
+        "Es tut mir leid, das kann ich nicht.",
+    ],
+)
+def test_a_refusal_in_plain_words_is_flagged(text: str) -> None:
+    assert "refused" in check_caption(text)
+
+
+@pytest.mark.parametrize("text", ["```\na brown dog\n```", "```json\n{}\n```", '{"caption": "a brown dog"}'])
+def test_code_is_flagged(text: str) -> None:
+    assert "code" in check_caption(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["a sorry sight of a dog", "a dog that cannot help itself", "a man in an ai lab {sic}"]
+)
+def test_a_caption_that_sounds_alike_is_none(text: str) -> None:
+    assert check_caption(text) == []
