@@ -2,13 +2,13 @@
 
 import io
 from contextlib import ExitStack
+from itertools import accumulate
 from typing import Final
-
-import pyarrow.parquet as pq
 
 from capfilt.browse.index import Missing
 from capfilt.browse.lru_cache import LRUCache
 from capfilt.core.config import DecodeSettings
+from capfilt.core.tables import opened
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.imaging.image_file import load_image, read_header
 from capfilt.pipelines.imaging.pillow import pillow_rules
@@ -57,8 +57,8 @@ class Thumbnails:
         return self._drawn.get((uid, size), lambda: self._draw(self._bytes(chunk, row, uid), size))
 
     def _bytes(self, chunk: str, row: int, uid: str) -> bytes:
-        name = self._folder.full(f"images/{chunk}.parquet")
-        ends = self._ends.get(chunk, lambda: _group_ends(pq.read_metadata(name, filesystem=self._folder.filesystem)))
+        name = f"images/{chunk}.parquet"
+        ends = self._ends.get(chunk, lambda: self._group_ends(name))
         number = next((group for group, end in enumerate(ends) if row < end), 0)
         # By uid, not by row: `forget` may have rewritten the file, and a wrong picture would be judged.
         group = self._groups.get((chunk, number), lambda: self._read(name, number))
@@ -66,8 +66,13 @@ class Thumbnails:
             raise Missing(f"image {uid}")
         return group[uid]
 
+    def _group_ends(self, name: str) -> list[int]:
+        with opened(self._folder, name) as file:
+            rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        return list(accumulate(rows))
+
     def _read(self, name: str, number: int) -> Group:
-        with pq.ParquetFile(name, filesystem=self._folder.filesystem) as file:
+        with opened(self._folder, name) as file:
             if number >= file.num_row_groups:
                 return {}
             table = file.read_row_group(number, ["uid", "image.bytes"])
@@ -83,10 +88,3 @@ class Thumbnails:
         sink = io.BytesIO()
         picture.save(sink, "JPEG", quality=85)
         return sink.getvalue()
-
-
-def _group_ends(metadata: pq.FileMetaData) -> list[int]:
-    ends = [0]
-    for group in range(metadata.num_row_groups):
-        ends.append(ends[-1] + metadata.row_group(group).num_rows)
-    return ends[1:]

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from capfilt.cli.corpus import browse, calibrate, dedup, export, forget, query, report, select
-from capfilt.cli.runs import demo, jobs, retry, run, status
+from capfilt.cli.runs import demo, jobs, retry, run, status, verify
 from capfilt.cli.terminal.errors import CommandGroup
 from capfilt.cli.training import bootstrap, evaluate, models, train
 from capfilt.core.version import __version__
@@ -52,6 +52,7 @@ app.command()(jobs.jobs)
 app.command()(jobs.stop)
 app.command()(select.select)
 app.command()(status.status)
+app.command()(verify.verify)
 app.command()(query.query)
 app.command()(browse.browse)
 app.command()(dedup.dedup)

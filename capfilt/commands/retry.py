@@ -4,23 +4,19 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from capfilt.commands.run import Listener, RunProgress
-from capfilt.core import config
+from capfilt.commands.stored_recipe import stored_recipe
 from capfilt.core.chunks import Chunk
 from capfilt.core.config import Recipe
-from capfilt.core.errors import ChangedError, ConfigError, RunFailed
+from capfilt.core.errors import ConfigError, RunFailed
 from capfilt.core.schema import Reason, Trait
 from capfilt.core.serialization import canonical_json
-from capfilt.ledger.compatibility import changed_models, changed_recipe
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.transaction import replay_pending
 from capfilt.pipelines.engine.chunk_row import PlannedChunk
 from capfilt.pipelines.forget.forget import finish_forgetting
-from capfilt.pipelines.recipes import load as recipes
-from capfilt.pipelines.selection.select import Selection, select
-from capfilt.pipelines.stages.stage_models import check_models
+from capfilt.pipelines.selection.select import Selection, reselect
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,7 @@ def retry(
     began = time.perf_counter()
     wanted = reasons_of(reasons)
     ledger = Ledger.at(out)
-    recipe = _recipe(ledger, overrides)
+    recipe = stored_recipe(ledger, overrides)
     with ledger.lock():
         finish_forgetting(ledger)
         ledger.balance()
@@ -70,7 +66,7 @@ def retry(
             _work(ledger, chunks, recipe, wanted, listener)
         ledger.balance()
         listener(RunProgress("select"))
-        selection = _select(ledger, recipe)
+        selection = reselect(ledger, recipe)
     listener(RunProgress("done"))
     return _result(wanted, before, _failures(ledger), len(chunks), time.perf_counter() - began, selection)
 
@@ -91,20 +87,6 @@ def reasons_of(names: Sequence[str]) -> frozenset[str]:
         if name not in known:
             raise ConfigError(f"--reason {name!r} is not known; there are: {', '.join(known)}")
     return frozenset(wanted)
-
-
-def _recipe(ledger: Ledger, overrides: Sequence[str]) -> Recipe:
-    """The run's recipe with the overrides; the models must be those of the run."""
-    stored: dict[str, Any] = ledger.run["recipe"]
-    recipe = recipes.make_recipe(stored, tuple(overrides), f"{ledger.folder.location}/run.toml")
-    new = recipe.model_dump(mode="json")
-    if change := changed_recipe({**stored, "fetch": {}}, {**new, "fetch": {}}):
-        raise ConfigError(f"--set: a retry may change [fetch] alone; the run {change}")
-    if change := changed_models(ledger.run["models"], check_models(recipe)):
-        raise ChangedError(
-            f"{ledger.folder.location}: {change}: what heals would get other captions than its neighbours"
-        )
-    return recipe
 
 
 def _failures(ledger: Ledger) -> dict[str, dict[str, int]]:
@@ -136,14 +118,6 @@ def _note(ledger: Ledger, wanted: frozenset[str], overrides: Sequence[str]) -> N
     number = len(ledger.folder.names("retries", ".json"))
     note = {"reasons": sorted(wanted), "set": list(overrides)}
     ledger.folder.write(f"retries/{number:06d}.json", canonical_json(note).encode() + b"\n")
-
-
-def _select(ledger: Ledger, recipe: Recipe) -> Selection:
-    """Decide anew, as it was decided last."""
-    made = ledger.selection()
-    settings = config.SelectSettings(policy=made["policy"], **made["parameters"]) if made else recipe.select
-    images = made.get("images", recipe.output.images)
-    return select(ledger.folder, settings, images, name=made.get("name", ""))
 
 
 def _result(

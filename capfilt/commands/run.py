@@ -91,7 +91,7 @@ def run(
         finish_forgetting(ledger)
         notes = (*plan.notes, *_write_or_check(ledger, plan, evaluation, recipe, models, limit))
         todo = ledger.todo()
-        memory = _work(ledger, todo, recipe, listener) if todo else {}
+        memory = work_on_chunks(ledger, todo, recipe, listener) if todo else {}
         if lacking := sorted({chunk.name for chunk in todo} - ledger.committed()):
             raise IntegrityError(f"{out}: chunk {lacking[0]} was done, but its commit is not there")
         ledger.balance()
@@ -121,7 +121,7 @@ def _write_or_check(
     return notes
 
 
-def _work(ledger: Ledger, todo: list[Chunk], recipe: Recipe, listener: Listener) -> dict[str, int]:
+def work_on_chunks(ledger: Ledger, todo: list[Chunk], recipe: Recipe, listener: Listener) -> dict[str, int]:
     """Take the chunks through; bytes that a model process took at most."""
     from capfilt.pipelines.engine.engine import work  # here: a run with nothing to do loads no stage
 

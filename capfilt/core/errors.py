@@ -8,6 +8,7 @@
     |   +-- BusyError      another live process writes this OUT
     |   +-- ModelError     a checkpoint that is missing, broken or in the wrong role
     +-- IntegrityError     a broken invariant: rows in are not images + failures, or a stored file changed
+    +-- StorageError       a disk or bucket that cannot be written or read: full, read-only, no permission
     +-- RunFailed          chunks failed after all retries; the run can be resumed
 
 A bad row is none of these: it is data, a row of `failures` with a `schema.Reason`.
@@ -48,6 +49,10 @@ class ModelError(UserError):
 
 class IntegrityError(CapfiltError):
     """A broken invariant: a stage lost, doubled or reordered a row, or a stored file is not the committed one."""
+
+
+class StorageError(CapfiltError):
+    """A disk or bucket cannot be written or read: full, read-only, no permission."""
 
 
 class RunFailed(CapfiltError):

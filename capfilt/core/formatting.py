@@ -35,3 +35,12 @@ def seconds(value: float) -> str:
 def speed(rows_per_second: float) -> str:
     """Like "0.25 rows/s" and "12345 rows/s"."""
     return f"{rows_per_second:.0f} rows/s" if rows_per_second >= 100 else f"{rows_per_second:.3g} rows/s"
+
+
+def megabytes(count: float) -> str:
+    """Bytes as people count them: "0.3 MB", "47 MB", "5.2 TB"."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= size or unit == "MB":
+            value = count / size
+            return f"{value:.0f} {unit}" if value >= 20 else f"{value:.1f} {unit}"
+    raise AssertionError("MB is the last unit")

@@ -237,6 +237,7 @@ COMMITS: Final = pa.schema(
         pa.field("captions", pa.int64(), nullable=False),
         pa.field("reasons", pa.map_(pa.string(), pa.int64())),  # failures by reason
         pa.field("files", pa.map_(pa.string(), pa.string())),  # file name -> sha256 of its bytes
+        pa.field("sizes", pa.map_(pa.string(), pa.int64())),  # file name -> its bytes; null in runs before 0.2
         pa.field("spec", pa.string(), nullable=False),  # sha256 of the chunk's spec and the run's recipe
     ]
 )

@@ -1,7 +1,9 @@
 """Files, wherever they are: one `Folder` for a local path or a bucket URL, on top of `pyarrow.fs`.
 
 Writing is all or nothing under a final name: locally a temporary file, fsync and rename; on an object store one PUT.
-Nothing is ever renamed or appended to on an object store.
+Nothing is ever renamed or appended to on an object store. What `write` and `delete` did is on the disk when they
+return, also after a power loss: the directory is synced as well, for without that a rename may be forgotten while a
+later one, that of a commit record, is kept.
 """
 
 import os
@@ -145,6 +147,11 @@ class Folder:
         keep = (base for base in self._bases(prefix) if base.endswith(suffix) and not base.startswith(TMP_PREFIX))
         return sorted(f"{prefix}/{base}" if prefix else base for base in keep)
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Bytes of the Parquet files in the directory `prefix` by name; one listing, no file is read."""
+        found = (info for info in self._files(prefix) if not info.base_name.startswith(TMP_PREFIX))
+        return {f"{prefix}/{info.base_name}": info.size for info in found if info.extension == "parquet"}
+
     def sweep(self, prefix: str) -> None:
         """Remove what killed writers left in the directory `prefix`; a live one there would fail."""
         for base in self._bases(prefix):
@@ -166,11 +173,16 @@ class Folder:
         """Remove a file; one that is not there is no error."""
         if self.exists(name):
             self.filesystem.delete_file(self.full(name))
+            if self.is_local:
+                _sync_directory(Path(self.full(name)).parent)
 
     def _bases(self, prefix: str) -> list[str]:
+        return [info.base_name for info in self._files(prefix)]
+
+    def _files(self, prefix: str) -> list[pafs.FileInfo]:
         selector = pafs.FileSelector(self.full(prefix), allow_not_found=True)
         infos = patiently(lambda: self.filesystem.get_file_info(selector), self.is_local)
-        return [info.base_name for info in infos if info.type == pafs.FileType.File]
+        return [info for info in infos if info.type == pafs.FileType.File]
 
     def _read(self, name: str) -> bytes:
         with self.filesystem.open_input_stream(self.full(name)) as stream:
@@ -182,7 +194,7 @@ class Folder:
 
     @staticmethod
     def _write_local(target: Path, data: bytes) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_directory(target.parent)
         draft = target.parent / f"{TMP_PREFIX}{uuid.uuid4().hex}"
         try:
             with draft.open("xb") as stream:
@@ -192,3 +204,21 @@ class Folder:
             draft.replace(target)
         finally:
             draft.unlink(missing_ok=True)
+        _sync_directory(target.parent)
+
+
+def _make_directory(path: Path) -> None:
+    """Make a directory and those above it, each of which is on the disk before anything is put into it."""
+    if path.is_dir():
+        return
+    _make_directory(path.parent)
+    path.mkdir(exist_ok=True)
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

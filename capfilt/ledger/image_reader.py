@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from capfilt.core import schema
+from capfilt.core.tables import opened
 from capfilt.ledger.ledger import Ledger
 
 FILE: Final = "__filename"
@@ -22,7 +24,7 @@ def read_images(ledger: Ledger, uids: Sequence[str]) -> Iterator[tuple[str, byte
     Reads the uids of all images, and then only the row groups (some ten pictures each) that hold a wanted one.
     """
     for path, rows in _places(ledger, pa.array(sorted(set(uids)), pa.string())).items():
-        with pq.ParquetFile(path, filesystem=ledger.folder.filesystem) as file:
+        with opened(ledger.folder, f"images/{Path(path).name}") as file:
             yield from _pictures(file, np.array(rows))
 
 

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk
@@ -29,6 +28,7 @@ from capfilt.core.config import Recipe
 from capfilt.core.errors import BusyError, ChangedError, InputError, IntegrityError
 from capfilt.core.serialization import canonical_json, parquet_bytes, to_toml
 from capfilt.core.storage import Folder
+from capfilt.core.tables import damage_named, parquet_format, read_schema, read_table
 from capfilt.ledger import transaction
 from capfilt.ledger.compatibility import (
     changed_inputs,
@@ -53,6 +53,9 @@ PLAN: Final = pa.schema(
 
 CHUNK_TABLES: Final = ("images", "captions", "failures")
 """The tables a commit writes, one file a chunk, before its record."""
+
+DAMAGED: Final = "damaged"
+"""Folder with copies of damaged files that `capfilt verify --repair` made again."""
 
 WRITTEN: Final = (*CHUNK_TABLES, "commits", "decisions", "corpus", transaction.PLACE)
 """Folders that only the holder of the lock and its workers write."""
@@ -132,11 +135,11 @@ class Ledger:
 
         Raises:
             InputError: there is no run here.
+            IntegrityError: the file is damaged.
         """
-        try:
-            return tomllib.loads(self.folder.read("run.toml").decode())
-        except FileNotFoundError as error:
-            raise InputError(f"{self.folder.location}: no run here (run.toml is missing)") from error
+        if not self.planned:
+            raise InputError(f"{self.folder.location}: no run here (run.toml is missing)")
+        return self._toml("run.toml", "restore it from a backup; the tables can still be read with DuckDB")
 
     def read_plan(self) -> list[Chunk]:
         """All chunks in order.
@@ -145,10 +148,12 @@ class Ledger:
             InputError: there is no run here.
             IntegrityError: plan.parquet is not the file that run.toml speaks of.
         """
-        run, plan = self.run, self.folder.read("plan.parquet")
-        if hashlib.sha256(plan).hexdigest() != run["plan"]:
-            raise IntegrityError(f"{self.folder.location}: plan.parquet is not the plan that run.toml was written for")
-        return [Chunk.from_json(spec) for spec in pq.read_table(pa.BufferReader(plan))["spec"].to_pylist()]
+        run, file = self.run, f"{self.folder.location}/plan.parquet"
+        if not self.folder.exists("plan.parquet"):
+            raise IntegrityError(f"{file} is missing: restore it from a backup")
+        if hashlib.sha256(self.folder.read("plan.parquet")).hexdigest() != run["plan"]:
+            raise IntegrityError(f"{file} is not the plan that run.toml was written for: restore both from a backup")
+        return [Chunk.from_json(spec) for spec in read_table(self.folder, "plan.parquet")["spec"].to_pylist()]
 
     def check_unchanged(
         self,
@@ -203,28 +208,30 @@ class Ledger:
         if table in CHUNK_TABLES and (missing := [name for name in wanted if name not in there]):
             raise IntegrityError(f"{self.folder.location}: {missing[0]} is committed, but missing")
         files = [self.folder.full(name) for name in wanted if name in there]
-        kind = ds.ParquetFileFormat()
-        return ds.FileSystemDataset.from_paths(files, schema=columns, format=kind, filesystem=self.folder.filesystem)
+        return ds.FileSystemDataset.from_paths(
+            files, schema=columns, format=parquet_format(), filesystem=self.folder.filesystem
+        )
 
     def captions_schema(self) -> pa.Schema:
         """The schema of captions/ with the columns of the run's judges.
 
         A chunk without an image was never scored and lacks these columns, so one file alone is not enough.
         """
-        files = (self.folder.full(f"captions/{chunk}.parquet") for chunk in sorted(self.committed()))
         plain = schema.captions_schema(())
-        found = (pq.read_schema(file, filesystem=self.folder.filesystem) for file in files)
+        found = (read_schema(self.folder, f"captions/{chunk}.parquet") for chunk in sorted(self.committed()))
         judged = next((names for names in found if len(names) > len(plain)), plain)
         return schema.captions_schema(tuple(name for name in judged.names if name not in plain.names))
 
     def records(self) -> pa.Table:
         """All commit records (`schema.COMMITS`) in chunk order."""
-        return self.dataset("commits", schema.COMMITS).to_table()
+        with damage_named(f"{self.folder.location}/commits"):
+            return self.dataset("commits", schema.COMMITS).to_table()
 
     def fingerprint(self, records: pa.Table | None = None) -> str:
         """sha256 over the records of all commits: what a selection was made from."""
         records = self.records() if records is None else records
-        return hashlib.sha256(canonical_json(records.to_pylist()).encode()).hexdigest()
+        rows = [{name: value for name, value in row.items() if name != "sizes"} for row in records.to_pylist()]
+        return hashlib.sha256(canonical_json(rows).encode()).hexdigest()
 
     def balance(self, records: pa.Table | None = None) -> None:
         """Check that every commit fits the plan, its own sums and the listing of its files.
@@ -242,13 +249,13 @@ class Ledger:
         chunks = {chunk.name: chunk for chunk in self.read_plan()}
         records = self.records() if records is None else records
         # Listed after the records are read: a run that works just now commits files first, records last.
-        present = {name for table in CHUNK_TABLES for name in self.folder.names(table, ".parquet")}
+        present = {name: size for table in CHUNK_TABLES for name, size in self.folder.sizes(table).items()}
         for record in records.to_pylist():
             problem = self._misfit(record, chunks.get(record["chunk"]), present)
             if problem:
                 raise IntegrityError(f"{self.folder.location}: commit {record['chunk']}: {problem}")
 
-    def _misfit(self, record: dict[str, Any], chunk: Chunk | None, present: set[str]) -> str:
+    def _misfit(self, record: dict[str, Any], chunk: Chunk | None, present: Mapping[str, int]) -> str:
         if chunk is None:
             return "is not in the plan"
         rows, images, failures = record["rows"], record["images"], record["failures"]
@@ -260,16 +267,27 @@ class Ledger:
             return f"the reasons do not add up to {failures} failures"
         if record["spec"] != self.spec_digest(chunk):
             return "was made from another spec than the plan's"
-        missing = {f"{table}/{chunk.name}.parquet" for table in CHUNK_TABLES} - (present & set(dict(record["files"])))
-        return f"{min(missing)} is missing" if missing else ""
+        named = {f"{table}/{chunk.name}.parquet" for table in CHUNK_TABLES}
+        if missing := named - (present.keys() & dict(record["files"]).keys()):
+            return f"{min(missing)} is missing: `capfilt verify OUT --repair` makes it again"
+        for name, size in sorted(dict(record["sizes"] or ()).items()):
+            if present[name] != size:
+                return f"{name} has {present[name]} bytes, committed were {size}: see `capfilt verify OUT`"
+        return ""
 
     @property
     def forgetting(self) -> bool:
         """Whether a `capfilt forget` was interrupted, so that files may not be what the commits say."""
-        return self.folder.exists("forgotten.json") and bool(json.loads(self.folder.read("forgotten.json"))["before"])
+        if not self.folder.exists("forgotten.json"):
+            return False
+        try:
+            return bool(json.loads(self.folder.read("forgotten.json"))["before"])
+        except (ValueError, KeyError, TypeError) as error:
+            file = f"{self.folder.location}/forgotten.json"
+            raise IntegrityError(f"{file} is damaged ({error}): restore it, it says what must not come back") from error
 
-    def verify(self, deep: bool = True) -> None:
-        """`balance`, then the files themselves: rows by their footers and, if deep, sha256 of every byte.
+    def verify(self) -> None:
+        """`balance`, then the sha256 of every file of every commit.
 
         Raises:
             IntegrityError: the first file that is not what its commit says.
@@ -277,19 +295,36 @@ class Ledger:
         records = self.records()
         self.balance(records)
         for record in records.to_pylist():
-            for name, digest in sorted(dict(record["files"]).items()):
-                self._verify_file(name, digest, record[name.partition("/")[0]], deep)
+            if problems := self.damage(record):
+                file, problem = next(iter(problems.items()))
+                raise IntegrityError(f"{self.folder.location}/{file}: {problem}")
 
-    def _verify_file(self, name: str, digest: str, rows: int, deep: bool) -> None:
-        path = f"{self.folder.location}/{name}"
-        if deep and hashlib.sha256(self.folder.read(name)).hexdigest() != digest:
-            raise IntegrityError(f"{path}: its bytes are not the committed ones")
+    def damage(self, record: Mapping[str, Any]) -> dict[str, str]:
+        """The files of a commit that are not what its record says, and what is wrong with each; reads all their bytes.
+
+        Args:
+            record: a row of `records`.
+        """
+        found = {}
+        for name, digest in sorted(dict(record["files"]).items()):
+            try:
+                if hashlib.sha256(self.folder.read(name)).hexdigest() != digest:
+                    found[name] = "its bytes are not the committed ones"
+            except FileNotFoundError:
+                found[name] = "is missing"
+        return found
+
+    def _toml(self, name: str, advice: str) -> dict[str, Any]:
+        """A TOML file of the run.
+
+        Raises:
+            IntegrityError: it is damaged; `advice` says what to do.
+        """
         try:
-            found = pq.read_metadata(self.folder.full(name), filesystem=self.folder.filesystem).num_rows
-        except pa.ArrowInvalid as error:
-            raise IntegrityError(f"{path}: {error}") from error
-        if found != rows:
-            raise IntegrityError(f"{path}: {found} rows, committed were {rows}")
+            return tomllib.loads(self.folder.read(name).decode())
+        except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+            why = " ".join(str(error).split())
+            raise IntegrityError(f"{self.folder.location}/{name} is damaged ({why}): {advice}") from error
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -336,7 +371,9 @@ class Ledger:
             name: of a named selection instead of the current one.
         """
         file = f"selections/{name}.toml" if name else "selection.toml"
-        return tomllib.loads(self.folder.read(file).decode()) if self.folder.exists(file) else {}
+        if not self.folder.exists(file):
+            return {}
+        return self._toml(file, "delete it; `capfilt select` decides again from the stored scores")
 
     def selections(self) -> list[str]:
         """Names of the selections that were given one."""
@@ -356,7 +393,7 @@ class Ledger:
         return ds.FileSystemDataset.from_paths(
             [file for some in files.values() for file in some],
             schema=columns,
-            format=ds.ParquetFileFormat(),
+            format=parquet_format(),
             filesystem=self.folder.filesystem,
             partitions=[ds.field("name") == name for name, some in files.items() for _ in some],
         )

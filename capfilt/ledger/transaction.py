@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from capfilt.core.storage import Folder
+from capfilt.core.tables import read_table
 
 PLACE: Final = "redo"  # the name that interrupted retries of earlier versions left behind
 FILES: Final = pa.schema([pa.field("name", pa.string(), nullable=False), ("data", pa.large_binary())])
@@ -43,7 +44,7 @@ def replay_pending(folder: Folder) -> list[str]:
 
 def _replay(folder: Folder, name: str) -> bool:
     """Replay one transaction unless it is void, then delete it; whether it was replayed."""
-    table = pq.read_table(pa.BufferReader(folder.read(name)))
+    table = read_table(folder, name)
     record = _record(Path(name).stem)
     valid = folder.exists(record) and _digest(folder.read(record)) == table.schema.metadata[_BASE]
     if valid:

@@ -14,13 +14,13 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from capfilt.core.errors import InputError
 from capfilt.core.serialization import canonical_json, parquet_bytes
 from capfilt.core.storage import Folder
+from capfilt.core.tables import read_table
 from capfilt.ledger.ledger import Ledger
 from capfilt.models.score_columns import kind_of
 from capfilt.pipelines.calibration.gather import PAIR, ScoredPairs, labeled_pairs, make_pairs
@@ -81,7 +81,7 @@ def calibrate(folder: Folder, labels: str, *, precision: float, images: int, see
     basis = _basis(ledger, (images, seed) if rows is None else rows)
     old = read_calibration(folder)
     if old and old.basis == basis and folder.exists(PAIRS):
-        pairs = ScoredPairs(pq.read_table(pa.BufferReader(folder.read(PAIRS))), old.left_out)
+        pairs = ScoredPairs(read_table(folder, PAIRS), old.left_out)
     else:
         pairs = make_pairs(ledger, images, seed) if rows is None else labeled_pairs(ledger, rows)
     measured, unmeasured = _measured(pairs.table, rows is None, precision, threshold_in_use(ledger.selection()), seed)

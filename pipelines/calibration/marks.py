@@ -12,10 +12,10 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from capfilt.core.serialization import parquet_bytes
 from capfilt.core.storage import Folder
+from capfilt.core.tables import read_table
 
 MARKS: Final = pa.schema(
     [
@@ -69,4 +69,4 @@ class MarkBook:
 
 
 def _read(folder: Folder, name: str) -> pa.Table:
-    return pq.read_table(pa.BufferReader(folder.read(name)), schema=MARKS)
+    return read_table(folder, name, schema=MARKS)

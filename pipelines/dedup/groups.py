@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from capfilt.core.storage import Folder
+from capfilt.core.tables import read_table
 
 FOLDER: Final = "duplicates"
 IMAGES: Final = f"{FOLDER}/images.parquet"
@@ -56,7 +56,7 @@ def read_duplicates(folder: Folder, name: str, columns: pa.Schema) -> pa.Table:
     """A table of duplicates; empty where `capfilt dedup` was not there, or was interrupted."""
     if not folder.exists(FACTS):
         return columns.empty_table()
-    return pq.read_table(folder.full(name), schema=columns, filesystem=folder.filesystem)
+    return read_table(folder, name, schema=columns)
 
 
 def without_members(table: pa.Table, name: str) -> pa.Table:

@@ -10,7 +10,6 @@ from typing import Final, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from capfilt.core import config
@@ -18,6 +17,7 @@ from capfilt.core.errors import InputError
 from capfilt.core.schema import Reason
 from capfilt.core.serialization import parquet_bytes
 from capfilt.core.storage import Folder
+from capfilt.core.tables import read_table
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.plan import Plan, make_plan
 from capfilt.pipelines.stages.decode import decode
@@ -97,7 +97,7 @@ def without_leaks(rows: pa.Table, folder: Folder, settings: config.DecodeSetting
     """Decoded `rows` in which every picture of the run's evaluation sets, or one that looks like it, has died of it."""
     if not settings.exclude_eval:
         return rows
-    known = pq.read_table(pa.BufferReader(folder.read(NAME)), schema=EVALUATION_IMAGES)
+    known = read_table(folder, NAME, schema=EVALUATION_IMAGES)
     leaks = find_leaks(rows["sha256"].to_pylist(), rows["phash"].to_pylist(), known, settings.eval_radius)
     failures = {row: RowFailure("decode", Reason.EVAL_LEAK, leak) for row, leak in enumerate(leaks) if leak is not None}
     return mark_failed(rows, failures)

@@ -6,10 +6,10 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from capfilt.core import schema
 from capfilt.core.errors import InputError
+from capfilt.core.tables import read_table
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.selection.corpus import corpus_schema, corpus_table
 from capfilt.pipelines.selection.scores import judge_columns
@@ -114,10 +114,7 @@ class Kept:
             yield chunk, kept, size * kept // max(images, 1)
 
     def _decisions(self, chunk: str, columns: list[str] | None = None) -> pa.Table:
-        folder = self.ledger.folder
-        return pq.read_table(
-            folder.full(f"{self.folder}/{chunk}.parquet"), columns=columns, filesystem=folder.filesystem
-        )
+        return read_table(self.ledger.folder, f"{self.folder}/{chunk}.parquet", columns=columns)
 
     def _captions(self) -> pa.Schema:
         columns = self.ledger.captions_schema()
@@ -126,8 +123,8 @@ class Kept:
 
     def _chunk(self, chunk: str) -> pa.Table:
         folder, columns = self.ledger.folder, self._captions()
-        captions = pq.read_table(pa.BufferReader(folder.read(f"captions/{chunk}.parquet")), schema=columns)
-        images = pq.read_table(pa.BufferReader(folder.read(f"images/{chunk}.parquet")), schema=schema.IMAGES)
+        captions = read_table(folder, f"captions/{chunk}.parquet", schema=columns)
+        images = read_table(folder, f"images/{chunk}.parquet", schema=schema.IMAGES)
         corpus = corpus_table(images.select(["uid", "image", "width", "height"]), captions, self._decisions(chunk))
         places = pc.index_in(corpus["uid"], value_set=images["uid"].combine_chunks())
         for name in ("url", "sha256"):

@@ -14,14 +14,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk
 from capfilt.core.serialization import parquet_bytes, to_toml
 from capfilt.core.storage import TMP_PREFIX, Folder
-from capfilt.ledger.ledger import PLAN, Ledger
+from capfilt.core.tables import read_schema, read_table
+from capfilt.ledger.ledger import DAMAGED, PLAN, Ledger
 from capfilt.ledger.transaction import PLACE
 from capfilt.pipelines.dedup.groups import FACTS, without_members
 from capfilt.pipelines.readers.redact import redacted
@@ -69,16 +69,15 @@ def tree(folder: Folder) -> list[str]:
 
 
 def _remove_drafts(folder: Folder) -> None:
-    """What killed writers left half written, and redos, settled by now: nobody reads them, yet they hold rows."""
+    """Drafts of killed writers, replayed transactions, copies of damaged files: unread, yet they hold rows."""
     for name in tree(folder):
-        if name.rpartition("/")[2].startswith(TMP_PREFIX) or name.startswith(f"{PLACE}/"):
+        if name.rpartition("/")[2].startswith(TMP_PREFIX) or name.startswith((f"{PLACE}/", f"{DAMAGED}/")):
             folder.delete(name)
 
 
 def _redact_plan(folder: Folder, gone: Gone) -> None:
     """Take names of rows out of plan.parquet, and tell run.toml its new digest."""
-    old = folder.read("plan.parquet")
-    table = pq.read_table(pa.BufferReader(old), schema=PLAN)
+    table = read_table(folder, "plan.parquet", schema=PLAN)
     specs = [_redacted_spec(spec, gone) for spec in table["spec"].to_pylist()]
     if specs != table["spec"].to_pylist():
         table = table.set_column(table.schema.get_field_index("spec"), PLAN.field("spec"), pa.array(specs))
@@ -97,8 +96,7 @@ def _redacted_spec(spec: str, gone: Gone) -> str:
 def _erase_chunk(ledger: Ledger, chunk: Chunk, stones: Tombstones) -> None:
     folder, spec = ledger.folder, ledger.spec_digest(chunk)
     heads = {
-        name: pq.read_table(folder.full(f"{name}/{chunk.name}.parquet"), columns=columns, filesystem=folder.filesystem)
-        for name, columns in _HEADS.items()
+        name: read_table(folder, f"{name}/{chunk.name}.parquet", columns=columns) for name, columns in _HEADS.items()
     }
     record = _read(folder, f"commits/{chunk.name}.parquet").to_pylist()[0]
     if _fits(record, heads, spec) and not any(pc.any(_marked(head, stones)).as_py() for head in heads.values()):
@@ -136,10 +134,9 @@ def _fits(record: dict[str, Any], heads: dict[str, pa.Table], spec: str) -> bool
 
 def _erase_file(folder: Folder, name: str, stones: Tombstones) -> None:
     """Take the rows out of any other table that has uids."""
-    path = folder.full(name)
-    if "uid" not in pq.read_schema(path, filesystem=folder.filesystem).names:
+    if "uid" not in read_schema(folder, name).names:
         return
-    head = pq.read_table(path, columns=["uid"], filesystem=folder.filesystem)
+    head = read_table(folder, name, columns=["uid"])
     if not pc.any(_marked(head, stones)).as_py():
         return
     table = _read(folder, name)
@@ -152,11 +149,10 @@ def _erase_file(folder: Folder, name: str, stones: Tombstones) -> None:
 
 def _read(folder: Folder, name: str) -> pa.Table:
     """A whole table in the types it was written from; a Parquet file does not say them all."""
-    data = pa.BufferReader(folder.read(name))
-    columns = pq.read_schema(data)
+    columns = read_schema(folder, name)
     if _PICTURES in (columns.metadata or {}):
         columns = columns.set(columns.get_field_index("image"), pa.field("image", schema.IMAGE))
-    table = pq.read_table(data, schema=columns)
+    table = read_table(folder, name, schema=columns)
     return table.cast(pa.schema([field.with_type(_as_made(field.type)) for field in columns], columns.metadata))
 
 

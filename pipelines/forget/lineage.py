@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from capfilt.core.storage import Folder
+from capfilt.core.tables import parquet_format
 from capfilt.ledger.ledger import Ledger
 
 EXPORTS: Final = "exports"
@@ -55,7 +56,7 @@ def rows_of(folder: Folder, files: Sequence[str], columns: list[str], uids: pa.A
     if not files:
         return pa.table({name: pa.array([], pa.string()) for name in columns})
     paths = [folder.full(name) for name in files]
-    data = ds.dataset(paths, format="parquet", filesystem=folder.filesystem)
+    data = ds.dataset(paths, format=parquet_format(), filesystem=folder.filesystem)
     return data.to_table(columns=columns, filter=ds.field("uid").isin(uids))
 
 

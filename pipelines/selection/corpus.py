@@ -5,11 +5,11 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from capfilt.core import schema
 from capfilt.core.errors import IntegrityError
 from capfilt.core.storage import Folder
+from capfilt.core.tables import opened
 
 Images = Literal["bytes", "reference"]
 
@@ -34,8 +34,8 @@ def corpus_schema(captions: pa.Schema) -> pa.Schema:
 def read_images(folder: Folder, chunk: str, images: Images) -> pa.Table:
     """uid, image, width and height of the chunk's images; by reference, without reading the bytes."""
     names = ["uid", "image.path" if images == "reference" else "image", "width", "height"]
-    with folder.filesystem.open_input_file(folder.full(f"images/{chunk}.parquet")) as stream:
-        table = pq.ParquetFile(stream).read(columns=names)
+    with opened(folder, f"images/{chunk}.parquet") as file:
+        table = file.read(columns=names)
     path = pc.struct_field(table["image"].combine_chunks(), "path")
     empty = pa.nulls(table.num_rows, pa.large_binary())
     data = empty if images == "reference" else pc.struct_field(table["image"].combine_chunks(), "bytes")

@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from capfilt.core import config, schema
 from capfilt.core.errors import ConfigError, IntegrityError
 from capfilt.core.serialization import parquet_bytes, to_toml
 from capfilt.core.storage import Folder
+from capfilt.core.tables import opened
 from capfilt.core.version import __version__
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.recipes import load as recipes
@@ -91,6 +91,14 @@ def select(
     if not dry_run:
         write.end(made_of, new, result)
     return result
+
+
+def reselect(ledger: Ledger, recipe: config.Recipe) -> Selection:
+    """Decide again with the settings of the current selection; where there is none, with those of the recipe."""
+    made = ledger.selection()
+    settings = config.SelectSettings(policy=made["policy"], **made["parameters"]) if made else recipe.select
+    images = made.get("images", recipe.output.images)
+    return select(ledger.folder, settings, images, name=made.get("name", ""))
 
 
 def check_name(name: str) -> str:
@@ -197,8 +205,8 @@ def _captions(folder: Folder, chunk: str, wanted: pa.Schema) -> pa.Table:
 
 def _read(folder: Folder, name: str, columns: Sequence[str]) -> pa.Table:
     """Those of the columns that the file has."""
-    with folder.filesystem.open_input_file(folder.full(name)) as stream:
-        return pq.ParquetFile(stream).read(columns=list(columns), use_threads=False)  # chunks are read side by side
+    with opened(folder, name) as file:
+        return file.read(columns=list(columns), use_threads=False)  # chunks are read side by side
 
 
 def _ahead(work: Callable[[str, pa.Table], Diff], chunks: Iterable[Rows], writers: int) -> Iterator[Diff]:

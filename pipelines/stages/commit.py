@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk
 from capfilt.core.errors import IntegrityError
 from capfilt.core.serialization import parquet_bytes
 from capfilt.core.storage import Folder
+from capfilt.core.tables import read_table
 from capfilt.ledger.ledger import CHUNK_TABLES
 from capfilt.pipelines.stages.tombstones import Tombstones
 
@@ -67,7 +67,7 @@ def chunk_files(tables: dict[str, pa.Table], chunk: Chunk, spec_digest: str) -> 
 
 def _committed(chunk: Chunk, folder: Folder, spec_digest: str) -> pa.Table:
     """The existing record: a worker that outlived its driver arrives late and must change nothing."""
-    record = pq.read_table(pa.BufferReader(folder.read(f"commits/{chunk.name}.parquet")), schema=schema.COMMITS)
+    record = read_table(folder, f"commits/{chunk.name}.parquet", schema=schema.COMMITS)
     if record["spec"][0].as_py() != spec_digest:
         raise IntegrityError(f"chunk {chunk.name} is committed already, from another spec")
     return record
@@ -195,6 +195,7 @@ def _record(chunk: Chunk, tables: dict[str, pa.Table], files: dict[str, bytes], 
         **counts,
         "reasons": sorted((item["values"], item["counts"]) for item in reasons),
         "files": sorted((name, hashlib.sha256(data).hexdigest()) for name, data in files.items()),
+        "sizes": sorted((name, len(data)) for name, data in files.items()),
         "spec": spec_digest,
     }
     return pa.Table.from_pylist([record], schema=schema.COMMITS)

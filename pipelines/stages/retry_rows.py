@@ -18,6 +18,7 @@ from capfilt.core import schema
 from capfilt.core.chunks import Chunk
 from capfilt.core.errors import IntegrityError
 from capfilt.core.storage import Folder
+from capfilt.core.tables import read_table
 from capfilt.ledger.transaction import write_transaction
 from capfilt.pipelines.stages.commit import captions_table, check_filled, chunk_files, failures_table, images_table
 from capfilt.pipelines.stages.read import read
@@ -43,7 +44,7 @@ class Committed:
         Raises:
             IntegrityError: a file is not the one that was committed.
         """
-        record = pq.read_table(pa.BufferReader(folder.read(f"commits/{chunk.name}.parquet"))).to_pylist()[0]
+        record = read_table(folder, f"commits/{chunk.name}.parquet").to_pylist()[0]
         digests = dict(record["files"])
 
         def table(name: str, columns: pa.Schema | None = None) -> pa.Table:

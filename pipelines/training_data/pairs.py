@@ -145,7 +145,7 @@ def opened(file: str) -> pq.ParquetFile:
     """
     filesystem, path = split_url(file)
     try:
-        return pq.ParquetFile(path, filesystem=filesystem)
+        return pq.ParquetFile(path, filesystem=filesystem, page_checksum_verification=True)
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{file}: {str(error).splitlines()[0]}") from error
 

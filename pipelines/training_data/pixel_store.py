@@ -14,6 +14,7 @@ from capfilt.core.config import DecodeSettings
 from capfilt.core.errors import InputError
 from capfilt.core.schema import ROWS, TEXT
 from capfilt.core.storage import split_url
+from capfilt.core.tables import damage_named
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.stages.decode import decode
 
@@ -94,7 +95,10 @@ def decode_all(places: Sequence[RowGroup], pixels: PixelSpec) -> tuple[Pixels, l
 def _blobs(place: RowGroup, rows: NDArray[Any] | None = None) -> pa.Array:
     """The encoded pictures of a row group, or of some of its rows."""
     filesystem, path = split_url(place.location)
-    with pq.ParquetFile(path, filesystem=filesystem) as file:
+    with (
+        damage_named(place.location),
+        pq.ParquetFile(path, filesystem=filesystem, page_checksum_verification=True) as file,
+    ):
         column = file.read_row_group(place.group, columns=["image"])["image"].combine_chunks()
     blobs = pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
     return blobs if rows is None else blobs.take(pa.array(rows))

@@ -227,25 +227,41 @@ def put_other_rows(path: Path) -> None:
     pq.write_table(table.set_column(0, "uid", pa.array(["f" * 32] * len(table))), path)
 
 
+def flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 16
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
-    ("damage", "shallow_sees_it"),
+    ("damage", "sizes_show_it"),
     [
-        (put_other_rows, False),
+        (flip_a_bit, False),
+        (put_other_rows, True),
         (lambda path: path.write_bytes(path.read_bytes()[:-9]), True),
         (lambda path: pq.write_table(pq.read_table(path).slice(1), path), True),
         (lambda path: path.write_bytes(b""), True),
     ],
 )
-def test_damaged_files_are_found(full_books: Any, damage: Callable[[Path], None], shallow_sees_it: bool) -> None:
+def test_damaged_files_are_found(full_books: Any, damage: Callable[[Path], None], sizes_show_it: bool) -> None:
     damage(Path(full_books.ledger.folder.full("captions/000001.parquet")))
-    full_books.ledger.balance()
+    if sizes_show_it:
+        with pytest.raises(IntegrityError, match=r"captions/000001\.parquet has \d+ bytes, committed were"):
+            full_books.ledger.balance()
+        assert not status(full_books.ledger.folder).balanced
+    else:
+        full_books.ledger.balance()
     with pytest.raises(IntegrityError, match=r"captions/000001\.parquet"):
         full_books.ledger.verify()
-    if shallow_sees_it:
-        with pytest.raises(IntegrityError, match=r"captions/000001\.parquet"):
-            full_books.ledger.verify(deep=False)
-    else:
-        full_books.ledger.verify(deep=False)
+
+
+def test_a_file_without_a_recorded_size_is_held_against_its_digest_alone(full_books: Any) -> None:
+    """Records of version 0.1 hold no sizes."""
+    rewrite_commit(full_books, sizes=None)
+    full_books.ledger.balance()
+    flip_a_bit(Path(full_books.ledger.folder.full("captions/000001.parquet")))
+    with pytest.raises(IntegrityError, match="not the committed ones"):
+        full_books.ledger.verify()
 
 
 HOLD = """

@@ -18,10 +18,11 @@ from rich.progress import Progress as Bar
 from rich.table import Column, Table
 from rich.text import Text
 
-from capfilt.core.formatting import clean, seconds, speed
+from capfilt.core.formatting import clean, megabytes, seconds, speed
 
 if TYPE_CHECKING:
     from capfilt.commands.run import RunProgress
+    from capfilt.commands.verify import VerifyProgress
     from capfilt.models.training.loop import TrainProgress as Steps
 
 WIDTH: Final = 80
@@ -163,6 +164,42 @@ def training() -> "Iterator[Callable[[Steps], None]]":
             bar.update(task, completed=heard.step, total=heard.steps)
 
         yield listen
+
+
+@contextmanager
+def reading() -> "Iterator[Callable[[VerifyProgress], None]]":
+    """A listener for `verify`: a live bar on a terminal, elsewhere a line every `EVERY` seconds."""
+    console = _console()
+    if not console.is_terminal or console.is_dumb_terminal:
+        said = time.monotonic()
+
+        def tell(heard: "VerifyProgress") -> None:
+            nonlocal said
+            if time.monotonic() - said >= EVERY:
+                say(f"reading: {reading_words(heard)}")
+                said = time.monotonic()
+
+        yield tell
+        return
+    latest = ""
+    with Bar(BarColumn(bar_width=12), _WordsColumn(lambda: latest), console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def listen(heard: "VerifyProgress") -> None:
+            nonlocal latest
+            latest = reading_words(heard)
+            bar.update(task, completed=heard.bytes_done, total=heard.bytes_all)
+
+        yield listen
+
+
+def reading_words(heard: "VerifyProgress") -> str:
+    """Like "1.2 GB of 30 GB, 450 MB/s, 1:03 min left, 2 damaged"."""
+    parts = [f"{megabytes(heard.bytes_done)} of {megabytes(heard.bytes_all)}"]
+    if heard.seconds and heard.bytes_done:
+        rate = heard.bytes_done / heard.seconds
+        parts += [f"{megabytes(rate)}/s", f"{seconds((heard.bytes_all - heard.bytes_done) / rate)} left"]
+    return ", ".join([*parts, *([f"{heard.damaged} damaged"] if heard.damaged else [])])
 
 
 def step_words(heard: "Steps", short: bool = False) -> str:

@@ -39,6 +39,12 @@ class CommandGroup(TyperGroup):
             code = _end("error", str(error), 1)
         except KeyboardInterrupt:
             code = INTERRUPTED
+        except Exception as error:
+            from capfilt.core.system_errors import as_ours  # here: it imports pyarrow, which `--help` does without
+
+            if (ours := as_ours(error)) is None:
+                raise
+            code = _end("error", str(ours), 1)
         raise typer.Exit(code)
 
 

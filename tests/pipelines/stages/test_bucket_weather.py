@@ -69,7 +69,7 @@ def test_storms_cost_time_and_nothing_else(sky: Weather, bucket: str) -> None:
     rough = work(f"{bucket}/in", f"{bucket}/rough")
     assert min(sky.met[kind] for kind in sky.faults) >= 3
     sky.faults = ()
-    rough.verify(deep=True)
+    rough.verify()
     for table in ("images", "captions", "failures", "commits", "decisions", "corpus"):
         names = calm.folder.names(table, ".parquet")
         assert names == rough.folder.names(table, ".parquet")
@@ -89,7 +89,7 @@ def test_a_listing_that_lags_behind_makes_work_but_no_harm(sky: Weather, bucket:
     stand = status(ledger.folder)
     assert (stand.complete, stand.balanced, stand.images) == (True, True, EVALUATION_IMAGES)
     assert before == {name: ledger.folder.read(name) for name in ledger.folder.names("commits", ".parquet")}
-    ledger.verify(deep=True)
+    ledger.verify()
 
 
 def test_questions_do_not_fetch_pictures(sky: Weather, bucket: str) -> None:
