@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from capfilt.charts.loss_curves import draw_curves
+from capfilt.charts.loss_curves import loss_chart
+from capfilt.charts.svg import standalone
 
 if TYPE_CHECKING:
     from capfilt.models.training.loop import TrainProgress
@@ -46,7 +47,7 @@ class Metrics:
         lines = read_metrics(self.folder)
         names = [name for name in (lines[0] if lines else {}) if name not in ("step", "rate", SPEED)]
         points = {name: [(line["step"], line[name]) for line in lines if name in line] for name in names}
-        (self.folder / "losses.svg").write_text(draw_curves(points), encoding="utf-8")
+        (self.folder / "losses.svg").write_bytes(standalone(loss_chart(points)))
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

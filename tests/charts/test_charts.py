@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capfilt.charts import Axis, Link, Node, Series, heat, histogram, lines, sankey, standalone
+from capfilt.charts.loss_curves import loss_chart
 from capfilt.charts.scale import Scale, number, ticks
 from capfilt.charts.svg import tag
 
@@ -89,3 +90,12 @@ def test_numbers_are_short() -> None:
 
 def test_attributes_and_children_are_escaped() -> None:
     assert tag("text", "<b>", class_='"', x=1.5, y=None) == '<text class="&#34;" x="1.5">&lt;b&gt;</text>'
+
+
+def test_losses_are_curves_with_their_last_values_and_may_be_none() -> None:
+    drawn = loss_chart({"itc": [(10, 4.0), (20, 2.0)], "<b>": [(10, 3.0), (20, 1.5)], "none": []})
+    assert drawn.count("<polyline") == 2
+    assert "itc 2.000" in drawn
+    assert "&lt;b&gt; 1.500" in drawn
+    assert "none" not in drawn.replace('fill="none"', "")
+    assert "<polyline" not in loss_chart({})

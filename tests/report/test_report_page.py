@@ -12,7 +12,8 @@ import pytest
 from pyarrow import fs as pafs
 from typer.testing import CliRunner
 
-from capfilt.charts.loss_curves import draw_curves
+from capfilt.charts.loss_curves import loss_chart
+from capfilt.charts.svg import standalone
 from capfilt.cli import app
 from capfilt.core.config import Recipe
 from capfilt.core.storage import Folder
@@ -175,7 +176,7 @@ def test_loss_curves_of_models_that_were_trained_here(
     """Of the recipe's two models one has its training beside it, where the report is asked for."""
     home = tmp_path / "demo-captioner" / "training"
     home.mkdir(parents=True)
-    drawn = draw_curves({"itc": [(1, 4.0), (2, 2.0)], "<b>lm</b>": [(1, 3.0), (2, 1.5)]}).encode()
+    drawn = standalone(loss_chart({"itc": [(1, 4.0), (2, 2.0)], "<b>lm</b>": [(1, 3.0), (2, 1.5)]}))
     (home / "losses.svg").write_bytes(drawn)
     monkeypatch.chdir(tmp_path)
     page = Page(write_report(Folder.at(plain_run)).decode())
