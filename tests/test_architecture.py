@@ -4,10 +4,12 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+import import_graph
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUND = ("core", "ledger")
@@ -67,6 +69,11 @@ def test_the_ground_floor_stands_below_everything(path: Path) -> None:
 @pytest.mark.parametrize("path", [*python_files("models"), *python_files("pipelines"), *python_files("tests")], ids=str)
 def test_the_two_folders_are_imported_by_their_full_names(path: Path) -> None:
     assert not roots(imports(path)) & {"models", "pipelines"}
+
+
+@pytest.mark.parametrize("graph", [import_graph.room_graph, import_graph.module_graph])
+def test_no_folder_and_no_file_is_part_of_a_circle(graph: Callable[[], import_graph.Graph]) -> None:
+    assert import_graph.circles(graph()) == []
 
 
 @pytest.mark.parametrize("name", ["models", "pipelines"])

@@ -7,11 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from capfilt.core.config import Recipe
+from capfilt.core.config import DecodeSettings, Recipe
 from capfilt.core.errors import InputError
 from capfilt.core.schema import ROWS
+from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.stages import stage_models
-from capfilt.pipelines.stages.caption import CANDIDATES, caption
+from capfilt.pipelines.stages.caption import CANDIDATES, caption, pixel_tensor
 from capfilt.pipelines.stages.decode import decode
 from capfilt.pipelines.stages.micro_batches import MicroBatches
 from capfilt.pipelines.stages.score import columns_of, score
@@ -45,6 +46,22 @@ def score_texts(path: Path, texts: Sequence[str], recipe: Recipe) -> tuple[tuple
     scored = score(rows, judges, [MicroBatches(stage_models.batch_size(recipe)) for _ in judges])
     _check(scored)
     return columns_of(judges), scored[CANDIDATES].to_pylist()[0]
+
+
+def answer_questions(path: Path, questions: Sequence[str], model: Path) -> list[str]:
+    """The answers of a VQA checkpoint to questions about one image.
+
+    Raises:
+        InputError: a file that is not there or is no image.
+        ModelError: no checkpoint of `capfilt train vqa`.
+    """
+    from capfilt.models.formats.vqa import load_vqa
+
+    answerer = load_vqa(model)
+    pixels = PixelSpec(answerer.model.config.image_size)
+    rows = decode(pa.Table.from_pylist([_row(path, ())], ROWS), DecodeSettings(), [pixels])
+    _check(rows)
+    return answerer.generate(pixel_tensor(rows, pixels, [0] * len(questions)), questions)
 
 
 def _read(paths: Sequence[Path], texts: Sequence[str], recipe: Recipe) -> pa.Table:

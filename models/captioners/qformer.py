@@ -48,6 +48,7 @@ class QFormerCaptioner:
         draws = uniforms([seed for row in seeds for seed in row], decoding.max_tokens).to(self.device)
         streams = Streams(draws, [self.language.stop], decoding)
         states = self.bridge.encode_image(normalize(images.to(self.device), torch.float32))
+        # The tower runs in float32 whatever the language model's dtype: the checkpoint was trained so.
         soft = self.bridge.soft_prompt(states).repeat_interleave(n, 0)
         self.language.generate(soft, prompt or self.prompt, decoding.max_tokens, streams)
         captions = [self._caption(ids, logprob) for ids, logprob in streams.drawn()]

@@ -94,6 +94,7 @@ class RecordedLoop:
         """Captions of so many images as there are; ids [R, max_tokens] and log-probabilities [R]."""
         self._fill(image, prompt, draws)
         if not self.graphs and draws.device.type == "cuda":
+            # Recorded after the buffers are filled: the warm-up before a capture runs on them for real.
             self.graphs = [_recorded(self._open), _recorded(self._take_step)]
         rows, done, last = len(draws), 0, self.shape.how.max_tokens
         while done < last:
@@ -152,6 +153,7 @@ class RecordedLoop:
         else:
             choice, wide = nucleus_of_top_k(logits.softmax(-1), draws, how.top_p)
             self.wide |= (wide & self.going).any()
+        # index_copy_ by a tensor, not ids[:, step]: a number of the host would be frozen into the recording.
         self.ids.index_copy_(1, self.step, torch.where(self.going, choice, 0)[:, None])
         self.logprob += torch.where(self.going, own.gather(-1, choice[:, None])[:, 0], 0.0)
         self.going &= choice != stop

@@ -27,6 +27,7 @@ SYNC_EVERY: Final = 4
 
 def uniforms(seeds: Sequence[int], count: int) -> Tensor:
     """float32 [len(seeds), count] in [0, 1): row i is the stream of seeds[i], whatever the other seeds are."""
+    # numpy's Philox takes the seed as its key, so that a row's numbers do not depend on its neighbors.
     rows = [np.random.Generator(np.random.Philox(key=seed)).random(count, dtype=np.float32) for seed in seeds]
     return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, count)
 
@@ -41,6 +42,7 @@ def nucleus(logits: Tensor, draws: Tensor, top_p: float) -> Tensor:
     Returns:
         int64 [R]. The likeliest token is always in the set, so top_p near 0 is greedy decoding.
     """
+    # Only rows whose nucleus needs more than TOP_K tokens pay for a sort of the whole vocabulary.
     mass = logits.softmax(-1)
     tokens, wide = nucleus_of_top_k(mass, draws, top_p)
     rows = wide.nonzero()[:, 0]
@@ -64,6 +66,7 @@ def _draw(mass: Tensor, tokens: Tensor, draws: Tensor, top_p: float) -> Tensor:
     inside = mass.masked_fill(upto - mass >= top_p, 0)
     reached = inside.cumsum(-1)
     place = torch.searchsorted(reached, (draws * reached[:, -1])[:, None], right=True)
+    # searchsorted may run past the end where float sums fall short of the draw; `last` is the last token inside.
     last = inside.gt(0).sum(-1, keepdim=True) - 1
     return tokens.gather(-1, torch.minimum(place, last))[:, 0]
 
@@ -96,6 +99,7 @@ def sample(
         going &= choice != stop
         if step + 1 == decoding.max_tokens:
             break
+        # On CUDA to look is to wait: there the host asks every few steps only, on a CPU looking is free.
         if going.device.type == "cpu" or step % SYNC_EVERY == SYNC_EVERY - 1:
             left = going.view(-1, n).sum(1)
             most, images = int(left.max()), left.nonzero()[:, 0]

@@ -40,6 +40,7 @@ class MedJudge:
         if most == 0:
             return {name: [[] for _ in texts] for name in self.columns}
         states = self.model.encode_image(normalize(images.to(weight.device), weight.dtype))
+        # Filled up with empty texts, for the texts of an image lie side by side on its query axis.
         flat = [text for row in texts for text in (*row, *[""] * (most - len(row)))]
         itm, itc = self._match(states, flat), self._cosine(states, flat, most)
         return {"itm": _ragged(itm, texts, most), "itc": _ragged(itc, texts, most)}

@@ -61,6 +61,7 @@ class OpenClipJudge:
 
     def _short_text(self, ids: Tensor) -> Tensor:
         """`encode_text` without the padding: in a causal tower no token sees what follows it, and the last counts."""
+        # The end of text has the highest id of CLIP's words; cutting behind it spares up to 77 - T padded tokens.
         model, end = self.model, ids.argmax(-1)
         length = int(end.max()) + 1
         x = model.token_embedding(ids[:, :length]) + model.positional_embedding[:length]

@@ -66,25 +66,12 @@ def from_blip(weights: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
     return {_rename(name, names): tensor for name, tensor in kept.items()}
 
 
-def to_blip(weights: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """The part of a MED that a layout holds, under the published names, tied tensors included."""
-    names = {ours: theirs for theirs, ours in (_VISION | _text_names(layout) | _HEADS[layout]).items()}
-    found = {_rename(name, names): tensor for name, tensor in weights.items() if _knows(name, names)}
-    if layout == "captioning":
-        found |= dict(zip(_TIED, (weights["text.word.weight"], weights["lm_head.bias"]), strict=True))
-    return found
-
-
 def _split(name: str) -> tuple[str, str, str]:
     """A tensor's name with # for its layer, the layer, and .weight or .bias or nothing."""
     stem, dot, last = name.rpartition(".")
     stem, tail = (stem, f".{last}") if dot and last in ("weight", "bias") else (name, "")
     layer = re.search(r"\.(\d+)\.", stem)
     return (re.sub(r"\.\d+\.", ".#.", stem), layer[1] if layer else "", tail)
-
-
-def _knows(name: str, names: dict[str, str]) -> bool:
-    return name in names or _split(name)[0] in names
 
 
 def _rename(name: str, names: dict[str, str]) -> str:

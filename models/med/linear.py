@@ -41,6 +41,7 @@ def packed(weight: Tensor, few: bool = False) -> Tensor | None:
         able = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     else:
         able = few and weight.dtype == torch.float32 and platform.machine() in ("x86_64", "AMD64")
+    # Private operators of torch: torch.compile uses them, and there is no public way to the packed layout.
     rearranged: Tensor | None = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS) if able else None
     return rearranged
 
@@ -60,6 +61,7 @@ class Linear(nn.Linear):
         """For inference alone: keep the weight in the layout it is computed with, and in no other."""
         self.packed = packed(self.weight.detach(), few)
         if self.packed is not None:
+            # Not kept twice: the plain layout goes, and using it by mistake is an error, not a wrong number.
             self.weight = nn.Parameter(torch.empty_like(self.weight, device="meta"))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -80,6 +80,7 @@ class TextLayer(nn.Module):
     def cross_attend(self, x: Tensor, image: KeysValues) -> Tensor:
         """x [B * n, T, D] looks at B images: the n texts of an image share its keys and values."""
         images = image.keys.shape[0]
+        # Texts side by side on the query axis: the keys and values of an image are read once, not once a text.
         out: Tensor = self.cross(x.reshape(images, -1, x.shape[-1]), image).view(x.shape)
         return out
 
@@ -104,6 +105,7 @@ class TextTransformer(nn.Module):
 
         They are laid out head by head, for every one of those reads them from end to end.
         """
+        # contiguous(): `split` leaves heads interleaved, and every later step would read them in strides.
         found = (layer.cross.project(image_states) for layer in self._layers())
         return [KeysValues(kv.keys.contiguous(), kv.values.contiguous()) for kv in found]
 
@@ -128,6 +130,7 @@ class TextTransformer(nn.Module):
         for index, layer in enumerate(self._layers()):
             own = layer.encoder
             kv = KeysValues(own.split(texts.pad(own.key(x))), own.split(texts.pad(own.value(x))))
+            # Only the first state is asked for: in the last layer the other tokens give keys and values and no more.
             if index + 1 == len(self.layers):
                 x, asking = x[first], Ragged.of(mask[:, :1])
                 images = Ragged.of(mask[:, :1].reshape(image[0].keys.shape[0], -1)) if image else None
@@ -148,6 +151,7 @@ class TextTransformer(nn.Module):
         for index, layer in enumerate(self._layers()):
             kv = layer.decoder.project(x)
             kv = cache.extend(index, *kv) if cache else kv
+            # One token sees all before it, so no mask; with is_causal, SDPA would align one query with the first key.
             x = layer.decoder(x, kv, seen, causal=ids.shape[1] > 1)
             x = layer.feed_forward(layer.cross_attend(x, image[index]))
         if cache:

@@ -104,6 +104,7 @@ class QFormer(nn.Module):
         queries = self.config.queries
         seen = F.pad(mask, (queries, 0), value=True)[:, None, None, :]
         x = self._run(self._embed(ids), queries, image, seen)
+        # BLIP-2's code averages the logits of the queries, not their states.
         logits: Tensor = self.itm_head(x[:, :queries]).mean(1)
         return logits
 

@@ -33,6 +33,7 @@ def probe_captioner(captioner: Captioner, prompt: str, decoding: Decoding) -> No
         hint = "; it has no chat template: set caption.template" if getattr(captioner, "template", None) == "" else ""
         raise ModelError(f"captioner {captioner.name!r} cannot caption a plain image: {_line(error)}{hint}") from error
     texts = [own[0].text for own in captions]
+    # Both must repeat: a good captioner may stumble over one of two plain drawings.
     if all(map(is_one_word_again_and_again, texts)):
         raise ModelError(
             f"captioner {captioner.name!r} says {texts[0][:40]!r} to a plain image: "

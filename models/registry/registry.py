@@ -175,6 +175,7 @@ def _found(name: str, role: Role, placement: Placement | None = None) -> ModelIn
     if is_url(name):
         raise ModelError(f"judge {name}: a server can caption, but not judge")
     found = resolve(name, (placement or Placement()).max_side)
+    # By role, not by family: a captioner's ITM head was never trained and would still give numbers.
     if role not in found.roles:
         raise ModelError(f"model {name!r} was trained as {' and '.join(found.roles) or 'nothing'}, not as {role}")
     return found

@@ -65,6 +65,7 @@ def locate(name: str) -> Path:
     Raises:
         ModelError: there is none.
     """
+    # A name that ships goes before a folder of the same name, so that a run means the same everywhere.
     if name in CATALOG and CATALOG[name].ships:
         return CHECKPOINTS / name
     folder = Path(name).expanduser()

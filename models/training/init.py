@@ -20,6 +20,7 @@ def load_for_training(folder: Path, side: int) -> tuple[MED, Tokenizer]:
     lacking = {name for name, parameter in model.named_parameters() if parameter.is_meta}
     if not lacking and side == model.config.image_size:
         return model, tokenizer
+    # A published checkpoint lacks parts of a MED (meta tensors): they are drawn anew, in a MED that has storage.
     whole = MED(replace(model.config, image_size=side))
     weights = {name: tensor for name, tensor in model.state_dict().items() if name not in lacking}
     whole.load_state_dict(_with_grid(weights, whole.vision, "vision."), strict=False)

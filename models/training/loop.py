@@ -102,7 +102,7 @@ class Trainer:
         """One update from `accumulate` batches; the number of pairs seen, those of other workers included."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate_at(self.step)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)  # None, not zeros: unused parameters get no decay step
         pairs = 0
         for number in range(self.pace.accumulate):
             batch, self.position = next(items)

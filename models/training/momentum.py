@@ -19,6 +19,7 @@ class MomentumEncoders(nn.Module):
         super().__init__()
         self.momentum = momentum
         self.model = copy.deepcopy(model)
+        # What ITC does not read is dropped, or it would lie in memory and in every state file for nothing.
         self.model.itm_head, self.model.lm_head = nn.Identity(), nn.Identity()  # type: ignore[assignment]
         for layer in self.model.text.layers:
             layer.decoder, layer.cross = nn.Identity(), nn.Identity()

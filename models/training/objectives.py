@@ -70,6 +70,7 @@ def hard_negatives(
 
 
 def _draw(weights: Tensor, generator: torch.Generator) -> Tensor:
+    # multinomial refuses a row of zeros: a batch of one image has no negative, and draws itself.
     alone = weights.sum(1) == 0
     own = torch.eye(len(weights), dtype=torch.bool, device=weights.device)
     usable = torch.where(alone[:, None] & own, 1.0, weights)
@@ -78,6 +79,7 @@ def _draw(weights: Tensor, generator: torch.Generator) -> Tensor:
 
 def itm_loss(logits: Tensor, match: Tensor, count: Tensor | None = None) -> Tensor:
     """ITM: 2-way cross-entropy of logits [M, 2] against bool [M] (class 1 = match), over `count` rows, default M."""
+    # A sum divided by a count of all workers: a mean of means would weigh a worker of few rows too much.
     total = F.cross_entropy(logits.float(), match.long(), reduction="sum")
     return total / (len(match) if count is None else count)
 

@@ -17,7 +17,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     with draft.open("wb") as stream:
         torch.save(state, stream)
         stream.flush()
-        os.fsync(stream.fileno())
+        os.fsync(stream.fileno())  # before the rename, or a power cut may leave a name without its bytes
     draft.replace(path)
 
 

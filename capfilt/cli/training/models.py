@@ -91,3 +91,18 @@ def score(
     columns, scored = score_texts(image, texts, recipe)
     rows = [(found["text"], *(found[column] for column in columns)) for found in scored]
     console.table(("text", *columns), rows)
+
+
+def answer(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="An image file.", show_default=False)],
+    questions: Annotated[list[str], typer.Argument(metavar="QUESTION", help="Questions about it.", show_default=False)],
+    model: Annotated[
+        Path, typer.Option(metavar="DIR", help="A checkpoint of `capfilt train vqa`.", show_default=False)
+    ],
+) -> None:
+    """Answer questions about an image."""
+    from capfilt.cli.terminal import console
+    from capfilt.commands.try_models import answer_questions
+
+    answers = answer_questions(image, questions, model)
+    console.table(("question", "answer"), list(zip(questions, answers, strict=True)))

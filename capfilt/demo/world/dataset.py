@@ -11,8 +11,8 @@ from capfilt.core.schema import IMAGE, TEXT
 from capfilt.demo.world.pairs import AnnotatedPair, annotated_pairs, jpeg
 from capfilt.demo.world.scene import Scene
 from capfilt.demo.world.web import WebRow, web_rows
+from capfilt.pipelines.training_data.pairs import QUESTION
 
-QUESTION = pa.struct([("question", pa.string()), ("answers", pa.list_(pa.string()))])
 COLUMNS = pa.schema(
     [
         ("image", IMAGE),

@@ -52,13 +52,6 @@ def from_transformers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {_rename(name, _NAMES): tensor for name, tensor in own.items()}
 
 
-def to_transformers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our Q-Former under published names, without what no published one has: temperature and head of ITG."""
-    names = {ours: theirs for theirs, ours in _NAMES.items()}
-    own = {name: tensor for name, tensor in weights.items() if not name.startswith(("temperature", "lm_head."))}
-    return {_rename(name, names): tensor for name, tensor in own.items()}
-
-
 def _rename(name: str, names: dict[str, str]) -> str:
     if name in names:
         return names[name]
