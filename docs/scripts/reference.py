@@ -23,6 +23,7 @@ from capfilt.models.registry.catalog import CATALOG
 from capfilt.pipelines.recipes.load import RECIPES
 from capfilt.pipelines.selection.policy import POLICIES, policy_names
 from capfilt.training import config as training
+from capfilt.training.registry import SYSTEMS
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "reference"
 GENERATED: Final = "<!-- Generated from the code by docs/scripts/reference.py. Do not edit. -->\n"
@@ -87,8 +88,11 @@ def train_settings() -> str:
         "task: `[med.schedule]` takes precedence over `[schedule]` for `capfilt train med`, and `--set` over both.\n"
     )
     tasks = [
-        (code(f"capfilt train {task}"), ", ".join(code(f"{s}.{k} = {_toml(v)}") for s, k, v in _flat(own)) or "none")
-        for task, own in training.TASKS.items()
+        (
+            code(f"capfilt train {task}"),
+            ", ".join(code(f"{s}.{k} = {_toml(v)}") for s, k, v in _flat(system.defaults)) or "none",
+        )
+        for task, system in SYSTEMS.items()
     ]
     rows = table(("task", "defaults that differ from those below"), tasks)
     return _settings("Settings of a training", f"{about}\n{rows}", training.TrainRecipe)
@@ -99,7 +103,7 @@ def bootstrap_settings() -> str:
     return _settings("Settings of a bootstrap", about, bootstrap.BootstrapRecipe)
 
 
-def _flat(settings: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+def _flat(settings: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, Any]]:
     for section, values in settings.items():
         for key, value in values.items():
             yield section, key, value

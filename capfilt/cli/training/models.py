@@ -1,4 +1,4 @@
-"""`capfilt models`, and two commands to try one: `capfilt caption`, `capfilt score`."""
+"""`capfilt models`, and commands to try one: `capfilt caption`, `capfilt score`, `capfilt answer`."""
 
 import json
 from pathlib import Path

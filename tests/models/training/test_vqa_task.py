@@ -140,9 +140,9 @@ def test_it_learns_to_answer(med: MED, tmp_path: Path) -> None:
     names = ["red", "green", "blue", "white"]
     assert answerer.generate(images, ["what colour is the ground"] * 4) == names
     Image.new("RGB", (40, 20), (0, 0, 255)).save(tmp_path / "blue.png")
-    asked = ["answer", str(tmp_path / "blue.png"), "what colour is the ground", "is the ground blue"]
+    asked = ["answer", str(tmp_path / "blue.png"), "what colour is the ground"]
     said = CliRunner().invoke(app, [*asked, "--model", str(tmp_path / "out")]).output.splitlines()
-    assert [line.split()[-1] for line in said if line.startswith(("what", "is"))] == ["blue", "yes"]
+    assert [line.split()[-1] for line in said if line.startswith("what")] == ["blue"]
     refused = CliRunner().invoke(app, [*asked, "--model", str(tmp_path / "start")])
     assert (refused.exit_code, "no model that answers questions" in refused.output) == (2, True)
     assert answerer.rank(images, ["what colour is the ground"] * 4, ["no", *reversed(names), "yes"], most=3) == names
