@@ -1,4 +1,4 @@
-"""Another try for what failed: the rows of a run that may have healed, into the same run."""
+"""Retry the failed rows of a run whose reasons are retryable, within the same run."""
 
 import time
 from collections import Counter
@@ -24,7 +24,7 @@ class RetryResult:
     """What came of a retry."""
 
     tried: int  # rows
-    healed: int  # of these, images now
+    recovered: int  # of these, images now
     failures: dict[str, int]  # of the others, by reason
     chunks: int  # that were opened again
     seconds: float
@@ -38,7 +38,7 @@ def retry(
     *,
     listener: Listener = lambda _: None,
 ) -> RetryResult:
-    """Fetch once more what failed in the run at `out`, caption and score what heals, and select anew.
+    """Fetch failed rows of the run at `out` again, caption and score those that succeed, and select again.
 
     Each chunk is replaced as a whole or not at all. A retry that was killed is taken up by the same call: chunks that
     were done have no such failures any more, or only new ones.
@@ -48,7 +48,7 @@ def retry(
         overrides: `--set` values; of [fetch], and of [engine] those that say how fast and not what.
 
     Raises:
-        UserError: no run there, a reason that cannot heal, a setting that must not change, changed models.
+        UserError: no run there, a reason that is not retryable, a setting that must not change, changed models.
         RunFailed: some chunks failed; all others are done.
         IntegrityError: the books do not fit, or an input has changed.
     """
@@ -75,7 +75,7 @@ def reasons_of(names: Sequence[str]) -> frozenset[str]:
     """The reasons that `--reason` names.
 
     Raises:
-        ConfigError: an unknown one, or one that cannot heal.
+        ConfigError: an unknown one, or one that no retry can change.
     """
     short = {reason.short: reason.value for reason in Reason}
     wanted = {short.get(name, name) for name in names} or {r.value for r in Reason if r.has(Trait.RETRYABLE)}
@@ -83,7 +83,7 @@ def reasons_of(names: Sequence[str]) -> frozenset[str]:
     known = sorted({reason.value for reason in Reason} - final)
     for name in sorted(wanted):
         if name in final:
-            raise ConfigError(f"--reason {name}: another try cannot heal that; what can be tried: {', '.join(known)}")
+            raise ConfigError(f"--reason {name}: a retry cannot change it; use one of: {', '.join(known)}")
         if name not in known:
             raise ConfigError(f"--reason {name!r} is not known; there are: {', '.join(known)}")
     return frozenset(wanted)

@@ -23,12 +23,12 @@ NAME: Final = "lease.json"
 TERM: Final = 90.0
 """Seconds after its last renewal that a lease still holds."""
 RENEWAL: Final = 20.0
-SETTLE: Final = 1.0
+CONFIRM: Final = 1.0
 """Seconds between writing a lease and believing it."""
 
 
 @contextmanager
-def lease(folder: Folder, *, term: float = TERM, renewal: float = RENEWAL, settle: float = SETTLE) -> Iterator[None]:
+def lease(folder: Folder, *, term: float = TERM, renewal: float = RENEWAL, confirm: float = CONFIRM) -> Iterator[None]:
     """Hold the folder's lease while the context lasts.
 
     Raises:
@@ -37,7 +37,7 @@ def lease(folder: Folder, *, term: float = TERM, renewal: float = RENEWAL, settl
     owner = uuid.uuid4().hex
     _refuse_if_held(folder, owner)
     _write(folder, owner, term)
-    time.sleep(settle)
+    time.sleep(confirm)
     _refuse_if_held(folder, owner)
     stop, lost = threading.Event(), threading.Event()
     keeper = threading.Thread(target=_keep, args=(folder, owner, term, renewal, stop, lost), daemon=True)

@@ -42,7 +42,7 @@ class Job:
         recipe: its settings.
         pixels: what the recipe's models want of every image; found out where the models' names are understood.
         retry: the chunks are committed ones; only their rows that failed for one of these reasons are processed, and a
-            redo is left for the caller to `replay_pending`. Empty = the chunks are new.
+            transaction is left for the caller to `replay_pending`. Empty = the chunks are new.
     """
 
     out: str

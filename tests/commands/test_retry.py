@@ -1,4 +1,4 @@
-"""`capfilt retry` on whole runs: what heals joins the run as if it had never failed, and a kill loses nothing."""
+"""`capfilt retry` on whole runs: recovered rows are like rows that never failed, and a kill loses nothing."""
 
 import os
 import signal
@@ -152,7 +152,7 @@ def test_reasons(names: list[str], reasons: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("slow", "'slow' is not known; there are: .*timeout"), ("bad_row", "another try cannot heal")]
+    ("name", "said"), [("slow", "'slow' is not known; there are: .*timeout"), ("bad_row", "a retry cannot change it")]
 )
 def test_reasons_that_make_no_sense(name: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):

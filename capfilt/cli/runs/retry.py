@@ -36,5 +36,7 @@ def retry(
     if not done.chunks:
         console.say("nothing to do: no row failed for these reasons")
         return
-    console.say(f"{done.healed} of {done.tried} rows recovered, {done.chunks} chunks, {seconds(done.seconds)}")
-    console.table(("", "rows"), [("recovered", done.healed), *(("  " + name, n) for name, n in done.failures.items())])
+    console.say(f"{done.recovered} of {done.tried} rows recovered, {done.chunks} chunks, {seconds(done.seconds)}")
+    console.table(
+        ("", "rows"), [("recovered", done.recovered), *(("  " + name, n) for name, n in done.failures.items())]
+    )
