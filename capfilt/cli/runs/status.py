@@ -49,7 +49,7 @@ def recipes(
     from capfilt.pipelines.recipes.load import load_recipe, recipe_names
 
     if schema:
-        from capfilt.commands.recipe_schema import schema_text
+        from capfilt.cli.runs.recipe_schema import schema_text
 
         print(schema_text(schema), end="")
         return

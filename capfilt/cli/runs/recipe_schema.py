@@ -1,7 +1,7 @@
 """JSON Schemas of recipes, generated from the settings, so that an editor completes and checks a TOML file.
 
 Shipped recipes name their schema on their first line, as Taplo and Even Better TOML read it: `#:schema PATH`. The
-committed files are made by `python -m capfilt.commands.recipe_schema`; a test compares them with the settings.
+committed files are made by `python -m capfilt.cli.runs.recipe_schema`; a test compares them with the settings.
 """
 
 import json
