@@ -34,11 +34,11 @@ docs-picture: setup
 
 # Two at once: tests on Ray one after the other in one process, all others by files in the other.
 test: lint
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --no-loadscope-reorder
 
 # The inner loop: without Ray and without servers.
 test-fast: setup
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not ray and not server and not slow"
+	$(BIN)/pytest -n 2 --no-loadscope-reorder -m "not ray and not server and not slow"
 
 # Ray Train with two workers, and a whole round of the loop; some minutes.
 test-slow: setup

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,19 +26,28 @@ SERVERS = {"browser", "port", "s3", "server", "servers", "site", "small_site", "
 """Fixtures that start a server; tests with one of them are marked `server`."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks what starts a server, and says which tests share a worker of pytest-xdist.
-
-    All on Ray are one group, for they share one Ray; else a file is one, for its fixtures. The longest come first.
-    """
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what starts a server; the longest tests come first."""
     for item in items:
         if SERVERS & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
-        if config.pluginmanager.hasplugin("xdist"):
-            group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
-            item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: (not item.get_closest_marker("slow"), not item.get_closest_marker("ray")))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Which tests share a process under pytest-xdist: those of a file, for its fixtures; all on Ray, for they share it.
+
+    Its own `--dist loadgroup` writes a group into a test's name in a way that pytest 9.2 no longer reads.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "ray" if "pytest.mark.ray" in (ROOT / file).read_text(encoding="utf-8") else file
+
+    return ByFile(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
