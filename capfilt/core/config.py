@@ -1,5 +1,6 @@
 """Every setting of a run: its name, type, default and meaning; values are checked before any work starts."""
 
+import codecs
 from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal
@@ -24,9 +25,45 @@ class InputSettings(Section):
     """How rows are read and cut into chunks."""
 
     url: str = Field("auto", description="column with the URL (or the file path); auto = guessed from the usual names")
-    text: str = Field("auto", description="column with the text; auto = guessed, none = the input has no text")
+    text: str | tuple[str, ...] = Field(
+        "auto", description="column with the text, a pattern (caption_*) or a list; auto = guessed, none = no text"
+    )
+    encoding: str = Field("auto", description="encoding of text files (cp1252, gbk, ...); auto = told by their bytes")
+    delimiter: str = Field("auto", description="what separates the columns of a text table; auto = told by its rows")
+    quote: str = Field("auto", description='quote character of a text table; auto = ", none = quotes mean nothing')
+    header: Literal["auto", "yes", "no"] = Field("auto", description="whether a text table names its columns first")
+    merge: Literal["auto", "always", "never"] = Field(
+        "auto", description="rows of one picture become one row; auto = unless planning had to read a Parquet for it"
+    )
     chunk_rows: int = Field(256, ge=1, le=10_000, description="rows per chunk (the unit of commit and resume)")
     chunk_bytes: int = Field(64_000_000, ge=1_000_000, description="approximate bytes of image data per chunk")
+
+    @field_validator("text")
+    @classmethod
+    def _names_columns(cls, names: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not names or (isinstance(names, tuple) and {"auto", "none"} & set(names)):
+            raise ValueError("must name columns; auto and none stand alone")
+        return names
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_an_encoding(cls, name: str) -> str:
+        if name == "auto":
+            return name
+        try:
+            "".encode(name)
+        except LookupError as error:
+            raise ValueError("is no encoding that Python knows") from error
+        return "utf-8" if codecs.lookup(name).name in ("utf-8", "utf-8-sig") else name
+
+    @field_validator("delimiter", "quote")
+    @classmethod
+    def _is_one_character(cls, mark: str, info: ValidationInfo) -> str:
+        named = ("auto", "none") if info.field_name == "quote" else ("auto",)
+        mark = {"tab": "\t", "\\t": "\t", "comma": ","}.get(mark, mark)
+        if mark not in named and (len(mark) != 1 or not mark.isascii() or mark in "\r\n"):
+            raise ValueError(f"must be one ASCII character{' or none' if len(named) > 1 else ''}")
+        return mark
 
 
 class FetchSettings(Section):

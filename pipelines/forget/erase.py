@@ -24,7 +24,7 @@ from capfilt.core.tables import read_schema, read_table
 from capfilt.ledger.ledger import DAMAGED, PLAN, Ledger
 from capfilt.ledger.transaction import PLACE
 from capfilt.pipelines.dedup.groups import FACTS, without_members
-from capfilt.pipelines.readers.redact import redacted
+from capfilt.pipelines.readers import redacted
 from capfilt.pipelines.selection.diff import ANY, Diff, compare, moves
 from capfilt.pipelines.stages.commit import table_bytes, write_chunk
 from capfilt.pipelines.stages.tombstones import Tombstones, tombstone_rows

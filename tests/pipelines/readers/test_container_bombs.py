@@ -18,7 +18,10 @@ import pytest
 from capfilt.core.config import InputSettings
 from capfilt.core.errors import InputError
 from capfilt.pipelines.plan import make_plan
-from capfilt.pipelines.readers import files, parquet, records
+from capfilt.pipelines.readers.columnar import parquet
+from capfilt.pipelines.readers.documents import reader as documents
+from capfilt.pipelines.readers.files import packing
+from capfilt.pipelines.readers.lists import records
 from waiting import at_most_cpu
 
 ReadAll = Callable[..., list[dict[str, Any]]]
@@ -40,7 +43,7 @@ def bomb(head: bytes, megabytes: int, filler: bytes = bytes(1_000_000)) -> bytes
 def test_a_gzip_bomb_is_a_row_behind_what_could_be_read(
     name: str, filler: bytes, tmp_path: Path, read_all: ReadAll, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "GZIP_FREE", 5_000_000)
+    monkeypatch.setattr(packing, "FREE", 5_000_000)
     url = "http://a.example/1.jpg"
     heads = {"csv": f"url,text\n{url},a cat\n", "jsonl": json.dumps({"url": url}) + "\n", "txt": url + "\n"}
     heads["json"] = "[" + json.dumps({"url": url}) + ","
@@ -80,6 +83,7 @@ def test_lines_without_end_are_not_held_all_at_once(tmp_path: Path) -> None:
 
 def test_a_json_array_is_read_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "MAX_ARRAY", 2_000_000)
+    monkeypatch.setattr(documents, "MAX_ARRAY", 2_000_000)
     record = {"url": "http://a.example/1.jpg", "text": "x" * 1000}
     (tmp_path / "list.json").write_text(json.dumps([record] * 3000))
     with pytest.raises(InputError, match=r"a JSON array of more than 2000000 bytes; use \.jsonl"):

@@ -137,7 +137,7 @@ def test_a_list_without_rows_among_others_is_nothing(tree: Path, read_all: Any) 
         ("nothing.csv", "no such file or folder"),
         ("*.nothing", "no file matches"),
         ("empty", "the folder is empty"),
-        ("file.xyz", r"unknown file type; known: \.parquet"),
+        ("file.xyz", r"unknown file type, an empty file; known: \.json"),
         ("s3://bucket/x.csv?endpoint_override=127.0.0.1:9&scheme=nonsense", "s3://"),
         ("gopher://bucket/x.csv", "gopher"),
         ("s3://KEY:SECRET@bucket/x.csv", "AWS_ACCESS_KEY_ID"),

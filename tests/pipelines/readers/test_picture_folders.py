@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from capfilt.core.config import InputSettings
+from capfilt.pipelines.plan import make_plan
 
-def test_every_file_is_a_row(tmp_path: Path, read_all: Any, picture: Any, texts: Any) -> None:
+
+def test_every_picture_is_a_row(tmp_path: Path, read_all: Any, picture: Any, texts: Any) -> None:
     folder = tmp_path / "photos"
     (folder / "deep" / ".hidden").mkdir(parents=True)
     files = {"b.png": picture(1), "a": picture(0), "notes.md": b"# words", "deep/c.JPG": b"", ".secret.png": b"x"}
@@ -18,9 +21,10 @@ def test_every_file_is_a_row(tmp_path: Path, read_all: Any, picture: Any, texts:
     (folder / "b.txt").write_text("a bee\n")
     (folder / "b.json").write_text('{"captions": ["a bee", "an insect"]}')
     rows = read_all(folder, chunk_rows=3)
-    assert [row["source"] for row in rows] == ["photos#a", "photos#b.png", "photos#deep/c.JPG", "photos#notes.md"]
-    assert [row["image"] for row in rows] == [picture(0), picture(1), b"", b"# words"]
-    assert texts(rows) == [[], ["a bee", "an insect"], [], []]
+    assert [row["source"] for row in rows] == ["photos#a", "photos#b.png", "photos#deep/c.JPG"]
+    assert [row["image"] for row in rows] == [picture(0), picture(1), b""]
+    assert texts(rows) == [[], ["a bee", "an insect"], []]
+    assert make_plan([str(folder)], InputSettings()).notes == (f"{folder}: 1 left out, no known kind of input: notes.md",)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])

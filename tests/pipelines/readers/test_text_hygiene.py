@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capfilt.pipelines.readers.base import Row, raw_table
-from capfilt.pipelines.readers.text import (
+from capfilt.pipelines.readers.rows.reader import Row, raw_table
+from capfilt.pipelines.readers.text.hygiene import (
     MAX_TEXT,
     MAX_TEXTS,
     MAX_URL,
@@ -21,8 +21,8 @@ from capfilt.pipelines.readers.text import (
     clean_line,
     clean_texts,
     clean_url,
-    texts_of,
 )
+from capfilt.pipelines.readers.text.texts import texts_of
 
 ReadAll = Callable[..., list[dict[str, Any]]]
 

@@ -94,7 +94,7 @@ def test_wrong_number_of_columns_is_a_bad_row(tmp_path: Path, read_all: Any) -> 
     (tmp_path / "list.csv").write_text("url,text\nhttp://h/0,a\nhttp://h/1\nhttp://h/2,b,c\n,\n")
     rows = read_all(tmp_path / "list.csv")
     assert [row["reason"] for row in rows] == [None, "bad_row", "bad_row", "no_image"]
-    assert rows[1]["detail"] == "1 columns, expected 2"
+    assert rows[1]["detail"] == "1 columns, expected 2: http://h/1"
 
 
 def test_texts_are_cleaned(tmp_path: Path, read_all: Any, texts: Any) -> None:
@@ -105,12 +105,13 @@ def test_texts_are_cleaned(tmp_path: Path, read_all: Any, texts: Any) -> None:
     assert found == [["a b c"], ["one", "two"], [], [], ["\ufffd lone"], ["x" * 10_000], ["7"]]
 
 
-def test_broken_utf8_is_replaced(tmp_path: Path, read_all: Any, texts: Any) -> None:
+def test_what_is_not_utf8_is_told_by_its_bytes_or_is_a_bad_row(tmp_path: Path, read_all: Any, texts: Any) -> None:
     (tmp_path / "list.csv").write_bytes(b"\xef\xbb\xbfurl,text\nhttp://h/0,caf\xe9\n")
     (tmp_path / "list.jsonl").write_bytes(b'{"url": "http://h/0", "text": "caf\xe9"}\n')
     rows = read_all(tmp_path / "list.csv", tmp_path / "list.jsonl")
-    assert texts(rows) == [["caf\ufffd"], ["caf\ufffd"]]
-    assert [row["url"] for row in rows] == ["http://h/0"] * 2
+    assert texts(rows) == [[], ["caf\u00e9"]]
+    assert rows[0]["reason"] == "bad_row"  # the mark says that it is UTF-8
+    assert rows[1]["url"] == "http://h/0"
 
 
 def test_columns_can_be_named(tmp_path: Path, read_all: Any, texts: Any) -> None:

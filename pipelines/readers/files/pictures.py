@@ -1,107 +1,69 @@
-"""Opening input files and the pictures beside them, on any file system pyarrow knows."""
+"""Pictures that are named relative to a folder."""
 
-import gzip
-import io
+import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from capfilt.core.errors import InputError
+from capfilt.core.chunks import Json
 from capfilt.core.schema import Reason
 from capfilt.core.storage import patiently, split_url
-from capfilt.pipelines.readers.base import MAX_IMAGE_BYTES, Broken, Lost
-from capfilt.pipelines.readers.text import clean_line
+from capfilt.pipelines.readers.files.failures import Lost
+from capfilt.pipelines.readers.files.links import is_inside, real_root
+from capfilt.pipelines.readers.files.open import is_local
 
-GZIP_RATIO: Final = 200
-GZIP_FREE: Final = 20_000_000
-"""A packed list may unpack to `GZIP_RATIO` times its size (lists of URLs come to 20), and to so many bytes anyway."""
+MAX_IMAGE_BYTES: Final = 256_000_000
+"""A larger file is no picture anybody wants in memory; its row fails as too_large."""
 
-_LOCAL_BUFFER: Final = 1 << 16
-_REMOTE_BUFFER: Final = 1 << 20  # one request a megabyte
 _THREADS: Final = 8
 _SAMPLED: Final = 64
 
 
-def open_file(location: str) -> io.BufferedIOBase:
-    """A seekable stream of the file's bytes, buffered, unpacked when its name ends in .gz.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the pictures of a list are, if not right beside it."""
 
-    Reading it raises `Broken` where a packed file unpacks to absurdly many bytes.
+    folder: str  # relative to the folder of the list
+    strip: int  # folders at the front of every reference that are not there
 
-    Raises:
-        InputError: it is not there or may not be read.
-    """
-    filesystem, path = split_url(location)
-    try:
-        raw = filesystem.open_input_file(path)
-        limit = max(GZIP_FREE, GZIP_RATIO * raw.size())
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{location}: {reason_of(error)}") from error
-    stream = io.BufferedReader(raw, _LOCAL_BUFFER if is_local(filesystem) else _REMOTE_BUFFER)
-    packed = location.split("?")[0].endswith(".gz")
-    return io.BufferedReader(_Unpacked(stream, limit), _LOCAL_BUFFER) if packed else stream
+    def to_json(self) -> dict[str, Json]:
+        """For `Part.where`."""
+        return {"pictures": [self.folder, self.strip]}
 
-
-class _Unpacked(io.RawIOBase):
-    """What is in a gzip file, up to `limit` bytes."""
-
-    def __init__(self, packed: io.BufferedReader, limit: int) -> None:
-        self._file = gzip.GzipFile(fileobj=packed)
-        self._limit = limit
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.read1(len(buffer))
-        if self._file.tell() > self._limit:
-            raise Broken(f"unpacks to more than {self._limit} bytes")
-        buffer[: len(data)] = data
-        return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-def reason_of(error: BaseException) -> str:
-    """What went wrong in a few words, without the path that pyarrow repeats."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, PermissionError):
-        return "permission denied"
-    return " ".join(clean_line(str(error)).split())[:300] or type(error).__name__
-
-
-def is_local(filesystem: pafs.FileSystem) -> bool:
-    return isinstance(filesystem, pafs.LocalFileSystem)
+    @classmethod
+    def from_json(cls, where: Mapping[str, Any]) -> "Origin | None":
+        """The origin that `to_json` wrote."""
+        return cls(*where["pictures"]) if where.get("pictures") else None
 
 
 class Neighbours:
     """Pictures that are named relative to a folder.
 
-    A reference never leaves the folder, whatever it says: lists come from strangers. (Links inside the folder are
-    the owner's and are followed.)
+    A reference never leaves the folder, whatever it says and wherever a link leads: lists come from strangers.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, strip: int = 0) -> None:
         self.filesystem, path = split_url(folder)
         self.root = path if "://" in folder else folder  # as written, so that paths compare with those of a listing
+        self.strip = strip  # folders at the front of a reference that are not there
+        self._real = real_root(self.root) if is_local(self.filesystem) else ""
+        self._inside: dict[str, bool] = {}  # folders that were looked at
 
     @classmethod
-    def beside(cls, location: str) -> "Neighbours":
-        """The pictures beside a list at `location`."""
+    def beside(cls, location: str, origin: Origin | None = None) -> "Neighbours":
+        """The pictures of a list at `location`: beside it, or where `origin` says."""
         base, mark, query = location.partition("?") if "://" in location else (location, "", "")
-        return cls(posixpath.dirname(base) + mark + query)
+        folder = posixpath.dirname(base)
+        if origin is None:
+            return cls(folder + mark + query)
+        scheme, _, path = folder.rpartition("://")
+        path = posixpath.normpath(posixpath.join(path, origin.folder))
+        return cls((f"{scheme}://" if scheme else "") + path + mark + query, origin.strip)
 
     def resolve(self, reference: str) -> str:
         """The path of `reference` on the file system.
@@ -109,10 +71,19 @@ class Neighbours:
         Raises:
             Lost: it leaves the folder.
         """
-        path = posixpath.normpath(posixpath.join(self.root, reference))
+        named = reference.split("/", self.strip)[-1]
+        path = posixpath.normpath(posixpath.join(self.root, named))
         if not path.startswith(self.root.rstrip("/") + "/") or "\0" in path:
             raise Lost(Reason.MISSING_FILE, f"path leaves the folder of the list: {reference}")
+        if self._real and not self._stays(path):
+            raise Lost(Reason.MISSING_FILE, f"a link that leaves the folder: {reference}")
         return path
+
+    def _stays(self, path: str) -> bool:
+        folder = posixpath.dirname(path)
+        if folder not in self._inside:
+            self._inside[folder] = is_inside(folder, self._real)
+        return self._inside[folder] and (not os.path.islink(path) or is_inside(path, self._real))
 
     def read(self, reference: str) -> bytes:
         """All bytes of a picture.

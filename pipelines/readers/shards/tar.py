@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from capfilt.pipelines.readers.base import Broken
+from capfilt.pipelines.readers.files.failures import Broken
+from capfilt.pipelines.readers.files.packing import is_packed
 
 BLOCK: Final = tarfile.BLOCKSIZE
 _MAX_EXTENDED: Final = 1 << 20  # bytes of a pax or long-name header
@@ -38,19 +39,24 @@ def members(stream: io.BufferedIOBase) -> Iterator[Member]:
     Raises:
         Broken: the archive breaks off, or is none.
     """
-    length = stream.seek(0, io.SEEK_END)
+    length = None if is_packed(stream) else stream.seek(0, io.SEEK_END)  # to know it, all would have to be unpacked
     offset, ended = 0, False
     name: str | None = None
     size: int | None = None
-    while offset < length:
-        info = _header(stream, offset, ended)
+    while True:
+        stream.seek(offset)
+        block = stream.read(BLOCK)
+        if not block:
+            break
+        info = _header(block, offset, ended)
         if info is None:
             offset, ended = offset + BLOCK, True
             continue
         if info is _JUNK:
             return
         data, info_size = offset + BLOCK, info.size if size is None else size
-        if data + info_size > length:
+        is_member = info.isreg() or info.islnk() or info.issym()
+        if (length is not None and data + info_size > length) or (is_member and not _reaches(stream, data + info_size)):
             raise Broken(f"breaks off inside {name or info.name!r}")
         offset = data + -(-info_size // BLOCK) * BLOCK
         if info.type == _LONG_NAME:
@@ -58,21 +64,24 @@ def members(stream: io.BufferedIOBase) -> Iterator[Member]:
         elif info.type in _PAX:
             name, size = _pax(_content(stream, data, info_size), name)
         elif info.type not in _OTHER_EXTENDED:
-            if info.isreg() or info.islnk() or info.issym():
+            if is_member:
                 yield Member(name or info.name, data, info_size, info.linkname if not info.isreg() else None)
             name = size = None
             ended = False
     if not ended:
-        raise Broken("breaks off: no end-of-archive mark" if length else "empty file")
+        raise Broken("breaks off: no end-of-archive mark" if offset else "empty file")
 
 
 _JUNK: Final = tarfile.TarInfo("junk behind the end of the archive")
 
 
-def _header(stream: io.BufferedIOBase, offset: int, ended: bool) -> tarfile.TarInfo | None:
-    """The header at `offset`; None for an end mark, `_JUNK` for something else behind one."""
-    stream.seek(offset)
-    block = stream.read(BLOCK)
+def _reaches(stream: io.BufferedIOBase, end: int) -> bool:
+    """Whether a packed file goes on up to `end`; of others the length is known."""
+    return not is_packed(stream) or stream.seek(end) == end
+
+
+def _header(block: bytes, offset: int, ended: bool) -> tarfile.TarInfo | None:
+    """The header that is this block; None for an end mark, `_JUNK` for something else behind one."""
     if block == _ZEROS:
         return None
     try:

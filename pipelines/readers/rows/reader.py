@@ -1,20 +1,22 @@
 """What a reader is: it cuts one input file into parts at plan time, and gives the rows of a part later."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pyarrow as pa
 
 from capfilt.core import config
 from capfilt.core.chunks import Json, Part
 from capfilt.core.schema import RAW, Reason
-from capfilt.pipelines.readers.text import MAX_URL, clean_key, clean_line, clean_texts, clean_url
-
-MAX_IMAGE_BYTES: Final = 256_000_000
-"""A larger file is no picture anybody wants in memory; its row fails as too_large."""
+from capfilt.pipelines.readers.files.pictures import Origin
+from capfilt.pipelines.readers.text.hygiene import MAX_URL, clean_key, clean_line, clean_texts, clean_url
 
 Item = TypeVar("Item")
+
+Where = dict[str, Any]
+"""`Part.where` of a reader that knows what it wrote there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +39,50 @@ class InputFile:
     named: bool = False  # given by its own name, so that a broken one is the user's mistake and not data
     sidecar: str | None = None  # location of a CSV with the texts of a shard
     pictures: tuple[Picture, ...] = ()  # of a folder
+    origin_of_pictures: Origin | None = None  # where those are that a list names, if not beside it
 
 
-class Reader(Protocol):
-    """An input format. Register it in `readers/__init__.py`."""
+class Reader(ABC):
+    """An input format: its files, its rows, and what `capfilt forget` takes out of its plan.
 
-    name: str
+    To add one, write a class in a file of its own and name it in `READERS` (`readers/__init__.py`).
+    """
 
+    name: ClassVar[str]
+    about: ClassVar[str]  # what it reads, for people; a line
+    suffixes: ClassVar[tuple[str, ...]] = ()  # of its files, in lower case and without packing: "csv" for x.CSV.gz
+
+    @abstractmethod
     def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         """Cut `file` into parts of at most chunk_rows rows and about chunk_bytes, without decoding any image.
 
         `Part.where` belongs to the reader, but for "bytes": the image bytes of the part, about.
 
         Raises:
+            NotAnInput: the file is sound, but holds no pictures.
             ConfigError: a column that is not there or cannot be guessed.
             InputError: nothing of the file can be read. Later damage is a row: see `broken_part`.
         """
-        ...
 
+    @abstractmethod
     def read(self, part: Part) -> pa.Table:
         """The rows of `part` as `schema.RAW`, in order; another number of rows means that the file has changed."""
-        ...
+
+    def check(self, file: InputFile, settings: config.InputSettings) -> None:
+        """Look at the head of a file; raises as `parts` does."""
+        return None
+
+    def references(self, file: InputFile, settings: config.InputSettings) -> Iterator[str]:
+        """Every path that the file names, as written; raises as `parts` does."""
+        return iter(())
+
+    def redacted(self, part: Part, gone: Callable[[str], bool]) -> Where:
+        """`part.where` without the names of the rows that are gone, of each of which `read` makes a `forgotten_row`.
+
+        Args:
+            gone: whether the row of this key is to be forgotten.
+        """
+        return part.where
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +95,6 @@ class Row:
     image: bytes | None = None
     reason: Reason | None = None
     detail: str | None = None
-
-
-class Lost(Exception):
-    """A row that failed while it was read; becomes `reason` and `detail` of the row."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason, self.detail = reason, detail
-
-
-class Broken(Exception):
-    """A container that breaks off here: what came before is good, what follows is lost."""
 
 
 def raw_table(rows: Iterable[Row]) -> pa.Table:
@@ -124,7 +137,11 @@ def batches(items: Iterable[tuple[Item, int]], settings: config.InputSettings) -
 
 def make_part(file: InputFile, start: int, rows: int, **where: Json) -> Part:
     """Rows [start, start + rows) of `file`, for its own reader."""
-    return Part(file.reader, file.location, file.identity, start, rows, where)
+    return Part(file.reader, file.location, file.identity, start, rows, where | _origin(file))
+
+
+def _origin(file: InputFile) -> dict[str, Json]:
+    return file.origin_of_pictures.to_json() if file.origin_of_pictures else {}
 
 
 def forgotten_row(part: Part, number: int) -> Row:
@@ -137,10 +154,11 @@ def broken_part(file: InputFile, start: int, detail: str) -> Part:
     return Part(BrokenReader.name, file.location, file.identity, start, 1, {"detail": detail})
 
 
-class BrokenReader:
+class BrokenReader(Reader):
     """Reads the parts made by `broken_part`."""
 
     name = "broken"
+    about = "a file that breaks off: one row that says so"
 
     def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         yield broken_part(file, 0, "cannot be opened")

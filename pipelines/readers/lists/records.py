@@ -10,14 +10,18 @@ import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Literal
 
-from capfilt.pipelines.readers.base import Broken
-from capfilt.pipelines.readers.text import decode
+from capfilt.pipelines.readers.files.failures import Broken
+from capfilt.pipelines.readers.text.texts import decode
 
 MAX_LINE: Final = 4_000_000
 """Bytes; a longer line is cut, so that a file without line ends does not fill the memory."""
+
+MAX_JSON_LINE: Final = 100_000_000
+"""The same for a line of JSON, which may hold a picture as base64."""
 
 MAX_ARRAY: Final = 1_000_000_000
 """Bytes; a JSON array is read as a whole."""
@@ -27,7 +31,24 @@ _PIECE: Final = 1 << 20
 _MAX_QUOTED_LINES: Final = 100
 """A quote that is still open after so many lines was never meant to be one."""
 
+csv.field_size_limit(MAX_LINE)  # Python's own limit of 131,072 characters is less than a picture in base64
+
 Splitter = Callable[[io.BufferedIOBase], Iterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the fields of a table in text are told apart."""
+
+    delimiter: str = ","
+    quote: str = '"'  # empty: quotes mean nothing
+    escape: str = ""  # put before a quote inside quotes; empty: quotes are doubled
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """For `csv.reader`."""
+        quoting: dict[str, Any] = {"quotechar": self.quote} if self.quote else {"quoting": csv.QUOTE_NONE}
+        return {"delimiter": self.delimiter, "escapechar": self.escape or None, **quoting}
 
 
 def lines(stream: io.BufferedIOBase) -> Iterator[bytes]:
@@ -35,27 +56,38 @@ def lines(stream: io.BufferedIOBase) -> Iterator[bytes]:
     return iter(lambda: stream.readline(MAX_LINE), b"")
 
 
-def csv_lines(delimiter: str) -> Splitter:
-    """One CSV record a piece: a quoted field may span lines; a quote that never closes spoils only its own line."""
+def json_lines(stream: io.BufferedIOBase) -> Iterator[bytes]:
+    """One line a piece, which may be long."""
+    return iter(lambda: stream.readline(MAX_JSON_LINE), b"")
 
-    mark = re.escape(delimiter.encode())
-    field = rb'(?:"(?:[^"]++|"")*+"|[^"' + mark + rb"]*+)"
-    closed = re.compile(field + rb"(?:" + mark + field + rb")*+").fullmatch
+
+def csv_lines(dialect: Dialect) -> Splitter:
+    """One CSV record a piece: a quoted field may span lines; a quote that never closes spoils only its own line."""
+    if not dialect.quote:
+        return lines
+    mark, quote = re.escape(dialect.delimiter.encode()), re.escape(dialect.quote.encode())
+    inner = (
+        rb"(?:[^\\" + quote + rb"]++|\\.|" + quote * 2 + rb")"
+        if dialect.escape
+        else rb"(?:[^" + quote + rb"]++|" + quote * 2 + rb")"
+    )
+    field = rb"(?:" + quote + inner + rb"*+" + quote + rb"|[^" + quote + mark + rb"]*+)"
+    closed = re.compile(field + rb"(?:" + mark + field + rb")*+", re.DOTALL).fullmatch
 
     def split(stream: io.BufferedIOBase) -> Iterator[bytes]:
         ahead: deque[bytes] = deque()
         source = lines(stream)
         while line := ahead.popleft() if ahead else next(source, b""):
-            extra = 0 if closed(line.rstrip(b"\r\n")) else _quoted_lines(line, ahead, source, delimiter)
+            extra = 0 if closed(line.rstrip(b"\r\n")) else _quoted_lines(line, ahead, source, dialect)
             yield line + b"".join([ahead.popleft() for _ in range(extra)]) if extra else line
 
     return split
 
 
-def _quoted_lines(line: bytes, ahead: deque[bytes], source: Iterator[bytes], delimiter: str) -> int:
+def _quoted_lines(line: bytes, ahead: deque[bytes], source: Iterator[bytes], dialect: Dialect) -> int:
     """How many of the lines after `line` belong to its record; lines looked at are left in `ahead`."""
     record, extra = line, 0
-    state = _quoting(record, delimiter)
+    state = _quoting(record, dialect)
     if state != "open":
         return 0
     while state == "open" and extra < _MAX_QUOTED_LINES:
@@ -64,16 +96,16 @@ def _quoted_lines(line: bytes, ahead: deque[bytes], source: Iterator[bytes], del
         if extra == len(ahead):
             return 0
         record += ahead[extra]
-        if b'"' in ahead[extra]:
-            state = _quoting(record, delimiter)
+        if dialect.quote.encode() in ahead[extra]:
+            state = _quoting(record, dialect)
         extra += 1
     return extra if state == "closed" else 0
 
 
-def _quoting(record: bytes, delimiter: str) -> Literal["open", "closed", "wrong"]:
+def _quoting(record: bytes, dialect: Dialect) -> Literal["open", "closed", "wrong"]:
     """Whether the quoted fields of `record` are all closed."""
     try:
-        for _ in csv.reader((record.decode("latin-1"),), delimiter=delimiter, strict=True):  # any byte decodes, fast
+        for _ in csv.reader((record.decode("latin-1"),), strict=True, **dialect.options):  # any byte decodes, fast
             pass
     except csv.Error as error:
         return "open" if "unexpected end of data" in str(error) else "wrong"
@@ -109,27 +141,28 @@ def array_elements(stream: io.BufferedIOBase) -> Iterator[bytes]:
         end = stop
 
 
-def csv_fields(piece: bytes, delimiter: str, strict: bool = False) -> list[str]:
+def csv_fields(piece: bytes, dialect: Dialect, strict: bool = False) -> list[str]:
     """The fields of one CSV record.
 
     Raises:
         ValueError: it cannot be parsed.
     """
+    strict = strict or (b'\\"' in piece and not dialect.escape)  # read loosely, what is behind the quote is garbage
     try:
-        return next(csv.reader([decode(piece)], delimiter=delimiter, strict=strict), [])
+        return next(csv.reader([decode(piece)], strict=strict, **dialect.options), [])
     except csv.Error as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(f"{error}; see input.quote") from error
 
 
-def tsv_fields(piece: bytes) -> list[str]:
+def tsv_fields(piece: bytes, dialect: Dialect) -> list[str]:
     """The fields of one TSV line. Most TSV files do not quote, so a quote counts only where all is well quoted."""
     line = decode(piece).rstrip("\r\n")
-    if '"' in line:
+    if dialect.quote and dialect.quote in line:
         try:
-            return csv_fields(piece, "\t", strict=True)
+            return csv_fields(piece, dialect, strict=True)
         except ValueError:
             pass
-    return line.split("\t")
+    return line.split(dialect.delimiter)
 
 
 def json_object(piece: bytes) -> dict[str, Any]:

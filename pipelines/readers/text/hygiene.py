@@ -6,7 +6,7 @@ writes these: a caption may well begin with "=".)
 
 import re
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 MAX_TEXT: Final = 10_000
 """Characters of a text that are kept; a caption is shorter, and a whole web page helps nobody."""
@@ -17,7 +17,11 @@ MAX_TEXTS: Final = 100
 MAX_URL: Final = 8_192
 """Characters a URL may have; picture data in a `data:` URL, for one, are longer."""
 
-_DEPTH: Final = 8  # lists in lists
+MISSING: Final = frozenset(
+    {"#N/A", "#N/A N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "NaT", "None", "n/a", "nan", "null"}
+    | {"\\N", "(null)", "undefined"}
+)
+"""What writers of tables put where there is nothing: the words of pandas, of SQL dumps and of JavaScript."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # Marks that turn the direction of writing around, so that a line reads otherwise than it is, and what is no character.
@@ -33,11 +37,11 @@ def clean_line(text: str) -> str:
 
 
 def clean_texts(texts: Iterable[str]) -> list[str]:
-    """The first `MAX_TEXTS` clean texts of at most `MAX_TEXT` characters, empty ones and repetitions left out."""
+    """The first `MAX_TEXTS` clean texts of at most `MAX_TEXT` characters, without empty, missing and repeated ones."""
     found: dict[str, None] = {}
     for text in texts:
         cleaned = clean_line(text[: 4 * MAX_TEXT])[:MAX_TEXT].rstrip()
-        if cleaned:
+        if cleaned and cleaned not in MISSING:
             found[cleaned] = None
         if len(found) == MAX_TEXTS:
             break
@@ -55,21 +59,3 @@ def clean_url(url: str) -> str:
 def clean_key(key: str) -> str:
     r"""A key with unsafe characters as escapes (`\x1b`); keys that differ still differ."""
     return _UNSAFE_KEY.sub(lambda match: ascii(match[0])[1:-1], key)
-
-
-def texts_of(value: Any, depth: int = _DEPTH) -> list[str]:
-    """The texts in a value: a string, a number, a list of these, or objects with a field `raw` or `text`."""
-    if isinstance(value, bool) or value is None or not depth:
-        return []
-    if isinstance(value, (str, bytes)):
-        return [decode(value)]
-    if isinstance(value, (list, tuple)):
-        return [text for element in value for text in texts_of(element, depth - 1)]
-    if isinstance(value, dict):
-        return texts_of(value.get("raw", value.get("text")), depth - 1)
-    return [str(value)]
-
-
-def decode(value: str | bytes) -> str:
-    """UTF-8 with replacement; a byte order mark is left out."""
-    return value if isinstance(value, str) else value.decode("utf-8-sig", "replace")

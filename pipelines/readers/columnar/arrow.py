@@ -1,0 +1,74 @@
+"""Arrow IPC files and streams: Feather, and what `datasets` writes with `save_to_disk`."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import pyarrow as pa
+
+from capfilt.core.errors import InputError
+from capfilt.core.storage import split_url
+from capfilt.pipelines.readers.columnar.reader import ColumnarReader
+from capfilt.pipelines.readers.columnar.table import DAMAGE, Table
+from capfilt.pipelines.readers.files.failures import reason_of
+from capfilt.pipelines.readers.files.open import is_local
+
+_FEATHER_1 = b"FEA1"
+
+
+class ArrowTable(Table):
+    """An IPC file or stream; its groups are its record batches.
+
+    A stream has no index: to reach a batch, those before it are passed over, which costs nothing on a local disk.
+
+    Raises:
+        InputError: it is not there, no Arrow file, or the old Feather format.
+    """
+
+    def __init__(self, location: str) -> None:
+        filesystem, path = split_url(location)
+        try:
+            self._source = pa.memory_map(path) if is_local(filesystem) else filesystem.open_input_file(path)
+            if self._source.read(4) == _FEATHER_1:
+                raise InputError(f"{location}: Feather version 1 is not read; write it as version 2 or Parquet")
+            self._file = self._opened_file()
+            self.schema = self._file.schema if self._file else self._stream().schema
+            self.groups = [batch.num_rows for batch in self._all()]
+        except DAMAGE as error:
+            raise InputError(f"{location}: {reason_of(error)}") from error
+
+    def batches(self, group: int, columns: Sequence[str] | None, size: int) -> Iterator[pa.RecordBatch]:
+        batch = self._file.get_batch(group) if self._file else next(islice(self._all(), group, None))
+        batch = batch if columns is None else batch.select(list(columns))
+        for begin in range(0, batch.num_rows, size):
+            yield batch.slice(begin, size)
+
+    def stored_bytes(self, group: int, column: str) -> int:
+        return sum(batch.nbytes for batch in self.batches(group, [column], self.groups[group] or 1))
+
+    def _opened_file(self) -> pa.RecordBatchFileReader | None:
+        self._source.seek(0)
+        is_file = self._source.read(6) == b"ARROW1"
+        self._source.seek(0)
+        return pa.ipc.open_file(self._source) if is_file else None
+
+    def _stream(self) -> pa.RecordBatchStreamReader:
+        self._source.seek(0)
+        return pa.ipc.open_stream(self._source)
+
+    def _all(self) -> Iterator[pa.RecordBatch]:
+        if self._file is None:
+            yield from self._stream()
+            return
+        for index in range(self._file.num_record_batches):
+            yield self._file.get_batch(index)
+
+
+class ArrowReader(ColumnarReader):
+    """One row a row."""
+
+    name = "arrow"
+    about = "Arrow IPC and Feather 2, Hugging Face `save_to_disk` folders among them"
+    suffixes = ("arrow", "feather", "ipc", "arrows")
+
+    def open(self, location: str) -> Table:
+        return ArrowTable(location)

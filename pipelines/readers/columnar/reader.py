@@ -1,0 +1,221 @@
+"""Columnar files: lists of URLs or paths, and image bytes (a binary column, or a Hugging Face struct)."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final, cast
+
+import numpy as np
+import pyarrow as pa
+
+from capfilt.core import config
+from capfilt.core.chunks import Json, Part
+from capfilt.core.errors import InputError
+from capfilt.core.schema import Reason
+from capfilt.core.storage import split_url
+from capfilt.pipelines.readers.columnar.image_column import image_column
+from capfilt.pipelines.readers.columnar.table import DAMAGE, Table
+from capfilt.pipelines.readers.columnar.values import image_bytes, records_in
+from capfilt.pipelines.readers.files.failures import reason_of
+from capfilt.pipelines.readers.files.open import is_local
+from capfilt.pipelines.readers.files.pictures import Neighbours
+from capfilt.pipelines.readers.rows import columns
+from capfilt.pipelines.readers.rows.columns import Found, Names, Record
+from capfilt.pipelines.readers.rows.reader import InputFile, Reader, Row, batches, make_part, raw_table
+from capfilt.pipelines.readers.rows.references import Several
+from capfilt.pipelines.readers.rows.repeats import first_rows, reference_of
+from capfilt.pipelines.readers.rows.rows import found_in, merged, rows_of_found
+
+_ROWS: Final = 8192  # decoded at once
+_IMAGES: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Which columns of a file matter."""
+
+    names: Names
+    image: str | None  # column with image bytes
+    columns: tuple[str, ...]  # to read: image, references, texts
+
+    @classmethod
+    def of(cls, table: Table, settings: config.InputSettings, location: str) -> "Shape":
+        """Look at a file.
+
+        Raises:
+            ConfigError: no usable column.
+        """
+        names, available = Names.of(settings), tuple(table.schema.names)
+        image = image_column(table, settings)
+        columns.check(available, names, location, image=image is not None, sample=_sample(table))
+        references = columns.usual(available, columns.URL_NAMES + columns.PATH_NAMES)
+        texts = columns.text_columns(available, names.text)
+        wanted = [image, *(references if names.url == "auto" else [names.url]), *texts]
+        kept = dict.fromkeys(name for name in wanted if name in available)
+        return cls(names, image, tuple(str(name) for name in kept))
+
+    def to_json(self) -> dict[str, Json]:
+        """For `Part.where`."""
+        text: Json = self.names.text if isinstance(self.names.text, str) else list(self.names.text)
+        return {"url": self.names.url, "text": text, "image": self.image, "columns": list(self.columns)}
+
+    @classmethod
+    def from_json(cls, where: Mapping[str, Any]) -> "Shape":
+        """The shape that `to_json` wrote."""
+        return cls(Names.from_json(where), where["image"], tuple(where["columns"]))
+
+
+class ColumnarReader(Reader):
+    """One row a row, or all rows of one picture; a part is a range of rows, or a list of them."""
+
+    @abstractmethod
+    def open(self, location: str) -> Table:
+        """The file, its schema read; raises `InputError`."""
+
+    def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
+        table = self.open(file.location)
+        shape = Shape.of(table, settings, file.location)
+        try:
+            weights = list(_weights(table, shape, file))
+            groups = _repeats(table, shape, settings)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{file.location}: {reason_of(error)}") from error
+        start = 0
+        if groups is None:
+            for size_of, size in batches(((None, weight) for weight in weights), settings):
+                yield make_part(file, start, len(size_of), **shape.to_json(), bytes=size)
+                start += len(size_of)
+            return
+        for rows, size in batches(((group, weights[group[0]]) for group in groups), settings):
+            yield make_part(file, start, len(rows), **shape.to_json(), records=cast(Json, rows), bytes=size)
+            start += len(rows)
+
+    def read(self, part: Part) -> pa.Table:
+        shape = Shape.from_json(cast(Mapping[str, Any], part.where))
+        filesystem, _ = split_url(part.file)
+        wanted = cast(list[list[int]], part.where.get("records")) or [[part.start + at] for at in range(part.rows)]
+        wanted = wanted[: part.rows]
+        records: dict[int, Record] = {}
+        damage = None
+        try:
+            records.update(
+                _records_at(self.open(part.file), shape, sorted(one for row in wanted for one in row), records)
+            )
+        except DAMAGE as error:
+            # Arrow reports a damaged page as an OSError without a number; elsewhere another try may help.
+            if isinstance(error, OSError) and (error.errno or not is_local(filesystem)):
+                raise
+            damage = reason_of(error)
+        found = [_found([records[one] for one in row if one in records], shape) for row in wanted]
+        rows = rows_of_found([fact or ValueError("lost") for fact in found], part)
+        return raw_table(
+            Row(row.key, reason=Reason.BAD_CONTAINER, detail=damage) if fact is None else row
+            for row, fact in zip(rows, found, strict=True)
+        )
+
+    def check(self, file: InputFile, settings: config.InputSettings) -> None:
+        Shape.of(self.open(file.location), settings, file.location)
+
+    def references(self, file: InputFile, settings: config.InputSettings) -> Iterator[str]:
+        """Every path that the file names, as written; none where it holds image bytes."""
+        table = self.open(file.location)
+        shape = Shape.of(table, settings, file.location)
+        if shape.image is None:
+            yield from (path for path in _paths(table, shape) if path)
+
+
+def _found(records: list[Record], shape: Shape) -> Found | ValueError | None:
+    """What the records of one picture come to; None where they could not be read."""
+    if not records:
+        return None
+    return merged([_fact(record, shape) for record in records])
+
+
+def _fact(record: Record, shape: Shape) -> Found | ValueError:
+    """The path in an image struct stands in for a column of paths."""
+    value = record.get(shape.image) if shape.image else None
+    if isinstance(value, list) and len(value) > 1:
+        return Several(len(value))
+    path = value.get("path") if isinstance(value, dict) else None
+    rest = {name: field for name, field in record.items() if name != shape.image}
+    return found_in({"file_name": path} | rest if path else rest, shape.names, image_bytes(value))
+
+
+def _sample(table: Table) -> list[Record]:
+    """The first rows, but of the columns that may hold images."""
+    names = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
+    try:
+        batch = next(iter(table.batches(0, names, 100)), None) if table.groups and names else None
+        return records_in(batch) if batch is not None else []
+    except DAMAGE:
+        return []
+
+
+def _weights(table: Table, shape: Shape, file: InputFile) -> Iterator[int]:
+    """Bytes of the picture of every row: the mean of its group, or the size of the file it names."""
+    if shape.image is None and any(paths := list(_paths(table, shape))):
+        paths += [None] * (table.rows - len(paths))
+        yield from Neighbours.beside(file.location, file.origin_of_pictures).sizes(paths)
+        return
+    for group, rows in enumerate(table.groups):
+        size = table.stored_bytes(group, shape.image) // max(rows, 1) if shape.image else 0
+        for _ in range(rows):
+            yield size
+
+
+def _repeats(table: Table, shape: Shape, settings: config.InputSettings) -> list[list[int]] | None:
+    """The rows of each picture, where some picture has several; looked for in a column of URLs only when told to."""
+    wanted = columns.usual(shape.columns, columns.PATH_NAMES) if settings.merge == "auto" else list(shape.columns)
+    if settings.merge == "never" or shape.image is not None or not wanted:
+        return None
+    try:
+        records = (record for group in range(len(table.groups)) for record in _group(table, group, shape.columns))
+        firsts = first_rows(reference_of(record, Names(shape.names.url, "none")) for record in records)
+    except DAMAGE:
+        return None  # the rows are damaged when they are read, too, and say so then
+    if firsts is None:
+        return None
+    order = np.argsort(firsts, kind="stable").tolist()
+    return [list(rows) for _, rows in groupby(order, key=lambda row: int(firsts[row]))]
+
+
+def _group(table: Table, group: int, wanted: Sequence[str]) -> Iterator[Record]:
+    for batch in table.batches(group, wanted, _ROWS):
+        yield from records_in(batch)
+
+
+def _paths(table: Table, shape: Shape) -> Iterator[str | None]:
+    """The path in every row up to the first damage; nothing at all when the columns can only hold URLs."""
+    names = Names(shape.names.url, "none")
+    wanted = columns.usual(shape.columns, columns.PATH_NAMES) if names.url == "auto" else [names.url]
+    if not wanted or wanted[0].lower() in columns.URL_NAMES:
+        return
+    try:
+        for group in range(len(table.groups)):
+            for record in _group(table, group, wanted):
+                fact = found_in(record, names)
+                yield fact.path if isinstance(fact, Found) else None
+    except DAMAGE:
+        return  # the rows are damaged when they are read, too, and say so then
+
+
+def _records_at(table: Table, shape: Shape, wanted: list[int], found: dict[int, Record]) -> dict[int, Record]:
+    """The records of these rows (sorted), put into `found` as they come: those before a damage count."""
+    begin, at = 0, 0
+    for group, rows in enumerate(table.groups):
+        end = begin + rows
+        if at < len(wanted) and wanted[at] < end:
+            for batch in table.batches(group, shape.columns, _IMAGES if shape.image else _ROWS):
+                here = []
+                while at < len(wanted) and wanted[at] < begin + batch.num_rows:
+                    here.append(wanted[at])
+                    at += 1
+                if here:
+                    taken = batch.take(pa.array([row - begin for row in here]))
+                    found.update(zip(here, records_in(taken), strict=True))
+                begin += batch.num_rows
+                if at == len(wanted) or wanted[at] >= end:
+                    break
+        begin = end
+    return found

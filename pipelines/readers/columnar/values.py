@@ -1,0 +1,52 @@
+"""From Arrow columns to Python values, strings repaired that are not UTF-8, and the image bytes in a value."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from capfilt.pipelines.readers.rows.columns import Record
+from capfilt.pipelines.readers.text.texts import decode
+
+
+def records_in(batch: pa.RecordBatch) -> list[Record]:
+    """One mapping a row."""
+    values = {name: _values(batch.column(name)) for name in batch.schema.names}
+    return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+
+
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Whether a column of this type can hold images: bytes, a struct with `bytes`, or lists of these."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return holds_bytes(kind.value_type)
+    if pa.types.is_struct(kind):
+        index = kind.get_field_index("bytes")
+        return index >= 0 and holds_bytes(kind.field(index).type)
+    checks = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
+    return any(check(kind) for check in checks)
+
+
+def image_bytes(value: Any) -> bytes | None:
+    """The bytes in a plain value, a Hugging Face struct, or a list that holds one of these."""
+    if isinstance(value, list):
+        value = value[0] if len(value) == 1 else None
+    if isinstance(value, dict):
+        value = value.get("bytes")
+    return value if isinstance(value, bytes) else None
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """Python values; Parquet does not check that strings are UTF-8, so they may have to be repaired."""
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        return [_repaired(value) for value in column.cast(_as_binary(column.type)).to_pylist()]
+
+
+def _as_binary(kind: pa.DataType) -> pa.DataType:
+    return pa.list_(pa.binary()) if pa.types.is_list(kind) else pa.large_binary()
+
+
+def _repaired(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_repaired(element) for element in value]
+    return decode(value) if isinstance(value, bytes) else value

@@ -1,0 +1,1 @@
+"""From INPUT arguments to input files, and to what is left out and why."""

@@ -1,0 +1,1 @@
+"""JSON documents that hold many rows: one class a shape."""

@@ -1,0 +1,165 @@
+"""JSON documents that hold many rows, recognised by their shape."""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Final, cast
+
+import pyarrow as pa
+
+from capfilt.core import config
+from capfilt.core.chunks import Json, Part
+from capfilt.core.errors import InputError
+from capfilt.core.storage import split_url
+from capfilt.pipelines.readers.documents.datasets import Coco, Karpathy, VisualGenome
+from capfilt.pipelines.readers.documents.layouts import (
+    ColumnsOfRows,
+    FileMap,
+    ListOfLists,
+    ParallelLists,
+    RowMap,
+    RowsInside,
+    SplitTable,
+)
+from capfilt.pipelines.readers.documents.shape import Shape
+from capfilt.pipelines.readers.files.failures import UNREADABLE, NotAnInput, reason_of
+from capfilt.pipelines.readers.files.open import open_file
+from capfilt.pipelines.readers.files.pictures import Neighbours
+from capfilt.pipelines.readers.lists.layout import encoding_at
+from capfilt.pipelines.readers.lists.records import MAX_ARRAY
+from capfilt.pipelines.readers.rows import columns
+from capfilt.pipelines.readers.rows.columns import Found, Names
+from capfilt.pipelines.readers.rows.reader import (
+    InputFile,
+    Reader,
+    Where,
+    batches,
+    forgotten_row,
+    make_part,
+    raw_table,
+)
+from capfilt.pipelines.readers.rows.rows import found_in, paths_in, rows_of_found
+
+SHAPES: Final[tuple[Shape, ...]] = (
+    Coco(), Karpathy(), RowsInside(), SplitTable(), ParallelLists(), ColumnsOfRows(), FileMap(), RowMap(),
+    VisualGenome(), ListOfLists(),
+)  # fmt: skip
+"""Every shape, the most particular ones first."""
+
+_HEAD: Final = 1 << 20
+_SAMPLE: Final = 100
+
+
+class DocumentReader(Reader):
+    """One record of the document's shape a row.
+
+    To read a row of a document all of it has to be parsed, so that is done once, and the plan holds what the rows
+    say: URL, path and texts.
+    """
+
+    name = "documents"
+    about = "one JSON document with many rows"
+    suffixes = ("json",)
+
+    def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
+        facts = list(self._facts(file, settings))
+        paths = [fact.path if isinstance(fact, Found) else None for fact in facts]
+        folder = Neighbours.beside(file.location, file.origin_of_pictures)
+        sizes = folder.sizes(paths) if any(paths) else [0] * len(facts)
+        start = 0
+        for group, size in batches(zip(facts, sizes, strict=True), settings):
+            records: Json = [_to_json(fact) for fact in group]
+            yield make_part(file, start, len(group), records=records, bytes=size)
+            start += len(group)
+
+    def read(self, part: Part) -> pa.Table:
+        rows = cast(list[Any], part.where["records"])[: part.rows]
+        facts: list[Found | ValueError] = [_from_json(row) for row in rows]
+        read = rows_of_found(facts, part)
+        return raw_table(
+            forgotten_row(part, number) if row is None else one
+            for number, (row, one) in enumerate(zip(rows, read, strict=True))
+        )
+
+    def check(self, file: InputFile, settings: config.InputSettings) -> None:
+        next(self._facts(file, settings), None)
+
+    def references(self, file: InputFile, settings: config.InputSettings) -> Iterator[str]:
+        for fact in self._facts(file, settings):
+            yield from paths_in(fact)
+
+    def redacted(self, part: Part, gone: Callable[[str], bool]) -> Where:
+        rows = cast(list[Any], part.where["records"])
+        return part.where | {"records": [None if gone(str(part.start + at)) else row for at, row in enumerate(rows)]}
+
+    def _facts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Found | ValueError]:
+        document = _document(file.location, settings)
+        shape = next((shape for shape in SHAPES if shape.fits(document)), None)
+        if shape is None:
+            raise NotAnInput(f"{file.location}: a JSON document of no shape that holds images and texts")
+        names = Names.of(settings)
+        sample = list(islice(shape.records(document), _SAMPLE))
+        keys = list(dict.fromkeys(key for record in sample for key in record))
+        columns.check(keys, names, file.location, sample=sample)
+        return (found_in(record, names) for record in shape.records(document))
+
+
+def _to_json(fact: Found | ValueError) -> Json:
+    if isinstance(fact, ValueError):
+        return {"error": str(fact)}
+    if fact.image is not None:
+        return {"error": "a picture inside a JSON document; use one object a line (.jsonl)"}
+    return [fact.url, fact.path, list(fact.texts)]
+
+
+def _from_json(row: Any) -> Found | ValueError:
+    if row is None or isinstance(row, dict):
+        return ValueError(row["error"] if row else "forgotten")
+    return Found(*row)
+
+
+def _document(location: str, settings: config.InputSettings) -> Any:
+    """The one JSON value that a file is.
+
+    Raises:
+        NotAnInput: it is an array of objects or one object a line, or nothing but a scalar.
+        InputError: it cannot be read.
+    """
+    filesystem, path = split_url(location)
+    info = filesystem.get_file_info(path)
+    return _parsed(location, encoding_at(location, settings), info.size or 0, info.mtime_ns or 0)
+
+
+@lru_cache(maxsize=1)
+def _parsed(location: str, encoding: str, size: int, changed: int) -> Any:
+    """The document in a file of this size and time of change; kept, for planning asks for it several times."""
+    with open_file(location, encoding or "utf-8") as stream:
+        try:
+            head = stream.read(_HEAD)
+            if _is_for_lists(head):
+                raise NotAnInput(f"{location}: a list of objects")
+            content = head + stream.read(MAX_ARRAY)
+        except UNREADABLE as error:
+            raise InputError(f"{location}: {reason_of(error)}") from error
+    if len(content) > MAX_ARRAY:
+        raise InputError(f"{location}: a JSON document of more than {MAX_ARRAY} bytes; use .jsonl, one object a line")
+    try:
+        value = json.loads(content.decode("utf-8-sig", "replace"))
+    except (ValueError, RecursionError) as error:
+        raise NotAnInput(f"{location}: not JSON: {error}"[:300]) from error
+    if not isinstance(value, (list, dict)):
+        raise NotAnInput(f"{location}: a JSON document without rows")
+    return value
+
+
+def _is_for_lists(head: bytes) -> bool:
+    """Whether a file is one object a line, or an array of objects that are rows themselves: no need to parse it all."""
+    text = head.decode("utf-8-sig", "replace").lstrip()
+    is_array = text.startswith("[")
+    begin = len(text) - len(text[1:].lstrip()) if is_array else 0
+    try:
+        first, end = json.JSONDecoder().raw_decode(text, begin)
+    except (ValueError, RecursionError):
+        return False
+    return not any(shape.fits([first]) for shape in SHAPES) if is_array else bool(text[end:].strip())

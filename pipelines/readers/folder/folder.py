@@ -1,0 +1,122 @@
+"""Folders of pictures: every picture is a row, with the texts of the .txt and .json files of its stem."""
+
+import posixpath
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
+
+import pyarrow as pa
+
+from capfilt.core import config
+from capfilt.core.chunks import Json, Part
+from capfilt.pipelines.readers.files.failures import Lost
+from capfilt.pipelines.readers.files.pictures import Neighbours
+from capfilt.pipelines.readers.folder.samples import decoded, kind_of, texts_in, url_in
+from capfilt.pipelines.readers.rows.reader import (
+    InputFile,
+    Picture,
+    Reader,
+    Row,
+    Where,
+    batches,
+    forgotten_row,
+    make_part,
+    raw_table,
+)
+
+
+class FolderReader(Reader):
+    """One picture a row; the key is its path in the folder."""
+
+    name = "folder"
+    about = "pictures, each with the .txt and .json files of its name"
+
+    def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
+        start = 0
+        asked = texts_asked(settings)
+        for group, size in batches(((picture, picture.size) for picture in file.pictures), settings):
+            names: list[Json] = [picture.name for picture in group]
+            texts: dict[str, Json] = {picture.name: list(picture.texts) for picture in group if picture.texts}
+            yield make_part(file, start, len(group), names=names, texts=texts, bytes=size, **asked)
+            start += len(group)
+
+    def read(self, part: Part) -> pa.Table:
+        where = cast(dict[str, Any], part.where)
+        names = where["names"][: part.rows]
+        folder = Neighbours(part.file)
+        beside = [where["texts"].get(name, []) for name in names]
+        texts = _contents(folder, [other for others in beside for other in others], where.get("encoding", "auto"))
+        asked = where["text"] if isinstance(where["text"], str) else tuple(where["text"])
+        rows = []
+        for number, (name, image, others) in enumerate(zip(names, folder.read_all(names), beside, strict=True)):
+            if name is None:
+                rows.append(forgotten_row(part, number))
+            else:
+                rows.append(_row(name, image, [texts[other] for other in others if other in texts], asked))
+        return raw_table(rows)
+
+    def redacted(self, part: Part, gone: Callable[[str], bool]) -> Where:
+        where = cast(Where, part.where)
+        names = [None if name is None or gone(name) else name for name in where["names"]]
+        texts = {name: texts for name, texts in where["texts"].items() if name in names}
+        return where | {"names": names, "texts": texts}
+
+
+def texts_asked(settings: config.InputSettings) -> dict[str, Json]:
+    """What a part needs to know of the recipe to find the texts of a sample."""
+    text: Json = settings.text if isinstance(settings.text, str) else list(settings.text)
+    return {"text": text} | ({} if settings.encoding == "auto" else {"encoding": settings.encoding})
+
+
+def pictures_of(files: Iterable[tuple[str, int]]) -> list[Picture]:
+    """Group the (name, bytes) of a folder's files, sorted by name.
+
+    A text or JSON file belongs to the pictures of its stem; one without a picture is a row of its own.
+    """
+    sizes = dict(sorted(files))
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for name in sizes:
+        by_stem[stem(name)].append(name)
+    pictures = []
+    for name, size in sizes.items():
+        siblings = by_stem[stem(name)]
+        if not is_text_of(name, siblings):
+            texts = tuple(sibling for sibling in siblings if sibling != name and is_text_of(sibling, siblings))
+            pictures.append(Picture(name, size, texts))
+    return pictures
+
+
+def stem(name: str) -> str:
+    """The path without its last extension."""
+    return posixpath.splitext(name)[0]
+
+
+def is_text_of(name: str, siblings: Iterable[str]) -> bool:
+    """Whether `name` describes one of the files of its stem."""
+    return is_description(name) and any(not is_description(sibling) for sibling in siblings)
+
+
+def is_description(name: str) -> bool:
+    """Whether a file is a caption by its name."""
+    return kind_of(posixpath.splitext(name)[1]) in ("text", "json")
+
+
+def _contents(folder: Neighbours, names: list[str], encoding: str) -> dict[str, tuple[str, str] | Lost]:
+    """(extension, content) of the text files that can be read, by name."""
+    read = zip(names, folder.read_all(names), strict=True)
+    found = [(name, content) for name, content in read if isinstance(content, bytes)]
+    pairs = [(posixpath.splitext(name)[1].removeprefix("."), content) for name, content in found]
+    return dict(zip([name for name, _ in found], decoded(pairs, encoding), strict=True))
+
+
+def _row(
+    name: str, image: bytes | Lost | None, texts: list[tuple[str, str] | Lost], asked: str | tuple[str, ...]
+) -> Row:
+    lost = next((one for one in texts if isinstance(one, Lost)), None)
+    if lost is not None and asked != "none":
+        return Row(name, reason=lost.reason, detail=lost.detail)
+    files = [one for one in texts if not isinstance(one, Lost)]
+    found = texts_in(files, asked)
+    if isinstance(image, Lost):
+        return Row(name, None, found, None, image.reason, image.detail)
+    return Row(name, url_in(files), found, image)

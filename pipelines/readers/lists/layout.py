@@ -1,0 +1,286 @@
+"""How a text list is laid out: format, encoding, dialect, columns, with or without a header."""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import unquote_plus
+
+from capfilt.core import config
+from capfilt.core.chunks import Json
+from capfilt.core.errors import ConfigError, InputError
+from capfilt.core.storage import split_url
+from capfilt.pipelines.readers.files.failures import UNREADABLE, Broken, NotAnInput, reason_of
+from capfilt.pipelines.readers.files.open import open_file
+from capfilt.pipelines.readers.files.packing import data_suffix
+from capfilt.pipelines.readers.lists import records
+from capfilt.pipelines.readers.lists.dialect import fit_of, sniff
+from capfilt.pipelines.readers.lists.headerless import YFCC, made_up_header
+from capfilt.pipelines.readers.lists.records import Dialect
+from capfilt.pipelines.readers.rows import columns
+from capfilt.pipelines.readers.rows.columns import Names, Record
+from capfilt.pipelines.readers.rows.references import is_embedded, is_reference
+from capfilt.pipelines.readers.rows.rows import Entry
+from capfilt.pipelines.readers.text.encoding import UnknownEncoding, blocks_of, encoding_of
+from capfilt.pipelines.readers.text.texts import decode
+
+EXTENSIONS: Final = ("csv", "tsv", "jsonl", "ndjson", "json", "txt")
+
+_HEAD: Final = 1 << 20
+_LONG_HEAD: Final = 16 << 20  # of JSON, whose first line may hold a picture
+_SAMPLE: Final = 100
+_TABLE: Final = 0.8  # share of the lines of a .txt that must have a reference in a column for it to be a table
+_FORM_ENCODED: Final = ("title", "description")  # of YFCC100M
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The layout of one text list."""
+
+    kind: str  # csv, tsv, jsonl, json (one array) or txt
+    names: Names
+    dialect: Dialect = field(default_factory=Dialect)
+    header: tuple[str, ...] = ()  # column names of csv and tsv, made up where the file has none
+    begin: int = 0  # byte offset of the first record, after the header
+    encoding: str = ""  # empty: all of it is UTF-8
+    spanning: bool = True  # whether a record of csv and tsv may span lines
+    form: tuple[str, ...] = ()  # columns that are encoded like a web form's: a+b%21
+
+    def split(self, stream: io.BufferedIOBase) -> Iterator[bytes]:
+        """Pieces of `stream`, see `records`."""
+        if self.kind in ("csv", "tsv"):
+            return (records.csv_lines(self.dialect) if self.spanning else records.lines)(stream)
+        if self.kind == "jsonl":
+            return records.json_lines(stream)
+        return records.array_elements(stream) if self.kind == "json" else records.lines(stream)
+
+    def is_blank(self, piece: bytes) -> bool:
+        """Whether a piece holds no record. (A row of empty fields is a record.)"""
+        filler = {"json": b" \t\r\n[],", "tsv": b" \r\n"}.get(self.kind, b" \t\r\n")
+        return not piece.strip(filler + b"\xef\xbb\xbf")
+
+    def entry(self, piece: bytes) -> Entry:
+        """The columns of one piece, or why it cannot be parsed."""
+        try:
+            if self.encoding:
+                self._check_letters(piece)
+            return self._record(piece)
+        except ValueError as error:
+            return error
+
+    def fields(self, piece: bytes) -> list[str]:
+        """The fields of a csv or tsv piece; `ValueError` if it cannot be parsed."""
+        return (records.tsv_fields if self.kind == "tsv" else records.csv_fields)(piece, self.dialect)
+
+    def to_json(self) -> dict[str, Json]:
+        """What reading a slice needs, for `Part.where`."""
+        text: Json = self.names.text if isinstance(self.names.text, str) else list(self.names.text)
+        usual: dict[str, Json] = {
+            "kind": self.kind,
+            "delimiter": self.dialect.delimiter,
+            "header": list(self.header),
+            "url": self.names.url,
+            "text": text,
+        }
+        others: dict[str, Json] = {"quote": self.dialect.quote, "escape": self.dialect.escape}
+        more: dict[str, Json] = {"encoding": self.encoding, "spanning": self.spanning, "form": list(self.form)}
+        return usual | others | more
+
+    @classmethod
+    def from_json(cls, where: Mapping[str, Any]) -> "Layout":
+        """The layout that `to_json` wrote, with `begin` left out; plans of older versions lack the later keys."""
+        kind = where["kind"]
+        dialect = Dialect(where["delimiter"], where.get("quote", '"'), where.get("escape", ""))
+        return cls(
+            kind,
+            Names.from_json(where),
+            dialect,
+            tuple(where["header"]),
+            0,
+            where.get("encoding", ""),
+            where.get("spanning", kind != "tsv"),
+            tuple(where.get("form", ())),
+        )
+
+    def _record(self, piece: bytes) -> Record:
+        if self.kind in ("jsonl", "json"):
+            return records.json_object(piece)
+        if self.kind == "txt":
+            line = decode(piece).strip()
+            return {"url" if "://" in line else "path": line}
+        fields = self.fields(piece)
+        if len(fields) != len(self.header):
+            raise ValueError(f"{len(fields)} columns, expected {len(self.header)}: {decode(piece).strip()[:100]}")
+        record = dict(zip(self.header, fields, strict=True))
+        return record | {name: unquote_plus(record[name]) for name in self.form}
+
+    def _check_letters(self, piece: bytes) -> None:
+        if self.encoding == "utf-8":
+            piece.decode()  # raises a ValueError that says where
+        elif "\ufffd".encode() in piece:
+            raise ValueError(f"not {self.encoding}; see input.encoding")
+
+
+def list_extension(location: str) -> str:
+    """`csv` of `a/b.csv.gz`; empty for what is no text list by its name."""
+    suffix = data_suffix(location.split("?")[0] if "://" in location else location)
+    return suffix if suffix in EXTENSIONS else ""
+
+
+def layout_of(location: str, settings: config.InputSettings) -> Layout:
+    """Look at a list.
+
+    Raises:
+        InputError: it cannot be opened or unpacked, or is no JSON though its name says so.
+        NotAnInput: it is no list of pictures (.json and .txt can be many things).
+        ConfigError: no usable column, or an encoding that cannot be told.
+    """
+    extension = list_extension(location)
+    encoding = encoding_at(location, settings)
+    long = min(_LONG_HEAD, records.MAX_ARRAY)
+    head = _head(location, encoding, long if extension in ("json", "jsonl", "ndjson") else _HEAD)
+    extension = extension or ("jsonl" if head.lstrip()[:1] in (b"{", b"[") else "csv")
+    names = Names.of(settings)
+    if not head.strip(b" \t\r\n\xef\xbb\xbf"):
+        return Layout("jsonl" if extension == "ndjson" else extension, Names())
+    if extension in ("csv", "tsv", "txt"):
+        return _table_layout(location, extension, head, names, encoding, settings)
+    return _json_layout(location, extension, head, names, encoding)
+
+
+def entries(location: str, layout: Layout) -> Iterator[Entry]:
+    """Every record of a list, up to where the file breaks off, if it does."""
+    with open_file(location, layout.encoding or "utf-8") as stream:
+        stream.seek(layout.begin)
+        try:
+            for piece in layout.split(stream):
+                if not layout.is_blank(piece):
+                    yield layout.entry(piece)
+        except UNREADABLE:
+            return
+
+
+def encoding_at(location: str, settings: config.InputSettings) -> str:
+    """The encoding of a text file: as the recipe says, or by its bytes; empty where all of it is UTF-8.
+
+    Raises:
+        ConfigError: it cannot be told.
+    """
+    if settings.encoding != "auto":
+        return settings.encoding
+    filesystem, path = split_url(location)
+    info = filesystem.get_file_info(path)
+    try:
+        return _detected(location, info.size or 0, info.mtime_ns or 0)
+    except UnknownEncoding as error:
+        raise ConfigError(f"{location}: {error}") from error
+
+
+@lru_cache(maxsize=4096)
+def _detected(location: str, size: int, changed: int) -> str:
+    """By the whole file, of this size and time of change: one odd line among a million is enough to matter."""
+    with open_file(location) as stream:
+        try:
+            return encoding_of(blocks_of(stream))
+        except UNREADABLE:
+            return ""
+
+
+def _head(location: str, encoding: str, size: int) -> bytes:
+    head = b""
+    with open_file(location, encoding or "utf-8") as stream:
+        try:
+            while len(head) < size and (more := stream.read1(1 << 16)):
+                head += more
+        except UNREADABLE as error:
+            if not head:
+                raise InputError(f"{location}: {reason_of(error)}") from error
+    return head[:size]
+
+
+def _json_layout(location: str, extension: str, head: bytes, names: Names, encoding: str) -> Layout:
+    is_array = extension == "json" and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    layout = Layout("json" if is_array else "jsonl", names, encoding=encoding)
+    good = [entry for entry in map(layout.entry, _sample(layout, head)) if not isinstance(entry, ValueError)]
+    keys = list(dict.fromkeys(key for entry in good for key in entry))
+    if not keys and extension != "json":
+        raise InputError(f"{location}: its first lines are no JSON objects")
+    if not keys:
+        raise NotAnInput(f"{location}: neither an array of objects nor one object a line")
+    columns.check(keys, names, location, sample=good)
+    return layout
+
+
+def _table_layout(
+    location: str, extension: str, head: bytes, names: Names, encoding: str, settings: config.InputSettings
+) -> Layout:
+    lines = [decode(line).strip() for line in head.splitlines()[:_SAMPLE] if line.strip()]
+    fit = sniff(head, "\t" if extension == "tsv" else _usual_delimiter(lines), settings)
+    if extension == "txt":
+        if settings.delimiter == "auto" and all(map(is_reference, lines)):
+            return Layout("txt", Names(), encoding=encoding)
+        if settings.delimiter == "auto" and (fit.width == 1 or fit.listed < _TABLE):
+            return _odd_lines(location, lines, encoding)
+    dialect = fit.dialect
+    kind = "tsv" if dialect.delimiter == "\t" and extension == "tsv" else "csv"
+    spanning = kind == "csv" or fit_of(head, dialect, spanning=False).spoiled > fit.spoiled
+    layout = Layout(kind, names, dialect, spanning=spanning, encoding=encoding)
+    pieces = _sample(layout, head)
+    table = [_fields(layout, piece) for piece in pieces]
+    first = [name.strip() for name in table[0]]
+    sample = [{str(at): cell for at, cell in enumerate(row)} for row in table]
+    if settings.header == "yes" or (settings.header == "auto" and _is_header(first, names)):
+        columns.check(first, names, location, sample=sample)
+        begin = head.index(pieces[0]) + len(pieces[0])
+        return Layout(kind, names, dialect, tuple(first), begin, encoding, spanning)
+    header = made_up_header([row for row in table if len(row) == len(first)])
+    form = _FORM_ENCODED if header[-len(YFCC) :] == list(YFCC) else ()
+    names = Names(names.url, form) if form and names.text == "auto" else names
+    columns.check(header, names, location, sample=sample)
+    return Layout(kind, names, dialect, tuple(header), 0, encoding, spanning, form)
+
+
+def _odd_lines(location: str, lines: Sequence[str], encoding: str) -> Layout:
+    """A .txt that is no table: one reference a line, or most lines none."""
+    good = sum(map(is_reference, lines))
+    if not any("://" in line or is_reference(line) for line in lines):
+        raise NotAnInput(f"{location}: a .txt list has one URL (or path) a line, but its first lines hold none")
+    if good < len(lines) / 2:
+        raise ConfigError(f"{location}: its lines hold more than a URL; give input.delimiter")
+    return Layout("txt", Names(), encoding=encoding)
+
+
+def _sample(layout: Layout, head: bytes) -> list[bytes]:
+    """The first pieces with a record in them; at least one."""
+    found: list[bytes] = []
+    try:
+        for piece in layout.split(io.BytesIO(head)):
+            if not layout.is_blank(piece):
+                found.append(piece)
+            if len(found) == _SAMPLE:
+                break
+    except Broken:  # the head may end in the middle of an element
+        return found
+    return found
+
+
+def _fields(layout: Layout, piece: bytes) -> list[str]:
+    try:
+        return layout.fields(piece)
+    except ValueError:
+        return [decode(piece)]
+
+
+def _usual_delimiter(lines: Sequence[str]) -> str:
+    """A comma if there is one in the first line, else the mark that is there most often."""
+    first = lines[0] if lines else ""
+    counts = {mark: first.count(mark) for mark in (",", ";", "\t", "|")}
+    return "," if counts[","] else max(counts, key=lambda mark: counts[mark])
+
+
+def _is_header(first: list[str], names: Names) -> bool:
+    """A header names columns: it holds a usual or a given name, or at least neither a URL nor a picture's path."""
+    if names.url in first or columns.usual(first, columns.URL_NAMES + columns.PATH_NAMES):
+        return True
+    return not any("://" in name or is_reference(name) or is_embedded(name) for name in first)

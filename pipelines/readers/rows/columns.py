@@ -1,0 +1,175 @@
+"""Which column is what: names given by the recipe, or the usual ones of public lists."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any, Final
+
+from capfilt.core import config
+from capfilt.core.errors import ConfigError
+from capfilt.pipelines.readers.files.failures import NotAnInput
+from capfilt.pipelines.readers.rows.references import Several, is_path, is_reference, path_named, references_of
+from capfilt.pipelines.readers.text.hygiene import clean_line
+from capfilt.pipelines.readers.text.texts import TEXT_NAMES, texts_of
+
+URL_NAMES: Final = (
+    "url", "image_url", "img_url", "imageurl", "imgurl", "image_link", "photo_url", "photo_image_url", "picture_url",
+    "media_url", "download_url", "downloadurl", "coco_url", "original_url", "uri", "src", "link", "urls", "image_urls",
+)  # fmt: skip
+"""Columns that hold a URL, likeliest first, in lower case."""
+
+PATH_NAMES: Final = (
+    "file_name", "filename", "image_path", "img_path", "filepath", "file_path", "image_name", "img_name", "image_file",
+    "file", "path", "image", "img", "images", "photo", "picture", "image_base64", "base64", "b64", "img_b64",
+    "image_bytes",
+)  # fmt: skip
+"""Columns that hold a file path (or a URL, or the picture itself as base64), likeliest first, in lower case."""
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the recipe says: a column name, `auto` or, for the text, `none`, or several names or patterns."""
+
+    url: str = "auto"
+    text: str | tuple[str, ...] = "auto"
+
+    @classmethod
+    def of(cls, settings: config.InputSettings) -> "Names":
+        return cls(settings.url, settings.text)
+
+    @classmethod
+    def from_json(cls, where: Mapping[str, Any]) -> "Names":
+        """The names that a part was planned with."""
+        text = where["text"]
+        return cls(where["url"], text if isinstance(text, str) else tuple(text))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The names or patterns that were asked for; none with `auto` and `none`."""
+        if isinstance(self.text, tuple):
+            return self.text
+        return () if self.text in ("auto", "none") else (self.text,)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a record says about its picture."""
+
+    url: str | None
+    path: str | None
+    texts: list[str]
+    image: bytes | None = None  # where the record holds the picture itself
+
+
+def check(
+    available: Sequence[str], names: Names, where: str, image: bool = False, sample: Iterable[Record] | None = None
+) -> None:
+    """Refuse a file without the columns that are asked for.
+
+    Args:
+        image: it brings image bytes itself.
+        sample: its first records; where none of them has a reference anywhere, the file is no list of pictures.
+
+    Raises:
+        NotAnInput: no column holds a URL or the path of a picture.
+        ConfigError: names the file, the columns there are and the setting.
+    """
+    listed = clean_line(", ".join(available))[:300] or "none"
+    if names.url != "auto" and names.url not in available:
+        raise ConfigError(f"{where}: input.url = {names.url!r} is not a column; there are: {listed}")
+    for name in names.texts:
+        if not matching(tuple(available), (name,)):
+            raise ConfigError(f"{where}: input.text = {name!r} is not a column; there are: {listed}")
+    guessed = usual(available, URL_NAMES) or usual(available, PATH_NAMES)
+    if names.url == "auto" and not image and not guessed:
+        error = f"{where}: no column looks like a URL or a path; give input.url, one of: {listed}"
+        is_list = sample is None or any(is_reference(value) for record in sample for value in record.values())
+        raise ConfigError(error) if is_list else NotAnInput(error)
+    if names.text == "auto" and not text_columns(tuple(available), "auto") and len(available) > 1 and not image:
+        raise ConfigError(f"{where}: no column looks like a text; give input.text (or none), one of: {listed}")
+
+
+def usual(available: Iterable[str], names: Sequence[str]) -> list[str]:
+    """The columns of `available` that are called one of `names` in any case, likeliest first."""
+    lowered: dict[str, str] = {}
+    for column in available:
+        lowered.setdefault(column.strip().lower(), column)
+    return [lowered[name] for name in names if name in lowered]
+
+
+def find(record: Record, names: Names) -> Found:
+    """URL, path, texts and picture of one record.
+
+    Raises:
+        Several: it has more than one picture.
+    """
+    url = path = image = None
+    several: list[str | bytes] = []
+    for column, holds_urls in _reference_columns(tuple(record), names.url):
+        values = references_of(record.get(column))
+        if len(values) != 1:
+            several = max(several, values, key=len)
+            continue
+        (value,) = values
+        if isinstance(value, bytes):
+            image = image or value
+        elif is_path(value, holds_urls):
+            path = path or path_named(value)
+        else:
+            url = url or value
+    if several and url is None and path is None and image is None:
+        paths = [path_named(one) for one in several if isinstance(one, str) and "://" not in one]
+        raise Several(len(several), ", ".join(paths), paths)
+    return Found(url, path, find_texts(record, names.text), image)
+
+
+def find_texts(record: Record, text: str | tuple[str, ...]) -> list[str]:
+    """The texts in the columns that are asked for; with `auto` those of the usual ones, null or not."""
+    columns = text_columns(tuple(record), text)
+    return [found for column in columns for found in texts_of(record.get(column))]
+
+
+@lru_cache(maxsize=1024)
+def text_columns(available: tuple[str, ...], text: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The columns with texts; with `auto` the likeliest one, or else all of `caption_0`, `caption_1`, ..."""
+    if text == "none":
+        return ()
+    if text != "auto":
+        return matching(available, (text,) if isinstance(text, str) else text)
+    return tuple(usual(available, TEXT_NAMES)[:1]) or _numbered(available)
+
+
+@lru_cache(maxsize=1024)
+def matching(available: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that are named, or that match a pattern (`caption_*`), each once."""
+    found = [
+        column
+        for name in wanted
+        for column in ([name] if name in available else [one for one in available if fnmatchcase(one, name)])
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _numbered(available: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that are a usual name with a number behind it, of the likeliest such name."""
+    for name in TEXT_NAMES:
+        found = [column for column in available if _without_number(column) == name]
+        if found:
+            return tuple(found)
+    return ()
+
+
+def _without_number(column: str) -> str:
+    lowered = column.strip().lower()
+    bare = lowered.rstrip("0123456789")
+    return bare.rstrip("_- .") if bare != lowered else ""
+
+
+@lru_cache(maxsize=1024)
+def _reference_columns(available: tuple[str, ...], url: str) -> tuple[tuple[str, bool], ...]:
+    """The columns that may name the picture, and whether they are called like a URL."""
+    columns = usual(available, URL_NAMES + PATH_NAMES) if url == "auto" else [url]
+    return tuple((column, column.strip().lower() in URL_NAMES) for column in columns)

@@ -1,0 +1,68 @@
+"""Captions of a shard that stand in a file beside it, by the names of its members or by their keys."""
+
+from capfilt.core import config
+from capfilt.core.errors import InputError
+from capfilt.pipelines.readers.columnar.parquet import ParquetTable
+from capfilt.pipelines.readers.files.packing import data_suffix
+from capfilt.pipelines.readers.lists.layout import entries, layout_of
+from capfilt.pipelines.readers.rows.columns import Names, Record, find_texts, text_columns, usual
+from capfilt.pipelines.readers.rows.columns import find as find_reference
+from capfilt.pipelines.readers.rows.rows import Entry
+
+SUFFIXES = ("csv", "tsv", "parquet")
+"""What a sidecar may be, likeliest first."""
+
+Texts = dict[str, list[str]]
+"""Captions by the name or key of the member they are about."""
+
+_KEYS = ("key", "__key__", "sample_id", "image_id", "id")
+_LOG = {"url", "key", "status"}  # columns of img2dataset's own record of a shard, whose texts are in the shard
+
+
+def sidecar_texts(location: str, text: str | tuple[str, ...] = "auto") -> Texts:
+    """The captions that a sidecar gives; `text` is the recipe's `input.text`.
+
+    Raises:
+        ConfigError, InputError: it is no table of names and texts.
+    """
+    texts: Texts = {}
+    is_columnar = data_suffix(location.partition("?")[0]) == "parquet"
+    for name, found in _keyed(location, text) if is_columnar else _listed(location, text):
+        texts.setdefault(name.removeprefix("./"), []).extend(found)
+    return texts
+
+
+def _listed(location: str, text: str | tuple[str, ...]) -> list[tuple[str, list[str]]]:
+    layout = layout_of(location, config.InputSettings())
+    wanted = _wanted(layout.header, text)
+    found = (_named(entry, wanted) for entry in entries(location, layout))
+    return [one for one in found if one]
+
+
+def _keyed(location: str, text: str | tuple[str, ...]) -> list[tuple[str, list[str]]]:
+    table = ParquetTable(location)
+    names = tuple(table.schema.names)
+    keys = usual(names, _KEYS)
+    if not keys or set(names) >= _LOG:
+        raise InputError(f"{location}: no table of keys and texts")
+    wanted = _wanted(names, text)
+    columns = [keys[0], *text_columns(names, wanted)]
+    records = (
+        record
+        for group in range(len(table.groups))
+        for batch in table.batches(group, columns, 8192)
+        for record in batch.to_pylist()
+    )
+    return [(str(record[keys[0]]), find_texts(record, wanted)) for record in records]
+
+
+def _wanted(header: tuple[str, ...], text: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    return text if isinstance(text, tuple) or text in (*header, "none") else "auto"
+
+
+def _named(entry: Entry, text: str | tuple[str, ...]) -> tuple[str, list[str]] | None:
+    if isinstance(entry, ValueError):
+        return None
+    record: Record = entry
+    path = find_reference(record, Names(text="none")).path
+    return (path, find_texts(record, text)) if path else None

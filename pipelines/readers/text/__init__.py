@@ -1,0 +1,1 @@
+"""From bytes and values to clean texts: encodings, shapes of captions, hygiene."""

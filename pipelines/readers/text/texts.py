@@ -1,0 +1,99 @@
+"""The texts in a value, whatever its shape: strings, lists, objects, dialogues, and these written as a string."""
+
+import ast
+import io
+import json
+import math
+import re
+import tokenize
+from collections.abc import Mapping
+from typing import Any, Final
+
+TEXT_NAMES: Final = (
+    "text", "captions", "caption", "alt", "alt_text", "alttext", "alt-text", "top_caption", "raw_caption", "sentences",
+    "sentence", "texts", "txt", "description", "caption_reference_description", "title", "prompt", "comment",
+    "comments", "conversations", "messages", "conversation", "regions", "phrase", "caption_text", "image_caption",
+    "raw",
+)  # fmt: skip
+"""Columns and fields that hold the text, likeliest first, in lower case."""
+
+_FIELD_NAMES: Final = ("raw", "value", *TEXT_NAMES)
+"""The same for an object that stands in the place of one text."""
+
+_ANSWERS: Final = frozenset({"gpt", "assistant", "model", "bot", "chatgpt"})
+"""Speakers of a dialogue whose words describe the image; the others ask."""
+
+_PLACEHOLDER: Final = re.compile(r"<(?:image|__dj__\w+)>|<\|__dj__\w+\|>")  # of LLaVA and Data-Juicer
+_DEPTH: Final = 8  # lists in lists
+_MAX_WRITTEN: Final = 1_000_000  # characters of a list that is written as a string
+
+
+def texts_of(value: Any, depth: int = _DEPTH) -> list[str]:
+    """The texts in a value: a string, a number, a list, an object with a usual field, a dialogue (its answers)."""
+    if value is None or isinstance(value, bool) or not depth or (isinstance(value, float) and math.isnan(value)):
+        return []
+    if isinstance(value, (str, bytes)):
+        text = decode(value)
+        written = parsed_text(text)
+        return [_PLACEHOLDER.sub(" ", text)] if written is None else texts_of(written, depth - 1)
+    if isinstance(value, (list, tuple)):
+        kept = [turn for turn in value if _speaker(turn) in _ANSWERS] if any(map(_speaker, value)) else value
+        return [text for element in kept for text in texts_of(element, depth - 1)]
+    if isinstance(value, Mapping):
+        return texts_of(_field(value), depth - 1)
+    return [str(value)]
+
+
+def usual_text(names: Mapping[str, Any]) -> str | None:
+    """The likeliest of the keys that are called like a text, in any case."""
+    lowered = {str(name).strip().lower(): name for name in reversed(list(names))}
+    return next((lowered[name] for name in TEXT_NAMES if name in lowered), None)
+
+
+def parsed_text(text: str) -> Any:
+    """The list or object that a string spells, as JSON or as Python's and NumPy's `str` write it; None for a text."""
+    text = text.strip()
+    if not (text[:1] in ("[", "{") and text[-1:] in ("]", "}")) or len(text) > _MAX_WRITTEN:
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return _strings(text) if text[0] == "[" else None
+    is_list = isinstance(value, list) and value and all(isinstance(one, (str, dict, type(None))) for one in value)
+    return value if is_list or (isinstance(value, dict) and value) else None
+
+
+def decode(value: str | bytes) -> str:
+    """UTF-8 with replacement; a byte order mark is left out."""
+    return value if isinstance(value, str) else value.decode("utf-8-sig", "replace")
+
+
+def _strings(text: str) -> list[str] | None:
+    """The strings of `['a', "b"]` or, as NumPy writes it, `['a' 'b']`, which Python itself would join."""
+    strings: list[str] = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.STRING:
+                strings.append(ast.literal_eval(token.string))
+            elif token.string.strip("[](), \n\r") and token.type != tokenize.ENDMARKER:
+                return None
+    except (tokenize.TokenError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return strings if strings and all(isinstance(one, str) for one in strings) else None
+
+
+def _speaker(turn: Any) -> str:
+    """Who says a turn of a dialogue; empty for anything else."""
+    who = turn.get("from") or turn.get("role") if isinstance(turn, Mapping) else None
+    return who.lower() if isinstance(who, str) else ""
+
+
+def _field(value: Mapping[str, Any]) -> Any:
+    """The field of an object that is its text: one with a usual name, what a turn says, or the only sentence."""
+    if _speaker(value):
+        return value.get("value", value.get("content"))
+    for name in _FIELD_NAMES:
+        if name in value:
+            return value[name]
+    sentences = [one for one in value.values() if isinstance(one, str) and " " in one.strip()]
+    return sentences[0] if len(sentences) == 1 else None
