@@ -112,6 +112,7 @@ class ColumnarReader(Reader):
         return raw_table(
             Row(row.key, reason=Reason.BAD_CONTAINER, detail=damage) if fact is None else row
             for row, fact in zip(rows, found, strict=True)
+            if fact is not None or damage  # a file that shrank gives fewer rows, and whoever asked notices
         )
 
     def check(self, file: InputFile, settings: config.InputSettings) -> None:

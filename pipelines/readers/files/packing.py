@@ -21,23 +21,23 @@ _SHORT: Final = {"tgz": "tar", "tbz": "tar", "tbz2": "tar", "txz": "tar", "tzst"
 _SKIP: Final = 1 << 20
 
 
-def _zstd(packed: io.BufferedReader) -> io.RawIOBase:
-    return cast(io.RawIOBase, pa.CompressedInputStream(packed, "zstd"))
+def _zstd(packed: io.BufferedReader) -> io.BufferedIOBase:
+    return cast(io.BufferedIOBase, pa.CompressedInputStream(packed, "zstd"))
 
 
-def _bzip2(packed: io.BufferedReader) -> io.RawIOBase:
-    return cast(io.RawIOBase, bz2.BZ2File(packed))
+def _bzip2(packed: io.BufferedReader) -> io.BufferedIOBase:
+    return cast(io.BufferedIOBase, bz2.BZ2File(packed))
 
 
-def _gzip(packed: io.BufferedReader) -> io.RawIOBase:
-    return cast(io.RawIOBase, gzip.GzipFile(fileobj=packed))
+def _gzip(packed: io.BufferedReader) -> io.BufferedIOBase:
+    return cast(io.BufferedIOBase, gzip.GzipFile(fileobj=packed))
 
 
-def _xz(packed: io.BufferedReader) -> io.RawIOBase:
-    return cast(io.RawIOBase, lzma.LZMAFile(packed))
+def _xz(packed: io.BufferedReader) -> io.BufferedIOBase:
+    return cast(io.BufferedIOBase, lzma.LZMAFile(packed))
 
 
-PACKINGS: Final[dict[bytes, Callable[[io.BufferedReader], io.RawIOBase]]] = {
+PACKINGS: Final[dict[bytes, Callable[[io.BufferedReader], io.BufferedIOBase]]] = {
     b"\x1f\x8b": _gzip,
     b"BZh": _bzip2,
     b"\xfd7zXZ\x00": _xz,
@@ -74,7 +74,7 @@ class _Unpacked(io.RawIOBase):
     """What is in a packed file, up to `limit` bytes."""
 
     def __init__(
-        self, packed: io.BufferedReader, opener: Callable[[io.BufferedReader], io.RawIOBase], limit: int
+        self, packed: io.BufferedReader, opener: Callable[[io.BufferedReader], io.BufferedIOBase], limit: int
     ) -> None:
         self._packed, self._opener, self._limit = packed, opener, limit
         self._file, self._at = opener(packed), 0

@@ -114,7 +114,9 @@ def _group(stream: io.BufferedReader) -> tuple[list[Sample], str | None]:
     return samples_of(members), damage
 
 
-def _check_text(stream: io.BufferedReader, samples: list[Sample], file: InputFile, settings: config.InputSettings) -> None:
+def _check_text(
+    stream: io.BufferedReader, samples: list[Sample], file: InputFile, settings: config.InputSettings
+) -> None:
     """Refuse an `input.text` that no sample has."""
     wanted = Names.of(settings).texts
     if not wanted or file.sidecar or not samples:

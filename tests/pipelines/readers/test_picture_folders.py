@@ -24,7 +24,9 @@ def test_every_picture_is_a_row(tmp_path: Path, read_all: Any, picture: Any, tex
     assert [row["source"] for row in rows] == ["photos#a", "photos#b.png", "photos#deep/c.JPG"]
     assert [row["image"] for row in rows] == [picture(0), picture(1), b""]
     assert texts(rows) == [[], ["a bee", "an insect"], []]
-    assert make_plan([str(folder)], InputSettings()).notes == (f"{folder}: 1 left out, no known kind of input: notes.md",)
+    assert make_plan([str(folder)], InputSettings()).notes == (
+        f"{folder}: 1 left out, no known kind of input: notes.md",
+    )
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
