@@ -85,16 +85,17 @@ def run_settings() -> str:
 def train_settings() -> str:
     about = (
         "Every setting of [`capfilt train`](cli.md#capfilt-train). A section may stand once more under the name of a\n"
-        "task: `[med.schedule]` takes precedence over `[schedule]` for `capfilt train med`, and `--set` over both.\n"
+        "system: `[med.schedule]` takes precedence over `[schedule]` for `capfilt train med`, and `--set` over both.\n"
     )
-    tasks = [
+    systems = [
         (
-            code(f"capfilt train {task}"),
-            ", ".join(code(f"{s}.{k} = {_toml(v)}") for s, k, v in _flat(system.defaults)) or "none",
+            code(system.name),
+            system.about,
+            ", ".join(code(f"{s}.{k} = {_toml(v)}") for s, k, v in _flat(system.defaults)),
         )
-        for task, system in SYSTEMS.items()
+        for system in SYSTEMS.values()
     ]
-    rows = table(("task", "defaults that differ from those below"), tasks)
+    rows = table(("system", "it learns", "defaults that differ from those below"), systems)
     return _settings("Settings of a training", f"{about}\n{rows}", training.TrainRecipe)
 
 
@@ -137,7 +138,7 @@ def _fields(prefix: str, fields: Iterable[tuple[str, FieldInfo]], defaults: Any 
 
 def _sentence(text: str) -> str:
     """With a capital, unless it starts with a name such as `torch.compile`."""
-    return text[:1].upper() + text[1:] if re.match(r"[a-z]+[,;]?( |$)", text) else text
+    return text[:1].upper() + text[1:] if re.match(r"[a-z-]+[,;]?( |$)", text) else text
 
 
 def _type(field: FieldInfo) -> str:
@@ -162,8 +163,14 @@ def _plain(kind: Any) -> str:
 
 
 def _range(metadata: Iterable[Any]) -> list[str]:
-    found = []
-    for bound in metadata:
+    """Bounds as people write them: `1 to 20`, `> 0`."""
+    bounds, found = list(metadata), []
+    least = next((bound.ge for bound in bounds if isinstance(bound, Ge)), None)
+    most = next((bound.le for bound in bounds if isinstance(bound, Le)), None)
+    if least is not None and most is not None:
+        found.append(f"{least:,} to {most:,}")
+        bounds = [bound for bound in bounds if not isinstance(bound, Ge | Le)]
+    for bound in bounds:
         for kind, sign, key in ((Ge, "≥", "ge"), (Gt, ">", "gt"), (Le, "≤", "le"), (Lt, "<", "lt")):
             if isinstance(bound, kind):
                 found.append(f"{sign} {getattr(bound, key):,}")
@@ -331,7 +338,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
 
 def page(name: str) -> str:
     """The text of a generated page."""
-    return GENERATED + "\n" + PAGES[name]().rstrip() + "\n"
+    return PAGES[name]().rstrip() + "\n\n" + GENERATED
 
 
 if __name__ == "__main__":
