@@ -20,6 +20,8 @@ from capfilt.bootstrap import config as bootstrap
 from capfilt.cli import app
 from capfilt.core import config, schema
 from capfilt.models.registry.catalog import CATALOG
+from capfilt.pipelines.readers import READERS
+from capfilt.pipelines.readers.rows.reader import BrokenReader
 from capfilt.pipelines.recipes.load import RECIPES
 from capfilt.pipelines.selection.policy import POLICIES, policy_names
 from capfilt.training import config as training
@@ -253,6 +255,21 @@ def models() -> str:
     return "\n".join(parts)
 
 
+def inputs() -> str:
+    parts = [
+        "# Input formats\n",
+        "What INPUT of `capfilt run` can be. Every format may also lie in a bucket. `input.url` and `input.text` name\n"
+        "the columns; by default they are guessed. [Add a reader](../guides/extend.md#a-reader) for another format.\n",
+    ]
+    rows = [
+        (code(reader.name), cell(reader.about), " ".join(code(f".{suffix}") for suffix in reader.suffixes))
+        for reader in READERS.values()
+        if not isinstance(reader, BrokenReader)
+    ]
+    parts.append(table(("format", "what is read", "suffixes"), rows))
+    return "\n".join(parts)
+
+
 def _last(card: Any, name: str) -> str:
     value = getattr(card, name)
     return cell(value) if isinstance(value, str) else " ".join(map(code, value))
@@ -331,6 +348,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "recipes.md": recipes,
     "policies.md": policies,
     "models.md": models,
+    "inputs.md": inputs,
     "tables.md": tables,
     "reasons.md": reasons,
 }
