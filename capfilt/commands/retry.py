@@ -14,7 +14,7 @@ from capfilt.core.schema import Reason, Trait
 from capfilt.core.serialization import canonical_json
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.transaction import replay_pending
-from capfilt.pipelines.engine.chunk_row import PlannedChunk
+from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk
 from capfilt.pipelines.forget.forget import finish_forgetting
 from capfilt.pipelines.selection.select import Selection, reselect
 

@@ -15,9 +15,9 @@ from capfilt.core.errors import ChangedError, IntegrityError, RunFailed
 from capfilt.core.version import __version__
 from capfilt.ledger.ledger import Ledger, Session
 from capfilt.models.registry import registry
-from capfilt.pipelines.engine.chunk_row import PlannedChunk
-from capfilt.pipelines.engine.outcome import ChunkOutcome
-from capfilt.pipelines.engine.peak_memory import larger
+from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk
+from capfilt.pipelines.engine.chunk.outcome import ChunkOutcome
+from capfilt.pipelines.engine.chunk.peak_memory import larger
 from capfilt.pipelines.evaluation.decontaminate import EvaluationSets
 from capfilt.pipelines.forget.forget import finish_forgetting
 from capfilt.pipelines.plan import Plan, make_plan

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -17,6 +17,12 @@ from capfilt.pipelines.stages.decode import decode
 from capfilt.pipelines.stages.micro_batches import MicroBatches
 from capfilt.pipelines.stages.score import columns_of, score
 
+if TYPE_CHECKING:
+    from capfilt.models.protocols import Captioner, Judge
+
+Named = tuple[str, bytes]
+"""What an error calls a picture, and the bytes of its image file."""
+
 
 def caption_files(paths: Sequence[Path], recipe: Recipe) -> list[list[dict[str, Any]]]:
     """The captions of each picture, as candidates (`schema.CANDIDATE`).
@@ -25,13 +31,10 @@ def caption_files(paths: Sequence[Path], recipe: Recipe) -> list[list[dict[str, 
         InputError: a file that is not there or is no picture, or a picture that the captioner cannot take.
         ModelError: see `stage_models.check_models` and `stage_models.load_captioners`.
     """
-    rows = _read(paths, (), recipe)
-    captioners = stage_models.load_captioners(recipe)
-    batches = [MicroBatches(stage_models.batch_size(recipe)) for _ in captioners]
-    captioned = caption(rows, captioners, recipe.caption, batches)
-    _check(captioned)
-    found: list[list[dict[str, Any]]] = captioned[CANDIDATES].to_pylist()
-    return found
+    pictures = [_read(path) for path in paths]
+    stage_models.check_models(recipe)
+    rows = picture_rows(pictures, (), recipe)  # first, because it is cheap beside loading a model
+    return caption_rows(rows, stage_models.load_captioners(recipe), recipe)
 
 
 def score_texts(path: Path, texts: Sequence[str], recipe: Recipe) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
@@ -41,11 +44,11 @@ def score_texts(path: Path, texts: Sequence[str], recipe: Recipe) -> tuple[tuple
         InputError: a file that is not there or is no picture, or a picture that a judge cannot take.
         ModelError, ConfigError: see `stage_models.check_models`.
     """
-    rows = caption(_read([path], texts, recipe), (), recipe.caption)
+    picture = _read(path)
+    stage_models.check_models(recipe)
+    rows = picture_rows([picture], texts, recipe)
     judges = stage_models.load_judges(recipe)
-    scored = score(rows, judges, [MicroBatches(stage_models.batch_size(recipe)) for _ in judges])
-    _check(scored)
-    return columns_of(judges), scored[CANDIDATES].to_pylist()[0]
+    return columns_of(judges), score_rows(rows, judges, recipe)[0]
 
 
 def answer_questions(path: Path, questions: Sequence[str], model: Path) -> list[str]:
@@ -59,27 +62,65 @@ def answer_questions(path: Path, questions: Sequence[str], model: Path) -> list[
 
     answerer = load_vqa(model)
     pixels = PixelSpec(answerer.model.config.image_size)
-    rows = decode(pa.Table.from_pylist([_row(path, ())], ROWS), DecodeSettings(), [pixels])
-    _check(rows)
+    rows = _decoded([_read(path)], (), DecodeSettings(), [pixels])
     return answerer.generate(pixel_tensor(rows, pixels, [0] * len(questions)), questions)
 
 
-def _read(paths: Sequence[Path], texts: Sequence[str], recipe: Recipe) -> pa.Table:
-    """Checked first, because it is cheap: the files, then the models."""
-    values = [_row(path, texts) for path in paths]
-    stage_models.check_models(recipe)
-    rows = decode(pa.Table.from_pylist(values, ROWS), recipe.decode, stage_models.pixels(recipe))
+def picture_rows(pictures: Sequence[Named], texts: Sequence[str], recipe: Recipe) -> pa.Table:
+    """Decoded rows of pictures, each with these texts.
+
+    Raises:
+        InputError: what is no picture.
+    """
+    return _decoded(pictures, texts, recipe.decode, stage_models.pixels(recipe))
+
+
+def caption_rows(rows: pa.Table, captioners: "Sequence[Captioner]", recipe: Recipe) -> list[list[dict[str, Any]]]:
+    """Captions of each of `picture_rows`, as candidates, by captioners that were loaded.
+
+    Raises:
+        InputError: a picture that a captioner cannot take.
+    """
+    return _candidates(caption(rows, captioners, recipe.caption, _batches(captioners, recipe)))
+
+
+def score_rows(rows: pa.Table, judges: "Sequence[Judge]", recipe: Recipe) -> list[list[dict[str, Any]]]:
+    """The texts of each of `picture_rows` as candidates with a score of each judge, which were loaded.
+
+    Raises:
+        InputError: a picture that a judge cannot take.
+    """
+    return _candidates(score(caption(rows, (), recipe.caption), judges, _batches(judges, recipe)))
+
+
+def _candidates(rows: pa.Table) -> list[list[dict[str, Any]]]:
+    _check(rows)
+    found: list[list[dict[str, Any]]] = rows[CANDIDATES].to_pylist()
+    return found
+
+
+def _decoded(
+    pictures: Sequence[Named], texts: Sequence[str], settings: DecodeSettings, pixels: Sequence[PixelSpec]
+) -> pa.Table:
+    given = [{"text": text, "source": "human"} for text in texts]
+    values = [
+        {"uid": hashlib.sha256(data).hexdigest()[:32], "source": name, "texts": given, "image": data}
+        for name, data in pictures
+    ]
+    rows = decode(pa.Table.from_pylist(values, ROWS), settings, pixels)
     _check(rows)
     return rows
 
 
-def _row(path: Path, texts: Sequence[str]) -> dict[str, Any]:
+def _batches(models: "Sequence[Captioner | Judge]", recipe: Recipe) -> list[MicroBatches]:
+    return [MicroBatches(stage_models.batch_size(recipe)) for _ in models]
+
+
+def _read(path: Path) -> Named:
     try:
-        data = path.read_bytes()
+        return str(path), path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
-    given = [{"text": text, "source": "human"} for text in texts]
-    return {"uid": hashlib.sha256(data).hexdigest()[:32], "source": str(path), "texts": given, "image": data}
 
 
 def _check(rows: pa.Table) -> None:

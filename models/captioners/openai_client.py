@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from capfilt.core.errors import ModelError
+from capfilt.core.event_loop import run_coroutine
 from capfilt.models.captioners.openai_answers import Answer, ErrorBody, pause_of, quote, read_answer
 from capfilt.models.runtime import Endpoint
 
@@ -75,7 +76,7 @@ class ChatClient:
             ModelError: no server there, or it does not serve the model asked for.
         """
         try:
-            listed = asyncio.run(self._models())
+            listed = run_coroutine(self._models())
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ModelError(f"captioner {self.url}: no list of models from there ({_words(error)})") from error
         wanted = self.settings.model or (listed[0] if len(listed) == 1 else "")
@@ -93,7 +94,7 @@ class ChatClient:
             EndpointFailed: a question without an answer after all tries.
             ModelError: the server does not accept the address, the key or the model.
         """
-        return asyncio.run(self._ask(bodies))
+        return run_coroutine(self._ask(bodies))
 
     async def _models(self) -> list[str]:
         """Names that the server lists; none where a gateway has no such list.

@@ -5,8 +5,11 @@ those of the pages; read them before you use a model, for they change, and some 
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
+from capfilt.core.plugins import package, plugins
+from capfilt.models.formats.model_info import Role
+from capfilt.models.registry import plugin
 from capfilt.models.score_columns import FAMILY_COLUMNS
 
 
@@ -15,17 +18,18 @@ class ModelCard:
     """What `capfilt models` says of a model."""
 
     name: str
-    role: Literal["captioner", "filter"]
+    role: Role
     parameters: str
     license: str
     prompt: str = ""  # what its captions start from: words, or a question to a chat model
     columns: tuple[str, ...] = ()  # the scores it gives
     ships: bool = False  # else it is fetched from the hub
+    package: str = ""  # that brings it by an entry point
 
     @property
     def source(self) -> str:
         """Where it comes from."""
-        return "here" if self.ships else "hub"
+        return self.package or ("here" if self.ships else "hub")
 
 
 def _captioner(name: str, parameters: str, license: str, prompt: str) -> ModelCard:
@@ -78,3 +82,13 @@ _ENTRIES: Final = (
 )
 
 CATALOG: Final = {card.name: card for card in _ENTRIES}
+
+
+def cards(role: Role) -> list[ModelCard]:
+    """The models of a role: those that are known here, then those that installed packages bring. Loads none."""
+    brought = plugins(plugin.GROUPS[role])
+    others = [
+        ModelCard(name=name, role=role, parameters="", license="", package=package(entry))
+        for name, entry in sorted(brought.items())
+    ]
+    return [card for card in CATALOG.values() if card.role == role] + others

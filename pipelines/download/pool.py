@@ -8,6 +8,7 @@ from typing import Final
 import aiohttp
 
 from capfilt.core.config import FetchSettings
+from capfilt.core.event_loop import run_coroutine
 from capfilt.pipelines.download.client import Downloader
 from capfilt.pipelines.download.failure import DownloadError
 from capfilt.pipelines.download.guard import AddressGuard, check_url
@@ -22,9 +23,9 @@ READ_BUFFER: Final = 2**18  # bytes; most pictures arrive in one piece
 def download(urls: Iterable[str], settings: FetchSettings) -> dict[str, bytes | DownloadError]:
     """Fetch every distinct URL once; each ends as bytes or as a DownloadError.
 
-    Runs an event loop of its own, so it may be called from any thread that has none running.
+    Runs an event loop of its own; may be called where another one is running, as in a notebook.
     """
-    return asyncio.run(_download(list(dict.fromkeys(urls)), settings))
+    return run_coroutine(_download(list(dict.fromkeys(urls)), settings))
 
 
 async def _download(urls: list[str], settings: FetchSettings) -> dict[str, bytes | DownloadError]:

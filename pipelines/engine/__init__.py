@@ -1,1 +1,1 @@
-"""The stages on Ray: the only folder that knows it."""
+"""The engines that take chunks through the stages: Ray, and this process alone. Only this folder knows Ray."""

@@ -8,9 +8,9 @@ from typing import Final
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ModelError
 from capfilt.core.storage import Folder
-from capfilt.pipelines.engine.chunk_row import PlannedChunk
-from capfilt.pipelines.engine.outcome import ChunkOutcome
-from capfilt.pipelines.engine.stages import Job
+from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk
+from capfilt.pipelines.engine.chunk.outcome import ChunkOutcome
+from capfilt.pipelines.engine.chunk.stages import Job
 from capfilt.pipelines.stages import stage_models
 
 UNFIT: Final = re.compile(r"(caption|score): ModelError: (?P<why>.*)")

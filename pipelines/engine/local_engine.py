@@ -11,9 +11,9 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from capfilt.core.config import Recipe
-from capfilt.pipelines.engine.chunk_row import CHUNK_ROW, PlannedChunk, new_row, run_stages, with_peak_memory
-from capfilt.pipelines.engine.outcome import ChunkOutcome
-from capfilt.pipelines.engine.stages import STAGES, Job, make_stages
+from capfilt.pipelines.engine.chunk.chunk_row import CHUNK_ROW, PlannedChunk, new_row, run_stages, with_peak_memory
+from capfilt.pipelines.engine.chunk.outcome import ChunkOutcome
+from capfilt.pipelines.engine.chunk.stages import STAGES, Job, make_stages
 
 
 def work_locally(chunks: Sequence[PlannedChunk], job: Job) -> Generator[ChunkOutcome]:

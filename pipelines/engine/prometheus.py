@@ -6,7 +6,7 @@ devices are is Ray's to tell (`ray_node_gpus_utilization`), and so are the queue
 
 from typing import Any
 
-from capfilt.pipelines.engine.outcome import ChunkOutcome
+from capfilt.pipelines.engine.chunk.outcome import ChunkOutcome
 
 
 class RunMetrics:

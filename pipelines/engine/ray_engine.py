@@ -11,13 +11,13 @@ from typing import Any, Final, NoReturn
 import pyarrow as pa
 
 from capfilt.core.errors import ModelError
-from capfilt.pipelines.engine.chunk_row import PlannedChunk, Stage, new_row, run_stages, with_peak_memory
+from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk, Stage, new_row, run_stages, with_peak_memory
+from capfilt.pipelines.engine.chunk.outcome import ChunkOutcome
+from capfilt.pipelines.engine.chunk.stages import Job, make_stages
 from capfilt.pipelines.engine.cluster import actors_on_a_node, joined
 from capfilt.pipelines.engine.death_journal import DeathJournal, death_log
-from capfilt.pipelines.engine.outcome import ChunkOutcome
 from capfilt.pipelines.engine.prometheus import RunMetrics
 from capfilt.pipelines.engine.resources import Pool, fetchers, options, tasks
-from capfilt.pipelines.engine.stages import Job, make_stages
 
 IN_FLIGHT: Final = 4
 """Chunks handed to a model actor at once: with 4 it is never idle between two chunks."""

@@ -42,7 +42,7 @@ def croissant(facts: DatasetFacts, folder: Folder) -> bytes:
     Args:
         folder: where the export is; files named one by one are read for their digests.
     """
-    files, fields = _PLACES[facts.layout.mime](facts, folder)
+    files, fields = _PLACES.get(facts.layout.mime, _files)(facts, folder)
     about = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -54,7 +54,8 @@ def croissant(facts: DatasetFacts, folder: Folder) -> bytes:
         **({"datePublished": facts.date} if facts.date else {}),
     }
     records = {"@type": "cr:RecordSet", "@id": "pairs", "name": "pairs", "field": list(fields)}
-    return json.dumps({**about, "distribution": list(files), "recordSet": [records]}, indent=1).encode() + b"\n"
+    sets = [records] if records["field"] else []
+    return json.dumps({**about, "distribution": list(files), "recordSet": sets}, indent=1).encode() + b"\n"
 
 
 def _columns(facts: DatasetFacts, folder: Folder) -> tuple[Iterator[Node], Iterator[Node]]:
@@ -93,6 +94,12 @@ def _array(facts: DatasetFacts, folder: Folder) -> tuple[Iterator[Node], Iterato
     source = {"fileObject": {"@id": "llava.json"}}
     fields = (_field(name, _TEXT, {**source, "extract": {"jsonPath": path}}) for name, path in places.items())
     return iter([_file("llava.json", facts.layout.mime, folder)]), fields
+
+
+def _files(facts: DatasetFacts, folder: Folder) -> tuple[Iterator[Node], Iterator[Node]]:
+    """Shards of a package's own kind: where they are can be told, what is in them cannot."""
+    names = (facts.layout.shard.format(name) for name in facts.shards)
+    return (_file(name, facts.layout.mime, folder) for name in names), iter(())
 
 
 def _file(name: str, mime: str, folder: Folder) -> Node:

@@ -14,8 +14,8 @@ from typing import Any, Final
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from capfilt.core import config
-from capfilt.core.errors import ChangedError
+from capfilt.core import config, plugins
+from capfilt.core.errors import ChangedError, ConfigError
 from capfilt.core.serialization import parquet_bytes, to_toml
 from capfilt.core.storage import Folder
 from capfilt.core.version import __version__
@@ -38,6 +38,27 @@ FORMATS: Final[Mapping[str, Callable[[], ExportFormat]]] = {
     "llava": LlavaFormat,
     "open_clip": OpenClipFormat,
 }
+
+
+def format_names() -> list[str]:
+    """The names that `format_named` takes."""
+    return [*FORMATS, *sorted(plugins.plugins(plugins.EXPORTS))]
+
+
+def format_named(name: str) -> ExportFormat:
+    """A format of `FORMATS`, or one that an installed package brings (entry points of `capfilt.exports`).
+
+    Raises:
+        ConfigError: there is none of that name, or the package's cannot be loaded.
+    """
+    if name in FORMATS:
+        return FORMATS[name]()
+    brought = plugins.plugins(plugins.EXPORTS)
+    if name not in brought:
+        raise ConfigError(f"format {name!r} is not known; there are: {', '.join(format_names())}")
+    made: ExportFormat = plugins.load(brought[name])()
+    return made
+
 
 MANIFEST: Final = "export.json"
 

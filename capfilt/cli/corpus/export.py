@@ -18,11 +18,11 @@ class ExportCommand(TyperCommand):
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the names of formats and instruction forms."""
-        from capfilt.pipelines.export.export import FORMATS
+        from capfilt.pipelines.export.export import format_names
         from capfilt.pipelines.export.instruct import FORMS
 
         formatter.write_paragraph()
-        formatter.write_text(f"Formats: {', '.join(FORMATS)}.")
+        formatter.write_text(f"Formats: {', '.join(format_names())}.")
         formatter.write_text(f"Kinds of --instruct: {', '.join(FORMS)}.")
 
 
@@ -101,14 +101,13 @@ def export(
 
 def _form(kind: str, forms: list[str], endpoint: str, model: str, key_env: str, concurrency: int) -> "ExportFormat":
     from capfilt.core.errors import ConfigError
-    from capfilt.pipelines.export.export import FORMATS
+    from capfilt.pipelines.export.export import format_named
     from capfilt.pipelines.export.instruct import FORMS, Writer
     from capfilt.pipelines.export.llava import LlavaFormat
 
-    _check("--format", (kind,), FORMATS)
     _check("--instruct", forms, FORMS)
     if not forms:
-        return FORMATS[kind]()
+        return format_named(kind)
     if kind != "llava" or not endpoint:
         raise ConfigError("--instruct: requires --format llava and --endpoint")
     return LlavaFormat(

@@ -17,14 +17,13 @@ Settings = Annotated[
 def models() -> None:
     """List known captioners and judges."""
     from capfilt.cli.terminal import console
-    from capfilt.models.registry.catalog import CATALOG
+    from capfilt.models.registry.catalog import cards
     from capfilt.training.registry import SYSTEMS
 
-    for role, title, last in (("captioner", "captioner", "prompt"), ("filter", "judge", "scores")):
-        cards = [card for card in CATALOG.values() if card.role == role]
+    for found, title, last in ((cards("captioner"), "captioner", "prompt"), (cards("filter"), "judge", "scores")):
         rows = [
             (card.name, card.parameters, card.license, card.source, card.prompt or " ".join(card.columns))
-            for card in cards
+            for card in found
         ]
         console.table((title, "size", "license", "from", last), rows)
     systems = [(system.name, system.about, " ".join(system.roles)) for system in SYSTEMS.values()]

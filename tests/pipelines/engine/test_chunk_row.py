@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from capfilt.core.chunks import Chunk, Part
-from capfilt.pipelines.engine.chunk_row import CHUNK_ROW, PlannedChunk, Stage, new_row, pack, run_stages, unpack
+from capfilt.pipelines.engine.chunk.chunk_row import CHUNK_ROW, PlannedChunk, Stage, new_row, pack, run_stages, unpack
 
 TABLE = pa.table({"uid": ["a", "b", "c"], "n": [1, 2, 3]})
 CHUNK = Chunk("000007", (Part("lists", "x.csv", "x.csv", 0, 3, {}),))

@@ -27,7 +27,7 @@ CHUNKS = 12
 STOPPED = """
 import os, sys
 from capfilt.cli import app
-from capfilt.pipelines.engine import stages
+from capfilt.pipelines.engine.chunk import stages
 
 number, real, calls = int(sys.argv.pop()), stages.score, []
 

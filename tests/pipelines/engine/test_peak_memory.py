@@ -1,6 +1,6 @@
 """How much memory a model process takes at most."""
 
-from capfilt.pipelines.engine.peak_memory import larger, peak_memory
+from capfilt.pipelines.engine.chunk.peak_memory import larger, peak_memory
 
 
 def test_what_was_taken_once_counts_after_it_was_given_back() -> None:

@@ -17,10 +17,10 @@ from capfilt.core.errors import ConfigError, ModelError
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.models.registry.catalog import CATALOG
-from capfilt.pipelines.engine.chunk_row import CHUNK_ROW, PlannedChunk, new_row, pack
+from capfilt.pipelines.engine.chunk.chunk_row import CHUNK_ROW, PlannedChunk, new_row, pack
+from capfilt.pipelines.engine.chunk.stages import Job
 from capfilt.pipelines.engine.engine import UNFIT
 from capfilt.pipelines.engine.ray_engine import ModelActor
-from capfilt.pipelines.engine.stages import Job
 from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.pipelines.stages.stage_models import check_models
 

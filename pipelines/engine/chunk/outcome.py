@@ -6,8 +6,8 @@ from typing import Self
 
 import pyarrow as pa
 
-from capfilt.pipelines.engine.chunk_row import unpack
-from capfilt.pipelines.engine.peak_memory import PeakMemory
+from capfilt.pipelines.engine.chunk.chunk_row import unpack
+from capfilt.pipelines.engine.chunk.peak_memory import PeakMemory
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from capfilt.core.chunks import Chunk
 from capfilt.core.errors import IntegrityError
-from capfilt.pipelines.engine.peak_memory import larger, peak_memory
+from capfilt.pipelines.engine.chunk.peak_memory import larger, peak_memory
 
 CHUNK_ROW = pa.schema(
     [

@@ -13,7 +13,7 @@ import pyarrow as pa
 from capfilt.core.config import Recipe
 from capfilt.core.storage import Folder
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.engine.chunk_row import PlannedChunk, Stage
+from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk, Stage
 from capfilt.pipelines.evaluation.decontaminate import without_leaks
 from capfilt.pipelines.stages import stage_models
 from capfilt.pipelines.stages.caption import caption

@@ -1,0 +1,1 @@
+"""What `import capfilt` gives: the command line's twin for notebooks and programs."""
