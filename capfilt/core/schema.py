@@ -140,7 +140,7 @@ IMAGE_FACTS: Final = pa.schema(
     [
         ("sha256", pa.string()),  # of the original bytes, hex
         ("width", pa.int32()),  # after EXIF orientation, in pixels
-        ("height", pa.int32()),
+        ("height", pa.int32()),  # after EXIF orientation, in pixels
         ("format", pa.string()),  # Pillow's name, lower case: jpeg, png, webp, ...
         ("phash", pa.uint64()),  # 64-bit DCT perceptual hash
     ]
@@ -152,35 +152,35 @@ IMAGE: Final = pa.struct([("bytes", pa.large_binary()), ("path", pa.string())])
 
 IMAGES: Final = pa.schema(
     [
-        pa.field("uid", pa.string(), nullable=False),
-        ("url", pa.string()),
-        pa.field("source", pa.string(), nullable=False),
+        pa.field("uid", pa.string(), nullable=False),  # stable name of the input row, 32 hex digits
+        ("url", pa.string()),  # where the image came from; null for a file
+        pa.field("source", pa.string(), nullable=False),  # identity of the input file + "#" + key of the row
         *IMAGE_FACTS,
-        ("image", IMAGE),
+        ("image", IMAGE),  # the original bytes, and a file name made of uid and format
     ]
 )
 
 FAILURES: Final = pa.schema(
     [
-        pa.field("uid", pa.string(), nullable=False),
-        ("url", pa.string()),
-        pa.field("source", pa.string(), nullable=False),
-        ("stage", pa.string()),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-        ("retryable", pa.bool_()),
+        pa.field("uid", pa.string(), nullable=False),  # stable name of the input row
+        ("url", pa.string()),  # as in the input
+        pa.field("source", pa.string(), nullable=False),  # identity of the input file + "#" + key of the row
+        ("stage", pa.string()),  # where it failed: read, fetch, decode, caption or score
+        ("reason", pa.string()),  # a `Reason`
+        ("detail", pa.string()),  # one line for people
+        ("retryable", pa.bool_()),  # whether another try later may succeed
     ]
 )
 
 CANDIDATE: Final = (
     pa.field("candidate", pa.int32(), nullable=False),  # 0.. the texts that came along; synthetic ones from max(k, 1)
     pa.field("source", pa.string(), nullable=False),  # web, human or synthetic
-    pa.field("text", pa.string(), nullable=False),
+    pa.field("text", pa.string(), nullable=False),  # the text itself
     pa.field("captioner", pa.string()),  # name@digest, null for texts that came along
-    pa.field("round", pa.int32(), nullable=False),
+    pa.field("round", pa.int32(), nullable=False),  # of bootstrapping; 0 in a single run
     pa.field("seed", pa.uint64()),  # of the caption's own random stream
     pa.field("logprob", pa.float32()),  # natural log, summed over the caption's tokens
-    pa.field("flags", pa.list_(pa.string()), nullable=False),
+    pa.field("flags", pa.list_(pa.string()), nullable=False),  # facts about the text alone: empty, repetition, ...
 )
 """The fixed fields of a candidate text. Every judge adds float32 columns of its own (`itm`, `itc`, `clip`, ...)."""
 
@@ -197,9 +197,9 @@ def captions_schema(judge_columns: tuple[str, ...]) -> pa.Schema:
 
 DECISIONS: Final = pa.schema(
     [
-        pa.field("uid", pa.string(), nullable=False),
-        pa.field("candidate", pa.int32(), nullable=False),
-        pa.field("keep", pa.bool_(), nullable=False),
+        pa.field("uid", pa.string(), nullable=False),  # of the image
+        pa.field("candidate", pa.int32(), nullable=False),  # number of the text
+        pa.field("keep", pa.bool_(), nullable=False),  # whether the policy keeps the text
         ("rank", pa.int32()),  # 1 = the best kept text of its image, null when dropped
         pa.field("reason", pa.string(), nullable=False),  # why kept or dropped, in the policy's words
     ]
@@ -207,8 +207,8 @@ DECISIONS: Final = pa.schema(
 
 DUPLICATE_IMAGES: Final = pa.schema(
     [
-        pa.field("uid", pa.string(), nullable=False),
-        pa.field("group", pa.int64(), nullable=False),
+        pa.field("uid", pa.string(), nullable=False),  # of the image
+        pa.field("group", pa.int64(), nullable=False),  # number of the group of similar images
         pa.field("distance", pa.int32(), nullable=False),  # bits of 64 in which its phash is not the representative's
         pa.field("representative", pa.string(), nullable=False),  # uid; its own, where it is the representative
         pa.field("run", pa.string(), nullable=False),  # where the representative is: another OUT, or "" for this one
@@ -218,23 +218,23 @@ DUPLICATE_IMAGES: Final = pa.schema(
 
 DUPLICATE_CAPTIONS: Final = pa.schema(
     [
-        pa.field("uid", pa.string(), nullable=False),
-        pa.field("candidate", pa.int32(), nullable=False),
-        pa.field("group", pa.int64(), nullable=False),
+        pa.field("uid", pa.string(), nullable=False),  # of the image
+        pa.field("candidate", pa.int32(), nullable=False),  # number of the text
+        pa.field("group", pa.int64(), nullable=False),  # number of the group of similar texts
         pa.field("distance", pa.float32(), nullable=False),  # 1 - Jaccard similarity to the representative's text
         pa.field("representative", pa.string(), nullable=False),  # uid and candidate of the text of the group
-        pa.field("representative_candidate", pa.int32(), nullable=False),
+        pa.field("representative_candidate", pa.int32(), nullable=False),  # its number
     ]
 )
 """The table duplicates/captions.parquet: every text that says about what another says."""
 
 COMMITS: Final = pa.schema(
     [
-        pa.field("chunk", pa.string(), nullable=False),
+        pa.field("chunk", pa.string(), nullable=False),  # name of the chunk
         pa.field("rows", pa.int64(), nullable=False),  # rows in = images + failures
-        pa.field("images", pa.int64(), nullable=False),
-        pa.field("failures", pa.int64(), nullable=False),
-        pa.field("captions", pa.int64(), nullable=False),
+        pa.field("images", pa.int64(), nullable=False),  # rows that became an image
+        pa.field("failures", pa.int64(), nullable=False),  # rows that did not
+        pa.field("captions", pa.int64(), nullable=False),  # candidate texts
         pa.field("reasons", pa.map_(pa.string(), pa.int64())),  # failures by reason
         pa.field("files", pa.map_(pa.string(), pa.string())),  # file name -> sha256 of its bytes
         pa.field("sizes", pa.map_(pa.string(), pa.int64())),  # file name -> its bytes; null in runs before 0.2

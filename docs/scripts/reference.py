@@ -24,6 +24,7 @@ from capfilt.pipelines.readers import READERS
 from capfilt.pipelines.readers.rows.reader import BrokenReader
 from capfilt.pipelines.recipes.load import RECIPES
 from capfilt.pipelines.selection.policy import POLICIES, policy_names
+from capfilt.pipelines.stages import caption_checks
 from capfilt.training import config as training
 from capfilt.training.registry import SYSTEMS
 
@@ -309,7 +310,14 @@ def tables() -> str:
         fields = [(code(f.name), code(str(f.type)), cell(notes.get(f.name, ""))) for f in found]
         parts += [f"## {name}\n", f"One row is: {about[:1].lower()}{about[1:]}\n"]
         parts.append(table(("column", "type", "note"), fields))
+        if name == "captions":
+            parts += ["Flags are facts about a text; `select.flags` names those that drop it:\n", _flags()]
     return "\n".join(parts)
+
+
+def _flags() -> str:
+    """The table of flags in the docstring of the module that gives them."""
+    return "\n".join(re.findall(r"^\|.*", inspect.getdoc(caption_checks) or "", re.MULTILINE)) + "\n"
 
 
 def _comments(constant: str) -> dict[str, str]:
