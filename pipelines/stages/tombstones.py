@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Self
-from urllib.parse import SplitResult, urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 from capfilt.core import schema
 from capfilt.core.errors import ConfigError
 from capfilt.core.storage import Folder
+from capfilt.core.urls import canonical, canonical_host, host_of, older_canonical, older_host
 from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
 
 NAME: Final = "forgotten.json"
@@ -28,8 +28,6 @@ SOURCE: Final = "forgotten"
 """`source` of a forgotten row: not even its place in the input may remain."""
 
 KINDS: Final = ("url", "sha256", "uid", "domain")
-
-_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -111,41 +109,11 @@ def names_of(uid: str, url: str | None, sha256: str | None) -> Iterator[tuple[st
     if sha256:
         yield "sha256", sha256
     if url:
-        yield "url", canonical(url)
-        labels = host_of(url).split(".")
-        yield from (("domain", ".".join(labels[start:])) for start in range(len(labels)) if labels[0])
-
-
-def canonical(url: str) -> str:
-    """A URL with scheme and host in lower case, without fragment and default port: one picture, one spelling."""
-    parts = _split(url)
-    if parts is None or not parts.hostname:
-        return url.strip()
-    port = f":{parts.port}" if parts.port and parts.port != _PORTS.get(parts.scheme) else ""
-    return parts._replace(netloc=parts.hostname + port, fragment="").geturl()
-
-
-def host_of(url: str) -> str:
-    """The host of a URL in lower case and ASCII; "" where it has none."""
-    parts = _split(url)
-    return _ascii((parts.hostname if parts else None) or "")
-
-
-def _split(url: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(url.strip())
-        _ = parts.port  # raises over a port that is no number
-    except ValueError:
-        return None
-    return parts
-
-
-def _ascii(host: str) -> str:
-    host = host.strip(".").lower()
-    try:
-        return host.encode("idna").decode() if not host.isascii() else host
-    except UnicodeError:
-        return host
+        for spelling in {canonical(url), older_canonical(url)}:
+            yield "url", spelling
+        for host in {host_of(url), older_host(url)} - {""}:
+            labels = host.split(".")
+            yield from (("domain", ".".join(labels[start:])) for start in range(len(labels)))
 
 
 def read_name(kind: str, value: str) -> str:
@@ -158,10 +126,13 @@ def read_name(kind: str, value: str) -> str:
     if kind == "url":
         return canonical(text)
     if kind == "domain":
-        text = _ascii(text)
-        if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", text):
+        try:
+            host = canonical_host(text)
+        except ValueError:
+            host = ""
+        if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", host):
             raise ConfigError(f"--domain {value!r}: expected a host name such as example.org")
-        return text
+        return host
     digits = {"uid": 32, "sha256": 64}[kind]
     if not re.fullmatch(rf"[0-9a-f]{{{digits}}}", text.lower()):
         raise ConfigError(f"--{kind} {value!r}: expected {digits} hex digits")

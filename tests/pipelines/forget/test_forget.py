@@ -18,6 +18,7 @@ from capfilt.cli import app
 from capfilt.core.config import FetchSettings
 from capfilt.core.errors import ConfigError, InputError, IntegrityError
 from capfilt.core.storage import Folder
+from capfilt.core.urls import canonical, host_of
 from capfilt.ledger.transaction import write_transaction
 from capfilt.pipelines.calibration.marks import MarkBook
 from capfilt.pipelines.dedup.dedup import find_duplicates
@@ -26,7 +27,7 @@ from capfilt.pipelines.forget.forget import finish_forgetting, forget
 from capfilt.pipelines.selection.select import select
 from capfilt.pipelines.stages.fetch import fetch
 from capfilt.pipelines.stages.read import read
-from capfilt.pipelines.stages.tombstones import Tombstones, canonical, host_of, read_name
+from capfilt.pipelines.stages.tombstones import Tombstones, read_name
 
 Tree = Callable[[Path], dict[str, bytes]]
 KEY = "ab" * 32
