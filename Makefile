@@ -1,4 +1,4 @@
-# Everything a newcomer types. PYTHON is Python 3.11 or later.
+# All commands of the repository. PYTHON is Python 3.11 or later.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -25,7 +25,7 @@ lint: setup docs
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# The pages of docs/reference/ that are made from the code.
+# Writes the pages of docs/reference/ that come from the code. Run it after a change of a command, setting or table.
 docs-reference: setup
 	$(BIN)/python docs/scripts/reference.py
 
@@ -44,35 +44,35 @@ test-fast: setup
 test-slow: setup
 	CAPFILT_SLOW=1 $(BIN)/pytest tests/training/test_ray_train.py tests/bootstrap/test_bootstrap.py
 
-# Breaks 10,000 real files; every one of them must end as a row.
+# Breaks 10,000 real files; each must become a row.
 fuzz: setup
 	$(BIN)/python tests/fuzz/fuzz.py --inputs 10000
 
-# A hundred faults at random moments of runs of 2,000 rows; about half an hour.
+# 100 faults at random moments of runs of 2,400 rows; about half an hour.
 faults: setup
 	$(BIN)/python tests/faults/harness.py --faults 100
 
-# How fast the models are beside transformers; about 20 minutes, results in tests/bench/models/.
+# Speed of the models compared with transformers; about 20 minutes, results in tests/bench/models/.
 bench-models: setup
 	$(BIN)/python tests/bench/models
 
-# What the guards against hostile sites and files cost; a few minutes.
+# Cost of the guards against hostile sites and files; a few minutes.
 bench-guards: setup
 	$(BIN)/python tests/bench/guards/guards.py
 
-# How long select takes over 1 and 10 million candidates.
+# Time of select over 1 and 10 million candidates.
 bench-select: setup
 	$(BIN)/python tests/bench/select
 
-# What the pipeline costs beside its models, a stand-in that sleeps; results in tests/bench/scale/.
+# Cost of the pipeline without its models (a stand-in sleeps); results in tests/bench/scale/.
 bench-scale: setup
 	$(BIN)/python tests/bench/scale
 
-# A step of MED-base beside the same step on transformers' modules; results in tests/bench/train/.
+# A training step of MED-base compared with transformers' modules; results in tests/bench/train/.
 bench-train: setup
 	$(BIN)/python tests/bench/train
 
-# CapFilt where the truth is known: BLIP's Tables 1, 2 and 4 in miniature; results in tests/bench/table1/.
+# BLIP's Tables 1, 2 and 4 in miniature, where the truth is known; results in tests/bench/table1/.
 table1: setup
 	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/table1
 

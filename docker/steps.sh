@@ -1,5 +1,5 @@
 #!/bin/sh
-# The steps of docker/Dockerfile without an engine: a wheel, a clean virtual environment, a user who is not root, a demo.
+# The steps of docker/Dockerfile without Docker: a wheel, a clean virtual environment, a user who is not root, a demo.
 #
 #   docker/steps.sh [IMAGES]
 #

@@ -48,7 +48,7 @@ def picture(book: dict[str, Any]) -> str:
     weak, strong = (mean(book, condition, "itc_tr_1") for condition in ("none", "both"))
     seeds = len({row["seed"] for row in book["rows"]})
     note = (
-        f"Means of {seeds} runs on drawn pictures whose true content is known: {book['settings']['web']:,} web pairs, "
+        f"Means of {seeds} runs on drawn images whose true content is known: {book['settings']['web']:,} web pairs, "
         f"{book['settings']['steps']} training steps."
     )
     parts = [
