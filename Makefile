@@ -48,7 +48,7 @@ test-slow: setup
 fuzz: setup
 	$(BIN)/python tests/fuzz/fuzz.py --inputs 10000
 
-# 100 faults at random moments of runs of 2,400 rows; about half an hour.
+# 100 faults at random moments of runs of 2,000 rows; about half an hour.
 faults: setup
 	$(BIN)/python tests/faults/harness.py --faults 100
 
