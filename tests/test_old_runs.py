@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
-from capfilt.cli import app
+from command_line import invoke
 
 OLD = Path(__file__).parent / "fixtures" / "run-0.1.0"
 SETTINGS = (
@@ -31,7 +30,7 @@ SETTINGS = (
 
 def capfilt(*arguments: object) -> str:
     """What a command prints; it must succeed."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    result = invoke(*[str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     return result.output
 

@@ -5,12 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from capfilt.cli import app
 from capfilt.commands.query import run_query
 from capfilt.core.storage import Folder
 from capfilt.demo.world.dataset import write_noisy, write_pairs
+from command_line import invoke
 
 pytestmark = [
     pytest.mark.ray,
@@ -29,7 +28,7 @@ def test_a_round_and_the_same_again(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     settings += ["run.set=['select.threshold=0', 'caption.min_tokens=1']", "stop.diversity=0", "stop.fall=1"]
     command = ["bootstrap", "small", "--out", "loop", "--web", "web.parquet", "--human", "human.parquet"]
     command += ["--test", "test.parquet", *(word for setting in settings for word in ("--set", setting))]
-    done = CliRunner().invoke(app, command)
+    done = invoke(*command)
     assert done.exit_code == 0, done.output
     assert "best: loop/round-" in done.output
     report = json.loads(Path("loop/round-1/report.json").read_text())
@@ -39,10 +38,10 @@ def test_a_round_and_the_same_again(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert 12 < said <= 24
     assert report["texts"] == {"web": 24, "synthetic": said}
     assert set(report["noise"]) == {"web", "synthetic"}
-    again = CliRunner().invoke(app, command)
+    again = invoke(*command)
     assert again.exit_code == 0, again.output
     assert again.output.count("unchanged: ") == 8
     write_pairs(Path("human.parquet"), 41, seed=2)
-    changed = CliRunner().invoke(app, command)
+    changed = invoke(*command)
     assert changed.exit_code == 0, changed.output
     assert changed.output.count("unchanged: ") == 1  # the web's pairs as they are

@@ -1,7 +1,6 @@
 """A finished run with hostile texts in it, and `capfilt browse` over it as a process of its own."""
 
 import http.client
-import io
 import json
 import re
 import shutil
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
 
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk, Part
@@ -25,6 +23,7 @@ from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.pipelines.selection.select import select
 from capfilt.pipelines.stages.commit import commit
+from pictures import picture
 
 JUDGES = ("itm", "itc")
 CHUNKS, ROWS = 3, 40
@@ -35,13 +34,6 @@ HOSTILE = (
     "a megabyte of words " * 50_000,
 )
 COLOURS = ("red", "green", "blue")
-
-
-def picture(number: int) -> bytes:
-    """A PNG of its own colour and a size that is no thumbnail's."""
-    sink = io.BytesIO()
-    Image.new("RGB", (400, 240), (number * 37 % 256, number * 101 % 256, number * 7 % 256)).save(sink, "PNG")
-    return sink.getvalue()
 
 
 def _row(number: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -56,7 +48,7 @@ def _row(number: int, rng: np.random.Generator) -> dict[str, Any]:
         reason = "http_404" if number % 20 == 9 else "timeout"
         return head | {"stage": "fetch", "reason": reason, "detail": HOSTILE[0], "candidates": []}
     facts = {"sha256": "ab" * 32, "width": 400, "height": 240, "format": "png", "phash": number}
-    return head | facts | {"image": picture(number), "candidates": _candidates(number, rng)}
+    return head | facts | {"image": picture(number, 400, "PNG", height=240), "candidates": _candidates(number, rng)}
 
 
 def _candidates(number: int, rng: np.random.Generator) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from capfilt.cli.terminal.errors import CommandGroup, resumable
 from capfilt.core import errors
 from capfilt.pipelines.export.export import FORMATS
 from capfilt.pipelines.export.instruct import FORMS
+from command_line import invoke
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
@@ -54,10 +55,6 @@ OPTIONS = {
 
 
 NO_JUDGE = ("--set", "score.judges=[]")
-
-
-def invoke(*arguments: str | Path) -> Any:
-    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 def commands() -> dict[str, Any]:

@@ -3,20 +3,14 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from capfilt.cli import app
 from capfilt.models.registry.catalog import CATALOG
+from command_line import invoke
 
 Published = Callable[[str], Path]
-
-
-def invoke(*arguments: str | Path) -> Any:
-    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-from typer.testing import CliRunner
 
-from capfilt.cli import app
 from capfilt.cli.runs.recipe_schema import FOLDER, KINDS, recipe_schema, schema_text
 from capfilt.pipelines.recipes.load import RECIPES
+from command_line import invoke
 
 FILES = sorted(RECIPES.rglob("*.toml"))
 
@@ -21,7 +20,7 @@ FILES = sorted(RECIPES.rglob("*.toml"))
 def test_a_committed_schema_is_that_of_the_settings(kind: str) -> None:
     made = "remake them: python -m capfilt.cli.runs.recipe_schema"
     assert (FOLDER / f"{kind}.json").read_text(encoding="utf-8") == schema_text(kind), made
-    assert json.loads(CliRunner().invoke(app, ["recipes", "--schema", kind]).stdout) == recipe_schema(kind)
+    assert json.loads(invoke("recipes", "--schema", kind).stdout) == recipe_schema(kind)
     jsonschema.Draft7Validator.check_schema(recipe_schema(kind))
 
 

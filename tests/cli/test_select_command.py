@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import Result
 
-from capfilt.cli import app
 from capfilt.ledger.ledger import Ledger
+from command_line import invoke
 
 
-def invoke(*arguments: str | Path) -> Any:
-    return CliRunner().invoke(app, ["select", *map(str, arguments)])
+def select(*arguments: str | Path) -> Result:
+    return invoke("select", *arguments)
 
 
 def table(stdout: str, title: str) -> dict[str, list[str]]:
@@ -37,7 +37,7 @@ def out(finished: Path, tmp_path: Path) -> Path:
 
 
 def test_it_prints_what_changes_and_why(out: Path) -> None:
-    result = invoke(out, "--set", "select.threshold=0.75")
+    result = select(out, "--set", "select.threshold=0.75")
     assert result.exit_code == 0
     assert max(len(line) for line in result.stdout.splitlines() if not line.startswith("corpus: ")) <= 80
     assert table(result.stdout, "texts kept") == {
@@ -54,7 +54,7 @@ def test_it_prints_what_changes_and_why(out: Path) -> None:
 
 
 def test_texts_of_strangers_are_escaped(out: Path) -> None:
-    told = invoke(out, "--set", "select.threshold=0.95").stdout + invoke(out, "--set", "select.threshold=0.5").stdout
+    told = select(out, "--set", "select.threshold=0.95").stdout + select(out, "--set", "select.threshold=0.5").stdout
     assert told.count(r"\x1b[2J\x1b[31mred") == 2
     assert "\x1b" not in told
     assert "\u202e" not in told
@@ -62,7 +62,7 @@ def test_texts_of_strangers_are_escaped(out: Path) -> None:
 
 def test_a_dry_run_says_so_and_writes_nothing(out: Path) -> None:
     before = tree(out)
-    result = invoke(out, "--set", "select.threshold=0.75", "--name", "strict", "--dry-run")
+    result = select(out, "--set", "select.threshold=0.75", "--name", "strict", "--dry-run")
     assert result.exit_code == 0
     assert table(result.stdout, "texts kept")["any"] == ["9", "0", "5", "4"]
     assert result.stdout.endswith("dry run: nothing written; corpus/ would hold 2 images\n")
@@ -70,13 +70,13 @@ def test_a_dry_run_says_so_and_writes_nothing(out: Path) -> None:
 
 
 def test_names_come_back(out: Path) -> None:
-    invoke(out, "--name", "paper")
-    invoke(out, "--name", "strict", "--set", "select.threshold=0.75")
+    select(out, "--name", "paper")
+    select(out, "--name", "strict", "--set", "select.threshold=0.75")
     wanted = tree(out / "corpus")
-    back = invoke(out, "--name", "paper")
+    back = select(out, "--name", "paper")
     assert table(back.stdout, "texts kept")["any"] == ["4", "5", "0", "9"]
-    assert "this is the current selection" in invoke(out, "--name", "paper").stdout
-    invoke(out, "--name", "strict")
+    assert "this is the current selection" in select(out, "--name", "paper").stdout
+    select(out, "--name", "strict")
     assert tree(out / "corpus") == wanted
     assert Ledger.at(out).selection()["name"] == "strict"
 
@@ -87,7 +87,7 @@ def test_a_recipe_and_a_policy_of_ones_own(out: Path, tmp_path: Path) -> None:
         " FROM captions"
     )
     (tmp_path / "own.toml").write_text(f"[select]\npolicy = '{tmp_path}/own.sql'\n")
-    result = invoke(out, "--recipe", tmp_path / "own.toml")
+    result = select(out, "--recipe", tmp_path / "own.toml")
     assert table(result.stdout, "texts kept")["web"][-1] == "7"
     assert table(result.stdout, "texts kept")["synthetic"][-1] == "0"
 
@@ -107,7 +107,7 @@ def test_a_recipe_and_a_policy_of_ones_own(out: Path, tmp_path: Path) -> None:
 )
 def test_a_mistake_is_one_line_and_changes_nothing(out: Path, arguments: list[str], line: str) -> None:
     before = {name: data for name, data in tree(out).items() if name != ".lock"}
-    result = invoke(out, *arguments)
+    result = select(out, *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("error: ")
     assert line in result.stderr
@@ -116,15 +116,15 @@ def test_a_mistake_is_one_line_and_changes_nothing(out: Path, arguments: list[st
 
 
 def test_where_no_run_is(tmp_path: Path) -> None:
-    result = invoke(tmp_path / "nowhere")
+    result = select(tmp_path / "nowhere")
     assert (result.exit_code, list(tmp_path.iterdir())) == (2, [])
     assert "no run here" in result.stderr
 
 
 def test_a_busy_run_is_left_alone(out: Path) -> None:
     with Ledger.at(out).lock():
-        result = invoke(out, "--set", "select.threshold=0.75")
-        looked = invoke(out, "--set", "select.threshold=0.75", "--dry-run")
+        result = select(out, "--set", "select.threshold=0.75")
+        looked = select(out, "--set", "select.threshold=0.75", "--dry-run")
     assert result.exit_code == 2
     assert "is being written by process" in result.stderr
     assert looked.exit_code == 0
@@ -149,7 +149,7 @@ def test_pictures_are_not_looked_at_to_decide(out: Path, capfilt: Callable[..., 
 
 def test_a_run_whose_judges_do_not_fit_its_policy_is_refused_before_any_work(tmp_path: Path) -> None:
     arguments = ["run", str(tmp_path / "x.csv"), "--out", str(tmp_path / "out"), "--set", "select.policy=blip2"]
-    result = CliRunner().invoke(app, arguments)
+    result = invoke(*arguments)
     assert result.exit_code == 2
     line = "error: policy blip2: select.first: there is no 'clip'; scores of this run: itm, itc"
     assert result.stderr.splitlines()[-1] == line

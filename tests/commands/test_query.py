@@ -29,6 +29,7 @@ from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
 from capfilt.pipelines.selection.select import select
 from capfilt.pipelines.stages.commit import commit
+from hand_made_run import make_rows
 
 VIEWS = ("images", "captions", "failures", "decisions", "corpus", "commits")
 
@@ -88,7 +89,7 @@ def test_a_committed_file_that_is_missing_is_said(full_books: Any) -> None:
         connect(full_books.ledger.folder)
 
 
-def test_books_on_a_file_system_that_is_not_local(tmp_path: Path, books: Any, make_rows: Any) -> None:
+def test_books_on_a_file_system_that_is_not_local(tmp_path: Path, books: Any) -> None:
     """The same code as on a bucket: paths of another file system, no lock, no rename."""
     for name in ("images", "captions", "failures", "commits", "decisions", "corpus"):
         (tmp_path / "far" / name).mkdir(parents=True)

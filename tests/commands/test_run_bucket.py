@@ -5,9 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
-from capfilt.cli import app
 from capfilt.commands.query import run_query
 from capfilt.commands.run import run
 from capfilt.core.storage import Folder
@@ -15,6 +13,7 @@ from capfilt.demo.world import jpeg, web_rows
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
 from capfilt.pipelines.recipes.load import load_recipe
+from command_line import invoke
 
 pytestmark = [pytest.mark.ray(alone=True), pytest.mark.timeout(300)]
 
@@ -50,7 +49,7 @@ def commands_on_it(out: str, bucket: str, checkpoint: Path, tmp_path: Path) -> N
     assert "58" in command("query", out, "SELECT count(*) FROM captions")
     assert "report: " in command("report", out)
     assert b"<!doctype html>" in Folder.at(out).read("report.html")
-    assert "nothing was written" in command("select", out, "--set", "select.threshold=0", "--dry-run")
+    assert "nothing written" in command("select", out, "--set", "select.threshold=0", "--dry-run")
     command("select", out, "--set", "select.threshold=0", "--name", "all")
     command("export", out, "--to", f"{bucket}/webdataset", "--format", "webdataset")
     assert Folder.at(f"{bucket}/webdataset").names("data", ".tar")
@@ -62,6 +61,6 @@ def commands_on_it(out: str, bucket: str, checkpoint: Path, tmp_path: Path) -> N
 
 def command(*arguments: str) -> str:
     """Output of a command, in this process."""
-    done = CliRunner().invoke(app, list(arguments))
+    done = invoke(*list(arguments))
     assert done.exit_code == 0, done.output
     return str(done.output)

@@ -7,14 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
-from capfilt.cli import app
 from capfilt.commands.verify import repair, verify
 from capfilt.core.errors import CapfiltError, IntegrityError
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
+from command_line import invoke
 
 RUN = Path(__file__).parents[1] / "fixtures" / "run-0.1.0"
 LOCAL = ["engine.kind=local"]
@@ -93,11 +92,11 @@ def test_a_repaired_selection_needs_no_model(out: Path, file: str, monkeypatch: 
 
 def test_a_damaged_record_makes_its_chunk_run_again(out: Path) -> None:
     halve(out / "commits" / "000002.parquet")
-    result = CliRunner().invoke(app, ["status", str(out)])
+    result = invoke("status", out)
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert "capfilt verify" in result.stderr
     assert repair(str(out), verify(str(out)), LOCAL) == 1
-    assert CliRunner().invoke(app, ["status", str(out)]).exit_code == 0
+    assert invoke("status", out).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,7 @@ def test_a_damaged_record_makes_its_chunk_run_again(out: Path) -> None:
 def test_a_damaged_book_is_one_line_that_says_what_to_do(out: Path, file: str, words: str, command: str) -> None:
     (out / file).write_bytes((out / file).read_bytes()[:37] + b"\xff[[")
     more = {"export": ["--to", str(out / "to"), "--format", "parquet"], "select": ["--name", "strict"]}
-    result = CliRunner().invoke(app, [command, str(out), *more.get(command, [])])
+    result = invoke(command, out, *more.get(command, []))
     if result.exit_code == 0:
         pytest.skip("this command does not read that file")
     assert isinstance(result.exception, SystemExit), result.exception
@@ -140,7 +139,7 @@ def test_what_copies_bytes_refuses_damaged_ones(out: Path, command: list[str]) -
         for chunk in ("000000", "000001", "000002"):
             flip_a_bit(out / table / f"{chunk}.parquet", 0.5)
     words = [word.replace("OUT", str(out)).replace("UID", uid) for word in command]
-    result = CliRunner().invoke(app, words)
+    result = invoke(*words)
     assert result.exit_code == 1, result.output
     assert isinstance(result.exception, SystemExit), result.exception
     assert "damaged" in result.stderr or "not the committed ones" in result.stderr
@@ -153,13 +152,13 @@ def test_a_sample_reads_some_chunks_and_says_how_much_it_left_out(out: Path) -> 
 
 
 def test_the_command_names_the_files_and_its_exit_code_tells(out: Path) -> None:
-    assert CliRunner().invoke(app, ["verify", str(out)]).exit_code == 0
+    assert invoke("verify", out).exit_code == 0
     halve(out / "images" / "000000.parquet")
-    result = CliRunner().invoke(app, ["verify", str(out)])
+    result = invoke("verify", out)
     assert result.exit_code == 1
     assert "images/000000.parquet" in result.output
     assert max(map(len, result.output.splitlines())) <= 80
-    result = CliRunner().invoke(app, ["verify", str(out), "--repair", "--set", "engine.kind=local"])
+    result = invoke("verify", out, "--repair", "--set", "engine.kind=local")
     assert result.exit_code == 0, result.output
     Ledger.at(out).verify()
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
-from capfilt.cli import app
 from capfilt.core.errors import IntegrityError, StorageError
 from capfilt.core.system_errors import as_ours
+from command_line import invoke
 
 WORDS = {"full": ("disk is full", "No space left"), "read-only": ("is read-only", "Read-only file system")}
 RUN = Path(__file__).parents[1] / "fixtures" / "run-0.1.0"
@@ -86,7 +85,7 @@ def test_a_disk_that_cannot_be_written_is_one_line(command: list[str], how: str,
         (out / "decisions" / "000000.parquet").unlink()
         end(how)
         words = [word.replace("OUT", str(out)).replace("UID", uid) for word in command]
-        result = CliRunner().invoke(app, words)
+        result = invoke(*words)
         os.sync()
     assert isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code in (1, 2), result.output

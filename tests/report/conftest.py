@@ -1,6 +1,5 @@
 """Runs to report on, by the real commit and select: a small one of hostile texts, and synthetic ones of any size."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
 
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk, Part
@@ -16,22 +14,13 @@ from capfilt.core.config import Recipe
 from capfilt.ledger.ledger import Ledger, Session
 from capfilt.pipelines.selection.select import select
 from capfilt.pipelines.stages.commit import commit
+from pictures import picture
 
 JUDGES = ("itm", "clip")
 SCRIPT = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
 TURNED = "nice \u202egnp.exe\u2069 \x1b[2Jpicture"
 ENDLESS = "abc " * 262_144
 HOSTILE = (SCRIPT, TURNED, ENDLESS, "</style></script>{{ 7 * 7 }}", 'a dog\'s "ball" & <b>bone</b>')
-
-
-def picture(number: int, side: int = 64) -> bytes:
-    """A JPEG of its own colours, taller or wider by turns."""
-    rng = np.random.default_rng(number)
-    shape = (side, side * 3 // 2, 3) if number % 2 else (side * 3 // 2, side, 3)
-    blocks = rng.integers(0, 255, (2, 2, 3), np.uint8).repeat(shape[0] // 2, 0).repeat(shape[1] // 2, 1)
-    sink = io.BytesIO()
-    Image.fromarray(blocks).save(sink, "JPEG")
-    return sink.getvalue()
 
 
 def chunk_rows(
@@ -102,7 +91,7 @@ def write_run(
     ]
     ledger, recipe = Ledger.at(out), Recipe()
     ledger.write_plan(chunks, [(SCRIPT, 10, "0" * 64)], recipe, {"capfilt": "0"}, {"filter demo-filter": "aa"})
-    pictures = [picture(n) for n in range(50)]
+    pictures = [picture(n, 96, height=64) if n % 2 else picture(n, 64, height=96) for n in range(50)]
     for one in chunks:
         commit(chunk_rows(one, text, pictures, host, judges), one, ledger.folder, ledger.spec_digest(one))
     seconds = {"fetch": 60.0, "decode": 20.0, "caption": 90.0, "score": 30.0, "commit": 1.0}

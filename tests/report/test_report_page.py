@@ -10,16 +10,15 @@ from typing import Any
 
 import pytest
 from pyarrow import fs as pafs
-from typer.testing import CliRunner
 
 from capfilt.charts.loss_curves import loss_chart
 from capfilt.charts.svg import standalone
-from capfilt.cli import app
 from capfilt.core.config import Recipe
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.calibrate import calibrate
 from capfilt.report import write_report
+from command_line import invoke
 
 
 class Page(HTMLParser):
@@ -39,10 +38,6 @@ class Page(HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.tags if name == tag]
-
-
-def invoke(*arguments: str | Path) -> Any:
-    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 @pytest.fixture(scope="module")

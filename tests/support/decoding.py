@@ -1,6 +1,5 @@
 """What the decode tests share: rows of images, and a picture whose every corner can be told."""
 
-import io
 from typing import Any
 
 import numpy as np
@@ -21,13 +20,6 @@ def rows_of(*images: bytes | None) -> pa.Table:
         [{"uid": f"{i:032x}", "source": f"list#{i}", "image": image, **alive} for i, image in enumerate(images)],
         schema=ROWS,
     )
-
-
-def save(image: Image.Image, format: str, **options: Any) -> bytes:
-    """An image as the bytes of a file: `save(image, "PNG", **options of Pillow)`."""
-    stream = io.BytesIO()
-    image.save(stream, format, **options)
-    return stream.getvalue()
 
 
 def decode_one(image: bytes, size: int = 0, **settings: Any) -> dict[str, Any]:

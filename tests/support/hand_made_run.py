@@ -1,6 +1,5 @@
 """A small run, made by hand: three chunks of rows as they come out of the last stage."""
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from PIL import Image
 
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk, Part
@@ -16,6 +14,7 @@ from capfilt.core.config import Recipe
 from capfilt.core.schema import make_uid
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.stages.commit import commit
+from pictures import picture
 
 JUDGES = ("itm", "itc")
 INPUTS = [("list.csv", 1234, "d1"), ("more.csv", 99, "d2")]
@@ -27,13 +26,6 @@ def make_chunk(number: int, rows: int = 6) -> Chunk:
     first = Part("csv", "/data/list.csv", "list.csv", number * rows, rows - 2, {"offset": number * 100})
     second = Part("csv", "/data/more.csv", "more.csv", number * 2, 2, {"offset": number * 10})
     return Chunk(f"{number:06d}", (first, second))
-
-
-def picture(number: int) -> bytes:
-    """A JPEG of its own colour."""
-    sink = io.BytesIO()
-    Image.new("RGB", (8 + number % 5, 6), (number * 7 % 256, number * 31 % 256, 90)).save(sink, "JPEG")
-    return sink.getvalue()
 
 
 def candidate(number: int, text: str, itm: float | None, **more: Any) -> dict[str, Any]:
@@ -60,7 +52,11 @@ def make_rows(chunk: Chunk, candidates: Callable[[int], Sequence[dict[str, Any]]
 def _living(number: int, candidates: Callable[[int], Sequence[dict[str, Any]]] | None) -> dict[str, Any]:
     texts = [candidate(1, f"a thing {number}", 0.25 * (number % 4)), candidate(0, f"web {number}", 0.9 - number % 2)]
     facts = {"sha256": "ab" * 32, "width": 8 + number % 5, "height": 6, "format": "jpeg", "phash": 2**64 - 1 - number}
-    return {"image": picture(number), **facts, "candidates": list(candidates(number)) if candidates else texts}
+    return {
+        "image": picture(number, 8 + number % 5, height=6),
+        **facts,
+        "candidates": list(candidates(number)) if candidates else texts,
+    }
 
 
 def _dead(number: int) -> dict[str, Any]:
@@ -99,15 +95,3 @@ def full_books(books: Books) -> Books:
     for number in range(3):
         books.commit(number)
     return books
-
-
-@pytest.fixture(name="make_chunk")
-def make_chunk_fixture() -> Callable[..., Chunk]:
-    """The function `make_chunk`."""
-    return make_chunk
-
-
-@pytest.fixture(name="make_rows")
-def make_rows_fixture() -> Callable[..., pa.Table]:
-    """The function `make_rows`."""
-    return make_rows

@@ -4,13 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from capfilt.cli import app
 from capfilt.core.errors import ConfigError
 from capfilt.training.config import TrainRecipe
 from capfilt.training.recipes import load_training
 from capfilt.training.registry import SYSTEMS, Foundation, System
+from command_line import invoke
 
 
 def check(recipe: TrainRecipe) -> Foundation:
@@ -32,21 +31,21 @@ def test_a_new_system_is_a_module_and_a_line(tmp_path: Path) -> None:
     recipe.write_text("[toy.schedule]\nbatch = 6\n[med.schedule]\nbatch = 8\n")
     assert load_training(str(recipe), "toy").schedule.batch == 6
     assert load_training(str(recipe), "med").schedule.batch == 8
-    done = CliRunner().invoke(app, ["train", "toy", "nowhere", "--out", str(tmp_path / "out")])
+    done = invoke("train", "toy", "nowhere", "--out", tmp_path / "out")
     assert (done.exit_code, "objectives.lm = 3.0: the toy was asked" in done.output) == (2, True)
-    assert "a toy" in CliRunner().invoke(app, ["models"]).output
+    assert "a toy" in invoke("models").output
 
 
 def test_help_and_models_tell_of_every_system() -> None:
-    told = " ".join(CliRunner().invoke(app, ["train", "--help"]).output.split())
-    listed = CliRunner().invoke(app, ["models"]).output
+    told = " ".join(invoke("train", "--help").output.split())
+    listed = invoke("models").output
     for system in SYSTEMS.values():
         assert f"{system.name} = {system.about}" in told
         assert any(line.split()[0] == system.name and system.about in line for line in listed.splitlines() if line)
 
 
 def test_an_unknown_system_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["train", "nope", "nowhere", "--out", str(tmp_path / "out")])
+    done = invoke("train", "nope", "nowhere", "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert "'nope' is not one of med, captioner, filter, vqa, qformer" in " ".join(done.output.split())
 

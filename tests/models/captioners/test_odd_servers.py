@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
-from capfilt.cli import app
 from capfilt.core.errors import ModelError
 from capfilt.models.captioners import openai_answers
 from capfilt.models.captioners.openai_answers import pause_of, read_answer
 from capfilt.models.protocols import Caption, Decoding
 from capfilt.models.registry import registry
+from command_line import invoke
 
 Reply = tuple[int, dict[str, str], bytes]
 DECODING = Decoding(max_tokens=20)
@@ -221,7 +220,7 @@ def test_a_run_whose_server_refuses_everything_ends_before_it_is_planned(
     Image.new("RGB", (40, 30)).save(tmp_path / "one.png")
     out = tmp_path / "out"
     settings = ["--set", f"caption.captioner={url}", "--set", "score.judges=[]", "--set", "select.policy=all"]
-    done = CliRunner().invoke(app, ["run", str(tmp_path), "--out", str(out), *settings])
+    done = invoke("run", tmp_path, "--out", out, *settings)
     assert done.exit_code == 2
     assert "HTTP 400: model has no vision tower" in " ".join(done.stderr.split())
     assert not (out / "run.toml").exists()

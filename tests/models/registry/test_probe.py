@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from typer.testing import CliRunner
 
-from capfilt.cli import app
 from capfilt.core.errors import ModelError
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.protocols import Decoding
 from capfilt.models.registry import registry
 from capfilt.models.registry.probe import is_one_word_again_and_again, plain_images, probe_captioner, probe_judge
+from command_line import invoke
 
 Published = Callable[[str], Path]
 
@@ -97,7 +96,7 @@ def test_a_run_with_a_model_that_cannot_ends_in_one_line_before_it_is_planned(
     Image.new("RGB", (40, 30)).save(tmp_path / "one.png")
     out = tmp_path / "out"
     settings = ["--set", f"caption.captioner={folder}", "--set", "score.judges=[]", "--set", "select.policy=all"]
-    done = CliRunner().invoke(app, ["run", str(tmp_path / "one.png"), "--out", str(out), *settings])
+    done = invoke("run", tmp_path / "one.png", "--out", out, *settings)
     assert done.exit_code == 2
     assert "caption.template" in done.stderr
     assert not (out / "run.toml").exists()

@@ -10,9 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
-from capfilt.cli import app
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.vqa import load_vqa
 from capfilt.models.formats.weights import save_med
@@ -26,6 +24,7 @@ from capfilt.models.training.vqa_task import VQATask
 from capfilt.training.batches import weigh
 from capfilt.training.recipes import load_training
 from capfilt.training.train import Request, train
+from command_line import invoke
 
 QUESTIONS = ["a red circle", "two squares on a mat"]
 
@@ -141,9 +140,9 @@ def test_it_learns_to_answer(med: MED, tmp_path: Path) -> None:
     assert answerer.generate(images, ["what colour is the ground"] * 4) == names
     Image.new("RGB", (40, 20), (0, 0, 255)).save(tmp_path / "blue.png")
     asked = ["answer", str(tmp_path / "blue.png"), "what colour is the ground"]
-    said = CliRunner().invoke(app, [*asked, "--model", str(tmp_path / "out")]).output.splitlines()
+    said = invoke(*asked, "--model", tmp_path / "out").output.splitlines()
     assert [line.split()[-1] for line in said if line.startswith("what")] == ["blue"]
-    refused = CliRunner().invoke(app, [*asked, "--model", str(tmp_path / "start")])
+    refused = invoke(*asked, "--model", tmp_path / "start")
     assert (refused.exit_code, "no model that answers questions" in refused.output) == (2, True)
     assert answerer.rank(images, ["what colour is the ground"] * 4, ["no", *reversed(names), "yes"], most=3) == names
 

@@ -15,20 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs as pafs
 from sklearn.metrics import roc_auc_score
-from typer.testing import CliRunner
 
-from capfilt.cli import app
 from capfilt.core.errors import ChangedError, InputError
 from capfilt.core.serialization import to_toml
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.calibrate import Calibration, calibrate, read_calibration, threshold_in_use
+from command_line import invoke
 
 Run = Callable[..., Any]
-
-
-def invoke(*arguments: str | Path) -> Any:
-    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
-from capfilt.cli import app
 from capfilt.commands.query import run_query
 from capfilt.core import schema
 from capfilt.core.errors import ConfigError, InputError
@@ -23,6 +21,9 @@ from capfilt.pipelines.dedup.dedup import find_duplicates
 from capfilt.pipelines.dedup.groups import leaders
 from capfilt.pipelines.dedup.hamming import near_pairs
 from capfilt.pipelines.dedup.minhash import jaccard, plain, similar_pairs
+from command_line import invoke
+from pictures import picture
+from staged_run import Pair, tree
 
 Picture = Callable[..., bytes]
 
@@ -71,10 +72,10 @@ edges = st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)).filter(lambda
 
 @settings(max_examples=200, deadline=None)
 @given(edges, st.integers(0, 20))
-def test_a_leader_is_near_and_no_two_leaders_are(pairs: list[tuple[int, int]], fixed: int) -> None:
-    left, right = np.array(pairs, np.int64).reshape(-1, 2).T
+def test_a_leader_is_near_and_no_two_leaders_are(edges: list[tuple[int, int]], fixed: int) -> None:
+    left, right = np.array(edges, np.int64).reshape(-1, 2).T
     leader = leaders(20, [(left, right)], fixed)
-    near = set(pairs)
+    near = set(edges)
     for item, head in enumerate(leader.tolist()):
         assert leader[head] == head
         assert item == head or (head, item) in near
@@ -83,7 +84,9 @@ def test_a_leader_is_near_and_no_two_leaders_are(pairs: list[tuple[int, int]], f
     assert (leader[:fixed] == np.arange(20)[:fixed]).all()
 
 
-def test_images_by_look(make_run: Any, Pair: Any, picture: Picture) -> None:
+def test_images_by_look(
+    make_run: Any,
+) -> None:
     rows = [
         Pair("http://a/0", picture(1, 64)),
         Pair("http://a/1", picture(2, 64)),
@@ -107,7 +110,9 @@ def test_images_by_look(make_run: Any, Pair: Any, picture: Picture) -> None:
     assert (found.images.groups, found.images.rows, found.images.spare) == (2, 6, 4)
 
 
-def test_another_run_stands_for_what_is_like_its_own(make_run: Any, Pair: Any, picture: Picture) -> None:
+def test_another_run_stands_for_what_is_like_its_own(
+    make_run: Any,
+) -> None:
     old = make_run([Pair("http://a/0", picture(1, 64)), Pair("http://a/1", picture(9, 64))], "old").finish()
     new = make_run([Pair("http://b/0", picture(1, 200)), Pair("http://b/1", picture(5, 64))], "new").finish()
     find_duplicates(new.ledger.folder, radius=4, similarity=0.8)
@@ -142,7 +147,9 @@ def test_plain_texts() -> None:
     assert jaccard("ab", "ab") == 1
 
 
-def test_texts_of_many_images(make_run: Any, Pair: Any, picture: Picture) -> None:
+def test_texts_of_many_images(
+    make_run: Any,
+) -> None:
     says = ["Stock photo of a dog, royalty free no. 1", "a bird", "stock photo of a dog,  royalty free no. 2", "A bird"]
     rows = [Pair(f"http://a/{n}", picture(n), (text,), (0.9, 0.8)) for n, text in enumerate([*says, "a fish"])]
     run = make_run(rows).finish()
@@ -158,7 +165,7 @@ def test_texts_of_many_images(make_run: Any, Pair: Any, picture: Picture) -> Non
     assert (found.captions.spare, found.captions.exact) == (2, 1)
 
 
-def test_the_same_again_does_nothing_and_the_same_bytes(run: Any, tree: Callable[[Path], dict[str, bytes]]) -> None:
+def test_the_same_again_does_nothing_and_the_same_bytes(run: Any) -> None:
     folder = run.ledger.folder
     assert find_duplicates(folder, radius=4, similarity=0.8).fresh
     before = tree(run.out)
@@ -183,14 +190,14 @@ def test_queries_see_them(run: Any) -> None:
 
 
 def test_the_command(run: Any) -> None:
-    done = CliRunner().invoke(app, ["dedup", str(run.out), "--radius", "2"])
+    done = invoke("dedup", run.out, "--radius", "2")
     assert done.exit_code == 0, done.output
     assert "rows in groups" in done.output
-    assert "nothing to do" in CliRunner().invoke(app, ["dedup", str(run.out), "--radius", "2"]).output
-    assert CliRunner().invoke(app, ["dedup", str(run.out / "images")]).exit_code == 2
+    assert "nothing to do" in invoke("dedup", run.out, "--radius", "2").output
+    assert invoke("dedup", run.out / "images").exit_code == 2
 
 
-def test_a_run_without_images(make_run: Any, Pair: Any) -> None:
+def test_a_run_without_images(make_run: Any) -> None:
     run = make_run([Pair("http://a/0", b"nothing")]).finish()
     found = find_duplicates(run.ledger.folder, radius=4, similarity=0.8)
     assert (found.images.rows, found.captions.rows) == (0, 0)

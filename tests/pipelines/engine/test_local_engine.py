@@ -25,10 +25,11 @@ from whole_run import commits, digests
 CHUNKS = 12
 
 STOPPED = """
-import os, sys
+import os, signal, sys
 from capfilt.cli import app
 from capfilt.pipelines.engine.chunk import stages
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
 number, real, calls = int(sys.argv.pop()), stages.score, []
 
 def score(*arguments):

@@ -6,15 +6,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
-from capfilt.cli import app
 from capfilt.commands.try_models import score_texts
 from capfilt.core.config import Recipe
 from capfilt.core.errors import InputError
 from capfilt.demo.world.dataset import write_pairs
 from capfilt.pipelines.evaluation.evaluate import evaluate
 from capfilt.pipelines.recipes.load import load_recipe
+from command_line import invoke
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_measured(pairs_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "scores.json"
     asked = ["evaluate", str(pairs_file), "--captioner", "demo-captioner", "--judge", "demo-filter", "--out", str(out)]
-    done = CliRunner().invoke(app, asked)
+    done = invoke(*asked)
     assert done.exit_code == 0, done.output
     assert "12 images, 36 human captions, 48 wrong texts" in done.output
     assert max(map(len, done.output.splitlines())) <= 80
@@ -85,5 +84,5 @@ def test_without_human_captions_there_is_nothing_to_compare_with(tmp_path: Path)
 
 
 def test_neither_model_is_a_mistake(pairs_file: Path) -> None:
-    done = CliRunner().invoke(app, ["evaluate", str(pairs_file)])
+    done = invoke("evaluate", str(pairs_file))
     assert done.exit_code == 2

@@ -14,9 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
-from typer.testing import CliRunner
 
-from capfilt.cli import app
 from capfilt.core.config import InputSettings
 from capfilt.core.errors import ChangedError, InputError
 from capfilt.pipelines.export.export import FORMATS, Exported, export
@@ -24,6 +22,9 @@ from capfilt.pipelines.forget.forget import forget
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.selection.select import select
 from capfilt.pipelines.stages.read import read
+from command_line import invoke
+from pictures import picture
+from staged_run import Pair, pairs, tree
 
 Tree = Callable[[Path], dict[str, bytes]]
 
@@ -72,7 +73,7 @@ def test_parquet(run: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["parquet", "hf", "webdataset"])
-def test_the_card_leads_datasets_to_the_data(kind: str, make_run: Any, Pair: Any, picture: Any, tmp_path: Path) -> None:
+def test_the_card_leads_datasets_to_the_data(kind: str, make_run: Any, tmp_path: Path) -> None:
     """All pictures are of one format here, for the webdataset reader of `datasets` wants it so."""
     run = make_run([Pair(f"http://a/{n}", picture(n), (f"text {n}",)) for n in range(9)]).finish()
     write(run, tmp_path / "set", kind)
@@ -124,7 +125,7 @@ def trainer_arguments(shards: str, **more: Any) -> argparse.Namespace:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_open_clip_trains_on_it(make_run: Any, pairs: Any, Pair: Any, picture: Any, tmp_path: Path) -> None:
+def test_open_clip_trains_on_it(make_run: Any, tmp_path: Path) -> None:
     """The trainer's own readers: they find the size, and every picture whatever its format, with its text."""
     import open_clip
     from open_clip_train.data import get_data, get_dataset_size, get_wds_dataset
@@ -198,7 +199,7 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_the_same_bytes_whatever_happens(kind: str, run: Any, tmp_path: Path, tree: Tree) -> None:
+def test_the_same_bytes_whatever_happens(kind: str, run: Any, tmp_path: Path) -> None:
     def stop(done: int, shards: int) -> None:
         if done == 2:
             raise Stop
@@ -240,7 +241,7 @@ def test_another_selection_is_another_export(run: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
-def test_a_selection_must_be_of_all_chunks(make_run: Any, pairs: Any, tmp_path: Path) -> None:
+def test_a_selection_must_be_of_all_chunks(make_run: Any, tmp_path: Path) -> None:
     run = make_run(pairs(14))
     chunks = run.plan()
     run.commit(chunks[0])
@@ -269,7 +270,7 @@ def test_what_is_forgotten_goes_out_no_more(run: Any, tmp_path: Path) -> None:
     assert uid.encode() not in b"".join(path.read_bytes() for path in run.out.rglob("*") if path.is_file())
 
 
-def test_a_score_that_is_no_number(make_run: Any, Pair: Any, picture: Any, tmp_path: Path) -> None:
+def test_a_score_that_is_no_number(make_run: Any, tmp_path: Path) -> None:
     (tmp_path / "all.sql").write_text(
         "SELECT uid, candidate, true AS keep, row_number() OVER (PARTITION BY uid ORDER BY candidate) AS rank,"
         " 'all' AS reason FROM captions"
@@ -324,13 +325,13 @@ def test_croissant(kind: str, run: Any, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_command(run: Any, tmp_path: Path) -> None:
     arguments = ["export", str(run.out), "--to", str(tmp_path / "set"), "--format", "webdataset"]
-    done = CliRunner().invoke(app, arguments)
+    done = invoke(*arguments)
     assert done.exit_code == 0, done.output
     assert f"{len(wanted(run))} images" in done.output
-    assert "nothing to do" in CliRunner().invoke(app, arguments).output
-    assert CliRunner().invoke(app, [*arguments[:-1], "hf"]).exit_code == 2
-    assert CliRunner().invoke(app, [*arguments, "--instruct", "detail"]).exit_code == 2
-    assert CliRunner().invoke(app, [*arguments, "--name", "../../etc"]).exit_code == 2
+    assert "nothing to do" in invoke(*arguments).output
+    assert invoke(*arguments[:-1], "hf").exit_code == 2
+    assert invoke(*arguments, "--instruct", "detail").exit_code == 2
+    assert invoke(*arguments, "--name", "../../etc").exit_code == 2
 
 
 def members(shard: Path) -> Iterator[tuple[str, bytes]]:
@@ -341,7 +342,7 @@ def members(shard: Path) -> Iterator[tuple[str, bytes]]:
             yield member.name, stream.read()
 
 
-def test_an_animation_is_exported_as_it_is_but_not_to_open_clip(make_run: Any, Pair: Any, tmp_path: Path) -> None:
+def test_an_animation_is_exported_as_it_is_but_not_to_open_clip(make_run: Any, tmp_path: Path) -> None:
     sink = io.BytesIO()
     frames = [Image.new("P", (20, 10), n) for n in range(3)]
     frames[0].save(sink, "GIF", save_all=True, append_images=frames[1:])

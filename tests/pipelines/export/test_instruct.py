@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from capfilt.cli import app
 from capfilt.core.errors import ModelError, RunFailed
 from capfilt.models.captioners.openai_client import ChatClient
 from capfilt.models.runtime import Endpoint
 from capfilt.pipelines.export.export import export
 from capfilt.pipelines.export.instruct import FORMS, REQUESTS, Writer
 from capfilt.pipelines.export.llava import LlavaFormat
+from command_line import invoke
+from staged_run import tree
 
 TURNS = [{"question": "What is there?", "answer": "Soft colours."}, {"question": "Where?", "answer": "By the sea."}]
 
@@ -145,9 +145,7 @@ def test_answers_that_cannot_be_used_are_rows_of_their_own(run: Any, server: Ser
     assert len(json.loads((tmp_path / "set/detail.json").read_bytes())) == count - 1
 
 
-def test_what_was_written_is_not_asked_for_again(
-    run: Any, server: Server, tmp_path: Path, tree: Callable[[Path], dict[str, bytes]]
-) -> None:
+def test_what_was_written_is_not_asked_for_again(run: Any, server: Server, tmp_path: Path) -> None:
     write(run, tmp_path / "whole/set", writer=writer(server))
     needed, server.asked = len(server.asked), []
     server.answer = lambda number, body: (500, "") if number > 20 else (200, talk(body))
@@ -173,11 +171,11 @@ def test_the_key_is_sent_and_kept_nowhere(
 
 def test_the_command(run: Any, server: Server, tmp_path: Path) -> None:
     arguments = ["export", str(run.out), "--to", str(tmp_path / "set"), "--format", "llava", "--instruct", "detail"]
-    done = CliRunner().invoke(app, [*arguments, "--endpoint", server.address])
+    done = invoke(*arguments, "--endpoint", server.address)
     assert done.exit_code == 0, done.output
     assert len(json.loads((tmp_path / "set/detail.json").read_bytes())) == len(run.table("corpus"))
     assert not (tmp_path / "set/conversation.json").exists()
-    assert CliRunner().invoke(app, arguments).exit_code == 2
+    assert invoke(*arguments).exit_code == 2
 
 
 def test_no_server_is_one_line(server: Server) -> None:

@@ -12,9 +12,7 @@ from typing import Any, ClassVar
 
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
-from capfilt.cli import app
 from capfilt.core.config import FetchSettings
 from capfilt.core.errors import ConfigError, InputError, IntegrityError
 from capfilt.core.storage import Folder
@@ -28,6 +26,9 @@ from capfilt.pipelines.selection.select import select
 from capfilt.pipelines.stages.fetch import fetch
 from capfilt.pipelines.stages.read import read
 from capfilt.pipelines.stages.tombstones import Tombstones, read_name
+from command_line import invoke
+from pictures import picture
+from staged_run import Pair, Run, pairs, tree
 
 Tree = Callable[[Path], dict[str, bytes]]
 KEY = "ab" * 32
@@ -94,7 +95,7 @@ def test_no_trace_is_left(run: Any) -> None:
     check_books(run)
 
 
-def test_what_is_left_is_what_it_was(run: Any, tree: Tree) -> None:
+def test_what_is_left_is_what_it_was(run: Any) -> None:
     folder, before = run.ledger.folder, tree(run.out)
     gone = next(iter(uids(run).values()))
     rows = {name: run.table(name) for name in ("images", "captions", "decisions", "corpus")}
@@ -116,7 +117,7 @@ def test_a_domain_and_all_below_it(run: Any) -> None:
     check_books(run)
 
 
-def test_again_changes_nothing(run: Any, tree: Tree) -> None:
+def test_again_changes_nothing(run: Any) -> None:
     folder, url = run.ledger.folder, next(iter(uids(run)))
     forget(folder, [("url", url)])
     before = tree(run.out)
@@ -127,7 +128,7 @@ def test_again_changes_nothing(run: Any, tree: Tree) -> None:
     assert tree(run.out) == before
 
 
-def test_a_dry_run_only_looks(run: Any, tree: Tree) -> None:
+def test_a_dry_run_only_looks(run: Any) -> None:
     folder, url = run.ledger.folder, next(iter(uids(run)))
     before = tree(run.out)
     found = forget(folder, [("url", url)], dry_run=True)
@@ -161,7 +162,7 @@ class Dying(Folder):
         Dying.left -= 1
 
 
-def test_killed_anywhere_it_is_finished_later(make_run: Any, pairs: Any, Run: Any, tree: Tree, tmp_path: Path) -> None:
+def test_killed_anywhere_it_is_finished_later(make_run: Any, tmp_path: Path) -> None:
     run = make_run(pairs(9)).finish()
     folder = run.ledger.folder
     select(folder, run.recipe.select, name="mine")
@@ -194,7 +195,9 @@ def test_killed_anywhere_it_is_finished_later(make_run: Any, pairs: Any, Run: An
     check_books(half)
 
 
-def test_a_row_not_worked_yet_is_left_alone(make_run: Any, pairs: Any, tree: Tree) -> None:
+def test_a_row_not_worked_yet_is_left_alone(
+    make_run: Any,
+) -> None:
     """Forgotten before its chunk is done, or after: the same bytes."""
     rows = pairs(6)
     early, late = make_run(rows, "early"), make_run(rows, "late")
@@ -233,7 +236,7 @@ def server() -> Iterator[tuple[str, list[str]]]:
         web.shutdown()
 
 
-def test_it_is_never_fetched_again(tmp_path: Path, Run: Any, server: tuple[str, list[str]]) -> None:
+def test_it_is_never_fetched_again(tmp_path: Path, server: tuple[str, list[str]]) -> None:
     address, asked = server
     source = tmp_path / "urls.csv"
     source.write_text("url,text\n" + "".join(f"{address}/{n}.jpg,text {n}\n" for n in range(3)))
@@ -266,7 +269,10 @@ def shards(folder: Path, files: dict[str, bytes], kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar"])
-def test_names_leave_the_plan(kind: str, tmp_path: Path, Run: Any, picture: Any) -> None:
+def test_names_leave_the_plan(
+    kind: str,
+    tmp_path: Path,
+) -> None:
     names = [f"anna/passport-{n}.jpg" if kind == "folder" else f"anna-passport-{n}.jpg" for n in range(4)]
     source = shards(tmp_path / "in", {name: picture(n) for n, name in enumerate(names)}, kind)
     run = Run(tmp_path / "out", source).finish()
@@ -314,7 +320,9 @@ def test_who_had_used_it(run: Any, tmp_path: Path) -> None:
     assert found.inputs == {str(run.source): 1}
 
 
-def test_the_same_bytes_elsewhere_are_named(make_run: Any, Pair: Any, picture: Any) -> None:
+def test_the_same_bytes_elsewhere_are_named(
+    make_run: Any,
+) -> None:
     run = make_run([Pair(f"http://a/{n}", picture(min(n, 2))) for n in range(5)]).finish()
     (digest,) = {row["sha256"] for row in run.table("images") if row["url"] == "http://a/4"}
     found = forget(run.ledger.folder, [("url", "http://a/2")])
@@ -330,7 +338,9 @@ def test_files_of_others_that_name_it_are_told(run: Any) -> None:
     assert forget(run.ledger.folder, [("url", url)]).named_in == ["notes/mine.csv"]
 
 
-def test_groups_without_their_representative_are_no_groups(make_run: Any, Pair: Any, picture: Any) -> None:
+def test_groups_without_their_representative_are_no_groups(
+    make_run: Any,
+) -> None:
     rows = [Pair(f"http://a/{n}", picture(n // 3, 64 + n), (f"a text {n}", "b" * n)) for n in range(9)]
     run = make_run(rows).finish()
     folder = run.ledger.folder
@@ -344,7 +354,7 @@ def test_groups_without_their_representative_are_no_groups(make_run: Any, Pair: 
     assert find_duplicates(folder, radius=4, similarity=0.8).images.rows == 2 + 2 + 3
 
 
-def test_mistakes_are_one_line_and_touch_nothing(run: Any, tmp_path: Path, tree: Tree) -> None:
+def test_mistakes_are_one_line_and_touch_nothing(run: Any, tmp_path: Path) -> None:
     before = tree(run.out)
     for names, words in (
         ([], "nothing to forget"),
@@ -378,13 +388,13 @@ def test_names() -> None:
 
 
 def test_the_command(run: Any) -> None:
-    done = CliRunner().invoke(app, ["forget", str(run.out), "--domain", "example.org", "--dry-run"])
+    done = invoke("forget", run.out, "--domain", "example.org", "--dry-run")
     assert done.exit_code == 0, done.output
     assert "would be forgotten" in done.output
     assert "selection corpus/ (policy blip)" in done.output
     assert max(map(len, done.output.splitlines())) < 120
-    done = CliRunner().invoke(app, ["forget", str(run.out), "--domain", "example.org"])
+    done = invoke("forget", run.out, "--domain", "example.org")
     assert done.exit_code == 0
-    assert CliRunner().invoke(app, ["status", str(run.out)]).exit_code == 0
-    assert CliRunner().invoke(app, ["forget", str(run.out)]).exit_code == 2
-    assert CliRunner().invoke(app, ["forget", str(run.out), "--uid", "1"]).exit_code == 2
+    assert invoke("status", run.out).exit_code == 0
+    assert invoke("forget", run.out).exit_code == 2
+    assert invoke("forget", run.out, "--uid", "1").exit_code == 2

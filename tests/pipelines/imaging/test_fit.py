@@ -8,7 +8,8 @@ from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import MAX_ASPECT, MIN_SIDE, PixelSpec
 from capfilt.pipelines.stages.caption import image_input
 from capfilt.pipelines.stages.decode import decode
-from decoding import rows_of, save
+from decoding import rows_of
+from pictures import encoded
 
 SPEC = PixelSpec(96, "fit")
 
@@ -41,7 +42,9 @@ def test_pictures_come_back_in_their_shapes() -> None:
     sizes = [(300, 200), (40, 70), (96, 96)]
     made = [Image.fromarray(random.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in sizes]
     rows = decode(
-        rows_of(save(made[0], "PNG"), b"no", save(made[1], "PNG"), save(made[2], "BMP")), DecodeSettings(), [SPEC]
+        rows_of(encoded(made[0], "PNG"), b"no", encoded(made[1], "PNG"), encoded(made[2], "BMP")),
+        DecodeSettings(),
+        [SPEC],
     )
     assert rows["pixels:fit-96"].to_pylist()[1] is None
     found = image_input(rows, SPEC, [0, 2, 3])
@@ -53,7 +56,9 @@ def test_pictures_come_back_in_their_shapes() -> None:
 
 def test_a_reduced_jpeg_has_the_shape_of_the_full_one() -> None:
     picture = Image.linear_gradient("L").resize((2001, 1333)).convert("RGB")
-    rows = decode(rows_of(save(picture, "JPEG", quality=95)), DecodeSettings(), [PixelSpec(64, "fit"), PixelSpec(32)])
+    rows = decode(
+        rows_of(encoded(picture, "JPEG", quality=95)), DecodeSettings(), [PixelSpec(64, "fit"), PixelSpec(32)]
+    )
     (found,) = image_input(rows, PixelSpec(64, "fit"), [0])
     expected = np.asarray(picture.resize((64, 43), Image.Resampling.BICUBIC)).astype(int)
     assert tuple(found.shape) == (43, 64, 3)

@@ -11,7 +11,8 @@ from PIL import Image, features
 
 from capfilt.pipelines.imaging import color
 from capfilt.pipelines.imaging.color import to_rgb
-from decoding import decode_one, save
+from decoding import decode_one
+from pictures import encoded
 
 Color = tuple[int, int, int]
 
@@ -67,20 +68,20 @@ def test_quarters_survive_every_format(
     quarters: Image.Image,
 ) -> None:
     _skip_without_codec(format)
-    row = decode_one(save(quarters, format, **options), 32)
+    row = decode_one(encoded(quarters, format, **options), 32)
     assert row["reason"] is None, row["detail"]
     assert (row["format"], row["width"], row["height"]) == (name, 96, 64)
     assert np.abs(np.subtract(corners(row), [RED, GREEN, BLUE, GREY])).max() <= tolerance, corners(row)
 
 
 def test_icns_is_read(quarters: Image.Image) -> None:
-    row = decode_one(save(quarters.resize((128, 128)), "ICNS", sizes=[(128, 128)]), 32)
+    row = decode_one(encoded(quarters.resize((128, 128)), "ICNS", sizes=[(128, 128)]), 32)
     assert row["format"] == "icns"
     assert corners(row) == [RED, GREEN, BLUE, GREY]
 
 
 def test_cursor_is_read(quarters: Image.Image) -> None:
-    icon = bytearray(save(quarters.resize((32, 32), 0), "ICO", sizes=[(32, 32)], bitmap_format="bmp"))
+    icon = bytearray(encoded(quarters.resize((32, 32), 0), "ICO", sizes=[(32, 32)], bitmap_format="bmp"))
     icon[2], icon[10:14] = 2, bytes(4)  # a cursor is an icon with a hot spot
     row = decode_one(bytes(icon), 32)
     assert row["format"] == "cur"
@@ -104,7 +105,7 @@ def test_modes_of_tiff_keep_light_and_dark(
         values = np.asarray(grey, np.float64) * scale
         types = {"I;16": "<u2", "I;16B": ">u2", "I": "<i4", "F": "<f4"}
         image = Image.frombytes(mode, grey.size, values.astype(types[mode]).tobytes())
-    row = decode_one(save(image, "TIFF"), 32)
+    row = decode_one(encoded(image, "TIFF"), 32)
     assert row["reason"] is None, row["detail"]
     left, right = row["pixels"][:, :12], row["pixels"][:, 20:]
     assert left.min() >= 253
@@ -121,7 +122,7 @@ def test_deep_grey_is_a_straight_line(
     format: str,
 ) -> None:
     ramp = np.tile(np.linspace(0, top, 256), (256, 1)).astype(type_)
-    row = decode_one(save(Image.fromarray(ramp), format), 256)
+    row = decode_one(encoded(Image.fromarray(ramp), format), 256)
     assert row["reason"] is None, row["detail"]
     assert np.abs(row["pixels"][128, :, 0].astype(int) - np.arange(256)).max() <= 1
 
@@ -131,7 +132,7 @@ def test_floats_beyond_one_span_their_own_range(
     values: list[float],
 ) -> None:
     stripes = np.repeat(np.array([values], np.float32), 30, axis=0).repeat(10, axis=1)
-    row = decode_one(save(Image.fromarray(stripes), "TIFF"), 30)
+    row = decode_one(encoded(Image.fromarray(stripes), "TIFF"), 30)
     dark, middle, light = row["pixels"][15, [5, 15, 25], 0].tolist()
     assert dark < middle < light == 255
 
@@ -140,12 +141,12 @@ def test_floats_beyond_one_span_their_own_range(
 def test_strange_floats_are_a_picture(
     value: float,
 ) -> None:
-    row = decode_one(save(Image.fromarray(np.full((8, 8), value, np.float32)), "TIFF"), 8)
+    row = decode_one(encoded(Image.fromarray(np.full((8, 8), value, np.float32)), "TIFF"), 8)
     assert row["reason"] is None, row["detail"]
 
 
 def test_pfm_and_dark_16_bit_pgm() -> None:
-    floats = decode_one(save(Image.fromarray(np.full((8, 8), 0.5, np.float32)), "PPM"), 8)
+    floats = decode_one(encoded(Image.fromarray(np.full((8, 8), 0.5, np.float32)), "PPM"), 8)
     assert np.abs(floats["pixels"].astype(int) - 128).max() <= 1
     dark = b"P5 8 8 65535\n" + np.full(64, 200, ">u2").tobytes()
     assert decode_one(dark, 8)["pixels"].max() <= 1
@@ -153,8 +154,8 @@ def test_pfm_and_dark_16_bit_pgm() -> None:
 
 def test_white_is_zero_in_16_bit_tiff() -> None:
     zeros = Image.fromarray(np.zeros((8, 8), np.uint16))
-    assert decode_one(save(zeros, "TIFF"), 8)["pixels"].max() == 0
-    assert decode_one(save(zeros, "TIFF", tiffinfo={262: 0}), 8)["pixels"].min() == 255
+    assert decode_one(encoded(zeros, "TIFF"), 8)["pixels"].max() == 0
+    assert decode_one(encoded(zeros, "TIFF", tiffinfo={262: 0}), 8)["pixels"].min() == 255
 
 
 @pytest.mark.parametrize("mode", ["LA", "CMYK", "I;16"])
@@ -167,7 +168,7 @@ def test_a_picture_of_many_bands_has_no_seams(mode: str, monkeypatch: pytest.Mon
 
 
 def test_cmyk_jpeg_with_the_inversion_of_adobe(quarters: Image.Image) -> None:
-    file = save(quarters.convert("CMYK"), "JPEG", quality=95)
+    file = encoded(quarters.convert("CMYK"), "JPEG", quality=95)
     assert b"Adobe" in file
     assert np.abs(np.subtract(corners(decode_one(file, 32)), [RED, GREEN, BLUE, GREY])).max() <= 6
 
@@ -179,13 +180,13 @@ def test_transparent_is_white_and_half_is_half(
     image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     image.paste((0, 0, 255, 128), (32, 0, 64, 64))
     every: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True, "exact": True}, "ICO": {"sizes": [(64, 64)]}}
-    row = decode_one(save(image, format, **every.get(format, {})), 32)
+    row = decode_one(encoded(image, format, **every.get(format, {})), 32)
     assert row["pixels"][16, 4].tolist() == [255, 255, 255]
     assert row["pixels"][16, 28].tolist() == [127, 127, 255]
 
 
 def test_grey_with_alpha_lies_on_white() -> None:
-    row = decode_one(save(Image.new("LA", (16, 16), (0, 64)), "PNG"), 8)
+    row = decode_one(encoded(Image.new("LA", (16, 16), (0, 64)), "PNG"), 8)
     assert (row["pixels"] == 191).all()
 
 
@@ -211,7 +212,7 @@ def test_png_transparency(
 ) -> None:
     if image.mode == "P":
         image.putpalette([0, 0, 0, 10, 10, 10, 20, 20, 20, 30, 30, 30])
-    row = decode_one(save(image, "PNG", transparency=transparency), 8)
+    row = decode_one(encoded(image, "PNG", transparency=transparency), 8)
     assert (row["pixels"] == expected).all()
 
 
@@ -231,7 +232,7 @@ def test_exif_orientation(orientation: int, format: str, quarters: Image.Image) 
     stored = stored if turn is None else stored.transpose(turn)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    row = decode_one(save(stored, format, exif=exif), 32)
+    row = decode_one(encoded(stored, format, exif=exif), 32)
     assert (row["width"], row["height"]) == (960, 640)
     assert np.abs(np.subtract(corners(row), [RED, GREEN, BLUE, GREY])).max() <= 8
 
@@ -241,14 +242,14 @@ def test_exif_orientation(orientation: int, format: str, quarters: Image.Image) 
 )
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 def test_broken_exif_does_not_spoil_a_picture(exif: bytes, format: str, quarters: Image.Image) -> None:
-    row = decode_one(save(quarters, format, exif=exif), 32)
+    row = decode_one(encoded(quarters, format, exif=exif), 32)
     assert (row["reason"], row["width"], row["height"]) == (None, 96, 64)
 
 
 def test_an_orientation_that_does_not_exist_changes_nothing(quarters: Image.Image) -> None:
     exif = Image.Exif()
     exif[0x0112] = 9
-    row = decode_one(save(quarters, "JPEG", exif=exif), 32)
+    row = decode_one(encoded(quarters, "JPEG", exif=exif), 32)
     assert (row["width"], row["height"]) == (96, 64)
 
 
@@ -258,13 +259,13 @@ def test_first_frame_of_an_animation(
 ) -> None:
     frames = [Image.new("RGB", (40, 30), color) for color in ((255, 0, 0), (0, 255, 0), (0, 0, 255))]
     options = {"lossless": True} if format == "WEBP" else {}
-    row = decode_one(save(frames[0], format, save_all=True, append_images=frames[1:], **options), 8)
+    row = decode_one(encoded(frames[0], format, save_all=True, append_images=frames[1:], **options), 8)
     assert (row["width"], row["height"]) == (40, 30)
     assert (row["pixels"] == RED).all()
 
 
 def test_the_size_is_that_of_the_full_picture() -> None:
-    row = decode_one(save(Image.new("RGB", (2003, 1501), "navy"), "JPEG"), 16)
+    row = decode_one(encoded(Image.new("RGB", (2003, 1501), "navy"), "JPEG"), 16)
     assert (row["width"], row["height"]) == (2003, 1501)
 
 
@@ -272,8 +273,8 @@ def test_a_reduced_scale_hardly_changes_the_pixels() -> None:
     y, x = np.mgrid[0:1200, 0:1600] / 100
     waves = np.stack([np.sin(x * y), np.cos(x + 2 * y), np.sin(3 * x - y)], -1)
     photo = Image.fromarray(np.uint8(128 + 100 * waves))
-    jpeg = save(photo, "JPEG", quality=95, subsampling=0)
-    full = save(Image.open(io.BytesIO(jpeg)), "PNG")
+    jpeg = encoded(photo, "JPEG", quality=95, subsampling=0)
+    full = encoded(Image.open(io.BytesIO(jpeg)), "PNG")
     difference = decode_one(jpeg, 40)["pixels"].astype(int) - decode_one(full, 40)["pixels"]
     assert np.sqrt((difference**2).mean()) < 2
 
@@ -284,6 +285,6 @@ def test_png_with_exif_behind_its_pixels() -> None:
     content = exif.tobytes()[6:]  # without "Exif\0\0"
     chunk = b"eXIf" + content
     late = struct.pack(">I", len(content)) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    png = save(Image.new("RGB", (30, 20)), "PNG")
+    png = encoded(Image.new("RGB", (30, 20)), "PNG")
     row = decode_one(png[:-12] + late + png[-12:])
     assert (row["width"], row["height"]) == (20, 30)

@@ -16,7 +16,8 @@ from PIL import Image, ImageFile, features
 from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.stages.decode import decode
-from decoding import decode_one, rows_of, save
+from decoding import decode_one, rows_of
+from pictures import encoded
 from waiting import at_most_cpu
 
 PRINTABLE = re.compile(r"[ -~]{1,200}")
@@ -99,14 +100,14 @@ def apple_icon_around(png: bytes) -> bytes:
 
 
 def jpeg_declaring(width: int, height: int) -> bytes:
-    jpeg = bytearray(save(Image.new("RGB", (16, 16)), "JPEG"))
+    jpeg = bytearray(encoded(Image.new("RGB", (16, 16)), "JPEG"))
     frame = jpeg.index(b"\xff\xc0")
     jpeg[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
     return bytes(jpeg)
 
 
 def webp_declaring(width: int, height: int) -> bytes:
-    webp = bytearray(save(Image.new("RGBA", (16, 16), (1, 2, 3, 4)), "WEBP"))
+    webp = bytearray(encoded(Image.new("RGBA", (16, 16), (1, 2, 3, 4)), "WEBP"))
     assert webp[12:16] == b"VP8X"
     webp[24:30] = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     return bytes(webp)
@@ -114,10 +115,12 @@ def webp_declaring(width: int, height: int) -> bytes:
 
 BOMBS: dict[str, Callable[[], bytes]] = {
     "jpeg": lambda: jpeg_declaring(30_000, 30_000),
-    "gif": lambda: b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + save(Image.new("P", (4, 4)), "GIF")[10:],
-    "bmp": lambda: save(Image.new("RGB", (4, 4)), "BMP")[:18] + struct.pack("<iiHH", 30_000, 30_000, 1, 24) + bytes(64),
+    "gif": lambda: b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + encoded(Image.new("P", (4, 4)), "GIF")[10:],
+    "bmp": lambda: (
+        encoded(Image.new("RGB", (4, 4)), "BMP")[:18] + struct.pack("<iiHH", 30_000, 30_000, 1, 24) + bytes(64)
+    ),
     "webp": lambda: webp_declaring(16_000, 16_000),
-    "tiff": lambda: save(Image.new("L", (64, 64)), "TIFF", tiffinfo={256: 30_000, 257: 30_000}),
+    "tiff": lambda: encoded(Image.new("L", (64, 64)), "TIFF", tiffinfo={256: 30_000, 257: 30_000}),
     "tiff tile": lambda: tiled_tiff(),
     "ico": lambda: icon_around(png_header(11_000, 11_000)),
     "icns": lambda: apple_icon_around(png_header(11_000, 11_000)),
@@ -147,7 +150,7 @@ def test_the_cap_is_exact(
     cap: int,
     format: str,
 ) -> None:
-    row = decode_one(save(Image.new("RGB", (60, 50)), format), max_pixels=cap)
+    row = decode_one(encoded(Image.new("RGB", (60, 50)), format), max_pixels=cap)
     assert row["reason"] == ("too_many_pixels" if cap < 3000 else None)
 
 
@@ -156,7 +159,7 @@ def test_the_shorter_side(
     size: tuple[int, int],
     reason: str | None,
 ) -> None:
-    row = decode_one(save(Image.new("RGB", size), "PNG"), min_side=32)
+    row = decode_one(encoded(Image.new("RGB", size), "PNG"), min_side=32)
     assert row["reason"] == reason
     if reason:
         assert row["detail"] == f"{size[0]} x {size[1]} pixels; decode.min_side is 32"
@@ -194,7 +197,7 @@ def test_a_file_that_breaks_off(
 ) -> None:
     if format == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
-    whole = save(photo, format, **options)
+    whole = encoded(photo, format, **options)
     ends = [20, 60, *(len(whole) * part // 10 for part in range(1, 10)), len(whole) - 40]
     rows = decode(rows_of(*(whole[:end] for end in ends)), DecodeSettings(), [PixelSpec(16)])
     assert list(zip(ends, rows["reason"].to_pylist(), strict=True)) == [(end, "truncated") for end in ends]
@@ -206,7 +209,7 @@ def test_a_reduced_scale_still_reads_the_whole_jpeg(
     progressive: bool,
     photo: Image.Image,
 ) -> None:
-    jpeg = save(photo.resize((2400, 1600)), "JPEG", progressive=progressive)
+    jpeg = encoded(photo.resize((2400, 1600)), "JPEG", progressive=progressive)
     assert decode_one(jpeg, 16)["reason"] is None
     assert decode_one(jpeg[: len(jpeg) * 98 // 100], 16)["reason"] == "truncated"
 
@@ -214,14 +217,14 @@ def test_a_reduced_scale_still_reads_the_whole_jpeg(
 def test_damage_inside_is_corrupt(
     photo: Image.Image,
 ) -> None:
-    png = bytearray(save(photo, "PNG"))
+    png = bytearray(encoded(photo, "PNG"))
     middle = len(png) // 2
     png[middle : middle + 200] = bytes(200)
     assert decode_one(bytes(png))["reason"] == "corrupt"
 
 
 def test_more_scans_than_any_encoder_writes() -> None:
-    jpeg = save(Image.new("L", (400, 400), 255), "JPEG", progressive=True)
+    jpeg = encoded(Image.new("L", (400, 400), 255), "JPEG", progressive=True)
     last = jpeg.rindex(b"\xff\xda")
     scan, body = jpeg[last:-2], jpeg[:-2]
     assert decode_one(body + 80 * scan + b"\xff\xd9")["reason"] is None
@@ -236,7 +239,7 @@ def test_flipped_bytes_are_a_picture_or_a_reason(
     format: str,
     photo: Image.Image,
 ) -> None:
-    whole = _layered(photo) if format == "PSD" else save(photo.resize((48, 32)), format)
+    whole = _layered(photo) if format == "PSD" else encoded(photo.resize((48, 32)), format)
     random = np.random.default_rng(7)
     files = []
     for _ in range(60):
@@ -266,7 +269,7 @@ def test_details_hold_no_memory_addresses() -> None:
 
 
 def test_a_warning_of_pillow_is_no_damage() -> None:
-    png = save(Image.new("RGB", (8, 8), "red"), "PNG")
+    png = encoded(Image.new("RGB", (8, 8), "red"), "PNG")
     no_frames = b"acTL" + bytes(8)  # an animation of no frames: Pillow warns and shows the still
     chunk = struct.pack(">I", 8) + no_frames + struct.pack(">I", zlib.crc32(no_frames))
     with pytest.warns(UserWarning, match="Invalid APNG"):
@@ -280,7 +283,7 @@ def test_switches_of_pillow_are_ours_only_for_the_time(
 ) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 123)
-    jpeg = save(photo, "JPEG")
+    jpeg = encoded(photo, "JPEG")
     assert decode_one(jpeg)["reason"] is None
     assert decode_one(jpeg[:-3000])["reason"] == "truncated"
     assert (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS) == (True, 123)

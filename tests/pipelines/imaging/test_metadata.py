@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin, features
 
 from capfilt.pipelines.imaging.metadata import _WALKS, burden
-from decoding import decode_one, save
+from decoding import decode_one
+from pictures import encoded
 from waiting import at_most_cpu
 
 PROFILE = bytes(range(256)) * 200  # 51,200 bytes
@@ -51,8 +52,8 @@ def test_metadata_is_counted_and_capped(
 ) -> None:
     if format == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
-    plain = save(Image.new("RGB", (40, 30)), format)
-    heavy = save(Image.new("RGB", (40, 30)), format, **options)
+    plain = encoded(Image.new("RGB", (40, 30)), format)
+    heavy = encoded(Image.new("RGB", (40, 30)), format, **options)
     added = len(heavy) - len(plain)
     counted = count(heavy)[1] - count(plain)[1]
     assert 0.9 * added <= counted <= 1.1 * added
@@ -68,7 +69,7 @@ def test_frames_are_counted_and_capped(
     format: str,
 ) -> None:
     frames = [Image.new("RGB", (9, 9), (n * 20, 0, 0)) for n in range(7)]
-    film = save(frames[0], format, save_all=True, append_images=frames[1:])
+    film = encoded(frames[0], format, save_all=True, append_images=frames[1:])
     assert count(film)[0] == 7
     assert decode_one(film, max_frames=7)["reason"] is None
     row = decode_one(film, max_frames=6)

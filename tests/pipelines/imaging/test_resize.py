@@ -8,7 +8,8 @@ from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.resize import square
 from capfilt.pipelines.stages.decode import decode
-from decoding import rows_of, save
+from decoding import rows_of
+from pictures import encoded
 from waiting import at_most_cpu
 
 SIZES = [(300, 200), (200, 300), (224, 224), (641, 427), (50, 30), (999, 225), (224, 225), (37, 41)]
@@ -61,7 +62,7 @@ def test_a_thread_of_a_picture(shape: tuple[int, int], mode: str) -> None:
 def test_the_column_is_rows_of_rgb() -> None:
     picture = noise(40, 30)
     out = decode(
-        rows_of(save(picture, "PNG"), b"", save(picture, "BMP")), DecodeSettings(), [PixelSpec(20), PixelSpec(10)]
+        rows_of(encoded(picture, "PNG"), b"", encoded(picture, "BMP")), DecodeSettings(), [PixelSpec(20), PixelSpec(10)]
     )
     for size in (20, 10):
         expected = np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC)).tobytes()

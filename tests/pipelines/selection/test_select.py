@@ -23,6 +23,7 @@ from capfilt.pipelines.selection.corpus import corpus_schema
 from capfilt.pipelines.selection.policy import read_policy
 from capfilt.pipelines.selection.select import Selection, select
 from capfilt.pipelines.stages.commit import commit
+from hand_made_run import make_chunk, make_rows
 
 
 def fates(captions: pa.Table, threshold: float) -> dict[tuple[str, int], tuple[bool, str]]:
@@ -93,7 +94,7 @@ def test_a_chunk_with_nothing_kept_has_an_empty_corpus_file(full_books: Any) -> 
         assert corpus.schema.names == wanted.names
 
 
-def test_a_run_without_any_image(tmp_path: Path, make_rows: Any) -> None:
+def test_a_run_without_any_image(tmp_path: Path) -> None:
     chunk = Chunk("000000", (Part("csv", "/data/list.csv", "list.csv", 2, 1, {}),))
     ledger = Ledger.at(tmp_path / "dead")
     commit(make_rows(chunk).drop_columns("candidates"), chunk, ledger.folder, "5" * 64)
@@ -201,7 +202,9 @@ def test_an_unknown_policy(full_books: Any, name: str) -> None:
         select(full_books.ledger.folder, SelectSettings(policy=name))
 
 
-def test_an_image_in_two_chunks_raises(tmp_path: Path, make_chunk: Any, make_rows: Any) -> None:
+def test_an_image_in_two_chunks_raises(
+    tmp_path: Path,
+) -> None:
     one = make_chunk(0)
     two = Chunk("000001", one.parts)
     folder = Ledger.at(tmp_path).folder

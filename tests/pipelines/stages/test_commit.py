@@ -22,6 +22,7 @@ from capfilt.core.chunks import Chunk, Part
 from capfilt.core.errors import IntegrityError
 from capfilt.core.storage import Folder
 from capfilt.pipelines.stages.commit import commit
+from hand_made_run import make_chunk, make_rows
 
 SPEC = "5" * 64
 
@@ -37,7 +38,7 @@ def set_value(rows: pa.Table, column: str, row: int, value: Any) -> pa.Table:
     return rows.set_column(index, column, pa.array(values, rows[column].type))
 
 
-def test_a_chunk_becomes_three_tables_and_a_record(make_chunk: Any, make_rows: Any, tmp_path: Path) -> None:
+def test_a_chunk_becomes_three_tables_and_a_record(tmp_path: Path) -> None:
     chunk, folder = make_chunk(0), Folder.at(tmp_path)
     rows = make_rows(chunk)
     record = commit(rows, chunk, folder, SPEC)
@@ -59,7 +60,7 @@ def test_a_chunk_becomes_three_tables_and_a_record(make_chunk: Any, make_rows: A
     assert read(folder, "commits/000000.parquet").equals(record)
 
 
-def test_captions_are_in_order_of_image_and_candidate(make_chunk: Any, make_rows: Any, tmp_path: Path) -> None:
+def test_captions_are_in_order_of_image_and_candidate(tmp_path: Path) -> None:
     chunk = make_chunk(1)
     rows = make_rows(chunk)
     commit(rows, chunk, Folder.at(tmp_path), SPEC)
@@ -71,7 +72,7 @@ def test_captions_are_in_order_of_image_and_candidate(make_chunk: Any, make_rows
     assert captions["text"].to_pylist()[::2] == texts
 
 
-def test_retryable_follows_the_reason(make_chunk: Any, make_rows: Any, tmp_path: Path) -> None:
+def test_retryable_follows_the_reason(tmp_path: Path) -> None:
     chunk = make_chunk(2)
     commit(make_rows(chunk), chunk, Folder.at(tmp_path), SPEC)
     failures = read(Folder.at(tmp_path), "failures/000002.parquet")
@@ -79,7 +80,7 @@ def test_retryable_follows_the_reason(make_chunk: Any, make_rows: Any, tmp_path:
     assert by_reason == {"timeout": True, "http_404": False}
 
 
-def test_the_same_rows_give_the_same_bytes(make_chunk: Any, make_rows: Any, tmp_path: Path) -> None:
+def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     chunk = make_chunk(0)
     rows = make_rows(chunk)
     pieces = pa.concat_tables([rows.slice(start, 2) for start in (0, 2, 4)])
@@ -91,7 +92,7 @@ def test_the_same_rows_give_the_same_bytes(make_chunk: Any, make_rows: Any, tmp_
     assert len({(tmp_path / name / "commits/000000.parquet").read_bytes() for name in "abc"}) == 1
 
 
-def test_a_committed_chunk_is_left_alone(make_chunk: Any, make_rows: Any, tmp_path: Path) -> None:
+def test_a_committed_chunk_is_left_alone(tmp_path: Path) -> None:
     """A worker that outlives its killed driver may fetch less luckily than the one that was first."""
     chunk, folder = make_chunk(0), Folder.at(tmp_path)
     rows = make_rows(chunk)
@@ -104,7 +105,7 @@ def test_a_committed_chunk_is_left_alone(make_chunk: Any, make_rows: Any, tmp_pa
         commit(rows, chunk, folder, "6" * 64)
 
 
-def test_the_record_is_written_last(make_chunk: Any, make_rows: Any, tmp_path: Path) -> None:
+def test_the_record_is_written_last(tmp_path: Path) -> None:
     chunk = make_chunk(0)
     (tmp_path / "commits").write_text("a file where the folder should be")
     with pytest.raises(OSError, match="commits"):
@@ -147,7 +148,7 @@ def break_rows() -> dict[str, tuple[Callable[[pa.Table], pa.Table], str]]:
 
 
 @pytest.mark.parametrize("case", break_rows())
-def test_rows_that_are_not_the_planned_ones_raise(make_chunk: Any, make_rows: Any, tmp_path: Path, case: str) -> None:
+def test_rows_that_are_not_the_planned_ones_raise(tmp_path: Path, case: str) -> None:
     break_them, message = break_rows()[case]
     chunk = make_chunk(0)
     with pytest.raises(IntegrityError, match=message):
@@ -156,7 +157,7 @@ def test_rows_that_are_not_the_planned_ones_raise(make_chunk: Any, make_rows: An
 
 
 @pytest.mark.parametrize("drop", [True, False])
-def test_a_chunk_without_an_image(make_chunk: Any, make_rows: Any, tmp_path: Path, drop: bool) -> None:
+def test_a_chunk_without_an_image(tmp_path: Path, drop: bool) -> None:
     chunk, folder = Chunk("000000", (Part("csv", "/data/list.csv", "list.csv", 2, 1, {}),)), Folder.at(tmp_path)
     rows = make_rows(chunk)
     record = commit(rows.drop_columns("candidates") if drop else rows, chunk, folder, SPEC)

@@ -15,7 +15,8 @@ from capfilt.core.schema import IMAGE_FACTS, ROWS
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.pixel_budget import PixelBudget
 from capfilt.pipelines.stages.decode import decode
-from decoding import rows_of, save
+from decoding import rows_of
+from pictures import encoded
 
 SPECS = (PixelSpec(48), PixelSpec(32, "crop"))
 
@@ -23,7 +24,7 @@ SPECS = (PixelSpec(48), PixelSpec(32, "crop"))
 @pytest.fixture(scope="module")
 def mixed() -> pa.Table:
     """Good and bad images, and one row that died before (row 2)."""
-    pictures = [save(Image.effect_noise((200 + i, 150), 90).convert("RGB"), "JPEG") for i in range(12)]
+    pictures = [encoded(Image.effect_noise((200 + i, 150), 90).convert("RGB"), "JPEG") for i in range(12)]
     rows = rows_of(pictures[0], b"<html>", pictures[1], pictures[2][:900], b"", *pictures[3:]).to_pylist()
     rows[2] |= {"stage": "fetch", "reason": "timeout", "detail": "20 s"}
     return pa.Table.from_pylist(rows, schema=ROWS)

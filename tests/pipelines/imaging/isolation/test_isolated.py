@@ -15,7 +15,8 @@ from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.isolation import isolated
 from capfilt.pipelines.stages.decode import decode
-from decoding import rows_of, save
+from decoding import rows_of
+from pictures import encoded
 from waiting import wait_until
 
 SPECS = (PixelSpec(16), PixelSpec(24, "crop"), PixelSpec(64, "fit"))
@@ -59,7 +60,7 @@ def png() -> Callable[..., bytes]:
         told = PngImagePlugin.PngInfo()
         for name, text in notes.items():
             told.add_text(name, text)
-        return save(Image.new("RGB", (30 + number % 7, 20), (number % 256, 99, 3)), "PNG", pnginfo=told)
+        return encoded(Image.new("RGB", (30 + number % 7, 20), (number % 256, 99, 3)), "PNG", pnginfo=told)
 
     return make
 
