@@ -6,6 +6,7 @@ A test compares the files with what this makes (tests/docs/test_reference.py). N
 import inspect
 import json
 import re
+import tomllib
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -215,7 +216,11 @@ def recipes() -> str:
     for command, folder in folders:
         parts.append(f"## For {command}\n")
         for path in sorted(folder.glob("*.toml")):
-            parts += [f"### {path.stem} ({command.split()[1]})\n", f"```toml\n{path.read_text().strip()}\n```\n"]
+            text = path.read_text()
+            lines = [line for line in text.splitlines() if not line.startswith(("about = ", "#:schema"))]
+            about = tomllib.loads(text).get("about", "")
+            parts += [f"### {path.stem} ({command})\n", f"{about[:1].upper()}{about[1:]}.\n"]
+            parts.append("```toml\n" + "\n".join(lines).strip() + "\n```\n")
     return "\n".join(parts)
 
 
