@@ -11,6 +11,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -171,10 +172,10 @@ class Folder:
 
     def delete(self, name: str) -> None:
         """Remove a file; one that is not there is no error."""
-        if self.exists(name):
+        if self.is_local:
+            _delete_local(Path(self.full(name)))
+        elif self.exists(name):
             self.filesystem.delete_file(self.full(name))
-            if self.is_local:
-                _sync_directory(Path(self.full(name)).parent)
 
     def _bases(self, prefix: str) -> list[str]:
         return [info.base_name for info in self._files(prefix)]
@@ -194,7 +195,7 @@ class Folder:
 
     @staticmethod
     def _write_local(target: Path, data: bytes) -> None:
-        _make_directory(target.parent)
+        make_directory(target.parent)
         draft = target.parent / f"{TMP_PREFIX}{uuid.uuid4().hex}"
         try:
             with draft.open("xb") as stream:
@@ -207,13 +208,30 @@ class Folder:
         _sync_directory(target.parent)
 
 
-def _make_directory(path: Path) -> None:
-    """Make a directory and those above it, each of which is on the disk before anything is put into it."""
-    if path.is_dir():
+def _delete_local(path: Path) -> None:
+    try:
+        path.unlink()
+    except (FileNotFoundError, NotADirectoryError):
         return
-    _make_directory(path.parent)
-    path.mkdir(exist_ok=True)
     _sync_directory(path.parent)
+
+
+_KEPT: set[Path] = set()
+"""Directories whose names this process has synced."""
+
+
+def make_directory(path: Path) -> None:
+    """Make a local directory and those above it, each of which is on the disk before anything is put into it."""
+    if path in _KEPT and path.is_dir():
+        return
+    if path.is_dir():  # another process may have made it just now, and not have come to sync it
+        with suppress(PermissionError):  # of a directory above OUT that we may pass, and not read
+            _sync_directory(path.parent)
+    else:
+        make_directory(path.parent)
+        path.mkdir(exist_ok=True)
+        _sync_directory(path.parent)
+    _KEPT.add(path)
 
 
 def _sync_directory(path: Path) -> None:

@@ -27,7 +27,7 @@ from capfilt.core.chunks import Chunk
 from capfilt.core.config import Recipe
 from capfilt.core.errors import BusyError, ChangedError, InputError, IntegrityError
 from capfilt.core.serialization import canonical_json, parquet_bytes, to_toml
-from capfilt.core.storage import Folder
+from capfilt.core.storage import Folder, make_directory
 from capfilt.core.tables import damage_named, parquet_format, read_schema, read_table
 from capfilt.ledger import transaction
 from capfilt.ledger.compatibility import (
@@ -139,7 +139,11 @@ class Ledger:
         """
         if not self.planned:
             raise InputError(f"{self.folder.location}: no run here (run.toml is missing)")
-        return self._toml("run.toml", "restore it from a backup; the tables can still be read with DuckDB")
+        advice = "restore it from a backup; the tables can still be read with DuckDB"
+        run = self._toml("run.toml", advice)
+        if missing := sorted({"plan", "recipe", "inputs", "models"} - run.keys()):
+            raise IntegrityError(f"{self.folder.location}/run.toml is damaged (no {missing[0]}): {advice}")
+        return run
 
     def read_plan(self) -> list[Chunk]:
         """All chunks in order.
@@ -342,7 +346,7 @@ class Ledger:
                 yield
             return
         path = Path(self.folder.full(".lock"))
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         with path.open("a+", encoding="utf-8") as stream:
             _flock(stream.fileno(), path, self.folder.location)
             stream.truncate(0)

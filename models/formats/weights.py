@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.checkpoint import CONFIG, FORMAT, TOKENIZER, WEIGHTS, describe, vocabulary, weight_files
 from capfilt.models.formats.guarded import load_tensors, load_tokenizer_file
+from capfilt.models.formats.put_in_place import put_in_place, sync
 from capfilt.models.med.blip import from_blip
 from capfilt.models.med.model import MED
 from capfilt.models.tokenizer import Tokenizer
@@ -34,7 +35,7 @@ def write_checkpoint(
 ) -> None:
     """Write `config.json`, `tokenizer.json` and `model.safetensors`.
 
-    The weights come last and by a rename, so that a directory with weights is whole after a kill at any moment.
+    The weights come last and by a rename, so that a directory with weights is whole after a kill or a power loss at any moment.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -42,7 +43,9 @@ def write_checkpoint(
     weights = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
     draft = folder / f".{WEIGHTS}"
     save_file(weights, draft, metadata={"format": "pt"})
-    draft.replace(folder / WEIGHTS)
+    for path in (folder / CONFIG, folder / TOKENIZER):
+        sync(path)
+    put_in_place(draft, folder / WEIGHTS)
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

@@ -9,6 +9,7 @@ import torch
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.checkpoint import TOKENIZER, WEIGHTS
 from capfilt.models.formats.guarded import load_tensors
+from capfilt.models.formats.put_in_place import put_in_place
 from capfilt.models.formats.weights import load_tokenizer, write_checkpoint
 from capfilt.models.med.vision import VisionTransformer
 from capfilt.models.qformer.bridge import Bridge
@@ -77,4 +78,4 @@ def _take(source: Path, target: Path) -> None:
             os.link(real, draft / path.name)
         except OSError:  # another disk
             shutil.copyfile(real, draft / path.name)
-    draft.replace(target)
+    put_in_place(draft, target)

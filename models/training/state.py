@@ -1,6 +1,5 @@
 """The state of a training as a file: whole or not there, and safe to open."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +7,16 @@ import torch
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.guarded import load_pickle
+from capfilt.models.formats.put_in_place import put_in_place
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a state so that a kill at any moment leaves the old one or the new one."""
+    """Write a state so that a kill or a power loss at any moment leaves the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}")
     with draft.open("wb") as stream:
         torch.save(state, stream)
-        stream.flush()
-        os.fsync(stream.fileno())  # before the rename, or a power cut may leave a name without its bytes
-    draft.replace(path)
+    put_in_place(draft, path)
 
 
 def load_state(path: Path) -> dict[str, Any]:
