@@ -35,7 +35,8 @@ def write_checkpoint(
 ) -> None:
     """Write `config.json`, `tokenizer.json` and `model.safetensors`.
 
-    The weights come last and by a rename, so that a directory with weights is whole after a kill or a power loss at any moment.
+    The weights come last and by a rename, so that a directory with weights is whole after a kill or
+    a power loss at any moment.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
