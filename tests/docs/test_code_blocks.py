@@ -1,10 +1,12 @@
 """Code blocks of README and docs/ run, or say on their first line why they do not.
 
 The blocks of one page run in order, in one folder: `python` in one namespace, `sh` in one shell process a block. A page
-finds `photo.jpg` there and the finished run `OUT`; `getting-started.md` makes its own.
+finds `photo.jpg` there and the finished run `OUT`; `getting-started.md` makes its own. A block whose first line is a
+comment with a file name, `# my_models.py` or `-- my.sql`, is that file.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,7 +29,7 @@ PAGES: Final = [
     *(path for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent.name != "reference" or path.stem == "api"),
 ]
 NOT_RUN: Final = "# not run: "
-SHOWN: Final = {"text", "sql", "json"}
+SHOWN: Final = {"text", "json"}
 """Languages of blocks that only show something."""
 
 
@@ -52,7 +54,20 @@ def read_recipe(example: Example) -> None:
 
 
 def run_python(example: Example) -> str | None:
-    return None if example.parsed.startswith(NOT_RUN) else PythonEvaluator()(example)
+    if example.parsed.startswith(NOT_RUN) or is_written(example):
+        return None
+    return PythonEvaluator()(example)
+
+
+def write_file(example: Example) -> None:
+    assert is_written(example), "a block of SQL starts with the name of its file: `-- my.sql`"
+
+
+def is_written(example: Example) -> bool:
+    """Write a block that is a file; False where it is none."""
+    if named := re.match(r"(?:#|--) ([\w-]+\.\w+)\n", example.parsed):
+        Path(named[1]).write_text(example.parsed, encoding="utf-8")
+    return bool(named)
 
 
 SYBIL: Final = Sybil(
@@ -60,6 +75,7 @@ SYBIL: Final = Sybil(
         CodeBlockParser("python", run_python),
         CodeBlockParser("sh", run_shell),
         CodeBlockParser("toml", read_recipe),
+        CodeBlockParser("sql", write_file),
     ]
 )
 
@@ -79,4 +95,4 @@ def test_the_code_of_a_page_runs(page: Path, finished: Path, tmp_path: Path, mon
 def test_every_block_names_a_language_that_is_run_or_only_shown(page: Path) -> None:
     fences = [line.strip() for line in page.read_text(encoding="utf-8").splitlines() if line.lstrip().startswith("```")]
     languages = {fence.removeprefix("```") for fence in fences[::2]}
-    assert languages <= {"python", "sh", "toml"} | SHOWN
+    assert languages <= {"python", "sh", "toml", "sql"} | SHOWN
