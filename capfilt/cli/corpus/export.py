@@ -101,10 +101,11 @@ def export(
 
 def _form(kind: str, forms: list[str], endpoint: str, model: str, key_env: str, concurrency: int) -> "ExportFormat":
     from capfilt.core.errors import ConfigError
-    from capfilt.pipelines.export.export import format_named
+    from capfilt.pipelines.export.export import format_named, format_names
     from capfilt.pipelines.export.instruct import FORMS, Writer
     from capfilt.pipelines.export.llava import LlavaFormat
 
+    _check("--format", [kind], format_names())
     _check("--instruct", forms, FORMS)
     if not forms:
         return format_named(kind)
