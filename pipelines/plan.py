@@ -11,7 +11,7 @@ import pyarrow as pa
 from capfilt.core import config
 from capfilt.core.chunks import Chunk, Part
 from capfilt.core.errors import ConfigError, InputError
-from capfilt.core.storage import split_url
+from capfilt.core.storage import split_url, without_secrets
 from capfilt.pipelines.readers import READERS
 from capfilt.pipelines.readers.discovery.discover import find
 from capfilt.pipelines.readers.files.failures import NotAnInput
@@ -125,8 +125,8 @@ class _Tally:
         except NotAnInput as error:
             if file.named:
                 raise
-            self.damage[file.location] = str(error).removeprefix(f"{file.location}: ")
-            self.notes.append(f"{file.origin}: 1 left out, {self.damage[file.location]}: {file.identity}")
+            why = self.damage[file.location] = str(error).removeprefix(f"{file.location}: ")
+            self.notes.append(f"{without_secrets(file.origin)}: 1 left out, {why}: {file.identity}")
         except InputError as error:
             if file.named:
                 raise

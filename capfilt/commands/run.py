@@ -36,12 +36,13 @@ SAVE_EVERY = 5.0
 class RunProgress:
     """What a listener hears: a phase, and how far the chunks are."""
 
-    phase: str  # plan, start, work, select, done
+    phase: str  # plan, planned, start, work, select, done
     rows_done: int = 0  # earlier sessions included
     rows_planned: int = 0
     chunks_done: int = 0
     chunks: int = 0
     failures: dict[str, int] = field(default_factory=dict)  # by reason, this session
+    notes: tuple[str, ...] = ()  # once it is planned: what was left out of folders, and why; a line each
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ def run(
     with ledger.lock():
         finish_forgetting(ledger)
         notes = (*plan.notes, *_write_or_check(ledger, plan, evaluation, recipe, models, limit))
+        listener(RunProgress("planned", notes=notes))
         todo = ledger.todo()
         memory = work_on_chunks(ledger, todo, recipe, listener) if todo else {}
         if lacking := sorted({chunk.name for chunk in todo} - ledger.committed()):
@@ -117,7 +119,7 @@ def _write_or_check(
         ledger.check_unchanged(inputs, recipe, models, limit)
     notes = evaluation.write(ledger, recipe.decode)
     if not ledger.planned:
-        ledger.write_plan(plan.chunks, inputs, recipe, versions(), models, limit)
+        ledger.write_plan(plan.chunks, inputs, recipe, versions(), models, limit, plan.notes)
     return notes
 
 

@@ -78,6 +78,7 @@ class Reason(StrEnum):
     # decode: the bytes
     EMPTY = "empty", "decode", "zero bytes"
     NOT_AN_IMAGE = "not_an_image", "decode", "no known image signature (an HTML page, say)"
+    UNSUPPORTED = "unsupported", "decode", "an image format, or a variant of one, that is not read"
     TRUNCATED = "truncated", "decode", "an image that breaks off"
     CORRUPT = "corrupt", "decode", "an image that cannot be decoded"
     TOO_MANY_PIXELS = "too_many_pixels", "decode", "over the pixel cap, read from the header"

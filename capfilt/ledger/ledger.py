@@ -101,6 +101,7 @@ class Ledger:
         versions: Mapping[str, str],
         models: Mapping[str, str],
         limit: int | None = None,
+        left_out: Sequence[str] = (),
     ) -> None:
         """Write plan.parquet, then run.toml.
 
@@ -109,6 +110,7 @@ class Ledger:
             versions: of capfilt, torch, ray, ...; kept as a note, never compared.
             models: role and name ("captioner demo-captioner") -> digest of the weights.
             limit: rows that `--limit` asked for.
+            left_out: which files of the inputs are not read, and why; a line each.
 
         Raises:
             ChangedError: a plan is there already.
@@ -122,6 +124,7 @@ class Ledger:
             "chunks": len(chunks),
             "limit": limit or 0,
             "plan": hashlib.sha256(plan).hexdigest(),
+            **({"left_out": list(left_out)} if left_out else {}),
             "inputs": [{"identity": name, "size": size, "digest": digest} for name, size, digest in inputs],
             "versions": dict(versions),
             "models": dict(models),

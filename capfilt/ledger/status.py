@@ -28,6 +28,7 @@ class Status:
     balanced: bool
     problem: str  # why it does not balance, else ""
     selected: bool  # decisions/ and corpus/ were made from exactly the commits there are
+    left_out: tuple[str, ...]  # which files of the inputs are not read, and why; a line each
 
 
 def status(folder: Folder) -> Status:
@@ -54,6 +55,7 @@ def status(folder: Folder) -> Status:
         balanced=not problem,
         problem=problem,
         selected=ledger.selection().get("commits") == ledger.fingerprint(records),
+        left_out=tuple(ledger.run.get("left_out", ())),
     )
 
 

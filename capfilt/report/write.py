@@ -85,6 +85,7 @@ def _origin(database: ReportDatabase) -> dict[str, Any]:
     return {
         "digests": digests,
         "inputs": inputs[:INPUTS],
+        "left_out": run.get("left_out", []),
         "more_inputs": max(len(inputs) - INPUTS, 0),
         "versions": run["versions"],
         "recipe": to_toml(run["recipe"]),

@@ -16,6 +16,7 @@ from capfilt.pipelines.imaging.color import to_rgb
 from capfilt.pipelines.imaging.metadata import burden
 from capfilt.pipelines.imaging.pillow import UNSIGNED, installed, signatures
 from capfilt.pipelines.imaging.scans import MAX_SCANS, too_many_scans
+from capfilt.pipelines.imaging.signatures import HEAD, unread_format, why_unread
 from capfilt.pipelines.imaging.truncation import Watched, breaks_off
 
 _TURNS: Final = {
@@ -28,6 +29,9 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> what makes the picture upright; 5 to 8 swap width and height."""
+
+_UNSUPPORTED: Final = re.compile(r"unsupported|unimplemented|not implemented", re.IGNORECASE)
+"""How Pillow begins when a file may well be sound, but it has no code for this variant."""
 
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF tags
 
@@ -58,6 +62,8 @@ def read_header(data: bytes, settings: DecodeSettings) -> ImageFile.ImageFile:
     """
     if not data:
         raise BadImage(Reason.EMPTY, "zero bytes")
+    if unread := unread_format(data[:HEAD]):
+        raise BadImage(Reason.UNSUPPORTED, why_unread(unread))
     names = signatures(data[:16])
     if names:
         _check_burden(data, names[0], settings)
@@ -146,6 +152,8 @@ def _verdict(data: bytes, error: Exception, file: Image.Image | None, *, name: s
     said = _words(error)
     if isinstance(error, Image.DecompressionBombError | MemoryError):
         reason = Reason.TOO_MANY_PIXELS
+    elif isinstance(error, NotImplementedError) or _UNSUPPORTED.match(said):
+        reason = Reason.UNSUPPORTED
     elif breaks_off(data, said, file, short=short):
         reason = Reason.TRUNCATED
     else:

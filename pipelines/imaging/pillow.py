@@ -4,8 +4,9 @@ import struct
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from importlib import import_module
 from typing import Final
 
 from PIL import Image, ImageFile
@@ -13,6 +14,7 @@ from PIL import Image, ImageFile
 SIGNED: Final = (
     "JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "ICO", "JPEG2000", "PPM", "PSD", "QOI", "ICNS", "DIB",
     "DDS", "PCX", "DCX", "SGI", "SUN", "MSP", "XBM", "XPM", "FLI", "BLP", "FTEX", "GBR", "FITS", "PIXAR", "XVTHUMB",
+    "HEIF", "JXL",
 )  # fmt: skip
 """Raster formats that begin with a signature."""
 
@@ -58,7 +60,17 @@ def _silence_pillow() -> None:
 def installed(formats: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the formats that this Pillow knows (AVIF came with 11.3)."""
     Image.init()
+    _load_plugins()
     return tuple(name for name in formats if name in Image.OPEN)
+
+
+def _load_plugins() -> None:
+    """Let in the formats of the extras `heif` and `jxl`, where they are installed."""
+    with suppress(ImportError):
+        pillow_heif = import_module("pillow_heif")
+        pillow_heif.register_heif_opener()
+    with suppress(ImportError):
+        import_module("pillow_jxl")
 
 
 def signatures(prefix: bytes) -> tuple[str, ...]:

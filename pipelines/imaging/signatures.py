@@ -5,6 +5,9 @@ from typing import Final
 
 from capfilt.pipelines.imaging.pillow import signatures
 
+HEAD: Final = 1024
+"""Bytes of a file that are looked at."""
+
 _HEIF: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _JXL: Final = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a")
 _SVG: Final = re.compile(
@@ -24,7 +27,7 @@ def unread_format(head: bytes) -> str | None:
         return None if signatures(head[:16]) else "HEIF"
     if head.startswith(_JXL):
         return None if signatures(head[:16]) else "JXL"
-    return "SVG" if _SVG.match(head[:1024]) else None
+    return "SVG" if _SVG.match(head[:HEAD]) else None
 
 
 def why_unread(name: str) -> str:

@@ -92,8 +92,6 @@ def _report(out: str, outcome: "RunResult") -> None:
 
     selection, stand = outcome.selection, status(Folder.at(out))
     sources = sorted(selection.kept.keys() | selection.dropped.keys(), key=("web", "human", "synthetic").index)
-    for note in outcome.notes:
-        console.say(f"skipped: {note}")
     say_what_was_done(outcome)
     kinds = {"host": "RAM", "device": "GPU"}
     if most := [f"{outcome.memory[kind] / 2**30:.1f} GiB {of}" for kind, of in kinds.items() if kind in outcome.memory]:

@@ -74,4 +74,5 @@ def _lines(stand: "Status") -> list[str]:
         f"complete: {'yes' if stand.complete else f'no, {stand.chunks_left} chunks left; re-run to resume'}",
         f"balanced: {'yes, rows in = images + failures' if stand.balanced else f'NO: {stand.problem}'}",
         f"selected: {'yes' if stand.selected else 'no, the latest selection is of other chunks'}",
+        *(f"skipped:  {note}" for note in stand.left_out),
     ]

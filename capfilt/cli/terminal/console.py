@@ -33,6 +33,7 @@ Cell = str | int | float | None
 
 _PHASES: Final = {
     "plan": "planning",
+    "planned": "planned",
     "start": "starting workers",
     "work": "working",
     "select": "selecting",
@@ -123,10 +124,17 @@ def progress() -> "Iterator[Callable[[RunProgress], None]]":
         task = bar.add_task("", total=None)
 
         def listen(heard: "RunProgress") -> None:
+            _say_notes(heard)
             pace.hear(heard)
             bar.update(task, completed=heard.rows_done, total=heard.rows_planned or None)
 
         yield listen
+
+
+def _say_notes(heard: "RunProgress") -> None:
+    """What is not read of the inputs, before any work."""
+    for note in heard.notes:
+        say(f"skipped: {note}")
 
 
 def plain_listener(clock: Callable[[], float] = time.monotonic) -> "Callable[[RunProgress], None]":
@@ -139,6 +147,9 @@ def plain_listener(clock: Callable[[], float] = time.monotonic) -> "Callable[[Ru
 
     def listen(heard: "RunProgress") -> None:
         nonlocal said, phase
+        if heard.phase == "planned":
+            _say_notes(heard)
+            return
         pace.hear(heard)
         if heard.phase != "done" and (heard.phase != phase or clock() - said >= EVERY):
             say(pace.words())

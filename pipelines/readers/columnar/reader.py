@@ -213,8 +213,9 @@ def _records_at(table: Table, shape: Shape, wanted: list[int], found: dict[int, 
                     here.append(wanted[at])
                     at += 1
                 if here:
-                    taken = batch.take(pa.array([row - begin for row in here]))
-                    found.update(zip(here, records_in(taken), strict=True))
+                    # A slice, for Arrow cannot take single rows of a binary_view.
+                    records = records_in(batch.slice(here[0] - begin, here[-1] - here[0] + 1))
+                    found.update((row, records[row - here[0]]) for row in here)
                 begin += batch.num_rows
                 if at == len(wanted) or wanted[at] >= end:
                     break

@@ -14,6 +14,7 @@ from itertools import islice
 
 from capfilt.core import config
 from capfilt.core.errors import InputError, UserError
+from capfilt.core.storage import without_secrets
 from capfilt.pipelines.readers import READERS
 from capfilt.pipelines.readers.columnar.parquet import ParquetTable
 from capfilt.pipelines.readers.discovery import kinds
@@ -62,8 +63,9 @@ class Tree:
 
     def notes(self) -> list[str]:
         """One line a reason for which files were left out."""
+        origin = without_secrets(self.place.argument)
         return [
-            f"{self.place.argument}: {len(names)} left out, {why}: {', '.join(names[:3])}{', ...' * (len(names) > 3)}"
+            f"{origin}: {len(names)} left out, {why}: {', '.join(names[:3])}{', ...' * (len(names) > 3)}"
             for why, names in self.left_out.items()
         ]
 

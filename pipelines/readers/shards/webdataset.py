@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final, cast
+from typing import Any, Final, TypeGuard, cast
 
 import pyarrow as pa
 
@@ -84,8 +84,8 @@ class WebdatasetReader(Reader):
         sidecar = sidecar_texts(where["sidecar"], text) if where["sidecar"] else {}
         with open_file(part.file) as stream:
             samples = where["samples"][: part.rows]
-            offsets = [offset for sample in samples if sample for _, offset in sample[2]]
-            archive = _Archive.of(stream, part.file, offsets, where.get("encoding", "auto"))
+            members = [(extension, at) for sample in samples if sample for extension, at in sample[2]]
+            archive = _Archive.of(stream, part.file, members, where.get("encoding", "auto"))
         return raw_table(
             _row(archive, sidecar, text, *sample) if sample else forgotten_row(part, number)
             for number, sample in enumerate(samples)
@@ -123,8 +123,8 @@ def _check_text(
         return
     known: dict[str, None] = {}
     first = list(islice(samples, _SAMPLE))
-    offsets = [at for sample in first for extension, at in sample.members if kind_of(extension) in _TEXTS]
-    archive = _Archive.of(stream, file.location, offsets, settings.encoding)
+    texts = [(extension, at) for sample in first for extension, at in sample.members if kind_of(extension) in _TEXTS]
+    archive = _Archive.of(stream, file.location, texts, settings.encoding)
     for sample in first:
         known.update(dict.fromkeys(fields_in(_readable(archive.text_files(sample.members)))))
     for name in wanted:
@@ -176,30 +176,32 @@ def _readable(files: list[tuple[str, str] | Lost]) -> Files:
 
 @dataclass(frozen=True, slots=True)
 class _Archive:
-    """Members of an archive by the offset of their header, read in the order of the file: a packed one goes forward."""
+    """Members of an archive by the offset of their header."""
 
     members: dict[int, tuple[tarfile.TarInfo, bytes | None]]  # content, but of what is too large or a link
-    encoding: str  # of its texts
+    texts: dict[int, tuple[str, str] | Lost]  # (extension, content) of text and JSON members, or why there is none
 
     @classmethod
-    def of(cls, stream: io.BufferedReader, location: str, offsets: list[int], encoding: str) -> "_Archive":
-        """The members whose headers stand at these offsets.
+    def of(cls, stream: io.BufferedReader, location: str, wanted: Members, encoding: str) -> "_Archive":
+        """These members, read in the order of the file, for a packed one only goes forward.
 
         Raises:
             IntegrityError: what stands there now is not what was planned.
         """
         try:
-            return cls({offset: _member(stream, offset) for offset in sorted(offsets)}, encoding)
+            members = {offset: _member(stream, offset) for _, offset in sorted(wanted, key=lambda one: one[1])}
         except UNREADABLE as error:
             raise IntegrityError(f"{location} has changed since it was planned: {reason_of(error)}") from error
+        small = {
+            at: (extension, data)
+            for extension, at in wanted
+            if kind_of(extension) in _TEXTS and _is_small(data := members[at][1])
+        }
+        return cls(members, dict(zip(small, decoded([*small.values()], encoding), strict=True)))
 
     def text_files(self, members: Members) -> list[tuple[str, str] | Lost]:
         """(extension, content) of the text and JSON members, or why one cannot be read."""
-        found = [(extension, self.members[at]) for extension, at in members if kind_of(extension) in _TEXTS]
-        small = [
-            (extension, data) for extension, (info, data) in found if data is not None and info.size <= _MAX_TEXT_FILE
-        ]
-        return decoded(small, self.encoding)
+        return [self.texts[at] for _, at in members if at in self.texts]
 
     def image(self, offset: int) -> bytes:
         """The bytes of an image; `Lost` if it is a link or too large."""
@@ -209,6 +211,10 @@ class _Archive:
         if content is None:
             raise Lost(Reason.TOO_LARGE, f"{info.size} bytes")
         return content
+
+
+def _is_small(content: bytes | None) -> TypeGuard[bytes]:
+    return content is not None and len(content) <= _MAX_TEXT_FILE
 
 
 def _member(stream: io.BufferedReader, offset: int) -> tuple[tarfile.TarInfo, bytes | None]:

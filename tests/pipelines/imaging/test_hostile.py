@@ -52,7 +52,12 @@ def png_header(width: int, height: int) -> bytes:
         (bytes(5000), "not_an_image", "no image signature"),
         (b"%PDF-1.7\n" + bytes(500), "not_an_image", "%PDF-1.7"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "not_an_image", "%!PS-Adobe-3.0"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not_an_image", "<svg"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unsupported", "SVG"),
+        (
+            b"<?xml version='1.0'?>\n<!-- made by hand -->\n<svg xmlns='http://www.w3.org/2000/svg'/>",
+            "unsupported",
+            "SVG",
+        ),
         (b"\xd7\xcd\xc6\x9a\0\0" + bytes(500), "not_an_image", "no image signature"),
         (b"\xff\xd8\xff", "truncated", "JPEG of 3 bytes"),
         (b"\x89PNG\r\n\x1a\n", "truncated", "PNG of 8 bytes"),
