@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, Final, cast
 
 import numpy as np
@@ -118,12 +118,12 @@ class ColumnarReader(Reader):
     def check(self, file: InputFile, settings: config.InputSettings) -> None:
         Shape.of(self.open(file.location), settings, file.location)
 
-    def references(self, file: InputFile, settings: config.InputSettings) -> Iterator[str]:
+    def references(self, file: InputFile, settings: config.InputSettings, rows: int | None = None) -> Iterator[str]:
         """Every path that the file names, as written; none where it holds image bytes."""
         table = self.open(file.location)
         shape = Shape.of(table, settings, file.location)
         if shape.image is None:
-            yield from (path for path in _paths(table, shape) if path)
+            yield from (path for path in islice(_paths(table, shape), rows) if path)
 
 
 def _found(records: list[Record], shape: Shape) -> Found | ValueError | None:

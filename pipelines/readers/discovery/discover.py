@@ -4,7 +4,6 @@ import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Final
 
 from capfilt.core import config
@@ -104,7 +103,7 @@ def _named_file(place: Place, sidecars: Sidecars, settings: config.InputSettings
 
 def _with_origin(file: InputFile, place: Place, settings: config.InputSettings) -> InputFile:
     """The list with the place of its pictures: beside it, or in a folder of its folder."""
-    sample = list(islice(READERS[file.reader].references(file, settings), _SAMPLE))
+    sample = list(READERS[file.reader].references(file, settings, _SAMPLE))
     if not sample:
         return file
     home = posixpath.dirname(place.base)

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
 
 from capfilt.core import config
 from capfilt.core.errors import InputError, UserError
@@ -120,7 +119,7 @@ class Tree:
         """Whether a list names files, of which none stands in the folder."""
         try:
             file = kinds.chosen(self._file(path, readers[-1]), readers, self.settings)
-            sample = list(islice(READERS[file.reader].references(file, self.settings), _SAMPLE))
+            sample = list(READERS[file.reader].references(file, self.settings, _SAMPLE))
         except UserError:
             return False
         home = posixpath.dirname(path)
@@ -150,7 +149,7 @@ class Tree:
         if not pictures:
             return file
         try:
-            sample = list(islice(READERS[file.reader].references(file, self.settings), _SAMPLE))
+            sample = list(READERS[file.reader].references(file, self.settings, _SAMPLE))
         except InputError:
             return file
         home = posixpath.dirname(path)

@@ -85,8 +85,8 @@ class DocumentReader(Reader):
     def check(self, file: InputFile, settings: config.InputSettings) -> None:
         next(self._facts(file, settings), None)
 
-    def references(self, file: InputFile, settings: config.InputSettings) -> Iterator[str]:
-        for fact in self._facts(file, settings):
+    def references(self, file: InputFile, settings: config.InputSettings, rows: int | None = None) -> Iterator[str]:
+        for fact in islice(self._facts(file, settings), rows):
             yield from paths_in(fact)
 
     def redacted(self, part: Part, gone: Callable[[str], bool]) -> Where:

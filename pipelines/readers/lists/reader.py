@@ -68,9 +68,9 @@ class ListReader(Reader):
     def check(self, file: InputFile, settings: config.InputSettings) -> None:
         layout_of(file.location, settings)
 
-    def references(self, file: InputFile, settings: config.InputSettings) -> Iterator[str]:
+    def references(self, file: InputFile, settings: config.InputSettings, rows: int | None = None) -> Iterator[str]:
         layout = layout_of(file.location, settings)
-        for entry in entries(file.location, layout):
+        for entry in islice(entries(file.location, layout), rows):
             yield from paths_in(found_in(entry, layout.names))
 
 

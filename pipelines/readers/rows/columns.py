@@ -108,7 +108,7 @@ def find(record: Record, names: Names) -> Found:
     """
     url = path = image = None
     several: list[str | bytes] = []
-    for column, holds_urls in _reference_columns(tuple(record), names.url):
+    for column, holds_urls in reference_columns(tuple(record), names.url):
         values = references_of(record.get(column))
         if len(values) != 1:
             several = max(several, values, key=len)
@@ -169,7 +169,7 @@ def _without_number(column: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _reference_columns(available: tuple[str, ...], url: str) -> tuple[tuple[str, bool], ...]:
-    """The columns that may name the picture, and whether they are called like a URL."""
+def reference_columns(available: tuple[str, ...], url: str) -> tuple[tuple[str, bool], ...]:
+    """The columns that may name the picture, likeliest first, and whether they are called like a URL."""
     columns = usual(available, URL_NAMES + PATH_NAMES) if url == "auto" else [url]
     return tuple((column, column.strip().lower() in URL_NAMES) for column in columns)

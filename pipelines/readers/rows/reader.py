@@ -72,8 +72,8 @@ class Reader(ABC):
         """Look at the head of a file; raises as `parts` does."""
         return None
 
-    def references(self, file: InputFile, settings: config.InputSettings) -> Iterator[str]:
-        """Every path that the file names, as written; raises as `parts` does."""
+    def references(self, file: InputFile, settings: config.InputSettings, rows: int | None = None) -> Iterator[str]:
+        """Every path that the first `rows` rows name (all by default), as written; raises as `parts` does."""
         return iter(())
 
     def redacted(self, part: Part, gone: Callable[[str], bool]) -> Where:

@@ -65,7 +65,7 @@ def parsed_text(text: str) -> Any:
 
 def decode(value: str | bytes) -> str:
     """UTF-8 with replacement; a byte order mark is left out."""
-    return value if isinstance(value, str) else value.decode("utf-8-sig", "replace")
+    return value if isinstance(value, str) else value.decode("utf-8", "replace").removeprefix("\ufeff")
 
 
 def _strings(text: str) -> list[str] | None:
