@@ -12,7 +12,7 @@ from capfilt.core import config
 from capfilt.core.chunks import Chunk, Part
 from capfilt.core.errors import ConfigError, InputError
 from capfilt.core.storage import split_url, without_secrets
-from capfilt.pipelines.readers import READERS
+from capfilt.pipelines.readers import reader_named
 from capfilt.pipelines.readers.discovery.discover import find
 from capfilt.pipelines.readers.files.failures import NotAnInput
 from capfilt.pipelines.readers.files.pictures import Neighbours
@@ -121,7 +121,7 @@ class _Tally:
 
     def _of(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         try:
-            yield from READERS[file.reader].parts(file, settings)
+            yield from reader_named(file.reader).parts(file, settings)
         except NotAnInput as error:
             if file.named:
                 raise

@@ -6,7 +6,7 @@ from capfilt.core.chunks import Chunk, Part
 from capfilt.core.errors import IntegrityError
 from capfilt.core.schema import ROWS, make_uid
 from capfilt.core.storage import patiently
-from capfilt.pipelines.readers import READERS
+from capfilt.pipelines.readers import reader_named
 
 STAGE = "read"
 
@@ -21,7 +21,7 @@ def read(chunk: Chunk) -> pa.Table:
 
 
 def _rows(part: Part) -> pa.Table:
-    raw = patiently(lambda: READERS[part.reader].read(part), local="://" not in part.file)
+    raw = patiently(lambda: reader_named(part.reader).read(part), local="://" not in part.file)
     if raw.num_rows != part.rows:
         raise IntegrityError(f"{part.file} gives {raw.num_rows} rows where {part.rows} were planned: it has changed")
     keys, urls = raw["key"].to_pylist(), raw["url"].to_pylist()

@@ -1,10 +1,11 @@
-"""A package that brings a captioner, a judge and an export format by its entry points."""
+"""A package that brings a captioner, a judge, a reader and an export format by its entry points."""
 
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 import capfilt
@@ -13,9 +14,12 @@ from capfilt.core import plugins
 MODULE = '''
 """Models and a format of somebody else's."""
 
+from pathlib import Path
+
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.protocols import Caption
 from capfilt.pipelines.export.formats import ExportLayout
+from capfilt.pipelines.readers.rows.reader import Reader, Row, make_part, raw_table
 
 
 class Bright:
@@ -39,6 +43,21 @@ class Length:
         return {"length": [[float(len(text)) for text in own] for own in texts]}
 
 
+class Words(Reader):
+    """Lines of `picture<SPACE>text`; pictures lie beside the file."""
+
+    name, about, suffixes = "words", "lines of a picture and a text", ("words",)
+
+    def parts(self, file, settings):
+        rows = len(Path(file.location).read_text().splitlines())
+        yield make_part(file, 0, rows)
+
+    def read(self, part):
+        path = Path(part.file)
+        lines = [line.split(" ", 1) for line in path.read_text().splitlines()]
+        return raw_table([Row(name, texts=[text], image=(path.parent / name).read_bytes()) for name, text in lines])
+
+
 class Lines:
     layout = ExportLayout(shard="{}.txt", mime="text/plain", reader="open('{to}/00000.txt')")
 
@@ -56,6 +75,9 @@ broken = tiny_package:Nothing
 
 [capfilt.judges]
 length = tiny_package:Length
+
+[capfilt.readers]
+words = tiny_package:Words
 
 [capfilt.exports]
 lines = tiny_package:Lines
@@ -99,9 +121,29 @@ def test_its_models_and_its_format_make_a_run(
     assert len((tmp_path / "lines" / "00000.txt").read_text().split("\n")) == run.status().images
 
 
-def test_its_models_can_be_loaded_alone(tiny_package: Path, pairs: Path) -> None:
-    import pyarrow.parquet as pq
+def test_its_reader_reads_a_run(tiny_package: Path, pairs: Path, changes: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pictures = pq.read_table(pairs)["image"].to_pylist()[:3]
+    for number, picture in enumerate(pictures):
+        (folder / f"{number}.jpg").write_bytes(picture if isinstance(picture, bytes) else picture["bytes"])
+    (folder / "list.words").write_text("".join(f"{number}.jpg text {number}\n" for number in range(3)))
+    run = capfilt.run(folder / "list.words", tmp_path / "out", set=changes)
+    assert run.status().images == 3
+    web = run.captions().filter("source = 'web'").project("text").order("text").fetchall()
+    assert web == [("text 0",), ("text 1",), ("text 2",)]
 
+
+def test_a_reader_under_another_name_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: Path) -> None:
+    make(tmp_path / "site", "odd-package", "[capfilt.readers]\nverses = odd_package:Words\n")
+    (tmp_path / "site" / "odd_package.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    (tmp_path / "x.verses").write_text("x")
+    with pytest.raises(capfilt.ConfigError, match="verses of package odd-package is not a Reader of that name"):
+        capfilt.run(tmp_path / "x.verses", tmp_path / "out")
+
+
+def test_its_models_can_be_loaded_alone(tiny_package: Path, pairs: Path) -> None:
     picture = pq.read_table(pairs)["image"][0].as_py()
     assert capfilt.load_captioner("bright").caption([picture])[0][0].text.startswith("brightness ")
     assert capfilt.load_judge("length").score(picture, ["four"]) == [{"length": 4.0}]

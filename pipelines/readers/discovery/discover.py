@@ -9,7 +9,7 @@ from typing import Final
 from capfilt.core import config
 from capfilt.core.errors import InputError, UserError
 from capfilt.core.storage import without_secrets
-from capfilt.pipelines.readers import READERS
+from capfilt.pipelines.readers import all_readers, reader_named
 from capfilt.pipelines.readers.discovery import kinds
 from capfilt.pipelines.readers.discovery.beside import Sidecars, origin_of
 from capfilt.pipelines.readers.discovery.tree import Tree
@@ -17,8 +17,7 @@ from capfilt.pipelines.readers.files.places import Place, expanded, list_paths, 
 from capfilt.pipelines.readers.folder.folder import is_description, pictures_of, stem
 from capfilt.pipelines.readers.rows.reader import InputFile
 
-_SUFFIXES: Final = " ".join(f".{suffix}" for reader in READERS.values() for suffix in reader.suffixes)
-KNOWN: Final = f"{_SUFFIXES} (packed with gzip, bzip2, xz or zstd or not), images, or a folder of any of these"
+PACKED: Final = "packed with gzip, bzip2, xz or zstd or not"
 
 _SAMPLE: Final = 100
 
@@ -98,12 +97,14 @@ def _named_file(place: Place, sidecars: Sidecars, settings: config.InputSettings
         return kinds.chosen(file, kinds.by_content(location), settings)
     except UserError:
         what = kinds.looks_like(location, settings)
-        raise InputError(f"{place.argument}: unknown file type, {what}; known: {KNOWN}") from None
+        suffixes = " ".join(f".{suffix}" for reader in all_readers().values() for suffix in reader.suffixes)
+        known = f"{suffixes} ({PACKED}), images, or a folder of any of these"
+        raise InputError(f"{place.argument}: unknown file type, {what}; known: {known}") from None
 
 
 def _with_origin(file: InputFile, place: Place, settings: config.InputSettings) -> InputFile:
     """The list with the place of its pictures: beside it, or in a folder of its folder."""
-    sample = list(READERS[file.reader].references(file, settings, _SAMPLE))
+    sample = list(reader_named(file.reader).references(file, settings, _SAMPLE))
     if not sample:
         return file
     home = posixpath.dirname(place.base)

@@ -6,7 +6,7 @@ from typing import Final
 from capfilt.core import config
 from capfilt.core.errors import UserError
 from capfilt.pipelines.imaging.signatures import looks_like_an_image
-from capfilt.pipelines.readers import READERS
+from capfilt.pipelines.readers import all_readers, reader_named
 from capfilt.pipelines.readers.files.failures import UNREADABLE, NotAnInput
 from capfilt.pipelines.readers.files.open import open_file, read_head
 from capfilt.pipelines.readers.files.packing import PACKINGS, data_suffix
@@ -40,7 +40,7 @@ _FOREIGN: Final = (
 def candidates(path: str) -> list[str]:
     """The readers whose suffix a file has, in the order they are asked."""
     suffix = data_suffix(path)
-    return [reader.name for reader in READERS.values() if suffix and suffix in reader.suffixes]
+    return [reader.name for reader in all_readers().values() if suffix and suffix in reader.suffixes]
 
 
 def chosen(file: InputFile, names: list[str], settings: config.InputSettings) -> InputFile:
@@ -54,7 +54,7 @@ def chosen(file: InputFile, names: list[str], settings: config.InputSettings) ->
     for name in names:
         one = as_read_by(file, name)
         try:
-            READERS[name].check(one, settings)
+            reader_named(name).check(one, settings)
         except NotAnInput as error:
             refusal = error
             continue

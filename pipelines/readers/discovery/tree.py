@@ -14,7 +14,7 @@ from dataclasses import replace
 from capfilt.core import config
 from capfilt.core.errors import InputError, UserError
 from capfilt.core.storage import without_secrets
-from capfilt.pipelines.readers import READERS
+from capfilt.pipelines.readers import reader_named
 from capfilt.pipelines.readers.columnar.parquet import ParquetTable
 from capfilt.pipelines.readers.discovery import kinds
 from capfilt.pipelines.readers.discovery.beside import Sidecars, origin_of, shard_stem
@@ -119,7 +119,7 @@ class Tree:
         """Whether a list names files, of which none stands in the folder."""
         try:
             file = kinds.chosen(self._file(path, readers[-1]), readers, self.settings)
-            sample = list(READERS[file.reader].references(file, self.settings, _SAMPLE))
+            sample = list(reader_named(file.reader).references(file, self.settings, _SAMPLE))
         except UserError:
             return False
         home = posixpath.dirname(path)
@@ -149,7 +149,7 @@ class Tree:
         if not pictures:
             return file
         try:
-            sample = list(READERS[file.reader].references(file, self.settings, _SAMPLE))
+            sample = list(reader_named(file.reader).references(file, self.settings, _SAMPLE))
         except InputError:
             return file
         home = posixpath.dirname(path)
@@ -158,7 +158,7 @@ class Tree:
     def _named_by(self, file: InputFile) -> Iterator[str]:
         neighbours = Neighbours.beside(file.location, file.origin_of_pictures)
         try:
-            for reference in READERS[file.reader].references(file, self.settings):
+            for reference in reader_named(file.reader).references(file, self.settings):
                 with suppress(Lost):
                     yield neighbours.resolve(reference)
         except InputError:
