@@ -10,6 +10,7 @@ from yarl import URL
 
 from capfilt.core.config import FetchSettings
 from capfilt.core.schema import Reason, Trait
+from capfilt.pipelines.download.content_encoding import BadEncoding, decoded
 from capfilt.pipelines.download.failure import DownloadError, TooManyRedirects
 from capfilt.pipelines.download.guard import check_url
 from capfilt.pipelines.download.hosts import Hosts
@@ -170,7 +171,18 @@ class Downloader:
             raise DownloadError(Reason.PROTOCOL, f"the body broke off after {len(body)} bytes", retry=True) from error
         if request.picture and len(body) > limit:
             raise DownloadError(Reason.TOO_LARGE, f"more than {limit} bytes")
-        return bytes(body[:limit])
+        return self._decoded(bytes(body[:limit]), response, request)
+
+    @staticmethod
+    def _decoded(body: bytes, response: aiohttp.ClientResponse, request: FetchRequest) -> bytes:
+        encodings = ",".join(response.headers.getall("Content-Encoding", []))
+        try:
+            plain = decoded(body, encodings, request.max_bytes)
+        except BadEncoding as error:
+            raise DownloadError(Reason.PROTOCOL, str(error), retry=True) from error
+        if request.picture and len(plain) > request.max_bytes:
+            raise DownloadError(Reason.TOO_LARGE, f"more than {request.max_bytes} bytes")
+        return plain[: request.max_bytes]
 
     async def _fill(self, body: bytearray, content: aiohttp.StreamReader, limit: int) -> None:
         """Read until the end or just beyond `limit`, as long as it comes fast enough."""
@@ -179,7 +191,7 @@ class Downloader:
         try:
             async with asyncio.timeout(SLOW if due else None) as patience:
                 mark = due
-                async for piece in content.iter_any():  # already decoded: a gzip bomb counts at its full size
+                async for piece in content.iter_any():
                     body += piece
                     if len(body) > limit:
                         return

@@ -13,6 +13,7 @@ from yarl import URL
 
 from capfilt.core.schema import Reason
 from capfilt.pipelines.download.failure import DownloadError
+from capfilt.pipelines.download.wire_url import wire_url
 
 GLOBAL_UNICAST: Final = ip_network("2000::/3")  # all that is handed out of IPv6 (RFC 4291 section 2.4)
 NAT64: Final = ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are the IPv4 address that is reached
@@ -78,7 +79,9 @@ def check_url(text: str, ports: Collection[int] = (), base: URL | None = None) -
             `forbidden_address` for another port.
     """
     try:
-        url = _parse(text, base)
+        url = wire_url(text, base)
+        (url.raw_host or "").encode("idna")  # empty and overlong labels would only fail inside the lookup
+        _ = url.port  # raises beyond 65535
     except ValueError as error:  # yarl's messages repeat the URL, and with it any password
         raise DownloadError(Reason.BAD_URL, "not a valid URL") from error
     if url.scheme not in ("http", "https"):
@@ -89,14 +92,4 @@ def check_url(text: str, ports: Collection[int] = (), base: URL | None = None) -
         raise DownloadError(Reason.BAD_URL, "user name or password in the URL")
     if ports and url.port not in ports:
         raise DownloadError(Reason.FORBIDDEN_ADDRESS, f"port {url.port} is not in fetch.ports")
-    return url.with_fragment(None)
-
-
-def _parse(text: str, base: URL | None) -> URL:
-    stripped = text.strip()
-    if any(ord(char) < 32 or ord(char) == 127 for char in stripped):
-        raise ValueError("control character")
-    url = URL(stripped) if base is None else base.join(URL(stripped))
-    (url.raw_host or "").encode("idna")  # empty and overlong labels would only fail inside the lookup
-    _ = url.port  # raises beyond 65535
     return url

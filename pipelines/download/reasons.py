@@ -55,7 +55,7 @@ def failure_of(error: Exception) -> DownloadError:
         case aiohttp.ClientConnectionError() | OSError():
             return DownloadError(Reason.CONNECT, "the server closed the connection without an answer", retry=True)
         case aiohttp.ClientResponseError():
-            return DownloadError(Reason.PROTOCOL, "the answer is not HTTP")
+            return DownloadError(Reason.PROTOCOL, _not_http(error))
         case _:
             return DownloadError(Reason.PROTOCOL, f"no usable answer: {type(error).__name__}")
 
@@ -78,3 +78,10 @@ def _tls_detail(cause: OSError) -> str:
         return f"certificate refused: {cause.verify_message}"
     reason = cause.reason if isinstance(cause, ssl.SSLError) else None
     return f"no TLS connection: {(reason or 'handshake failed').replace('_', ' ').lower()}"
+
+
+def _not_http(error: aiohttp.ClientResponseError) -> str:
+    """What the parser did not take, in words of our own: its message repeats the server's bytes."""
+    if error.message.startswith("Got more than"):
+        return "a header that is too long"
+    return "too many headers" if error.message.startswith("Too many headers") else "the answer is not HTTP"

@@ -152,7 +152,7 @@ RAW: dict[str, bytes] = {
     "bad-length": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nabc",
     "cut": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b"x" * 40,
     "cut-chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nabc",
-    "bad-gzip": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\n\r\nnot gzip!",
+    "bad-gzip": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\n\r\n\x1f\x8b gzip!!",
     "odd-status": b"HTTP/1.1 999 Denied\r\nContent-Length: 0\r\n\r\n",
     "no-location": b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n",
     "wild-location": b"HTTP/1.1 302 Found\r\nLocation: http://\xff\xfe[\r\nContent-Length: 0\r\n\r\n",
