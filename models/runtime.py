@@ -3,23 +3,11 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from capfilt.core.clients.endpoint import Endpoint
 from capfilt.core.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """How a server that speaks OpenAI's protocol is asked."""
-
-    model: str = ""  # "" = the only one it serves
-    key_env: str = ""  # environment variable that holds the API key; "" = none is sent
-    concurrency: int = 16  # questions at once
-    retries: int = 4  # further tries of what may heal
-    backoff: float = 1.0  # seconds before the first retry; doubles, with jitter
-    timeout: float = 120.0  # seconds for one try
-    logprobs: bool = True  # ask for log-probabilities; some servers refuse that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

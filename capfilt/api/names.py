@@ -1,7 +1,7 @@
 """What can be named in a recipe: captioners, judges, policies."""
 
 from capfilt.models.registry.catalog import ModelCard, cards
-from capfilt.pipelines.selection.policy import policy_names
+from capfilt.pipelines.selection.policies import policy_names
 
 
 def list_captioners() -> list[ModelCard]:

@@ -3,11 +3,14 @@
 import codecs
 from collections.abc import Iterator
 from ipaddress import ip_network
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from capfilt.core.clients.endpoint import Endpoint
 from capfilt.core.storage import may_be_secret
+
+_ENDPOINT: Final = Endpoint()
 
 Script = Literal[
     "Arabic", "Cyrillic", "Devanagari", "Greek", "Han", "Hangul", "Hebrew", "Hiragana", "Katakana", "Latin", "Thai"
@@ -172,13 +175,17 @@ class CaptionSettings(Section):
 class EndpointSettings(Section):
     """How a captioner is asked that is a server (OpenAI's protocol: vLLM, SGLang, ...)."""
 
-    model: str = Field("", description="its name for the model; empty = the only one it serves")
-    key_env: str = Field("", description="environment variable with the API key; empty = none is sent")
-    concurrency: int = Field(16, ge=1, le=1024, description="concurrent requests; never more than engine.batch * n")
-    retries: int = Field(4, ge=0, le=20, description="retries of transient errors: no answer, 408, 429, 5xx")
-    backoff: float = Field(1.0, ge=0, description="seconds before the first retry; doubles, with jitter")
-    timeout: float = Field(120.0, gt=0, description="seconds per attempt")
-    logprobs: bool = Field(True, description="request log-probabilities; some servers refuse them")
+    model: str = Field(_ENDPOINT.model, description="its name for the model; empty = the only one it serves")
+    key_env: str = Field(_ENDPOINT.key_env, description="environment variable with the API key; empty = none is sent")
+    concurrency: int = Field(
+        _ENDPOINT.concurrency, ge=1, le=1024, description="concurrent requests; never more than engine.batch * n"
+    )
+    retries: int = Field(
+        _ENDPOINT.retries, ge=0, le=20, description="retries of transient errors: no answer, 408, 429, 5xx"
+    )
+    backoff: float = Field(_ENDPOINT.backoff, ge=0, description="seconds before the first retry; doubles, with jitter")
+    timeout: float = Field(_ENDPOINT.timeout, gt=0, description="seconds per attempt")
+    logprobs: bool = Field(_ENDPOINT.logprobs, description="request log-probabilities; some servers refuse them")
 
 
 class ScoreSettings(Section):

@@ -5,6 +5,9 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from capfilt.core.config import Section
+from capfilt.models.training.settings import AdamW, Objectives, Schedule
+
+_OBJECTIVES, _ADAMW, _SCHEDULE = Objectives(), AdamW(), Schedule(steps=0)
 
 Source = Literal["web", "synthetic", "human"]
 
@@ -58,20 +61,26 @@ class DataSettings(Section):
 class ObjectiveSettings(Section):
     """Training objectives. A weight of 0 turns one off."""
 
-    itc: float = Field(0.0, ge=0, description="weight of image-text contrastive loss; 0 = off")
-    itm: float = Field(0.0, ge=0, description="weight of image-text matching loss, with hard negatives; 0 = off")
-    lm: float = Field(0.0, ge=0, description="weight of language modeling loss; 0 = off")
-    token_itm: float = Field(0.0, ge=0, description="weight of token-level matching loss, not in the paper; 0 = off")
-    momentum: float = Field(0.0, ge=0, lt=1, description="momentum of the momentum encoders; 0 = none")
-    queue: int = Field(0, ge=0, description="pairs in the queue of momentum features; 0 = no queue")
-    alpha: float = Field(0.0, ge=0, le=1, description="weight of the momentum encoders' soft targets in ITC")
-    ramp: float = Field(2.0, ge=0, description="epochs over which alpha rises from 0")
-    smoothing: float = Field(0.1, ge=0, lt=1, description="label smoothing of LM")
-    negatives: Literal["all", "worker"] = Field(
-        "all", description="ITM hard negatives: from all workers, or the worker's own"
+    itc: float = Field(_OBJECTIVES.itc, ge=0, description="weight of image-text contrastive loss; 0 = off")
+    itm: float = Field(
+        _OBJECTIVES.itm, ge=0, description="weight of image-text matching loss, with hard negatives; 0 = off"
     )
-    prompt: str = Field("", description="prefix of every LM text, not learned")
-    max_tokens: int = Field(35, ge=3, description="maximum tokens per text, with [CLS] and [SEP]")
+    lm: float = Field(_OBJECTIVES.lm, ge=0, description="weight of language modeling loss; 0 = off")
+    token_itm: float = Field(
+        _OBJECTIVES.token_itm, ge=0, description="weight of token-level matching loss, not in the paper; 0 = off"
+    )
+    momentum: float = Field(_OBJECTIVES.momentum, ge=0, lt=1, description="momentum of the momentum encoders; 0 = none")
+    queue: int = Field(_OBJECTIVES.queue, ge=0, description="pairs in the queue of momentum features; 0 = no queue")
+    alpha: float = Field(
+        _OBJECTIVES.alpha, ge=0, le=1, description="weight of the momentum encoders' soft targets in ITC"
+    )
+    ramp: float = Field(_OBJECTIVES.ramp, ge=0, description="epochs over which alpha rises from 0")
+    smoothing: float = Field(_OBJECTIVES.smoothing, ge=0, lt=1, description="label smoothing of LM")
+    negatives: Literal["all", "worker"] = Field(
+        _OBJECTIVES.negatives, description="ITM hard negatives: from all workers, or the worker's own"
+    )
+    prompt: str = Field(_OBJECTIVES.prompt, description="prefix of every LM text, not learned")
+    max_tokens: int = Field(_OBJECTIVES.max_tokens, ge=3, description="maximum tokens per text, with [CLS] and [SEP]")
 
     @model_validator(mode="after")
     def _fits(self) -> "ObjectiveSettings":
@@ -94,12 +103,12 @@ class QuerySettings(Section):
 class OptimizerSettings(Section):
     """AdamW."""
 
-    weight_decay: float = Field(0.05, ge=0, description="weight decay, multiplied by the learning rate")
+    weight_decay: float = Field(_ADAMW.weight_decay, ge=0, description="weight decay, multiplied by the learning rate")
     decayed: Literal["matrices", "all"] = Field(
-        "matrices", description="parameters that decay; all = as in BLIP's code"
+        _ADAMW.decayed, description="parameters that decay; all = as in BLIP's code"
     )
-    beta1: float = Field(0.9, ge=0, lt=1, description="decay rate of the mean of gradients")
-    beta2: float = Field(0.98, ge=0, lt=1, description="decay rate of the mean of squared gradients")
+    beta1: float = Field(_ADAMW.beta1, ge=0, lt=1, description="decay rate of the mean of gradients")
+    beta2: float = Field(_ADAMW.beta2, ge=0, lt=1, description="decay rate of the mean of squared gradients")
     clip: float = Field(1.0, ge=0, description="maximum gradient norm; 0 = no clipping")
 
 
@@ -110,12 +119,16 @@ class ScheduleSettings(Section):
     epochs: float = Field(0.0, ge=0, description="passes over the images, if steps = 0")
     batch: int = Field(64, ge=2, description="images per batch, over all workers")
     accumulate: int = Field(1, ge=1, description="batches per step; ITC contrasts within one batch")
-    rate: float = Field(1e-3, ge=0, description="peak learning rate")
-    warmup: float = Field(0.1, ge=0, description="warm-up steps; below 1 = share of all steps")
-    warmup_from: float = Field(0.0, ge=0, le=1, description="learning rate at the start, as a share of the peak")
-    shape: Literal["cosine", "epochs"] = Field("cosine", description="decay: cosine, or a factor per epoch")
-    decay: float = Field(0.85, gt=0, le=1, description="factor per epoch, if shape = epochs")
-    min_ratio: float = Field(0.01, ge=0, le=1, description="learning rate at the end, as a share of the peak")
+    rate: float = Field(_SCHEDULE.rate, ge=0, description="peak learning rate")
+    warmup: float = Field(_SCHEDULE.warmup, ge=0, description="warm-up steps; below 1 = share of all steps")
+    warmup_from: float = Field(
+        _SCHEDULE.warmup_from, ge=0, le=1, description="learning rate at the start, as a share of the peak"
+    )
+    shape: Literal["cosine", "epochs"] = Field(_SCHEDULE.shape, description="decay: cosine, or a factor per epoch")
+    decay: float = Field(_SCHEDULE.decay, gt=0, le=1, description="factor per epoch, if shape = epochs")
+    min_ratio: float = Field(
+        _SCHEDULE.min_ratio, ge=0, le=1, description="learning rate at the end, as a share of the peak"
+    )
 
     @model_validator(mode="after")
     def _ends(self) -> "ScheduleSettings":

@@ -40,17 +40,18 @@ class MedJob:
     def __init__(
         self, recipe: "TrainRecipe", roles: tuple[str, ...], pairs: "TrainingPairs", epoch: int, group: "Group"
     ) -> None:
-        from capfilt.models.training.med_task import MEDTask, Objectives
+        from capfilt.models.training.med_task import MEDTask
+        from capfilt.models.training.settings import Objectives
 
         self.recipe, self.roles = recipe, roles
         self.model, self.tokenizer = make_med(recipe, pairs, "filter" in roles)
-        settings = recipe.objectives.model_dump()
         self.task = MEDTask(
             self.model.to(device(recipe)),
             self.tokenizer,
-            Objectives(**settings | {"ramp": round(recipe.objectives.ramp * epoch)}),
+            Objectives(**recipe.objectives.model_dump()),
             recipe.work.seed,
             group,
+            epoch,
         ).to(device(recipe))
         tune(self.model, recipe)
 

@@ -132,7 +132,7 @@ def _run(
 
 def _trainer(job: "TrainJob", recipe: TrainRecipe, epoch: int, group: "Group") -> "Trainer":
     from capfilt.models.training.loop import StepSettings, Trainer
-    from capfilt.models.training.schedule import AdamW, Schedule
+    from capfilt.models.training.settings import AdamW, Schedule
 
     how, best = recipe.schedule, recipe.optimizer
     own = how.model_dump(include={"rate", "warmup", "warmup_from", "shape", "decay", "min_ratio"})

@@ -24,7 +24,7 @@ from capfilt.models.registry.catalog import CATALOG
 from capfilt.pipelines.readers import READERS
 from capfilt.pipelines.readers.rows.reader import BrokenReader
 from capfilt.pipelines.recipes.load import RECIPES
-from capfilt.pipelines.selection.policy import POLICIES, policy_names
+from capfilt.pipelines.selection.policies import POLICIES, policy_names
 from capfilt.pipelines.stages import caption_checks
 from capfilt.training import config as training
 from capfilt.training.registry import SYSTEMS

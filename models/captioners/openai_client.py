@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from capfilt.core.clients.endpoint import Endpoint
+from capfilt.core.clients.event_loop import run_coroutine
 from capfilt.core.errors import ModelError
-from capfilt.core.event_loop import run_coroutine
 from capfilt.models.captioners.openai_answers import Answer, ErrorBody, pause_of, quote, read_answer
-from capfilt.models.runtime import Endpoint
 
 _RETRYABLE: Final = (408, 425, 429)
 _REFUSED: Final = (400, 413, 415, 422)

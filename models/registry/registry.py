@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
+from capfilt.core.clients.endpoint import Endpoint
 from capfilt.core.errors import ConfigError, ModelError
 from capfilt.models.formats.checkpoint import describe, digest
 from capfilt.models.formats.model_info import Family, ModelInfo, Role
@@ -18,7 +19,7 @@ from capfilt.models.pixels import PixelSpec
 from capfilt.models.registry import plugin
 from capfilt.models.registry.catalog import CATALOG
 from capfilt.models.registry.resolve import locate, resolve
-from capfilt.models.runtime import Endpoint, Placement
+from capfilt.models.runtime import Placement
 
 if TYPE_CHECKING:
     from capfilt.models.med.model import MED

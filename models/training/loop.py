@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from capfilt.models.training.batch import Batch, QuestionBatch
 from capfilt.models.training.group import Group
-from capfilt.models.training.schedule import AdamW, Schedule
+from capfilt.models.training.settings import AdamW, Schedule
 
 Item = tuple[Batch | QuestionBatch, str]
 """A batch, and where in the data its reader stands after it."""

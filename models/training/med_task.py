@@ -4,8 +4,7 @@ Dimensions: B pairs of all workers together, b of this worker, Q pairs in the qu
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,31 +26,10 @@ from capfilt.models.training.objectives import (
     soft_cross_entropy,
     soft_targets,
 )
+from capfilt.models.training.settings import Objectives
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.001, 0.5
 """Bounds of the temperature (BLIP's code)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Objectives:
-    """What is learned, and how much each objective counts; a weight of 0 leaves it out.
-
-    The paper pretrains with 1, 1, 1 (section 3.2), tunes a captioner with LM alone and a filter with ITC and ITM
-    (section 3.3).
-    """
-
-    itc: float = 1.0
-    itm: float = 1.0
-    lm: float = 1.0
-    token_itm: float = 0.0  # ITM token by token; not in the paper
-    momentum: float = 0.0  # of the momentum encoders; 0 = there are none
-    queue: int = 0  # pairs whose momentum features are further negatives of ITC
-    alpha: float = 0.0  # share of the ITC target mass that the momentum encoders give away
-    ramp: int = 0  # steps in which alpha rises from 0
-    smoothing: float = 0.1  # of LM
-    negatives: Literal["all", "worker"] = "all"  # whose pictures and texts are drawn as hard negatives
-    prompt: str = ""  # words every text of LM starts from, given and not learned
-    max_tokens: int = 35
 
 
 class Similarity(NamedTuple):
@@ -62,15 +40,26 @@ class Similarity(NamedTuple):
 
 
 class MEDTask(nn.Module):
-    """A MED with its objectives; its state dict is all that training changes, random numbers included."""
+    """A MED with its objectives; its state dict is all that training changes, random numbers included.
+
+    Args:
+        epoch: steps per epoch, the unit of `objectives.ramp`.
+    """
 
     def __init__(
-        self, model: MED, tokenizer: Tokenizer, objectives: Objectives, seed: int = 0, group: Group | None = None
+        self,
+        model: MED,
+        tokenizer: Tokenizer,
+        objectives: Objectives,
+        seed: int = 0,
+        group: Group | None = None,
+        epoch: int = 1,
     ) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         self.objectives = objectives
+        self.ramp_steps = round(objectives.ramp * epoch)
         self.group = group or Group()
         # One stream for all workers: each draws what all draw and uses its own part.
         self.generator = torch.Generator().manual_seed(seed)
@@ -106,8 +95,7 @@ class MEDTask(nn.Module):
 
     def alpha_at(self, step: int) -> float:
         """Share of the target mass that the momentum encoders give away at a step, 0-based."""
-        ramp = self.objectives.ramp
-        return self.objectives.alpha * min(1.0, step / ramp if ramp else 1.0)
+        return self.objectives.alpha * min(1.0, step / self.ramp_steps if self.ramp_steps else 1.0)
 
     def _contrast(self, pixels: Tensor, states: Tensor, texts: list[str], codes: Tensor) -> tuple[Tensor, Similarity]:
         """ITC, within the batch or with momentum encoders and queue."""

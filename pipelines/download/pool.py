@@ -7,8 +7,8 @@ from typing import Final
 
 import aiohttp
 
+from capfilt.core.clients.event_loop import run_coroutine
 from capfilt.core.config import FetchSettings
-from capfilt.core.event_loop import run_coroutine
 from capfilt.pipelines.download.client import Downloader
 from capfilt.pipelines.download.failure import DownloadError
 from capfilt.pipelines.download.guard import AddressGuard, check_url

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
+from capfilt.core.clients.endpoint import Endpoint
 from capfilt.core.errors import RunFailed
 from capfilt.models.captioners.openai_answers import Answer
 from capfilt.models.captioners.openai_client import ChatClient, EndpointFailed
-from capfilt.models.runtime import Endpoint
 from capfilt.pipelines.stages.caption_checks import without_thoughts
 
 Form = Literal["conversation", "detail", "reasoning"]

@@ -11,17 +11,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import duckdb
 
 from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError
+from capfilt.pipelines.selection.policies import POLICIES, policy_names
 from capfilt.pipelines.selection.scores import missing_scores, named_scores
 from capfilt.pipelines.selection.text_rules import rule_parameters
-
-POLICIES: Final = Path(__file__).parent / "policies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +33,6 @@ class Policy:
     @property
     def digest(self) -> str:
         return hashlib.sha256(self.sql.encode()).hexdigest()
-
-
-def policy_names() -> list[str]:
-    """Names of the policies that ship."""
-    return sorted(path.stem for path in POLICIES.glob("*.sql"))
 
 
 def read_policy(name_or_path: str) -> Policy:

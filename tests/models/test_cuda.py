@@ -26,8 +26,8 @@ from capfilt.models.runtime import Placement
 from capfilt.models.tokenizer import Tokenizer
 from capfilt.models.training.batch import Batch
 from capfilt.models.training.loop import StepSettings, Trainer, TrainProgress
-from capfilt.models.training.med_task import MEDTask, Objectives
-from capfilt.models.training.schedule import AdamW, Schedule
+from capfilt.models.training.med_task import MEDTask
+from capfilt.models.training.settings import AdamW, Objectives, Schedule
 from capfilt.pipelines.stages.caption import caption
 from capfilt.pipelines.stages.micro_batches import MicroBatches
 
@@ -132,7 +132,7 @@ def test_a_loss_is_the_cpu_s(med: MED, tokenizer: Tokenizer, images: torch.Tenso
     batch = Batch(images[:4], ["a red circle", "two blue squares", "the cat sat", "one green star"])
     losses = []
     for device in ("cpu", "cuda"):
-        task = MEDTask(copy.deepcopy(med).to(device).eval(), tokenizer, Objectives(itm=0))
+        task = MEDTask(copy.deepcopy(med).to(device).eval(), tokenizer, Objectives(itc=1, lm=1))
         losses.append({name: float(value) for name, value in task(batch)[1].items()})
     assert losses[0].keys() == losses[1].keys() >= {"itc", "lm"}
     assert all(abs(losses[0][name] - losses[1][name]) < 1e-3 for name in losses[0])
@@ -146,7 +146,9 @@ def test_training_learns_and_goes_on_from_its_state(
 
     def trainer() -> Trainer:
         torch.manual_seed(1)
-        task = MEDTask(copy.deepcopy(med), tokenizer, Objectives(momentum=0.9, queue=8, alpha=0.4)).cuda()
+        task = MEDTask(
+            copy.deepcopy(med), tokenizer, Objectives(itc=1, itm=1, lm=1, momentum=0.9, queue=8, alpha=0.4, ramp=0)
+        ).cuda()
         pace = StepSettings(log_every=10, save_every=20, bf16=bf16)
         return Trainer(task, Schedule(steps=40, rate=1e-3), AdamW(), pace)
 

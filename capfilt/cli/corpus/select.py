@@ -7,6 +7,7 @@ import typer
 from capfilt.cli.terminal.errors import resumable
 from capfilt.cli.terminal.options import Run, settings_option
 from capfilt.core.formatting import percent
+from capfilt.pipelines.selection.policies import policy_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,12 @@ JUDGES = 4
 """Scores of an example: more do not fit 80 columns."""
 
 
+_SET = (
+    "Change a setting, e.g. select.threshold=0.6 or select.policy=NAME|FILE.sql"
+    f" (policies: {', '.join(policy_names())})"
+)
+
+
 def select(
     out: Run,
     recipe: Annotated[
@@ -32,7 +39,7 @@ def select(
             show_default=False,
         ),
     ] = None,
-    settings: Annotated[list[str] | None, settings_option("Change a setting, e.g. select.threshold=0.6")] = None,
+    settings: Annotated[list[str] | None, settings_option(_SET)] = None,
     name: Annotated[
         str, typer.Option(metavar="NAME", help="Save the selection under this name. Default: none.", show_default=False)
     ] = "",
@@ -45,7 +52,6 @@ def select(
 
     Prints what changes: texts and images by source, the filter's own estimate of the share of wrong texts, and five
     examples each way. corpus/ holds the latest selection; `capfilt select OUT --name NAME` restores a named one.
-    Policies: all, blip, blip2, ensemble, laion-coco, quantile or a .sql file: --set select.policy=NAME|FILE.
     """
     from contextlib import nullcontext
 

@@ -40,7 +40,9 @@ class CommandGroup(TyperGroup):
         except KeyboardInterrupt:
             code = INTERRUPTED
         except Exception as error:
-            from capfilt.core.system_errors import as_ours  # here: it imports pyarrow, which `--help` does without
+            from capfilt.cli.terminal.system_errors import (
+                as_ours,
+            )  # here: it imports pyarrow, which `--help` does without
 
             if (ours := as_ours(error)) is None:
                 raise

@@ -11,6 +11,7 @@ from capfilt.core.schema import IMAGE, TEXT
 from capfilt.demo.world.pairs import AnnotatedPair, annotated_pairs, jpeg
 from capfilt.demo.world.scene import Scene
 from capfilt.demo.world.web import WebRow, web_rows
+from capfilt.models.formats.put_in_place import put_in_place
 from capfilt.pipelines.training_data.pairs import QUESTION
 
 COLUMNS = pa.schema(
@@ -43,7 +44,7 @@ def _write(path: Path, columns: pa.Schema, rows: Iterator[dict[str, object]]) ->
     with pq.ParquetWriter(draft, columns, compression="zstd") as writer:
         while part := list(islice(rows, ROW_GROUP)):
             writer.write_table(pa.Table.from_pylist(part, columns))
-    draft.replace(path)
+    put_in_place(draft, path)
 
 
 def _noisy_row(scene: Scene, row: WebRow) -> dict[str, object]:

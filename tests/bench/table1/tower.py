@@ -18,7 +18,7 @@ from capfilt.demo.world.scene import BACKGROUNDS, COLORS, SHAPES, SIZES, Scene, 
 from capfilt.models.med.config import SIZES as MED_SIZES
 from capfilt.models.med.vision import VisionTransformer
 from capfilt.models.normalize import normalize
-from capfilt.models.training.schedule import AdamW, Schedule
+from capfilt.models.training.settings import AdamW, Schedule
 
 PICTURES: Final = 12_000
 STEPS: Final = 2_000

@@ -45,13 +45,15 @@ def ours(asked: argparse.Namespace) -> Callable[[], Any]:
     from capfilt.models.tokenizer import Tokenizer
     from capfilt.models.training.activation_checkpointing import checkpoint_layers
     from capfilt.models.training.batch import Batch
-    from capfilt.models.training.med_task import MEDTask, Objectives
-    from capfilt.models.training.schedule import AdamW
+    from capfilt.models.training.med_task import MEDTask
+    from capfilt.models.training.settings import AdamW, Objectives
 
     shape = {"image_size": asked.image_size, "vision_layers": asked.layers, "text_layers": asked.layers}
     tokenizer = Tokenizer.from_words(TEXTS, min_count=1)
     model = MED(replace(SIZES["med-base"], vocab_size=VOCABULARY, **shape))
-    task = MEDTask(model, tokenizer, Objectives(momentum=0.995, queue=asked.queue, alpha=0.4))
+    task = MEDTask(
+        model, tokenizer, Objectives(itc=1, itm=1, lm=1, momentum=0.995, queue=asked.queue, alpha=0.4, ramp=0)
+    )
     assert task.queue is not None
     task.queue.filled = asked.queue  # as after the first epoch
     task.to(asked.device)
@@ -77,7 +79,7 @@ def theirs(asked: argparse.Namespace) -> Callable[[], Any]:
     from reference import Step
 
     from capfilt.models.tokenizer import CLS, Tokenizer
-    from capfilt.models.training.schedule import AdamW
+    from capfilt.models.training.settings import AdamW
 
     task = Step(asked.image_size, asked.layers, VOCABULARY, asked.queue)
     task.train().to(asked.device)

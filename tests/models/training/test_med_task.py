@@ -13,14 +13,14 @@ from capfilt.models.tokenizer import DEC, ENC, Tokenizer
 from capfilt.models.training.activation_checkpointing import checkpoint_layers
 from capfilt.models.training.batch import Batch
 from capfilt.models.training.loop import StepSettings, Trainer, TrainProgress
-from capfilt.models.training.med_task import MEDTask, Objectives
+from capfilt.models.training.med_task import MEDTask
 from capfilt.models.training.objectives import hard_negatives, itm_loss, lm_loss, replace_tokens
-from capfilt.models.training.schedule import AdamW, Schedule
+from capfilt.models.training.settings import AdamW, Objectives, Schedule
 from capfilt.training.recipes import load_training
 from capfilt.training.runtime import tune
 
 TEXTS = ["a red circle", "two blue squares", "the cat sat", "one green star"]
-ALL = Objectives(token_itm=1.0)
+ALL = Objectives(itc=1, itm=1, lm=1, token_itm=1.0)
 
 
 def run(task: nn.Module, batch: Batch, schedule: Schedule, pace: StepSettings) -> list[TrainProgress]:
@@ -34,7 +34,7 @@ def test_a_few_steps_learn_a_handful_of_pairs(
     med: MED, tokenizer: Tokenizer, images: torch.Tensor, more: dict[str, Any]
 ) -> None:
     batch = Batch(images[:4], TEXTS, [["on a mat"]] * 4, [0, 1, 2, 3])
-    task = MEDTask(med, tokenizer, Objectives(token_itm=1.0, **more))
+    task = MEDTask(med, tokenizer, Objectives(itc=1, itm=1, lm=1, token_itm=1.0, **more))
     logs = run(task, batch, Schedule(steps=60, rate=3e-3), StepSettings(log_every=20))
     assert [p.step for p in logs] == [20, 40, 60]
     learned = ("itc", "itm", "lm", "token_itm") if not more else ("itm", "lm", "token_itm")
@@ -43,7 +43,7 @@ def test_a_few_steps_learn_a_handful_of_pairs(
 
 def test_the_last_step_is_logged_too(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
     """Rate 0: every step has the same loss, so each line's mean is that, over however many steps it is."""
-    task = MEDTask(med, tokenizer, Objectives(itc=0, itm=0))
+    task = MEDTask(med, tokenizer, Objectives(lm=1))
     logs = run(task, Batch(images[:4], TEXTS), Schedule(steps=5, rate=0), StepSettings(log_every=2))
     assert [p.step for p in logs] == [2, 4, 5]
     assert [p.losses["lm"] for p in logs] == pytest.approx([logs[0].losses["lm"]] * 3, rel=1e-6)
@@ -51,7 +51,7 @@ def test_the_last_step_is_logged_too(med: MED, tokenizer: Tokenizer, images: tor
 
 def test_itm_is_one_true_pair_to_two_hard_negatives(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
     """The same loss, a pair at a time, with the negatives that the task's own generator draws."""
-    task = MEDTask(med.eval(), tokenizer, Objectives(lm=0), seed=7)
+    task = MEDTask(med.eval(), tokenizer, Objectives(itc=1, itm=1), seed=7)
     _, values = task(Batch(images[:4], TEXTS))
     with torch.no_grad():
         states = med.encode_image(normalize(images[:4], torch.float32))
@@ -74,7 +74,7 @@ def test_words_are_asked_one_by_one_of_a_text_with_some_exchanged(
 ) -> None:
     """The same loss, a text at a time; the first token answers for the whole text."""
     texts = ["a red circle", "a blue circle", "a green circle", "a red star"]
-    task = MEDTask(med.eval(), tokenizer, Objectives(itc=0, itm=0, lm=0, token_itm=1), seed=2)
+    task = MEDTask(med.eval(), tokenizer, Objectives(token_itm=1), seed=2)
     _, values = task(Batch(images[:4], texts))
     with torch.no_grad():
         states = med.encode_image(normalize(images[:4], torch.float32))
@@ -98,7 +98,7 @@ def test_the_image_tower_is_compiled_where_that_is_asked_for(med: MED, asked: bo
 
 
 def test_the_prompt_is_given_and_not_learned(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
-    task = MEDTask(med, tokenizer, Objectives(itc=0, itm=0, prompt="a cat on a"))
+    task = MEDTask(med, tokenizer, Objectives(lm=1, prompt="a cat on a"))
     _, values = task(Batch(images[:4], TEXTS))
     with torch.no_grad():
         ids, _ = tokenizer.encode([f"a cat on a {text}" for text in TEXTS], DEC, 35)
@@ -109,7 +109,7 @@ def test_the_prompt_is_given_and_not_learned(med: MED, tokenizer: Tokenizer, ima
 def test_pairs_of_the_same_picture_are_no_negatives(med: MED, tokenizer: Tokenizer, images: torch.Tensor) -> None:
     """Four pairs of one picture: ITC shares its target among them, and ITM has nothing but matches."""
     batch = Batch(images[:4], TEXTS, keys=[5, 5, 5, 5])
-    _, values = MEDTask(med, tokenizer, Objectives(lm=0))(batch)
+    _, values = MEDTask(med, tokenizer, Objectives(itc=1, itm=1))(batch)
     with torch.no_grad():
         states = med.encode_image(normalize(images[:4], torch.float32))
         ids, mask = tokenizer.encode(TEXTS, "[CLS]", 35)
@@ -118,7 +118,7 @@ def test_pairs_of_the_same_picture_are_no_negatives(med: MED, tokenizer: Tokeniz
     assert float(values["itc"]) == pytest.approx(float(shared), abs=1e-4)
     with torch.no_grad():
         med.itm_head.bias.copy_(torch.tensor([-50.0, 50.0]))  # says "match" whatever it sees
-    _, values = MEDTask(med, tokenizer, Objectives(lm=0))(batch)
+    _, values = MEDTask(med, tokenizer, Objectives(itc=1, itm=1))(batch)
     assert float(values["itm"]) < 1e-3
 
 
@@ -142,11 +142,11 @@ def test_two_batches_a_step_are_the_mean_of_their_gradients(
 ) -> None:
     batches = [Batch(images[:4], TEXTS), Batch(images[4:8], TEXTS)]
     plain = copy.deepcopy(med)
-    task = MEDTask(plain, tokenizer, Objectives(itc=0, itm=0))
+    task = MEDTask(plain, tokenizer, Objectives(lm=1))
     for batch in batches:
         (task(batch)[0] / 2).backward()
     trainer = Trainer(
-        MEDTask(med, tokenizer, Objectives(itc=0, itm=0)),
+        MEDTask(med, tokenizer, Objectives(lm=1)),
         Schedule(steps=1, rate=0),
         AdamW(),
         StepSettings(accumulate=2, clip=0, log_every=1),
@@ -163,7 +163,7 @@ def test_bf16_is_near_and_leaves_float32_weights(med: MED, tokenizer: Tokenizer,
     logs = []
     for bf16 in (False, True):
         model = copy.deepcopy(med)
-        task = MEDTask(model, tokenizer, Objectives(momentum=0.9, queue=8, alpha=0.4))
+        task = MEDTask(model, tokenizer, Objectives(itc=1, itm=1, lm=1, momentum=0.9, queue=8, alpha=0.4, ramp=0))
         batch = Batch(images[:4], TEXTS, keys=[0, 1, 2, 3])
         logs += run(task, batch, Schedule(steps=2, rate=1e-4), StepSettings(bf16=bf16, log_every=2))
         assert all(parameter.dtype == torch.float32 for parameter in task.parameters())

@@ -9,11 +9,12 @@ from capfilt.models.med.model import MED
 from capfilt.models.normalize import normalize
 from capfilt.models.tokenizer import CLS, Tokenizer
 from capfilt.models.training.batch import Batch, pair_codes, same_pairs
-from capfilt.models.training.med_task import MEDTask, Objectives
+from capfilt.models.training.med_task import MEDTask
 from capfilt.models.training.momentum import FeatureQueue
+from capfilt.models.training.settings import Objectives
 
 TEXTS = ["a red circle", "two blue squares", "the cat sat", "one green star"]
-SETTINGS = Objectives(itm=0, lm=0, momentum=0.9, queue=6, alpha=0.4, ramp=4)
+SETTINGS = Objectives(itc=1, momentum=0.9, queue=6, alpha=0.4, ramp=4)
 
 
 def features(model: MED, tokenizer: Tokenizer, images: torch.Tensor, texts: list[str]) -> tuple[list, list]:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError
-from capfilt.pipelines.selection.policy import answer, check_policy, policy_names, read_policy, show_captions
+from capfilt.pipelines.selection.policies import policy_names
+from capfilt.pipelines.selection.policy import answer, check_policy, read_policy, show_captions
 
 JUDGES = ("itm", "clip", "clip_2")
 Row = dict[str, Any]

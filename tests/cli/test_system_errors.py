@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from capfilt.cli.terminal.system_errors import as_ours
 from capfilt.core.errors import IntegrityError, StorageError
-from capfilt.core.system_errors import as_ours
 from command_line import invoke
 
 WORDS = {"full": ("disk is full", "No space left"), "read-only": ("is read-only", "Read-only file system")}

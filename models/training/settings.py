@@ -1,10 +1,37 @@
-"""How fast is learned: the learning rate of every step, and which parameters decay."""
+"""What is learned and how fast: objectives, learning rate, optimizer.
+
+Free of torch until an optimizer is built: `capfilt.training.config` checks recipes against these and takes its
+defaults from here.
+"""
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objectives:
+    """Weights of the objectives and their options; a weight of 0 turns an objective off.
+
+    The paper pretrains with ITC, ITM and LM at 1 each (section 3.2), tunes a captioner with LM alone and a filter with
+    ITC and ITM (section 3.3).
+    """
+
+    itc: float = 0.0
+    itm: float = 0.0
+    lm: float = 0.0
+    token_itm: float = 0.0  # ITM per token; not in the paper
+    momentum: float = 0.0  # of the momentum encoders; 0 = none
+    queue: int = 0  # pairs whose momentum features are further negatives of ITC
+    alpha: float = 0.0  # share of the ITC target mass that follows the momentum encoders
+    ramp: float = 2.0  # epochs over which alpha rises from 0
+    smoothing: float = 0.1  # label smoothing of LM
+    negatives: Literal["all", "worker"] = "all"  # where hard negatives of ITM come from
+    prompt: str = ""  # prefix of every LM text, not learned
+    max_tokens: int = 35
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +75,10 @@ class AdamW:
     weight_decay: float = 0.05
     decayed: Literal["matrices", "all"] = "matrices"
 
-    def build(self, module: torch.nn.Module) -> torch.optim.AdamW:
+    def build(self, module: "torch.nn.Module") -> "torch.optim.AdamW":
         """An optimizer over the parameters of a module that are trained."""
+        import torch
+
         parameters = [p for p in module.parameters() if p.requires_grad]
         matrices = [p for p in parameters if p.ndim >= 2 or self.decayed == "all"]
         rest = [p for p in parameters if p.ndim < 2 and self.decayed != "all"]

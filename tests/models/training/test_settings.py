@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from capfilt.models.training.schedule import AdamW, Schedule
+from capfilt.models.training.settings import AdamW, Schedule
 
 
 def test_cosine_rises_to_the_peak_and_falls_to_the_least() -> None:
