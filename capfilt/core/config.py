@@ -290,7 +290,7 @@ class EngineSettings(Section):
         "ray",
         description="ray = several chunks at once, here or on a cluster; local = chunks one after the other in this "
         "process, without Ray: for debugging and small runs. The tables are the same. Only ray has several workers and "
-        "nodes, and goes on when a model ends its process",
+        "nodes, and continues when a model process ends",
     )
     address: str = Field("local", description="Ray: local = started for the run; auto, HOST:PORT or ray://... = joined")
     workers: int = Field(1, ge=1, description="maximum number of model actors")
