@@ -22,7 +22,14 @@ from capfilt.cli import app
 from capfilt.core import config, schema
 from capfilt.models.registry.catalog import CATALOG
 from capfilt.pipelines.readers import READERS
+from capfilt.pipelines.readers.columnar.image_column import IMAGE_NAMES
+from capfilt.pipelines.readers.documents.reader import SHAPES
+from capfilt.pipelines.readers.rows.columns import PATH_NAMES, URL_NAMES
 from capfilt.pipelines.readers.rows.reader import BrokenReader
+from capfilt.pipelines.readers.rows.references import IMAGE_EXTENSIONS
+from capfilt.pipelines.readers.text.encoding import LIKELY
+from capfilt.pipelines.readers.text.hygiene import MISSING
+from capfilt.pipelines.readers.text.texts import TEXT_NAMES
 from capfilt.pipelines.recipes.load import RECIPES
 from capfilt.pipelines.selection.policies import POLICIES, policy_names
 from capfilt.pipelines.stages import caption_checks
@@ -273,7 +280,60 @@ def inputs() -> str:
         if not isinstance(reader, BrokenReader)
     ]
     parts.append(table(("format", "what is read", "suffixes"), rows))
+    parts.append(
+        "Any of them may be packed with gzip, bzip2, xz or zstd; capfilt looks at the first bytes, not at the name.\n"
+        "Braces work as in a shell and in webdataset: `'s3://bucket/{00000..00099}.tar'`.\n"
+    )
+    parts += [*_shapes(), *_columns(), *_rules()]
     return "\n".join(parts)
+
+
+def _shapes() -> Iterator[str]:
+    yield "## JSON documents\n"
+    yield "One document with many rows is recognized by its shape.\n"
+    yield table(
+        ("shape", "example"),
+        [(cell(shape.about), code(json.dumps(shape.example, ensure_ascii=False))) for shape in SHAPES],
+    )
+
+
+def _columns() -> Iterator[str]:
+    yield "## Columns\n"
+    yield (
+        "Without `input.url` and `input.text` the first of these names that a file has is taken, in any case.\n"
+        "Numbered columns (`caption_0`, `caption_1`, ...) are all taken; `input.text` also takes a list and patterns.\n"
+    )
+    names = (("URL", URL_NAMES), ("path, or the image in base64", PATH_NAMES), ("image bytes", IMAGE_NAMES))
+    rows = [(what, " ".join(map(code, some))) for what, some in (*names, ("text", TEXT_NAMES))]
+    yield table(("column", "names"), rows)
+
+
+def _rules() -> Iterator[str]:
+    missing = " ".join(code(word) for word in sorted(MISSING))
+    images = " ".join(code(f".{suffix}") for suffix in sorted(IMAGE_EXTENSIONS))
+    likely = " ".join(map(code, LIKELY))
+    yield "## Rules\n"
+    yield "\n".join(
+        [
+            f"- **Images** end in {images}. ",
+            "  HEIC needs the extra `capfilt[heif]`, JPEG XL `capfilt[jxl]`; SVG is not read.",
+            "- **What a folder holds is read or named.** `capfilt run` prints what it skips and why before it starts;",
+            "  `run.toml`, `capfilt status` and the report keep it. A symbolic link out of the folder is skipped.",
+            "- **Paths** are relative to the list. If none is there, capfilt looks for the one folder below INPUT that",
+            "  has them, and leaves off leading folders of the list that do not exist. A path never leaves that folder.",
+            "- **A sample of a shard** is cut at the first dot of its names, as webdataset does. Where this would mix",
+            "  images, the whole shard is cut at the last dot, so that a text goes only to the image that has its whole stem.",
+            "- **Several images in one sample** fail as `bad_row`: the text may be about any of them.",
+            f"- **A missing value** is no text: NaN, null, an empty string, and {missing}.",
+            "- **Encodings** are told by the bytes: UTF-8, UTF-16, UTF-32, or",
+            f"  {likely}. Where two of them fit, the run stops and names `input.encoding`.",
+            "- **Text tables** are read by the delimiter, quotes and escapes under which most rows hold one clean URL or",
+            "  path; `input.delimiter`, `input.quote` and `input.header` override that. A row that does not parse",
+            "  is a `bad_row`.",
+            "- **Rows of one image** become one row with all their texts (`input.merge`).",
+            "",
+        ]
+    )
 
 
 def _last(card: Any, name: str) -> str:

@@ -23,7 +23,7 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
-_LIKELY: Final[tuple[str, ...]] = (
+LIKELY: Final[tuple[str, ...]] = (
     "cp1252", "gb18030", "big5", "cp932", "euc_jp", "cp949", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256",
     "cp1257", "koi8_r",
 )  # fmt: skip
@@ -161,10 +161,10 @@ def _marked(head: bytes) -> str:
 
 @lru_cache(maxsize=64)
 def _guess(sample: bytes) -> str:
-    found = list(charset_normalizer.from_bytes(sample, cp_isolation=list(_LIKELY), threshold=0.5))
+    found = list(charset_normalizer.from_bytes(sample, cp_isolation=list(LIKELY), threshold=0.5))
     least = min((match.chaos for match in found), default=0)
     mess = {name: one.chaos for one in found for name in one.could_be_from_charset if one.chaos <= least + _MESS}
-    readings = {name: sample.decode(name) for name in _LIKELY if name in mess}
+    readings = {name: sample.decode(name) for name in LIKELY if name in mess}
     fits = {name: _fit(text, name) - mess[name] + least for name, text in readings.items()}
     best = max(fits, key=lambda name: fits[name], default="")
     if not best or fits[best] < _FIT:
