@@ -315,19 +315,19 @@ def _rules() -> Iterator[str]:
     yield "## Rules\n"
     yield "\n".join(
         [
-            f"- **Images** end in {images}. ",
+            f"- **Images** end in {images}.",
             "  HEIC needs the extra `capfilt[heif]`, JPEG XL `capfilt[jxl]`; SVG is not read.",
             "- **What a folder holds is read or named.** `capfilt run` prints what it skips and why before it starts;",
             "  `run.toml`, `capfilt status` and the report keep it. A symbolic link out of the folder is skipped.",
             "- **Paths** are relative to the list. If none is there, capfilt looks for the one folder below INPUT that",
-            "  has them, and leaves off leading folders of the list that do not exist. A path never leaves that folder.",
+            "  has them, and leaves off leading folders of the list that do not exist. No path leaves that folder.",
             "- **A sample of a shard** is cut at the first dot of its names, as webdataset does. Where this would mix",
-            "  images, the whole shard is cut at the last dot, so that a text goes only to the image that has its whole stem.",
+            "  images, the whole shard is cut at the last dot: a text goes only to the image of the same stem.",
             "- **Several images in one sample** fail as `bad_row`: the text may be about any of them.",
             f"- **A missing value** is no text: NaN, null, an empty string, and {missing}.",
             "- **Encodings** are told by the bytes: UTF-8, UTF-16, UTF-32, or",
             f"  {likely}. Where two of them fit, the run stops and names `input.encoding`.",
-            "- **Text tables** are read by the delimiter, quotes and escapes under which most rows hold one clean URL or",
+            "- **Text tables** are read by the delimiter, quotes and escapes under which most rows hold a URL or",
             "  path; `input.delimiter`, `input.quote` and `input.header` override that. A row that does not parse",
             "  is a `bad_row`.",
             "- **Rows of one image** become one row with all their texts (`input.merge`).",
