@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from tokenizers import Tokenizer as Backend
@@ -15,6 +15,8 @@ from torch import Tensor
 PAD, UNK, CLS, SEP, MASK, DEC, ENC = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")
 CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789.,'-"
 MAX_WORDS: Final = 30
+MAX_CHARACTERS: Final = 8_000
+"""Characters of its own that a tokenizer made from texts knows at most."""
 MAX_CACHED_WORDS: Final = 200_000
 """Words whose pieces are remembered; then it begins anew."""
 
@@ -22,12 +24,12 @@ _STRIPPED: Final = re.compile(r"[.!\"()*#:;~]")
 _SPACES: Final = re.compile(r"\s+")
 
 
-def clean_text(text: str, max_words: int = MAX_WORDS) -> str:
+def clean_text(text: str, max_words: int = MAX_WORDS, lowercase: bool = True) -> str:
     """The paper's clean-up of a caption: lower case, `. ! " ( ) * # : ; ~` out, at most 30 words.
 
     Source: BLIP's caption preprocessing; the hyphen becomes a space there only in answers, so it stays here.
     """
-    words = _SPACES.sub(" ", _STRIPPED.sub(" ", text.lower())).strip().split(" ")
+    words = _SPACES.sub(" ", _STRIPPED.sub(" ", text.lower() if lowercase else text)).strip().split(" ")
     return " ".join(words[:max_words])
 
 
@@ -40,21 +42,37 @@ class Tokenizer:
         self.ids = {token: self._id(token) for token in (PAD, UNK, CLS, SEP, DEC, ENC)}
         if self.ids[PAD] != 0:
             raise ValueError("the tokenizer's [PAD] must have id 0")
+        self.lowercase = bool(getattr(backend.normalizer, "lowercase", True))
 
     @classmethod
     def from_words(cls, texts: Iterable[str], min_count: int = 2) -> "Tokenizer":
-        """A small tokenizer of the words that stand at least `min_count` times in texts, and of single characters."""
-        counts = Counter(word for text in texts for word in clean_text(text).split(" ") if word)
+        """A small tokenizer of the words that stand at least `min_count` times in texts, and of single characters.
+
+        Characters of other writings than Latin count like words: those that are there are known, the commonest first.
+        """
+        normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+        counts: Counter[str] = Counter()
+        for text in texts:
+            clean = normalizer.normalize_str(clean_text(text))
+            counts.update(word for word, _ in splitter.pre_tokenize_str(clean))
         words = sorted(word for word, count in counts.items() if count >= min_count and len(word) > 1)
-        pieces = [*CHARACTERS, *(f"##{c}" for c in CHARACTERS), *words]
+        letters: Counter[str] = Counter()
+        for word, count in counts.items():
+            letters.update({letter: count for letter in set(word) - set(CHARACTERS)})
+        others = sorted(letter for letter, count in letters.most_common(MAX_CHARACTERS) if count >= min_count)
+        pieces = [*CHARACTERS, *(f"##{c}" for c in CHARACTERS), *others, *(f"##{c}" for c in others), *words]
         return cls.from_vocabulary([*SPECIALS, *dict.fromkeys(pieces)])
 
     @classmethod
-    def from_vocabulary(cls, vocabulary: Sequence[str]) -> "Tokenizer":
-        """A WordPiece tokenizer of a vocabulary such as BERT's `vocab.txt`; [DEC] and [ENC] are added at its end."""
+    def from_vocabulary(cls, vocabulary: Sequence[str], normalizer: Any = None) -> "Tokenizer":
+        """A WordPiece tokenizer of a vocabulary such as BERT's `vocab.txt`; [DEC] and [ENC] are added at its end.
+
+        Args:
+            normalizer: what is done to a text first; by default that of BERT's uncased tokenizer.
+        """
         tokens = list(dict.fromkeys([*vocabulary, DEC, ENC]))
         backend = Backend(WordPiece({token: index for index, token in enumerate(tokens)}, unk_token=UNK))
-        backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+        backend.normalizer = normalizer or normalizers.BertNormalizer(lowercase=True)
         backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         backend.decoder = decoders.WordPiece(prefix="##", cleanup=True)
         backend.add_special_tokens(list(SPECIALS))
@@ -62,10 +80,16 @@ class Tokenizer:
 
     @classmethod
     def from_backend(cls, backend: Backend) -> "Tokenizer":
-        """A tokenizer that was read from a file. BERT's own lacks [DEC] and [ENC]; they follow as its next ids."""
+        """A tokenizer that was read from a file. BERT's own lacks [DEC] and [ENC]; they follow as its next ids.
+
+        Raises:
+            ValueError: it is none of word pieces.
+        """
+        if not isinstance(backend.model, WordPiece):
+            raise ValueError(f"a tokenizer of the kind {type(backend.model).__name__}, where WordPiece is supported")
         if backend.token_to_id(DEC) is None:
             words = backend.get_vocab()
-            return cls.from_vocabulary(sorted(words, key=words.__getitem__))
+            return cls.from_vocabulary(sorted(words, key=words.__getitem__), backend.normalizer)
         return cls(backend)
 
     def __len__(self) -> int:
@@ -103,7 +127,7 @@ class Tokenizer:
 
         Of 11 texts an image it takes a twentieth of the time, in which a fast device would wait.
         """
-        told = [clean_text(text).split(" ") for text in texts]
+        told = [clean_text(text, lowercase=self.lowercase).split(" ") for text in texts]
         if new := {word for words in told for word in words} - self.piece_cache.keys():
             if len(self.piece_cache) + len(new) > MAX_CACHED_WORDS:
                 self.piece_cache.clear()
@@ -112,6 +136,11 @@ class Tokenizer:
             found = self.backend.encode_batch(order, add_special_tokens=False)
             self.piece_cache |= {word: one.ids for word, one in zip(order, found, strict=True)}
         return [[piece for word in words for piece in self.piece_cache[word]] for words in told]
+
+    def unknown_share(self, texts: Iterable[str]) -> float:
+        """Share of the pieces of texts that are [UNK]."""
+        pieces = [piece for own in self._pieces(list(texts)) for piece in own]
+        return pieces.count(self.ids[UNK]) / max(1, len(pieces))
 
     def _id(self, token: str) -> int:
         found = self.backend.token_to_id(token)

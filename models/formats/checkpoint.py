@@ -7,6 +7,7 @@ tensors. Other families of models are told apart in `capfilt.models.registry.res
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,13 +20,49 @@ CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
 TOKENIZER: Final = "tokenizer.json"
 VOCABULARY: Final = "vocab.txt"
+TOKENIZER_CONFIG: Final = "tokenizer_config.json"
 INDEX: Final = "model.safetensors.index.json"
+ADAPTER: Final = "adapter_config.json"
+OPEN_CLIP_WEIGHTS: Final = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
+PICKLED: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5")
+"""Endings of files that hold weights and can run code when they are read."""
 FORMAT: Final = "capfilt-med"
 
 _PUBLISHED: Final[dict[str, tuple[Layout, str]]] = {
     "BlipForConditionalGeneration": ("captioning", "captioner"),
     "BlipForImageTextRetrieval": ("retrieval", "filter"),
 }
+
+
+_SUPPORTED: Final[dict[str, dict[str, Any]]] = {
+    "vision_config": {"hidden_act": "gelu", "layer_norm_eps": 1e-5, "num_channels": 3},
+    "text_config": {
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,
+        "tie_word_embeddings": True,
+        "is_decoder": True,
+        "position_embedding_type": "absolute",
+    },
+    "": {"tie_word_embeddings": True},
+}
+"""Settings of a published BLIP that change its numbers, with the only value that a MED has; also the default."""
+_PIXELS: Final = {
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "resample": 3,
+    "do_resize": True,
+    "do_rescale": True,
+    "do_normalize": True,
+    "do_center_crop": False,
+    "rescale_factor": 1 / 255,
+}
+"""The same of its image processor."""
+_BERT: Final = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
+"""Settings of BERT's tokenizer, and what its normalizer calls them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +96,66 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         ModelError: there are none, or only pickled ones, which can run code when they are read.
     """
-    for name in ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", WEIGHTS):
+    for name in (*OPEN_CLIP_WEIGHTS, WEIGHTS):
         if (folder / name).is_file():
             return [folder / name]
     if (folder / INDEX).is_file():
-        shards = sorted({folder / name for name in json.loads((folder / INDEX).read_bytes())["weight_map"].values()})
-        if missing := [path.name for path in shards if not path.is_file()]:
-            raise ModelError(f"{folder}: {len(missing)} of {len(shards)} files of weights are missing: {missing[0]}")
-        return shards
-    pickled = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".h5"))
-    if pickled:
+        return _shards(folder)
+    if (folder / ADAPTER).is_file():
         raise ModelError(
-            f"{folder}: only {pickled[0]}, and such files can run code; convert it: from_pretrained, save_pretrained"
+            f"{folder}: a LoRA adapter is no model of its own; `capfilt convert {folder} --to DIR` merges it"
         )
+    pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLED)
+    if pickled:
+        command = f"`capfilt convert {folder / pickled[0]} --to DIR`"
+        raise ModelError(f"{folder}: only {pickled[0]}, and such files can run code; {command}")
     raise ModelError(f"{folder}: no {WEIGHTS}")
+
+
+def _shards(folder: Path) -> list[Path]:
+    """The files that an index names.
+
+    Raises:
+        ModelError: a broken index, one that leads out of the folder, or a missing file.
+    """
+    try:
+        names = sorted(set(json.loads((folder / INDEX).read_bytes())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{folder / INDEX}: {error}") from error
+    if strange := [name for name in names if Path(name).name != name]:
+        raise ModelError(f"{folder / INDEX}: {strange[0]!r} leads out of the folder")
+    shards = [folder / name for name in names]
+    if missing := [path.name for path in shards if not path.is_file()]:
+        raise ModelError(f"{folder}: {len(missing)} of {len(shards)} files of weights are missing: {missing[0]}")
+    return shards
 
 
 def vocabulary(folder: Path) -> Path:
     """The file that holds a checkpoint's words."""
     return folder / (VOCABULARY if (folder / VOCABULARY).is_file() else TOKENIZER)
+
+
+def bert_settings(folder: Path) -> dict[str, Any]:
+    """What `tokenizer_config.json` says of case, accents and Chinese, as arguments of BERT's normalizer."""
+    said = _json_if_there(folder / TOKENIZER_CONFIG)
+    return {"lowercase": True} | {ours: said[theirs] for theirs, ours in _BERT.items() if theirs in said}
+
+
+def med_files(folder: Path) -> list[Path]:
+    """What is read of a MED's checkpoint, and what its digest is made of."""
+    files = [folder / CONFIG, *weight_files(folder), vocabulary(folder)]
+    by_config = vocabulary(folder).name == VOCABULARY and bert_settings(folder) != {"lowercase": True}
+    return [*files, folder / TOKENIZER_CONFIG] if by_config else files
+
+
+def _json_if_there(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: {error}") from error
+    return found if isinstance(found, dict) else {}
 
 
 def describe(folder: Path) -> Description:
@@ -109,6 +187,11 @@ def _published(settings: dict[str, Any], folder: Path) -> Description:
         raise ModelError(f"{folder}: a {named[0]} neither captions nor judges; {' captions, '.join(_PUBLISHED)} judges")
     layout, role = _PUBLISHED[known[0]]
     vision, text = settings.get("vision_config") or {}, settings.get("text_config") or {}
+    for part, wanted in _SUPPORTED.items():
+        _check(settings.get(part) or {} if part else settings, wanted, folder / CONFIG, f"{part}." if part else "")
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        said = _json_if_there(folder / name)
+        _check(said.get("image_processor", said), _PIXELS, folder / name)
     config = MEDConfig(
         name=folder.name,
         image_size=vision.get("image_size", 384),
@@ -125,3 +208,12 @@ def _published(settings: dict[str, Any], folder: Path) -> Description:
         projection=settings.get("image_text_hidden_size", 256),
     )
     return Description(config, (role,), layout)
+
+
+def _check(settings: dict[str, Any], wanted: dict[str, Any], file: Path, part: str = "") -> None:
+    """Raise a `ModelError` that names a setting whose value a MED does not have."""
+    for name, value in wanted.items():
+        said = settings.get(name, value)
+        same = said == value or (isinstance(value, float) and said is not None and math.isclose(said, value))
+        if said is not None and not same:
+            raise ModelError(f"{file}: {part}{name} = {said!r} is not supported, only {value!r}")

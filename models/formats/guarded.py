@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from capfilt.core.errors import ModelError
+from capfilt.models.formats.checkpoint import ADAPTER
 from capfilt.models.formats.open_clip_source import OpenClipSource
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
 
 _OFFLINE = threading.RLock()
-_ADAPTER: Final = "adapter_config.json"
 _NAMES_ANOTHER: Final = {
     "audio_tokenizer",
     "audio_tokenizer_name_or_path",
@@ -173,7 +173,7 @@ def check_settings(folder: Path) -> None:
     Raises:
         ModelError: one does; names the file and the setting.
     """
-    if (folder / _ADAPTER).is_file():
+    if (folder / ADAPTER).is_file():
         raise ModelError(f"{folder}: a LoRA adapter is no model; merge it: `capfilt convert {folder} --to DIR`")
     for path in sorted(folder.glob("*config.json")):
         try:

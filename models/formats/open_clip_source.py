@@ -62,7 +62,9 @@ def from_folder(folder: Path) -> OpenClipSource:
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{folder}: no readable {CONFIG} ({error})") from error
     _check_shape(shape, folder / CONFIG)
-    (weights,) = weight_files(folder)
+    weights, *more = weight_files(folder)
+    if more:
+        raise ModelError(f"{folder}: weights in {len(more) + 1} files are not supported for a model of open_clip")
     return _source(weights, shape, pixels, folder)
 
 

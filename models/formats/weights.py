@@ -7,11 +7,21 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from tokenizers import normalizers
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from capfilt.core.errors import ModelError
-from capfilt.models.formats.checkpoint import CONFIG, FORMAT, TOKENIZER, WEIGHTS, describe, vocabulary, weight_files
+from capfilt.models.formats.checkpoint import (
+    CONFIG,
+    FORMAT,
+    TOKENIZER,
+    WEIGHTS,
+    bert_settings,
+    describe,
+    vocabulary,
+    weight_files,
+)
 from capfilt.models.formats.guarded import load_tensors, load_tokenizer_file
 from capfilt.models.formats.put_in_place import put_in_place, sync
 from capfilt.models.med.blip import from_blip
@@ -50,9 +60,10 @@ def write_checkpoint(
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Read a `tokenizer.json`, or the `vocab.txt` of BERT."""
+    """Read a `tokenizer.json`, or BERT's `vocab.txt` with what `tokenizer_config.json` says of case and accents."""
     if path.suffix == ".txt":
-        return Tokenizer.from_vocabulary(path.read_text(encoding="utf-8").split("\n")[:-1])
+        how = normalizers.BertNormalizer(**bert_settings(path.parent))
+        return Tokenizer.from_vocabulary(path.read_text(encoding="utf-8").split("\n")[:-1], how)
     return Tokenizer.from_backend(load_tokenizer_file(path))
 
 
@@ -77,6 +88,8 @@ def load_med(
         tokenizer = load_tokenizer(vocabulary(folder))
         weights = load_tensors(weight_files(folder), device, dtype)
         named = from_blip(weights, described.layout) if described.layout else weights
+    except ModelError:
+        raise
     except Exception as error:  # tokenizers and safetensors raise bare Exceptions
         raise ModelError(f"{folder}: {type(error).__name__}: {error}") from error
     with SkipInit():

@@ -8,8 +8,10 @@ Two layouts are published (`transformers` names). A captioning checkpoint holds 
 import re
 from typing import Final
 
+import torch
 from torch import Tensor
 
+from capfilt.core.errors import ModelError
 from capfilt.models.med.config import Layout
 
 _VISION: Final = {
@@ -34,6 +36,7 @@ _HEADS: Final = {
 }
 _TIED: Final = ("text_decoder.cls.predictions.decoder.weight", "text_decoder.cls.predictions.decoder.bias")
 """The output layer of the decoder: the word embeddings and the bias once more."""
+_TIED_TO: Final = ("text_decoder.bert.embeddings.word_embeddings.weight", "text_decoder.cls.predictions.bias")
 
 
 def _text_names(layout: Layout) -> dict[str, str]:
@@ -60,7 +63,11 @@ def from_blip(weights: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
 
     Raises:
         KeyError: a tensor that neither layout knows; nothing is left out in silence.
+        ModelError: an output layer of its own, which a MED does not have.
     """
+    for name, source in zip(_TIED, _TIED_TO, strict=True):
+        if name in weights and not torch.equal(weights[name], weights[source]):
+            raise ModelError(f"{name} is not {source}: an output layer of its own is not supported")
     names = _VISION | _text_names(layout) | _HEADS[layout]
     kept = {name: tensor for name, tensor in weights.items() if name not in _TIED and "position_ids" not in name}
     return {_rename(name, names): tensor for name, tensor in kept.items()}

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats import hub, open_clip_source
-from capfilt.models.formats.checkpoint import CONFIG, FORMAT, WEIGHTS, describe, vocabulary, weight_files
+from capfilt.models.formats.checkpoint import ADAPTER, CONFIG, FORMAT, PICKLED, describe, med_files, weight_files
 from capfilt.models.formats.image_processor import read_image_processor, square_of
 from capfilt.models.formats.model_info import Family, ModelInfo
 from capfilt.models.formats.open_clip_source import OpenClipSource
@@ -71,8 +71,10 @@ def locate(name: str) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not any((folder / config).is_file() for config in (CONFIG, open_clip_source.CONFIG)):
-            raise ModelError(f"model {name!r} is a directory without a {CONFIG}")
+            raise ModelError(f"model {name!r}: {_kind_of(folder)}")
         return folder
+    if folder.is_file():
+        raise ModelError(f"model {name!r}: {_kind_of(folder)}")
     if hub.HUB_NAME.fullmatch(name):
         return hub.fetch(name)
     raise ModelError(f"model {name!r} is neither a directory nor a name that `capfilt models` tells of")
@@ -80,8 +82,7 @@ def locate(name: str) -> Path:
 
 def _med(name: str, folder: Path) -> ModelInfo:
     known = describe(folder)
-    weight_files(folder)
-    files = (folder / CONFIG, folder / WEIGHTS, vocabulary(folder))
+    files = tuple(med_files(folder))
     pixels = PixelSpec(known.config.image_size, "squash")
     return ModelInfo(name=name, family="med", folder=folder, roles=known.roles, pixels=pixels, files=files)
 
@@ -138,3 +139,18 @@ def _settings(folder: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ModelError(f"{folder / CONFIG}: no JSON object")
     return settings
+
+
+def _kind_of(path: Path) -> str:
+    """What a path is that is no model as it is, and the command that makes one of it."""
+    command = f"`capfilt convert {path} --to DIR`"
+    if path.is_file():
+        if path.suffix in PICKLED:
+            return f"a file of pickled weights, as trainings of BLIP, LAVIS and open_clip leave them; {command}"
+        return "a file, where a directory is expected" + (f"; {command}" if path.suffix == ".safetensors" else "")
+    if (path / ADAPTER).is_file():
+        return f"a LoRA adapter, which is no model of its own; {command} merges it"
+    pickled = sorted(file for file in path.iterdir() if file.suffix in PICKLED)
+    if pickled:
+        return f"a directory of pickled weights without a {CONFIG}; `capfilt convert {pickled[-1]} --to DIR`"
+    return f"a directory without a {CONFIG}"
