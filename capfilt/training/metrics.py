@@ -1,6 +1,7 @@
 """What a training leaves of its course: metrics.jsonl, TensorBoard's events, and the losses as a picture."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -35,7 +36,8 @@ class Metrics:
         """Note a log line."""
         line = {"step": progress.step, **progress.losses, "rate": progress.rate, SPEED: progress.pairs_per_second}
         with (self.folder / NAME).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+            told = {name: value if math.isfinite(value) else None for name, value in line.items()}
+            stream.write(json.dumps(told, allow_nan=False) + "\n")
         for name, value in line.items():
             if name != "step":
                 self.events.add_scalar(f"loss/{name}" if name in progress.losses else name, value, progress.step)
@@ -46,7 +48,7 @@ class Metrics:
         self.events.close()
         lines = read_metrics(self.folder)
         names = [name for name in (lines[0] if lines else {}) if name not in ("step", "rate", SPEED)]
-        points = {name: [(line["step"], line[name]) for line in lines if name in line] for name in names}
+        points = {name: [(line["step"], line[name]) for line in lines if line.get(name) is not None] for name in names}
         (self.folder / "losses.svg").write_bytes(standalone(loss_chart(points)))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from capfilt.core.errors import ModelError
 from capfilt.models.judges.med import MAX_TOKENS, MedJudge
 from capfilt.models.normalize import normalize
 from capfilt.models.tokenizer import CLS
@@ -21,10 +22,10 @@ Images = Callable[[], Iterable[Tensor]]
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """Where the best right answer of every query stands, 0 = first."""
+    """Where the best right answer of every query stands, 0 = first; among wrong ones that score the same, amid them."""
 
-    of_images: Tensor  # int64 [N]: text retrieval, TR
-    of_texts: Tensor  # int64 [M]: image retrieval, IR
+    of_images: Tensor  # float64 [N]: text retrieval, TR
+    of_texts: Tensor  # float64 [M]: image retrieval, IR
 
 
 @torch.inference_mode()
@@ -34,12 +35,17 @@ def rank(judge: MedJudge, images: Images, texts: Sequence[str], owner: Sequence[
     Args:
         owner: the image of each text; a text that several images have is right for all of them.
         candidates: the k nearest by ITC, which ITM puts in order: logit of a match + cosine, as BLIP's code has it.
+
+    Raises:
+        ModelError: a score that is no finite number.
     """
     similarity = _features(judge, images) @ _text_features(judge, texts).T
     right = _right(texts, owner, len(similarity))
     near_texts = _nearest(similarity, candidates)
     near_images = _nearest(similarity.T, candidates).T
     matched = _match(judge, images, texts, near_texts | near_images)
+    if not bool(torch.isfinite(similarity).all() & torch.isfinite(matched).all()):
+        raise ModelError(f"judge {judge.name!r} gives scores that are no finite numbers: its weights are broken")
     far = similarity - 100.0  # behind all candidates, in order of ITC
     by_image = torch.where(near_texts, matched + similarity, far)
     by_text = torch.where(near_images, matched + similarity, far)
@@ -56,7 +62,7 @@ def _features(judge: MedJudge, images: Images) -> Tensor:
 
 
 def _text_features(judge: MedJudge, texts: Sequence[str]) -> Tensor:
-    device = judge.model.temperature.device
+    device = judge.model.vision.norm.weight.device  # published weights have no temperature
     parts = []
     for start in range(0, len(texts), BATCH):
         ids, mask = judge.tokenizer.encode(texts[start : start + BATCH], CLS, MAX_TOKENS)
@@ -100,6 +106,8 @@ def _match(judge: MedJudge, images: Images, texts: Sequence[str], wanted: Tensor
 
 
 def _best(scores: Tensor, right: Tensor) -> Tensor:
-    """Of every row the place of its best right answer, best first."""
-    best = scores.masked_fill(~right.to(scores.device), float("-inf")).max(1, keepdim=True).values
-    return (scores > best).sum(1).cpu()
+    """Of every row the place of its best right answer, best first; the mean of the places that it ties for."""
+    right = right.to(scores.device)
+    best = scores.masked_fill(~right, float("-inf")).max(1, keepdim=True).values
+    tied = ((scores == best) & ~right).sum(1)
+    return ((scores > best).sum(1).double() + tied / 2).cpu()

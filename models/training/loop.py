@@ -1,5 +1,6 @@
 """The loop: batches in, steps taken, a log line now and then, and a state from which it goes on to the bit."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from capfilt.core.errors import RunFailed
 from capfilt.models.training.batch import Batch, QuestionBatch
 from capfilt.models.training.group import Group
 from capfilt.models.training.settings import AdamW, Schedule
@@ -110,13 +112,26 @@ class Trainer:
                 with self._precision():
                     loss, values = self.forward(batch)
                 torch.autograd.backward(loss / self.pace.accumulate)
+            self._check_finite("loss", loss)
             self._add(values)
             pairs += len(batch.images) * self.group.size
-        if self.pace.clip:
-            nn.utils.clip_grad_norm_(self.task.parameters(), self.pace.clip)
+        norm = nn.utils.clip_grad_norm_(self.task.parameters(), self.pace.clip or float("inf"))
+        self._check_finite("norm of the gradient", norm)
         self.optimizer.step()
         self.task.after_update()
         return pairs
+
+    def _check_finite(self, what: str, value: Tensor) -> None:
+        """End the training before a step that would spoil the weights; what was saved before it stays.
+
+        Raises:
+            RunFailed: the value is NaN or infinite; names the step.
+        """
+        if not math.isfinite(number := float(value.detach())):
+            raise RunFailed(
+                f"the {what} is {number} at step {self.step + 1}; what was saved before is kept; "
+                "try a lower schedule.rate or a longer schedule.warmup"
+            )
 
     def _alone(self, number: int) -> AbstractContextManager[None]:
         """Gradients travel between workers with the last batch of a step only."""

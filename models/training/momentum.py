@@ -69,6 +69,8 @@ class FeatureQueue(nn.Module):
     def push(self, images: Tensor, texts: Tensor, codes: Tensor) -> None:
         """Take in B pairs."""
         size = len(self.codes)
+        if not size:
+            return
         places = (self.pointer + torch.arange(len(codes), device=self.codes.device)) % size
         self.images[places], self.texts[places], self.codes[places] = images.float(), texts.float(), codes
         self.pointer = (self.pointer + len(codes)) % size

@@ -73,7 +73,9 @@ def _draw(weights: Tensor, generator: torch.Generator) -> Tensor:
     # multinomial refuses a row of zeros: a batch of one image has no negative, and draws itself.
     alone = weights.sum(1) == 0
     own = torch.eye(len(weights), dtype=torch.bool, device=weights.device)
-    usable = torch.where(alone[:, None] & own, 1.0, weights)
+    usable = torch.where(alone[:, None] & own, 1.0, weights).nan_to_num(
+        1.0
+    )  # a loss of NaN ends the training, not this
     return torch.multinomial(usable, 1, generator=generator)[:, 0]
 
 

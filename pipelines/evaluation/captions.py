@@ -1,7 +1,8 @@
 """Captions against what people wrote: BLEU-4 and CIDEr-D, and how much the words of captions vary.
 
-Words are lower-cased runs of letters and digits, a hyphen or apostrophe within. COCO's own evaluation splits by the
-Penn Treebank's rules (in Java) and drops punctuation; on plain captions the two differ in contractions alone.
+Words are lower-cased runs of letters and digits, a hyphen or apostrophe within; a Chinese character is
+a word. COCO's own evaluation splits by the Penn Treebank's rules (in Java) and drops punctuation; on plain captions the
+two differ in contractions alone.
 """
 
 import math
@@ -14,7 +15,9 @@ NGRAM: Final = 4
 SIGMA: Final = 6.0
 """CIDEr-D: standard deviation of the penalty on a difference in length, in word pairs."""
 
-_WORD: Final = re.compile(r"\w+(?:['-]\w+)*")
+_ALONE: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f"
+"""Chinese, Japanese and Thai put no space between words: there each character counts as one."""
+_WORD: Final = re.compile(rf"[{_ALONE}]|[^\W{_ALONE}]+(?:['-][^\W{_ALONE}]+)*")
 
 Words = list[str]
 Grams = Counter[tuple[str, ...]]

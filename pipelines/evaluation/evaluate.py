@@ -9,6 +9,7 @@
 """
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,16 +19,16 @@ import numpy as np
 import pyarrow as pa
 
 from capfilt.core.config import Recipe
-from capfilt.core.errors import InputError
+from capfilt.core.errors import InputError, ModelError
 from capfilt.core.schema import ROWS
 from capfilt.pipelines.calibration.curves import labeled, sweep
-from capfilt.pipelines.evaluation.captions import bleu, cider, diversity
+from capfilt.pipelines.evaluation.captions import bleu, cider, diversity, words
 from capfilt.pipelines.stages import stage_models
 from capfilt.pipelines.stages.caption import CANDIDATES, alive, caption, pixel_tensor
 from capfilt.pipelines.stages.decode import decode
 from capfilt.pipelines.stages.micro_batches import MicroBatches
 from capfilt.pipelines.stages.score import columns_of, score
-from capfilt.pipelines.training_data.pairs import opened, parquet_files
+from capfilt.pipelines.training_data.pairs import check_captions, opened, parquet_files
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +58,7 @@ class Evaluation:
     human: Metrics  # diversity of people's, one caption a picture too
     auc: Metrics
     retrieval: Metrics
+    notes: tuple[str, ...]  # why something is missing, or says little
 
 
 @dataclass(slots=True)
@@ -85,31 +87,57 @@ def evaluate(locations: Sequence[str], recipe: Recipe, limit: int | None = None,
         ModelError: a model that is missing, broken or of the wrong role.
     """
     stage_models.check_models(recipe)
-    tables = _tables(locations, limit)
+    collected = _Collected()
+    tables = _tables(locations, limit, collected.left_out)
     first = next(tables, None)
     if first is None:
         raise InputError(f"{' '.join(locations)}: no picture has a human caption")
     captioners, judges = stage_models.load_captioners(recipe)[:1], stage_models.load_judges(recipe)[:1]
-    collected = _Collected()
     for rows in (first, *tables):
         _take(rows, captioners, judges, recipe, collected)
     if not collected.references:
         raise InputError(f"{' '.join(locations)}: no picture can be used: {', '.join(collected.left_out)}")
     texts = [text for own in collected.references for text in own]
+    _check_finite(collected.scores)
     return Evaluation(
         pictures=len(collected.references),
         texts=len(texts),
         wrong=len(collected.right) - sum(collected.right) if judges else 0,
         left_out=dict(collected.left_out),
-        captions=_captions(collected) if captioners else {},
+        captions=_captions(collected) if captioners and len(collected.references) > 1 else {},
         drawn=diversity(collected.drawn) if captioners else {},
         human=diversity([own[0] for own in collected.references]),
         auc=_auc(collected),
         retrieval=_retrieval(judges, collected, texts, candidates),
+        notes=tuple(_notes(collected, captioners, judges)),
     )
 
 
-def _tables(locations: Sequence[str], limit: int | None) -> Iterator[pa.Table]:
+def _check_finite(scores: dict[str, list[float]]) -> None:
+    """Raise a `ModelError` that names a score and how many texts it is no finite number for."""
+    for column, values in scores.items():
+        if odd := sum(not math.isfinite(value) for value in values):
+            raise ModelError(f"{column} is no finite number for {odd} of {len(values)} texts: the judge is broken")
+
+
+def _notes(collected: _Collected, captioners: "Sequence[Captioner]", judges: "Sequence[Judge]") -> Iterator[str]:
+    """What a reader would otherwise wonder about."""
+    from capfilt.models.judges.med import MedJudge
+
+    if captioners and len(collected.references) == 1:
+        yield "BLEU and CIDEr compare images with each other, and say nothing of one image"
+    if captioners and not any(map(words, collected.likeliest)):
+        yield "the captioner wrote no word"
+    for column, values in collected.scores.items():
+        if len(values) > 1 and len(set(values)) == 1:
+            yield f"{column} is {values[0]:g} for every text: it tells nothing apart"
+    if judges and (all(collected.right) or not any(collected.right)):
+        yield "no AUC: no text is marked as wrong (column wrong)"
+    if judges and not isinstance(judges[0], MedJudge):
+        yield f"no retrieval: {judges[0].name} is not a BLIP or MED, which it is measured for"
+
+
+def _tables(locations: Sequence[str], limit: int | None, left_out: Counter[str]) -> Iterator[pa.Table]:
     """`schema.ROWS` of pictures with human captions; a text marked as wrong stands as one of the web."""
     left = limit
     for file in (file for location in locations for file in parquet_files(location)):
@@ -117,19 +145,26 @@ def _tables(locations: Sequence[str], limit: int | None) -> Iterator[pa.Table]:
             names = parquet.schema_arrow.names
             if missing := sorted({"image", "captions"} - set(names)):
                 raise InputError(f"{file}: no column {', '.join(missing)}; there are {', '.join(names)}")
+            check_captions(parquet.schema_arrow, "captions", file)
             columns = [name for name in ("image", "captions", "wrong") if name in names]
             for batch in parquet.iter_batches(ROWS_AT_ONCE, columns=columns):
-                rows = [row for row in map(_row, batch.to_pylist()) if row][:left]
+                read = [_row(row) for row in batch.to_pylist()] if left != 0 else []
+                rows = [row for row in read if not isinstance(row, str)][:left]
+                left_out.update(row for row in read if isinstance(row, str))
                 left = None if left is None else left - len(rows)
                 if rows:
                     yield pa.Table.from_pylist(rows, ROWS)
 
 
-def _row(found: dict[str, Any]) -> dict[str, Any] | None:
-    own = [{"text": c["text"], "source": "human"} for c in found["captions"] or () if c["source"] == "human"]
-    image = found["image"]["bytes"] if isinstance(found["image"], dict) else found["image"]
-    if not own or image is None:
-        return None
+def _row(found: dict[str, Any]) -> dict[str, Any] | str:
+    """A row, or why there is none."""
+    given = [c for c in found["captions"] or () if c and c["source"] == "human"]
+    own = [{"text": c["text"], "source": "human"} for c in given if c["text"]]
+    image = found["image"].get("bytes") if isinstance(found["image"], dict) else found["image"]
+    if not own:
+        return "no human caption"
+    if image is None:
+        return "no image"
     wrong = [{"text": text, "source": "web"} for text in found.get("wrong") or ()]
     return {"uid": hashlib.sha256(image).hexdigest()[:32], "source": "", "texts": own + wrong, "image": image}
 

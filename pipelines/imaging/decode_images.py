@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
@@ -66,7 +66,6 @@ def decode_images(
         busy: hears when work on a row begins, and when it stops to wait for room. Both are called by any thread.
         tell: hears what came out of a row.
     """
-    side = OVERSAMPLING * max([SIDE, *(spec.size for spec in canvases)])
     room = PixelBudget(max(PIXELS_AT_ONCE, settings.max_pixels))
 
     def look(row: int) -> None:
@@ -77,9 +76,12 @@ def decode_images(
             busy(row, False)
             with room.held(file.width * file.height):
                 busy(row, True)
-                picture = load_image(file, data, settings, side)
-                _draw(picture, canvases, row)
+                first, *more = _by_scale(file, canvases)
+                picture = load_image(file, data, settings, first.side)
+                _draw(picture, first.canvases, row)
                 outcome: Outcome = _facts(picture, data)
+                for other in more:
+                    _draw(load_image(read_header(data, settings), data, settings, other.side), other.canvases, row)
         except BadImage as bad:
             outcome = bad
         tell(row, outcome)
@@ -87,6 +89,35 @@ def decode_images(
     with pillow_rules(settings.max_pixels), ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1)) as pool:
         for _ in pool.map(look, rows):
             pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """What is drawn from one decoding of a file."""
+
+    side: int  # least pixels of its shorter side
+    canvases: Canvases
+
+
+def _by_scale(file: ImageFile.ImageFile, canvases: Canvases) -> list[_Scale]:
+    """The decodings of a file, the largest first: pixels made for one model never depend on what others want."""
+    groups: dict[int, dict[PixelSpec, NDArray[np.uint8]]] = {}
+    sides: dict[int, int] = {}
+    for spec in sorted(canvases, key=lambda spec: -spec.size) or ():
+        side = OVERSAMPLING * max(SIDE, spec.size)
+        scale = _scale(file, side)
+        groups.setdefault(scale, {})[spec] = canvases[spec]
+        sides.setdefault(scale, side)
+    if not groups:
+        return [_Scale(OVERSAMPLING * SIDE, {})]
+    return [_Scale(sides[scale], own) for scale, own in groups.items()]
+
+
+def _scale(file: ImageFile.ImageFile, side: int) -> int:
+    """By how much `load_image` scales a file down while it decodes it: only a JPEG, by 1, 2, 4 or 8."""
+    if file.format not in ("JPEG", "MPO"):
+        return 1
+    return next(scale for scale in (8, 4, 2, 1) if scale == 1 or min(file.size) // side >= scale)
 
 
 def _draw(picture: DecodedImage, canvases: Canvases, row: int) -> None:

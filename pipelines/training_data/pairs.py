@@ -157,9 +157,8 @@ def _read_texts(file: str, wanted: Wanted) -> pa.Table:
         if missing := sorted({"image", wanted.column} - set(names)):
             raise InputError(f"{file}: no column {', '.join(missing)}; there are {', '.join(names)}")
         table = parquet.read([name for name in (wanted.column, "wrong", "uid") if name in names])
+    check_captions(table.schema, wanted.column, file)
     lists = table[wanted.column].combine_chunks()
-    if not pa.types.is_list(lists.type) or not pa.types.is_struct(lists.type.value_type):
-        raise InputError(f"{file}: column {wanted.column} is {lists.type}, not a list of {wanted.column}")
     values, owner = lists.flatten(), pc.list_parent_indices(lists).to_numpy()
     read = _questions if wanted.column == "questions" else _captions
     texts, good = read(values, wanted, file)
@@ -174,11 +173,23 @@ def _read_texts(file: str, wanted: Wanted) -> pa.Table:
     return pa.table(columns)
 
 
+def check_captions(columns: pa.Schema, name: str, file: str) -> None:
+    """Make sure that a column holds captions, or questions.
+
+    Raises:
+        InputError: it is no list of structs, or captions lack their text or source.
+    """
+    kind = columns.field(name).type
+    if not pa.types.is_list(kind) or not pa.types.is_struct(kind.value_type):
+        raise InputError(f"{file}: column {name} is {kind}, not a list of {name}")
+    names = [field.name for field in kind.value_type]
+    if name == "captions" and (missing := sorted({"text", "source"} - set(names))):
+        raise InputError(f"{file}: captions have no {', '.join(missing)}; they have {', '.join(names)}")
+
+
 def _captions(values: pa.StructArray, wanted: Wanted, file: str) -> tuple[pa.StructArray, NDArray[np.bool_]]:
     """word, source, score of every caption, and which are wanted."""
     names = [field.name for field in values.type]
-    if missing := sorted({"text", "source"} - set(names)):
-        raise InputError(f"{file}: captions have no {', '.join(missing)}; they have {', '.join(names)}")
     words, sources = pc.struct_field(values, "text"), pc.struct_field(values, "source")
     scored = wanted.score in names
     scores = pc.struct_field(values, wanted.score) if scored else pa.nulls(len(values))

@@ -1,6 +1,7 @@
 """A training killed by SIGKILL goes on where its last state is, and ends with the same bits."""
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -10,13 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from capfilt.core.errors import ChangedError, ConfigError, ModelError
+from capfilt.core.errors import ChangedError, ConfigError, ModelError, RunFailed
 from capfilt.core.serialization import to_toml
-from capfilt.models.formats.weights import save_med
+from capfilt.models.formats.weights import load_med, save_med
 from capfilt.models.med.model import MED
 from capfilt.models.tokenizer import Tokenizer
 from capfilt.models.training.loop import TrainProgress
 from capfilt.models.training.state import load_state, save_state
+from capfilt.training.metrics import Metrics, read_metrics
 from capfilt.training.recipes import load_training
 from capfilt.training.train import Listener, Request, train
 
@@ -38,6 +40,7 @@ KILLER = """
 import os, signal, sys
 from pathlib import Path
 from capfilt.training.train import Listener, Request, train
+from capfilt.training.metrics import Metrics, read_metrics
 from capfilt.training.recipes import load_training
 
 data, start, settings, *attempts = sys.argv[1:]
@@ -204,3 +207,37 @@ def test_what_a_training_leaves(pairs_file: Path, start: Path, tmp_path: Path) -
     svg = (tmp_path / "out" / "training" / "losses.svg").read_text()
     assert svg.count("<polyline") == 3
     assert list((tmp_path / "out" / "training" / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_a_training_that_diverges_names_its_step_and_keeps_what_was_saved(
+    pairs_file: Path, start: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    wild = ("schedule.steps=60", "schedule.batch=8", "schedule.rate=1e30", "schedule.warmup=0.2", "optimizer.clip=0")
+    often = ("work.save_every=1", "work.log_every=1", "objectives.momentum=0.9", "schedule.warmup_from=1e-4")
+    recipe = load_training("small", "med", (f"model.start={start}", *wild, *often))
+    with pytest.raises(RunFailed, match=r"is (nan|inf|-inf) at step \d+; what was saved before is kept") as caught:
+        train(Request("med", (str(pairs_file),), out, recipe))
+    step = int(re.search(r"at step (\d+)", str(caught.value))[1])  # type: ignore[index]
+    assert step > 1
+    kept = load_state(out / "training" / "state.pt")
+    assert kept["step"] == step - 1
+    model, _ = load_med(out)
+    assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+    for line in (out / "training" / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_momentum_without_a_queue_trains(pairs_file: Path, start: Path, tmp_path: Path) -> None:
+    settings = ("schedule.steps=2", "schedule.batch=4", "objectives.momentum=0.9", f"model.start={start}")
+    done = train(Request("med", (str(pairs_file),), tmp_path / "out", load_training("small", "med", settings)))
+    assert done.steps_now == 2
+
+
+def test_metrics_stay_json_whatever_a_loss_is(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path, 0)
+    for step, loss in ((1, 2.0), (2, float("nan")), (3, float("inf"))):
+        metrics.add(TrainProgress(step, 3, {"itc": loss}, 1e-4, 10.0, 0.0))
+    metrics.close()
+    assert [line["itc"] for line in read_metrics(tmp_path)] == [2.0, None, None]
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()

@@ -65,6 +65,8 @@ def evaluate(
     for reason, count in sorted(measured.left_out.items()):
         console.say(f"skipped: {count} images, {reason}")
     _tables(measured)
+    for note in measured.notes:
+        console.say(f"note: {note}")
 
 
 def _tables(measured: "Evaluation") -> None:

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from capfilt.core.errors import ModelError
 from capfilt.models.judges.med import MedJudge
-from capfilt.models.judges.retrieval import rank, recall
+from capfilt.models.judges.retrieval import _best, rank, recall
 from capfilt.models.med.config import SIZES
 from capfilt.models.med.model import MED
 from capfilt.models.normalize import normalize
@@ -80,3 +81,24 @@ def test_ranks_are_those_of_sorted_lists(judge: MedJudge, images: torch.Tensor, 
 def test_recall_counts_the_first_places() -> None:
     ranks = torch.tensor([0, 4, 5, 11])
     assert [recall(ranks, at) for at in (1, 5, 10)] == [0.25, 0.5, 0.75]
+
+
+def test_ties_rank_amid_the_wrong_answers_and_not_before_them() -> None:
+    right = torch.tensor([[True, False, False, False], [False, True, True, False]])
+    equal = torch.ones(2, 4)
+    assert _best(equal, right).tolist() == [1.5, 1.0]
+    assert recall(_best(equal, right), 1) == 0.0
+    assert _best(torch.tensor([[2.0, 1, 1, 1], [0.0, 1, 0, 1]]), right).tolist() == [0.0, 0.5]
+
+
+def test_a_judge_of_nan_is_refused(judge: MedJudge, images: torch.Tensor) -> None:
+    weight = judge.model.itm_head.weight
+    before = weight.detach().clone()
+    with torch.no_grad():
+        weight.fill_(float("nan"))
+    try:
+        with pytest.raises(ModelError, match="judge 'tiny' gives scores that are no finite numbers"):
+            rank(judge, lambda: [images], TEXTS, OWNER, candidates=3)
+    finally:
+        with torch.no_grad():
+            weight.copy_(before)

@@ -1,7 +1,10 @@
 """`capfilt evaluate` with the models that ship, on a few pictures of the demo's world."""
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,9 +12,10 @@ import pytest
 
 from capfilt.commands.try_models import score_texts
 from capfilt.core.config import Recipe
-from capfilt.core.errors import InputError
+from capfilt.core.errors import InputError, ModelError
 from capfilt.demo.world.dataset import write_pairs
-from capfilt.pipelines.evaluation.evaluate import evaluate
+from capfilt.pipelines.evaluation.captions import bleu, cider, words
+from capfilt.pipelines.evaluation.evaluate import _check_finite, _Collected, _notes, evaluate
 from capfilt.pipelines.recipes.load import load_recipe
 from command_line import invoke
 
@@ -70,7 +74,7 @@ def test_a_picture_that_cannot_be_read_is_told(pairs_file: Path, tmp_path: Path)
     pq.write_table(pa.Table.from_pylist(broken, rows.schema), tmp_path / "broken.parquet")
     measured = evaluate([str(tmp_path / "broken.parquet")], judging())
     assert measured.pictures == 1
-    assert measured.left_out == {"not_an_image": 1}
+    assert measured.left_out == {"not_an_image": 1, "no human caption": 1}
 
 
 def test_without_human_captions_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
@@ -86,3 +90,69 @@ def test_without_human_captions_there_is_nothing_to_compare_with(tmp_path: Path)
 def test_neither_model_is_a_mistake(pairs_file: Path) -> None:
     done = invoke("evaluate", str(pairs_file))
     assert done.exit_code == 2
+
+
+def test_a_published_filter_is_measured_in_retrieval(published: Callable[[str], Path], pairs_file: Path) -> None:
+    """Its weights have no temperature, which training alone needs."""
+    recipe = load_recipe("blip", ("caption.n=0", f'score.judges=["{published("blip-itm")}"]'))
+    measured = evaluate([str(pairs_file)], recipe, limit=4)
+    assert set(measured.retrieval) == {f"{side}_{at}" for side in ("tr", "ir") for at in (1, 5, 10)}
+    assert set(measured.auc) == {"itm", "itc"}
+
+
+def rewritten(pairs_file: Path, path: Path, column: str, change: Callable[[Any], Any], kind: pa.DataType) -> Path:
+    table = pq.read_table(pairs_file)
+    values = pa.array([change(value) for value in table[column].to_pylist()], kind)
+    pq.write_table(table.set_column(table.column_names.index(column), column, values), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "said"),
+    [
+        (lambda own: [c["text"] for c in own], pa.list_(pa.string()), "column captions is list<.*>, not a list of"),
+        (lambda own: own[0]["text"], pa.string(), "column captions is string, not a list of captions"),
+        (
+            lambda own: [{"text": c["text"]} for c in own],
+            pa.list_(pa.struct({"text": pa.string()})),
+            "captions have no source; they have text",
+        ),
+    ],
+)
+def test_captions_in_another_form_are_one_line_as_in_training(
+    pairs_file: Path, tmp_path: Path, change: Any, kind: pa.DataType, said: str
+) -> None:
+    path = rewritten(pairs_file, tmp_path / "other.parquet", "captions", change, kind)
+    done = CliRunner().invoke(app, ["evaluate", str(path), "--judge", "demo-filter"])
+    assert done.exit_code == 2
+    assert re.search(said, " ".join(done.stderr.split()))
+
+
+def test_what_says_little_or_is_missing_is_told(pairs_file: Path, tmp_path: Path, published: Any) -> None:
+    captions = pa.list_(pa.struct({"text": pa.string(), "source": pa.string()}))
+    seen = iter(range(100))
+    path = rewritten(
+        pairs_file, tmp_path / "some.parquet", "captions", lambda own: own if next(seen) % 2 else [], captions
+    )
+    path = rewritten(path, tmp_path / "none_wrong.parquet", "wrong", lambda own: [], pa.list_(pa.string()))
+    recipe = load_recipe("blip", ("caption.n=0", f'score.judges=["{published("clip-transformers")}"]'))
+    measured = evaluate([str(path)], recipe)
+    assert (measured.pictures, measured.left_out) == (6, {"no human caption": 6})
+    assert [note.split(":")[0] for note in measured.notes] == ["no AUC", "no retrieval"]
+    alone = evaluate([str(pairs_file)], load_recipe("demo", ("score.judges=[]",)), limit=1)
+    assert not alone.captions
+    assert "say nothing of one image" in alone.notes[0]
+
+
+def test_a_score_that_is_not_finite_is_refused_and_a_constant_one_is_named() -> None:
+    with pytest.raises(ModelError, match="itm is no finite number for 1 of 2 texts"):
+        _check_finite({"itm": [0.5, float("nan")]})
+    same = _Collected(right=[True, False], scores={"itm": [0.5, 0.5]})
+    assert list(_notes(same, [], [])) == ["itm is 0.5 for every text: it tells nothing apart"]
+
+
+def test_chinese_captions_are_counted_in_characters() -> None:
+    own, other = "\u4e00\u53ea\u68d5\u8272\u7684\u72d7", "\u4e00\u53ea\u732b"
+    assert words(f"{own} x2") == [*own, "x2"]
+    assert bleu([own, other], [[own], [other]], most=2) == pytest.approx(1.0)
+    assert cider([own, other], [[own], [other]]) > 5
