@@ -1,12 +1,17 @@
 """Keys and passwords: refused where they come in, and never in a file or message of a run."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from capfilt.core.errors import InputError
+from capfilt.cli.corpus.browse import _open
+from capfilt.commands.ray_jobs import JobSpec, environment, runtime_env
+from capfilt.core import duckdb_sandbox
+from capfilt.core.errors import ConfigError, InputError
+from capfilt.core.secrets import redact
 from capfilt.core.storage import Folder, has_secret, split_url, without_secrets
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.plan import make_plan
@@ -77,3 +82,85 @@ def test_nothing_of_the_environment_or_of_urls_is_written_down(tmp_path: Path, m
         assert "s3cret" not in str(rows)
         assert {row["url"].partition("@")[0] for row in rows} == {"http://***"}
     assert Folder.at(tmp_path / "out").exists("run.toml")
+
+
+KEYS = ["sk-abcdefghijklmnop1234", "hf_abcdefghijklmnopqrstuvwx", "AKIAABCDEFGHIJKLMNOP", "ghp_" + "a" * 36]
+
+
+@pytest.mark.parametrize("key", [*KEYS, "https://me:pass@host/a", "https://host/a?sig=abc", "s3://b/a?secret_key=abc"])
+def test_a_key_is_hidden_by_its_value(key: str) -> None:
+    said = redact(f"cannot open {key} today")
+    assert said.startswith("cannot open ")
+    assert said.endswith(" today")
+    assert not {"pass", "abc", key} & set(re.split(r"[/?=:@ ]", said))
+
+
+@pytest.mark.parametrize("text", ["a dog on a hill", "https://host/a?page=2", "caption.max_tokens = 5", "skip hf_ ask"])
+def test_what_is_no_key_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "endpoint.api_key=s3cret",
+        "engine.ray.password=s3cret",
+        "no_section_token=s3cret",
+        "fetch.contact.x=https://me:s3cret@h/",
+    ],
+)
+def test_a_setting_that_is_refused_does_not_repeat_its_value(change: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe("blip", (change,))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_what_ray_is_given_in_secret_stands_in_no_file(tmp_path: Path) -> None:
+    ray = '{runtime_env = {env_vars = {HF = "s3cret"}, pip = ["a"]}, num_cpus = 4}'
+    recipe = load_recipe("blip", (f"engine.ray={ray}",))
+    (tmp_path / "a.csv").write_text("url,text\nhttp://a.example/1.jpg,a\n")
+    plan = make_plan([str(tmp_path / "a.csv")], recipe.input)
+    ledger = Ledger.at(tmp_path / "out")
+    ledger.write_plan(plan.chunks, [(f.identity, f.size, f.sha256) for f in plan.inputs], recipe, {}, {})
+    assert "s3cret" not in (tmp_path / "out" / "run.toml").read_text()
+    assert ledger.run["recipe"]["engine"]["ray"] == {"runtime_env": {"pip": ["a"]}, "num_cpus": 4}
+
+
+@pytest.mark.parametrize(
+    "change", ['engine.ray={runtime_env={env_vars={A="s3cret"}}}', "caption.captioner=http://me:s3cret@host/v1"]
+)
+def test_a_job_takes_no_secret_along(change: str) -> None:
+    spec = JobSpec(("s3://bucket/in",), "s3://bucket/out", settings=(change,))
+    with pytest.raises(ConfigError) as caught, runtime_env(spec):
+        pass
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_key_in_an_environment_variable_of_a_job_is_seen_by_its_value() -> None:
+    with pytest.raises(ConfigError, match="--env MY_VARIABLE") as caught:
+        environment([f"MY_VARIABLE={KEYS[0]}"], {})
+    assert KEYS[0] not in str(caught.value)
+
+
+def test_the_key_of_a_page_stands_in_no_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    _open("http://127.0.0.1:1/#key=s3cret")
+    (address,) = opened
+    page = Path(address.removeprefix("file://"))
+    assert "s3cret" not in address
+    assert "s3cret" in page.read_text()
+    assert page.stat().st_mode & 0o077 == 0
+    page.unlink()
+
+
+@pytest.mark.parametrize("statement", ["COPY (SELECT 1) TO '{}/a.csv'", "INSERT INTO x VALUES (1) RETURNING *"])
+@pytest.mark.parametrize("query", ["WITH a AS ({}) FROM a", "SELECT (WITH a AS ({}) SELECT 1)"])
+def test_a_statement_that_writes_is_seen_at_any_depth(tmp_path: Path, query: str, statement: str) -> None:
+    connection = duckdb_sandbox.connect({}, "1GB")
+    assert not duckdb_sandbox.reads_only(connection, query.format(statement.format(tmp_path)))
+
+
+def test_a_query_has_no_directory_to_write_to() -> None:
+    with duckdb_sandbox.connect({}) as connection:
+        assert connection.sql("SELECT current_setting('temp_directory')").fetchall() == [("",)]

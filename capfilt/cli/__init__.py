@@ -12,7 +12,7 @@ import typer
 from capfilt.cli.corpus import browse, calibrate, dedup, export, forget, query, report, select
 from capfilt.cli.runs import demo, jobs, retry, run, status, verify
 from capfilt.cli.terminal.errors import CommandGroup
-from capfilt.cli.training import bootstrap, evaluate, models, train
+from capfilt.cli.training import bootstrap, convert, evaluate, models, train
 from capfilt.core.version import __version__
 
 app = typer.Typer(
@@ -62,6 +62,7 @@ app.command()(calibrate.calibrate)
 app.command()(report.report)
 app.command()(status.recipes)
 app.command()(models.models)
+app.command()(convert.convert)
 app.command()(models.caption)
 app.command()(models.score)
 app.command()(models.answer)

@@ -92,6 +92,11 @@ def run_query(folder: Folder, sql: str, limit: int | None = None) -> pa.Table:
     """
     with connect(folder) as connection:
         try:
+            if any(
+                one.type == duckdb.StatementType.SELECT and not duckdb_sandbox.reads_only(connection, one.query)
+                for one in connection.extract_statements(sql)
+            ):
+                raise UserError("query: only SELECT may stand in it")
             relation = connection.sql(sql)
             if relation is None:
                 raise UserError("query: this SQL gives no table; ask with SELECT")

@@ -20,6 +20,7 @@ from typing import Any, Final
 from rich.text import Text
 
 from capfilt.core.errors import ConfigError, RunFailed
+from capfilt.core.secrets import has_secret_setting, redact, without_secret_settings
 from capfilt.core.serialization import to_toml
 from capfilt.core.storage import has_secret, may_be_secret
 from capfilt.core.version import __version__
@@ -97,10 +98,14 @@ def runtime_env(spec: JobSpec) -> Iterator[dict[str, Any]]:
     for location in spec.locations:
         if has_secret(location):
             raise ConfigError("a key in a URL would be stored and shown; set it in the environment of the nodes")
+    for change in spec.settings:
+        if has_secret_setting(change):
+            name = change.partition("=")[0]
+            raise ConfigError(f"--set {name}: a job is shown with its command; set keys on the nodes themselves")
     env: dict[str, Any] = {"env_vars": environment(spec.env, os.environ)}
     with tempfile.TemporaryDirectory() as folder:
         if spec.recipe.endswith(".toml"):
-            text = to_toml(read_settings(spec.recipe))  # its bases are in it
+            text = to_toml(without_secret_settings(read_settings(spec.recipe)))  # its bases are in it
             (Path(folder) / Path(spec.recipe).name).write_text(text, encoding="utf-8")
             env["working_dir"] = folder
         if spec.ship:
@@ -117,7 +122,7 @@ def environment(named: Iterable[str], here: Mapping[str, str]) -> dict[str, str]
     found = {name: here[name] for name in PASSED if name in here}
     for text in named:
         name, given, value = text.partition("=")
-        if may_be_secret(name):
+        if may_be_secret(name) or redact(value) != value:
             raise ConfigError(f"--env {name}: jobs are shown with their environment; set keys on the nodes themselves")
         if not given and name not in here:
             raise ConfigError(f"--env {name}: it is not set here; give it as {name}=VALUE")

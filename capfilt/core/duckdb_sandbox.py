@@ -1,13 +1,17 @@
 """DuckDB over given tables and nothing else: SQL of a policy or of a person can read them, and touch no file."""
 
+import json
 import os
 import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import duckdb
+
+_READING: Final = ("SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE")
+"""DuckDB's kinds of queries that change nothing."""
 
 
 def connect(tables: Mapping[str, Any], memory: str = "") -> duckdb.DuckDBPyConnection:
@@ -19,11 +23,12 @@ def connect(tables: Mapping[str, Any], memory: str = "") -> duckdb.DuckDBPyConne
 
     Args:
         memory: what it takes at most before it goes on in files, "1GB", with 8 threads at most, since every thread
-            takes some; "" = DuckDB's own, 80 % of the machine's and all cores.
+            takes some; for SQL that `reads_only` has seen, for DuckDB lets a statement write where it spills. "" =
+            no file at all, and DuckDB's own limits: 80 % of the machine's memory and all cores.
     """
     spill = Path(tempfile.gettempdir()) / f"capfilt-duckdb-{uuid.uuid4().hex}"  # made when memory ends, then removed
     limit = {"memory_limit": memory, "threads": str(min(os.cpu_count() or 1, 8))} if memory else {}
-    connection = duckdb.connect(":memory:", config={"temp_directory": str(spill), **limit})
+    connection = duckdb.connect(":memory:", config={"temp_directory": str(spill) if memory else "", **limit})
     for name, table in tables.items():
         connection.register(name, table)
     for setting in (
@@ -33,6 +38,22 @@ def connect(tables: Mapping[str, Any], memory: str = "") -> duckdb.DuckDBPyConne
     ):
         connection.execute(f"SET {setting}")
     return connection
+
+
+def reads_only(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
+    """Whether one statement does nothing but SELECT, to its depth: a CTE may hold COPY, INSERT, UPDATE or DELETE."""
+    asked = connection.execute("SELECT json_serialize_sql($sql::VARCHAR)", {"sql": sql}).fetchall()
+    waiting = [json.loads(asked[0][0])]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            kind = str(part.get("type", ""))
+            if part.get("error") is True or (kind.endswith("_NODE") and kind not in _READING):
+                return False
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+    return True
 
 
 def quoted(name: str) -> str:

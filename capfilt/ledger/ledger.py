@@ -26,6 +26,7 @@ from capfilt.core import schema
 from capfilt.core.chunks import Chunk
 from capfilt.core.config import Recipe
 from capfilt.core.errors import BusyError, ChangedError, InputError, IntegrityError
+from capfilt.core.secrets import without_secret_settings
 from capfilt.core.serialization import canonical_json, parquet_bytes, to_toml
 from capfilt.core.storage import Folder, make_directory
 from capfilt.core.tables import damage_named, parquet_format, read_schema, read_table
@@ -119,7 +120,7 @@ class Ledger:
             raise ChangedError(f"{self.folder.location} is planned already: use another --out")
         plan = parquet_bytes(_plan_table(chunks))
         self.folder.write("plan.parquet", plan)
-        run = {
+        run: dict[str, Any] = {
             "rows": sum(chunk.rows for chunk in chunks),
             "chunks": len(chunks),
             "limit": limit or 0,
@@ -130,6 +131,7 @@ class Ledger:
             "models": dict(models),
             "recipe": recipe.model_dump(mode="json"),
         }
+        run["recipe"]["engine"]["ray"] = without_secret_settings(recipe.engine.ray)
         self.folder.write("run.toml", to_toml(run).encode())
 
     @cached_property

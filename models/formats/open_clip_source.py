@@ -78,7 +78,7 @@ def from_name(name: str, fetch: Callable[[str], Path]) -> OpenClipSource:
         ModelError: an architecture or a tag that open_clip does not know, or weights that are not there.
     """
     architecture, _, weights = name.removeprefix(PREFIX).partition(":")
-    shape = _shape(name, architecture)
+    shape = architecture_shape(name, architecture)
     published = _published(architecture)
     file = Path(weights).expanduser()
     if file.suffix == ".safetensors" and file.is_file():
@@ -134,7 +134,7 @@ def _source(weights: Path, shape: dict[str, Any], pixels: dict[str, Any], folder
     )
 
 
-def _shape(name: str, architecture: str) -> dict[str, Any]:
+def architecture_shape(name: str, architecture: str) -> dict[str, Any]:
     found = importlib.util.find_spec("open_clip")
     if found is None or not found.submodule_search_locations:
         raise ModelError(f"model {name!r} needs the package open_clip_torch")

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from capfilt.core.config import EngineSettings, Recipe
 from capfilt.core.errors import ConfigError, RunFailed
+from capfilt.core.secrets import without_secret_settings
 from capfilt.pipelines.engine import resources
 from capfilt.pipelines.engine.process_state import environment, loggers, sigterm_waits
 from capfilt.pipelines.engine.resources import LOCAL, Pool, Resources
@@ -149,7 +150,7 @@ def _start(ray: Any, engine: EngineSettings, cpus: int) -> None:
                 ray.init(address=LOCAL, **settings)
             return
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"engine.ray = {engine.ray}: {_first_line(error)}") from error
+            raise ConfigError(f"engine.ray = {without_secret_settings(engine.ray)}: {_first_line(error)}") from error
         except Exception as error:  # Ray raises bare Exceptions here
             ray.shutdown()
             if last:

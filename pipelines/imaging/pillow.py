@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 
 SIGNED: Final = (
     "JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "ICO", "JPEG2000", "PPM", "PSD", "QOI", "ICNS", "DIB",
-    "DDS", "PCX", "DCX", "SGI", "SUN", "MSP", "XBM", "XPM", "FLI", "BLP", "FTEX", "GBR", "FITS", "PIXAR", "XVTHUMB",
+    "DDS", "PCX", "DCX", "SGI", "SUN", "MSP", "XBM", "XPM", "FLI", "BLP", "FTEX", "GBR", "PIXAR", "XVTHUMB",
     "HEIF", "JXL",
 )  # fmt: skip
 """Raster formats that begin with a signature."""
@@ -21,9 +21,10 @@ SIGNED: Final = (
 UNSIGNED: Final = ("CUR", "TGA", "PCD")
 """Raster formats that are only recognized by trying to read them: the signature of CUR also begins many a TGA."""
 
-# Left out on purpose: EPS and PDF (Ghostscript, an external program), WMF, BUFR, GRIB and HDF5 (stubs for code that is
-# not there), MPEG (a film), FPX and MIC (need olefile), IPTC (a wrapper that opens further files), IM (about to leave
-# Pillow), and IMT, MCIDAS and SPIDER, whose header tests are loose enough to take noise for a picture.
+# Left out on purpose: EPS and PDF (Ghostscript, an external program), WMF, BUFR, GRIB and HDF5 (stubs for code that
+# is not there), FITS (astronomy's; 2 MB of one took 4.2 GB), MPEG (a film), FPX and MIC (need olefile), IPTC (a
+# wrapper that opens further files), IM (about to leave Pillow), and IMT, MCIDAS and SPIDER, whose header tests are
+# loose enough to take noise for a picture.
 
 _SWITCHES = threading.Lock()
 

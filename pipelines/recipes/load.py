@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ConfigError, RenamedSetting
+from capfilt.core.secrets import HIDDEN, is_secret_name, redact, redact_setting, without_secret_settings
 
 RECIPES: Final = Path(__file__).parent
 
@@ -89,10 +90,10 @@ def override(settings: Settings, change: str) -> None:
     key, sign, text = change.partition("=")
     parts = key.strip().split(".")
     if not sign or len(parts) != 2:
-        raise ConfigError(f"--set {change!r}: expected section.key=value, e.g. caption.n=10")
+        raise ConfigError(f"--set {redact_setting(change)!r}: expected section.key=value, e.g. caption.n=10")
     section = settings.setdefault(parts[0], {})
     if not isinstance(section, dict):
-        raise ConfigError(f"--set {change!r}: {parts[0]} is not a section")
+        raise ConfigError(f"--set {redact_setting(change)!r}: {parts[0]} is not a section")
     section[parts[1]] = _toml_value(text.strip())
 
 
@@ -145,7 +146,8 @@ def validate(kind: type[Kind], settings: Settings, origin: str) -> Kind:
         if first["type"] == "extra_forbidden":
             known = _known_keys(kind, first["loc"])
             raise ConfigError(f"recipe {origin}: unknown setting {where}; known: {', '.join(known)}") from error
-        raise ConfigError(f"recipe {origin}: {where} = {first['input']!r}: {first['msg']}") from error
+        shown = HIDDEN if is_secret_name(where) else redact(repr(without_secret_settings(first["input"])))
+        raise ConfigError(f"recipe {origin}: {where} = {shown}: {redact(first['msg'])}") from error
 
 
 def _known_keys(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

@@ -88,6 +88,8 @@ def answer(
         statements = connection.extract_statements(policy.sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise ConfigError(f"policy {policy.name}: must be one SELECT")
+        if not duckdb_sandbox.reads_only(connection, statements[0].query):
+            raise ConfigError(f"policy {policy.name}: must be one SELECT, with nothing but SELECT in it")
         parameters = settings.model_dump(mode="json")
         if unknown := sorted(statements[0].named_parameters - parameters.keys()):
             raise ConfigError(f"policy {policy.name}: parameter ${unknown[0]} is not a setting of [select]")

@@ -34,11 +34,21 @@ def browse(
 
 
 def _announce(address: str, open_page: bool) -> None:
-    import webbrowser
-
     from capfilt.cli.terminal import console
 
     console.say(f"open:  {address}")
     console.say("stop:  Ctrl-C")
     if open_page:
-        webbrowser.open(address)
+        _open(address)
+
+
+def _open(address: str) -> None:
+    """Open a page by way of a file that only its owner reads: every user of a machine sees a browser's arguments."""
+    import tempfile
+    import webbrowser
+    from html import escape
+    from pathlib import Path
+
+    with tempfile.NamedTemporaryFile("w", suffix=".html", prefix="capfilt-", delete=False) as page:  # mode 0600
+        page.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(address)}">')
+    webbrowser.open(Path(page.name).as_uri())

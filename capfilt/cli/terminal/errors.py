@@ -85,6 +85,7 @@ def _terminate(*_: object) -> None:
 
 def _end(kind: str, text: str, code: int) -> int:
     from capfilt.cli.terminal.console import complain
+    from capfilt.core.secrets import redact
 
-    complain(kind, text)
+    complain(kind, redact(text))
     return code

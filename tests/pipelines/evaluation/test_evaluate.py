@@ -9,7 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from capfilt.cli import app
 from capfilt.commands.try_models import score_texts
 from capfilt.core.config import Recipe
 from capfilt.core.errors import InputError, ModelError
