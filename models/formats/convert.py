@@ -57,7 +57,7 @@ def convert(source: Path, to: Path, architecture: str = "", base: Path | None = 
     Raises:
         ModelError: a file of no known form, what it needs is missing, or `to` is there already.
     """
-    if to.exists() and any(to.iterdir()):
+    if to.exists() and list(to.iterdir()):
         raise ModelError(f"--to {to}: it is not empty")
     if (source / ADAPTER).is_file():
         return _lora(source, to, base)
