@@ -58,20 +58,23 @@ Kind = TypeVar("Kind", bound=ChangeRequest)
 
 def app(session: BrowseSession, key: str) -> RequestGuard:
     """The application over one run; every path begins with /`key`/."""
-    index = session.index
     routes = [
         Route("/", _page),
         Mount("/static", StaticFiles(directory=STATIC)),
         Route("/api/run", _answer(session, lambda at, wanted: session.facts())),
         Route("/api/numbers", _answer(session, lambda at, wanted: session.numbers(wanted))),
-        Route("/api/images", _answer(session, lambda at, wanted: index.page(wanted, at.page))),
-        Route("/api/image", _answer(session, lambda at, wanted: index.image(at.place, wanted))),
-        Route("/api/failures", _answer(session, lambda at, wanted: index.failures(wanted.reason, at.page))),
+        Route("/api/images", _answer(session, lambda at, wanted: session.index.page(wanted, at.page))),
+        Route("/api/image", _answer(session, lambda at, wanted: session.index.image(at.place, wanted))),
+        Route("/api/failures", _answer(session, lambda at, wanted: session.index.failures(wanted.reason, at.page))),
         Route("/api/marks", _answer(session, lambda at, wanted: session.marks())),
-        Route("/api/marks", _change(MarkRequest, lambda mark: session.mark(**mark.model_dump())), methods=["POST"]),
+        Route(
+            "/api/marks",
+            _change(session, MarkRequest, lambda mark: session.mark(**mark.model_dump())),
+            methods=["POST"],
+        ),
         Route(
             "/api/selections",
-            _change(SelectRequest, lambda chosen: session.select(**chosen.model_dump())),
+            _change(session, SelectRequest, lambda chosen: session.select(**chosen.model_dump())),
             methods=["POST"],
         ),
         Route("/picture/{place:int}/{size:int}", _picture(session)),
@@ -93,26 +96,39 @@ def _answer(session: BrowseSession, find: Callable[[PageRequest, TextFilter], Js
         wanted = TextFilter.model_validate(
             {name: value for name, value in given.items() if name not in PageRequest.model_fields}
         )
-        session.check(wanted)
-        return JSONResponse(await run_in_threadpool(find, at, wanted))
+
+        def answer() -> Json | list[Json]:
+            session.honor_forget()
+            session.check(wanted)
+            return find(at, wanted)
+
+        return JSONResponse(await run_in_threadpool(answer))
 
     return endpoint
 
 
-def _change(kind: type[Kind], do: Callable[[Kind], Json]) -> Handler:
+def _change(session: BrowseSession, kind: type[Kind], do: Callable[[Kind], Json]) -> Handler:
     """An endpoint that changes something."""
 
     async def endpoint(request: Request) -> Response:
         body = kind.model_validate_json(await request.body())
-        return JSONResponse(await run_in_threadpool(do, body))
+
+        def change() -> Json:
+            session.honor_forget()
+            return do(body)
+
+        return JSONResponse(await run_in_threadpool(change))
 
     return endpoint
 
 
 def _picture(session: BrowseSession) -> Handler:
     async def endpoint(request: Request) -> Response:
-        data = await run_in_threadpool(session.picture, request.path_params["place"], request.path_params["size"])
-        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+        def draw() -> bytes:
+            session.honor_forget()
+            return session.picture(request.path_params["place"], request.path_params["size"])
+
+        return Response(await run_in_threadpool(draw), media_type="image/jpeg")
 
     return endpoint
 

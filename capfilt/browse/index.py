@@ -40,6 +40,11 @@ REMEMBERED: Final = 8
 
 Json = dict[str, Any]
 
+FAILURES: Final = (
+    "CREATE TABLE failures AS SELECT row_number() OVER (ORDER BY source) AS number, url, source, stage, reason,"
+    " detail FROM failure_files"
+)
+
 _PICTURE: Final = ("place", "uid", "url", "width", "height", "format")
 
 
@@ -98,6 +103,17 @@ class Index:
                 " SELECT texts.* REPLACE (files.keep AS keep, files.rank AS rank, files.reason AS reason)"
                 " FROM texts JOIN images USING (place) LEFT JOIN files USING (uid, candidate) ORDER BY place, candidate"
             )
+        self._remembered.cache_clear()
+
+    def drop_forgotten(self) -> None:
+        """Drop the images and failures that are not in the run any more; all others keep their places."""
+        gone = "(SELECT place FROM images WHERE uid NOT IN (SELECT uid FROM there))"
+        with self._database.cursor() as cursor:
+            cursor.register("there", self.ledger.dataset("images", schema.IMAGES).to_table(columns=["uid"]))
+            cursor.register("failure_files", self.ledger.dataset("failures", schema.FAILURES))
+            for table in ("texts", "marks", "images"):
+                cursor.execute(f"DELETE FROM {table} WHERE place IN {gone}")
+            cursor.execute(FAILURES.replace("CREATE", "CREATE OR REPLACE"))
         self._remembered.cache_clear()
 
     def query(self, sql: str, values: Json | None = None) -> pa.Table:
@@ -214,8 +230,7 @@ def _tables(judges: list[str], settings: SelectSettings) -> tuple[str, ...]:
         "CREATE TABLE texts AS SELECT place, candidate, source, text, captioner, flags,"
         f" {rules_sql(settings)} IS NULL AS decidable{scores}, false AS keep, 0 AS rank, '' AS reason"
         r" FROM (SELECT *, regexp_extract_all(lower(text), '\S+') AS words FROM candidates) JOIN images USING (uid)",
-        "CREATE TABLE failures AS SELECT row_number() OVER (ORDER BY source) AS number, url, source, stage, reason,"
-        " detail FROM failure_files",
+        FAILURES,
         'CREATE TABLE marks (place BIGINT, candidate INTEGER, "right" BOOLEAN, PRIMARY KEY (place, candidate))',
         'INSERT INTO marks SELECT place, candidate, "right" FROM mark_files JOIN images USING (uid)',
         "CREATE VIEW shown AS FROM texts LEFT JOIN marks USING (place, candidate)",

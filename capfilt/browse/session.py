@@ -11,11 +11,12 @@ from capfilt.browse.index import Index, Json, Missing, finite
 from capfilt.browse.numbers import ThresholdCounter
 from capfilt.browse.thumbnails import SIZES, Thumbnails
 from capfilt.core.config import SelectSettings
-from capfilt.core.errors import ConfigError
+from capfilt.core.errors import BusyError, ConfigError
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.marks import MarkBook
 from capfilt.pipelines.recipes.load import make_recipe
 from capfilt.pipelines.selection.select import select
+from capfilt.pipelines.stages.tombstones import Tombstones
 
 POLICY: Final = "blip"
 """The policy that a threshold alone means: every text is judged by itself, and kept from that score on."""
@@ -31,6 +32,7 @@ class BrowseSession:
     """
 
     def __init__(self, ledger: Ledger) -> None:
+        self._forgotten = Tombstones.of(ledger.folder).asked  # before the tables: what is forgotten later is seen
         records = ledger.records()
         ledger.balance(records)
         self._ledger = ledger
@@ -40,7 +42,28 @@ class BrowseSession:
         self._counter = ThresholdCounter(self.index)
         self._thumbnails = Thumbnails(ledger)
         self._book = MarkBook(ledger.folder)
-        self._marking, self._selecting = threading.Lock(), threading.Lock()
+        self._marking, self._selecting, self._forgetting = threading.Lock(), threading.Lock(), threading.Lock()
+
+    def honor_forget(self) -> None:
+        """Let go of rows that were forgotten since the run was read; asked before every answer.
+
+        Raises:
+            BusyError: rows are being forgotten just now.
+        """
+        folder = self._ledger.folder
+        with self._forgetting:
+            stones = Tombstones.of(folder)
+            if stones.before:
+                raise BusyError(
+                    f"{folder.location}: rows are being forgotten; try again when `capfilt forget` has ended"
+                )
+            if stones.asked == self._forgotten:
+                return
+            self.index.drop_forgotten()
+            self._counter = ThresholdCounter(self.index)
+            self._thumbnails.forget()
+            self._commits = self._ledger.fingerprint()
+            self._forgotten = stones.asked
 
     def close(self) -> None:
         """Let go of what belongs to the whole process."""

@@ -2,6 +2,7 @@
 
 import io
 from contextlib import ExitStack
+from functools import partial
 from itertools import accumulate
 from typing import Final
 
@@ -31,11 +32,7 @@ class Thumbnails:
     def __init__(self, ledger: Ledger) -> None:
         self._folder = ledger.folder
         self._settings = DecodeSettings(max_pixels=ledger.run["recipe"]["decode"]["max_pixels"])
-        self._groups: LRUCache[tuple[str, int], Group] = LRUCache(
-            GROUP_BYTES, lambda group: sum(map(len, group.values()))
-        )
-        self._drawn: LRUCache[tuple[str, int], bytes] = LRUCache(THUMBNAIL_BYTES, len)
-        self._ends: LRUCache[str, list[int]] = LRUCache(1_000_000, lambda ends: 8 * len(ends))
+        self.forget()
         self._room = PixelBudget(self._settings.max_pixels)
         self._rules = ExitStack()
         self._rules.enter_context(pillow_rules(self._settings.max_pixels))
@@ -43,6 +40,14 @@ class Thumbnails:
     def close(self) -> None:
         """Give Pillow's switches back."""
         self._rules.close()
+
+    def forget(self) -> None:
+        """Start without any remembered picture."""
+        self._groups: LRUCache[tuple[str, int], Group] = LRUCache(
+            GROUP_BYTES, lambda group: sum(map(len, group.values()))
+        )
+        self._drawn: LRUCache[tuple[str, int], bytes] = LRUCache(THUMBNAIL_BYTES, len)
+        self._ends: LRUCache[str, list[int]] = LRUCache(1_000_000, lambda ends: 8 * len(ends))
 
     def draw(self, chunk: str, row: int, uid: str, size: int) -> bytes:
         """A JPEG whose longest side is `size` pixels, or its own where that is less.
@@ -59,12 +64,14 @@ class Thumbnails:
     def _bytes(self, chunk: str, row: int, uid: str) -> bytes:
         name = f"images/{chunk}.parquet"
         ends = self._ends.get(chunk, lambda: self._group_ends(name))
-        number = next((group for group, end in enumerate(ends) if row < end), 0)
-        # By uid, not by row: `forget` may have rewritten the file, and a wrong picture would be judged.
-        group = self._groups.get((chunk, number), lambda: self._read(name, number))
-        if uid not in group:
-            raise Missing(f"image {uid}")
-        return group[uid]
+        first = next((group for group, end in enumerate(ends) if row < end), len(ends) - 1)
+        # By uid, not by row: `forget` may have rewritten the file, and a wrong picture would be judged. What is left
+        # then stands in the same group as before or in an earlier one.
+        for number in range(first, -1, -1):
+            group = self._groups.get((chunk, number), partial(self._read, name, number))
+            if uid in group:
+                return group[uid]
+        raise Missing(f"image {uid}")
 
     def _group_ends(self, name: str) -> list[int]:
         with opened(self._folder, name) as file:

@@ -23,6 +23,10 @@ class RenamedSetting(FutureWarning):
     """A setting was given by its old name, which works for one more release."""
 
 
+class UnconditionalStore(UserWarning):
+    """A store has no conditional PUTs, so two runs that start at one moment may both take a folder."""
+
+
 class UserError(CapfiltError):
     """A mistake a person can mend; the message is one line and names the setting or file."""
 

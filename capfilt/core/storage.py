@@ -10,8 +10,8 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -164,7 +164,10 @@ class Folder:
         return patiently(lambda: self._read(name), self.is_local)
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file so that it is there whole or not at all, replacing an older one."""
+        """Write a file so that it is there whole or not at all, replacing an older one.
+
+        Whoever asked to be asked first (`asks_before_writing`) may raise.
+        """
         if self.is_local:
             self._write_local(Path(self.full(name)), data)
             return
@@ -175,6 +178,7 @@ class Folder:
         if self.is_local:
             _delete_local(Path(self.full(name)))
         elif self.exists(name):
+            self._ask(name)
             self.filesystem.delete_file(self.full(name))
 
     def _bases(self, prefix: str) -> list[str]:
@@ -189,7 +193,12 @@ class Folder:
         with self.filesystem.open_input_stream(self.full(name)) as stream:
             return bytes(stream.read())
 
+    def _ask(self, name: str) -> None:
+        if ask := _ASKED.get(self.path):
+            ask(name)
+
     def _put(self, name: str, data: bytes) -> None:
+        self._ask(name)  # before each try: they may take long
         with self.filesystem.open_output_stream(self.full(name)) as stream:
             stream.write(data)
 
@@ -214,6 +223,20 @@ def _delete_local(path: Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return
     _sync_directory(path.parent)
+
+
+_ASKED: dict[str, Callable[[str], None]] = {}
+"""By the path of a folder on an object store, whom to ask before a file is written or deleted there."""
+
+
+@contextmanager
+def asks_before_writing(folder: Folder, ask: Callable[[str], None]) -> Iterator[None]:
+    """Call `ask` with a file's name before this process writes or deletes it; what it raises prevents that."""
+    _ASKED[folder.path] = ask
+    try:
+        yield
+    finally:
+        del _ASKED[folder.path]
 
 
 _KEPT: set[Path] = set()

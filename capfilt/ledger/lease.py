@@ -1,82 +1,211 @@
 """A lease: one driver at a time for a folder that no kernel can lock, such as one on a bucket.
 
 The owner writes `lease.json` and renews it; a lease not renewed for `TERM` seconds is free, so a dead owner cannot hold
-it for ever. pyarrow offers no conditional put on object stores, so a new owner waits a moment and reads back what it
-wrote: of two, the last writer wins and the other one sees it. Should two drivers still work at once (clocks that differ
-by more than `TERM`), they write the same bytes under the same names.
+it for ever. It is taken and renewed by conditional PUTs, so of two that take it at once one is refused. Each owner gets
+the next generation number, which stays in the file when the lease is given back.
+
+Whoever cannot renew stops `MARGIN` seconds before the lease ends: every write of the driver asks the lease first (see
+`Folder.write`), and every worker compares its generation before it writes a commit record (`refuse_stale`).
+
+On a store without conditional PUTs a new owner waits a moment and reads back what it wrote: of two, the last writer
+wins and the other one sees it.
 """
 
-import json
 import os
 import socket
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from capfilt.core.errors import BusyError
-from capfilt.core.storage import Folder
+from capfilt.core.errors import BusyError, UnconditionalStore
+from capfilt.core.storage import Folder, asks_before_writing, patiently
+from capfilt.ledger.conditional import Conflict, Document, PlainDocument, S3Document, Version
 
 NAME: Final = "lease.json"
 TERM: Final = 90.0
 """Seconds after its last renewal that a lease still holds."""
 RENEWAL: Final = 20.0
 CONFIRM: Final = 1.0
-"""Seconds between writing a lease and believing it."""
+"""Seconds between writing a lease and believing it, where the store keeps no conditions."""
+MARGIN: Final = 30.0
+"""Seconds before its end from which on nothing is written any more: more than one request to a store takes."""
+
+_held: dict[str, "Lease"] = {}
+"""The leases of this process by the path of their folder."""
+
+
+@dataclass
+class Lease:
+    """The lease of a folder as its owner sees it; safe to call from several threads."""
+
+    folder: Folder
+    document: Document
+    term: float
+    margin: float
+    owner: str = field(default_factory=lambda: uuid.uuid4().hex)
+    generation: int = 0
+    version: Version = None
+    ends: float = 0.0  # by time.monotonic(), the margin taken off
+    trouble: str = ""  # of the last renewal
+    lost: str = ""  # why it is not ours any more
+
+    def take(self) -> None:
+        """Write this owner into the document.
+
+        Raises:
+            BusyError: somebody else holds it.
+        """
+        held, version = patiently(self.document.read)
+        self.refuse(held)
+        self.generation = int(held.get("generation", 0)) + 1
+        try:
+            patiently(lambda: self._write(version))
+        except Conflict:  # or a first try was done, and its answer got lost
+            held, self.version = patiently(self.document.read)
+            self.refuse(held)
+            if held.get("owner") != self.owner:
+                raise BusyError(f"{self.folder.location} was taken by another run at the same moment") from None
+
+    def renew(self) -> None:
+        """Extend the lease by a term; `lost` says if it cannot be."""
+        try:
+            if isinstance(self.document, PlainDocument):  # it replaces whatever is there: look first
+                self._adopt()
+            if not self.lost:
+                self._write(self.version)
+        except Conflict:
+            self._adopt()
+
+    def _adopt(self) -> None:
+        """Go on with what stands there if it is ours: a renewal whose answer got lost; else the lease is lost."""
+        held, self.version = self.document.read()
+        if held.get("owner", self.owner) != self.owner:
+            self.lost = f"was taken over by {held.get('who', 'another run')}"
+
+    def _write(self, version: Version, term: float | None = None) -> None:
+        now = time.monotonic()
+        term = self.term if term is None else term
+        who = f"process {os.getpid()} on {socket.gethostname()}"
+        content = {"owner": self.owner, "who": who, "until": time.time() + term, "generation": self.generation}
+        self.version = self.document.write(content, version)
+        self.ends, self.trouble = now + term - self.margin, ""
+
+    def refuse(self, held: dict[str, Any]) -> None:
+        """Raise `BusyError` if somebody else holds the lease."""
+        if held.get("owner", self.owner) != self.owner and held["until"] > time.time():
+            left = max(1, round(held["until"] - time.time()))
+            where = self.folder.location
+            raise BusyError(f"{where} is being written by {held['who']}; if that process is dead, wait {left} s")
+
+    def check(self, name: str = "") -> None:
+        """Raise `BusyError` if the lease is lost, or so near its end that a write might come after it.
+
+        Args:
+            name: of the file that is to be written.
+        """
+        if name == NAME:
+            return
+        if not self.lost and time.monotonic() > self.ends:
+            self.lost = f"could not renew its lease ({self.trouble or 'this process was stopped for a while'})"
+        if self.lost:
+            raise BusyError(f"{self.folder.location}: this run {self.lost}, and stops; the same command resumes")
+
+    def give_back(self) -> None:
+        """End the lease; its generation stays, so that a late worker of it is told from those of the next owner."""
+        with suppress(Conflict, OSError):  # then it ends by itself
+            self._write(self.version, term=0.0)
 
 
 @contextmanager
-def lease(folder: Folder, *, term: float = TERM, renewal: float = RENEWAL, confirm: float = CONFIRM) -> Iterator[None]:
-    """Hold the folder's lease while the context lasts.
+def lease(
+    folder: Folder,
+    *,
+    term: float = TERM,
+    renewal: float = RENEWAL,
+    confirm: float = CONFIRM,
+    margin: float = MARGIN,
+) -> Iterator[Lease]:
+    """Hold the folder's lease while the context lasts; writes to the folder ask it first.
 
     Raises:
-        BusyError: somebody else holds it, or took it over while this process slept through a whole term.
+        BusyError: somebody else holds it, or it was lost meanwhile.
     """
-    owner = uuid.uuid4().hex
-    _refuse_if_held(folder, owner)
-    _write(folder, owner, term)
-    time.sleep(confirm)
-    _refuse_if_held(folder, owner)
-    stop, lost = threading.Event(), threading.Event()
-    keeper = threading.Thread(target=_keep, args=(folder, owner, term, renewal, stop, lost), daemon=True)
+    held = Lease(folder, _document(folder), term, margin)
+    held.take()
+    if not held.document.keeps_conditions():
+        _confirm(held, confirm)
+    stop = threading.Event()
+    keeper = threading.Thread(target=_keep, args=(held, renewal, stop), daemon=True, name="lease keeper")
     keeper.start()
+    _held[folder.path] = held
     try:
-        yield
+        with asks_before_writing(folder, held.check):
+            yield held
+        held.check()
     finally:
+        del _held[folder.path]
         stop.set()
         keeper.join()
-        if not lost.is_set() and _read(folder).get("owner") == owner:
-            folder.delete(NAME)
-    if lost.is_set():
-        raise BusyError(f"{folder.location} was taken over by another run; its work and this one's are the same")
+        if not held.lost:
+            held.give_back()
 
 
-def _keep(
-    folder: Folder, owner: str, term: float, renewal: float, stop: threading.Event, lost: threading.Event
-) -> None:
-    while not stop.wait(renewal):
-        if _read(folder).get("owner") not in (None, owner):
-            lost.set()
-            return
-        _write(folder, owner, term)
+def held_generation(folder: Folder) -> int:
+    """The generation of the lease that this process holds on a folder; 0 where there is none."""
+    return _held[folder.path].generation if folder.path in _held else 0
 
 
-def _refuse_if_held(folder: Folder, owner: str) -> None:
-    held = _read(folder)
-    if held.get("owner", owner) != owner and held["until"] > time.time():
-        left = round(held["until"] - time.time())
-        raise BusyError(f"{folder.location} is being written by {held['who']}; if that process is dead, wait {left} s")
+def refuse_stale(folder: Folder, generation: int) -> None:
+    """Refuse to write for a driver that does not hold the folder any more.
+
+    Args:
+        generation: of the lease that the driver held when it gave out the work; 0 = it held none.
+
+    Raises:
+        BusyError: a later driver took the folder.
+    """
+    if not generation:
+        return
+    now = int(PlainDocument(folder, NAME).read()[0].get("generation", generation))
+    if now != generation:
+        raise BusyError(f"{folder.location} was taken over by another run (lease {now}, this one had {generation})")
 
 
-def _write(folder: Folder, owner: str, term: float) -> None:
-    who = f"process {os.getpid()} on {socket.gethostname()}"
-    folder.write(NAME, json.dumps({"owner": owner, "who": who, "until": time.time() + term}).encode())
-
-
-def _read(folder: Folder) -> dict[str, Any]:
+def _document(folder: Folder) -> Document:
+    """With conditions where they can be had; obstore knows fewer kinds of credentials than pyarrow."""
+    plain = PlainDocument(folder, NAME)
+    if folder.filesystem.type_name != "s3":
+        return plain
+    document = S3Document(folder, NAME)
     try:
-        return dict(json.loads(folder.read(NAME)))
-    except FileNotFoundError:
-        return {}
+        patiently(document.read)
+    except OSError:
+        plain.read()  # raises if it is the store that is away
+        return plain
+    return document
+
+
+def _confirm(held: Lease, seconds: float) -> None:
+    """Make sure of a lease on a store that takes every write: wait, and see who was last."""
+    text = f"{held.folder.location}: the store has no conditional PUTs: do not start two runs there at the same moment"
+    warnings.warn(text, UnconditionalStore, stacklevel=4)
+    held.document = PlainDocument(held.folder, NAME)
+    time.sleep(seconds)
+    held.refuse(held.document.read()[0])
+
+
+def _keep(held: Lease, renewal: float, stop: threading.Event) -> None:
+    """Renew until told to stop or the lease is lost; after a failure sooner, as long as there is time."""
+    pause = renewal
+    while not stop.wait(pause) and not held.lost:
+        try:
+            held.renew()
+            pause = renewal
+        except Exception as error:  # the thread must not end unheard: `check` says why it stopped
+            held.trouble = " ".join(str(error).split())[:160]
+            pause = renewal / 10

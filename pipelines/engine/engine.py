@@ -8,6 +8,7 @@ from typing import Final
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ModelError
 from capfilt.core.storage import Folder
+from capfilt.ledger.lease import held_generation
 from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk
 from capfilt.pipelines.engine.chunk.outcome import ChunkOutcome
 from capfilt.pipelines.engine.chunk.stages import Job
@@ -34,7 +35,9 @@ def work(
     Raises:
         ModelError: a model cannot be loaded or does not work; later chunks would fail in the same way.
     """
-    job = Job(Folder.at(out).everywhere, recipe, tuple(stage_models.pixels(recipe)), retry)
+    folder = Folder.at(out)
+    pixels = tuple(stage_models.pixels(recipe))
+    job = Job(folder.everywhere, recipe, pixels, retry, held_generation(folder))
     with closing(_engine(recipe.engine.kind)(chunks, job)) as outcomes:
         yield map(_checked, outcomes)
 

@@ -17,7 +17,9 @@ from capfilt.core.errors import BusyError, InputError, IntegrityError
 from capfilt.core.serialization import parquet_bytes
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.marks import read_labels
+from capfilt.pipelines.forget.forget import forget
 from capfilt.pipelines.selection.select import select, settings_for
+from capfilt.pipelines.stages.tombstones import Tombstones
 
 
 @pytest.fixture
@@ -136,3 +138,32 @@ def test_marks_of_another_session_are_found(session: BrowseSession, run: Ledger)
 def test_where_there_is_no_run_that_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no run here"):
         BrowseSession(Ledger.at(tmp_path / "nothing"))
+
+
+def test_an_open_page_honors_forget(session: BrowseSession, run: Ledger) -> None:
+    before = session.index.page(TextFilter(), 0)["images"]
+    gone, stays = before[0], before[2]
+    session.mark(gone["uid"], 0, True)
+    session.picture(gone["place"], 320)
+    forget(run.folder, [("uid", gone["uid"])])
+    session.honor_forget()
+    now = session.index.page(TextFilter(), 0)["images"]
+    assert gone["uid"] not in {image["uid"] for image in now}
+    assert stays in now  # at its place
+    assert session.picture(stays["place"], 320)
+    assert session.marks() == []
+    assert session.facts()["current"]
+    for ask in (
+        lambda: session.picture(gone["place"], 320),
+        lambda: session.index.image(gone["place"], TextFilter()),
+        lambda: session.mark(gone["uid"], 0, True),
+    ):
+        with pytest.raises(Missing):
+            ask()
+    assert read_labels(run.folder).num_rows == 0
+
+
+def test_while_rows_are_being_forgotten_nothing_is_shown(session: BrowseSession, run: Ledger) -> None:
+    Tombstones(key="00" * 16, before="as it was").write(run.folder)
+    with pytest.raises(BusyError, match="being forgotten"):
+        session.honor_forget()

@@ -1,5 +1,7 @@
 """The main job from a bucket to a bucket, and what reads it there."""
 
+import json
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -38,7 +40,7 @@ def test_from_a_bucket_to_a_bucket(bucket: str, checkpoint: Path, tmp_path: Path
     assert (state.complete, state.balanced, state.selected, state.images) == (True, True, True, 29)
     Ledger.at(out).verify()
     assert run_query(folder, "SELECT count(*) AS n FROM decisions").to_pylist() == [{"n": 58}]
-    assert not folder.exists("lease.json")
+    assert json.loads(folder.read("lease.json"))["until"] <= time.time()  # given back
     commands_on_it(out, bucket, checkpoint, tmp_path)
 
 

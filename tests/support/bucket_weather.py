@@ -16,6 +16,7 @@ SLOW_DOWN = (
     b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 )
 HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
+CONDITIONS = {"if-match", "if-none-match"}
 
 
 @dataclass
@@ -25,6 +26,12 @@ class Weather:
     endpoint: str
     faults: tuple[str, ...] = ()  # 503, reset, truncate
     every: int = 5
+    away: bool = False  # every request is answered by 503
+    ignores_conditions: bool = False  # as stores that do not know If-Match and If-None-Match
+    refused: Counter[str] = field(default_factory=Counter)  # PUTs whose condition did not hold, by path
+    held_back: threading.Event | None = None  # PUTs of `slow` keys wait for it
+    slow: str = ""
+    waiting: int = 0
     hidden: str = ""  # keys that match are left out of listings, as if they were written too lately
     bytes_out: int = 0  # of bodies that were sent to us
     met: Counter[str] = field(default_factory=Counter)
@@ -54,7 +61,10 @@ def weather(upstream: str) -> Iterator[Weather]:
 
         def pass_on(self) -> None:
             body = self.body()
-            fault = now.next_fault()
+            if self.command == "PUT" and now.held_back and now.slow and now.slow in self.path:
+                now.waiting += 1
+                now.held_back.wait(60)
+            fault = "503" if now.away else now.next_fault()
             if fault == "503":
                 self.answer(503, [("Content-Type", "application/xml")], SLOW_DOWN)
                 return
@@ -65,9 +75,13 @@ def weather(upstream: str) -> Iterator[Weather]:
                 return
             connection = http.client.HTTPConnection(target.hostname or "", target.port)
             headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP}
+            if now.ignores_conditions:
+                headers = {name: value for name, value in headers.items() if name.lower() not in CONDITIONS}
             connection.request(self.command, self.path, body, headers)
             reply = connection.getresponse()
             data = reply.read()
+            if reply.status == 412:
+                now.refused[self.path] += 1
             if now.hidden and "list-type=2" in self.path:
                 data = re.sub(rb"<Contents>(?:(?!</Contents>).)*</Contents>", hide, data, flags=re.DOTALL)
             kept = [(name, value) for name, value in reply.getheaders() if name.lower() not in HOP]

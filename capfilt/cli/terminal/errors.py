@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import typer
 from typer.core import TyperGroup
 
-from capfilt.core.errors import CapfiltError, RenamedSetting, UserError
+from capfilt.core.errors import CapfiltError, RenamedSetting, UnconditionalStore, UserError
 
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
@@ -58,8 +58,8 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """A renamed setting is one line; every other warning looks as Python shows it."""
-    if issubclass(category, RenamedSetting):
+    """What we warn of ourselves is one line; every other warning looks as Python shows it."""
+    if issubclass(category, RenamedSetting | UnconditionalStore):
         typer.echo(f"warning: {message}", err=True)
     else:
         typer.echo(warnings.formatwarning(message, category, filename, lineno, line), nl=False, err=True)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from capfilt.core.config import Recipe
 from capfilt.core.storage import Folder
+from capfilt.ledger.lease import refuse_stale
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk, Stage
 from capfilt.pipelines.evaluation.decontaminate import without_leaks
@@ -43,12 +44,14 @@ class Job:
         pixels: what the recipe's models want of every image; found out where the models' names are understood.
         retry: the chunks are committed ones; only their rows that failed for one of these reasons are processed, and a
             transaction is left for the caller to `replay_pending`. Empty = the chunks are new.
+        generation: of the driver's lease; nothing is committed for a driver that lost it.
     """
 
     out: str
     recipe: Recipe
     pixels: tuple[PixelSpec, ...]
     retry: frozenset[str] = frozenset()
+    generation: int = 0
 
 
 def make_stages(names: Sequence[str], job: Job, journal: JournalOf = lambda _: NoJournal()) -> dict[str, Stage]:
@@ -97,8 +100,9 @@ def _score(recipe: Recipe, journal: JournalOf) -> Stage:
 
 
 def _commit(rows: pa.Table, planned: PlannedChunk, job: Job) -> pa.Table:
-    write = recommit if job.retry else commit
-    return write(rows, planned.chunk, Folder.at(job.out), planned.digest)
+    write, folder = recommit if job.retry else commit, Folder.at(job.out)
+    refuse_stale(folder, job.generation)
+    return write(rows, planned.chunk, folder, planned.digest)
 
 
 def _batches(recipe: Recipe, journal: Journal) -> MicroBatches:
