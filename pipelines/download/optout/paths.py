@@ -6,6 +6,13 @@ from urllib.parse import quote
 
 from yarl import URL
 
+MOST_RULES: Final = 10_000
+"""Rules for us that are kept of one site. A site with more is refused as a whole: to follow only some of them might
+break others."""
+
+RULE_BYTES: Final = 150
+"""Memory that a rule takes beside its pattern."""
+
 _ESCAPE: Final = re.compile(r"%[0-9a-fA-F]{2}")
 _UNRESERVED: Final = re.compile(r"[A-Za-z0-9._~-]")
 

@@ -6,12 +6,13 @@ wildcards. A test compares the verdicts with Protego's.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
 
 from yarl import URL
 
-from capfilt.pipelines.download.optout.paths import matches, normal, path_of
+from capfilt.pipelines.download.optout.paths import MOST_RULES, RULE_BYTES, matches, normal, path_of
 
 PATH = "/robots.txt"
 LIMIT = 512_000
@@ -21,11 +22,23 @@ Group = tuple[list[str], list[tuple[str, str]]]
 """The robots of a group in lower case, and its rules: field (allow or disallow) and pattern."""
 
 
+MOST_WILDCARDS: Final = 1_000
+"""Rules with `*` or `$`, which are tried one by one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Robots:
-    """The rules for one robot, the longest pattern first, allow before disallow: the first that matches decides."""
+    """The rules for one robot. The longest pattern that matches decides, and of two equally long ones `allow`.
 
-    rules: tuple[tuple[str, str], ...] = ()
+    Args:
+        prefixes: allow or disallow by pattern, of those without `*` and `$`.
+        wildcards: all other rules, as (field, pattern), the longest first, allow before disallow.
+        refused: why nothing may be asked for at all; else empty.
+    """
+
+    prefixes: Mapping[str, str] = field(default_factory=dict)
+    wildcards: tuple[tuple[str, str], ...] = ()
+    refused: str = ""
 
     @classmethod
     def parse(cls, text: str, robot: str) -> "Robots":
@@ -39,37 +52,64 @@ class Robots:
                 own += rules
             elif "*" in robots:
                 everybody += rules
-        wanted = {(field, normal(pattern)) for field, pattern in (own if named else everybody) if pattern}
-        return cls(tuple(sorted(wanted, key=lambda rule: (-len(rule[1]), rule))))
+        return cls._of({(way, normal(pattern)) for way, pattern in (own if named else everybody) if pattern})
+
+    @classmethod
+    def _of(cls, rules: set[tuple[str, str]]) -> "Robots":
+        wild = [rule for rule in rules if "*" in rule[1] or rule[1].endswith("$")]
+        for kind, count, most in (("", len(rules), MOST_RULES), (" with * or $", len(wild), MOST_WILDCARDS)):
+            if count > most:
+                return cls(refused=f"it has {count:,} rules{kind}, more than {most:,}")
+        plain = sorted(rules.difference(wild), reverse=True)  # an allow comes last, and stays
+        return cls(
+            {pattern: way for way, pattern in plain}, tuple(sorted(wild, key=lambda rule: (-len(rule[1]), rule)))
+        )
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory the rules take."""
+        patterns = [*self.prefixes, *(pattern for _, pattern in self.wildcards)]
+        return sum(map(len, patterns)) + RULE_BYTES * len(patterns)
 
     def refusal(self, url: URL) -> str:
         """The rule that forbids `url`, as in "Disallow: /private/"; empty where it may be asked for."""
         path = path_of(url)
         if path == PATH:
             return ""
-        field, pattern = next((rule for rule in self.rules if matches(rule[1], path)), ("allow", ""))
-        return f"Disallow: {pattern}" if field == "disallow" else ""
+        if self.refused:
+            return self.refused
+        longest = max(map(len, self.prefixes), default=0)
+        ends = range(min(len(path), longest), 0, -1)
+        pattern = next((path[:end] for end in ends if path[:end] in self.prefixes), "")
+        way = self.prefixes.get(pattern, "allow")
+        for other, wild in self.wildcards:
+            if len(wild) < len(pattern) or (len(wild) == len(pattern) and way == "allow"):
+                break
+            if matches(wild, path):
+                way, pattern = other if len(wild) > len(pattern) or other == "allow" else way, wild
+                break
+        return f"Disallow: {pattern}" if way == "disallow" else ""
 
 
 def _groups(text: str) -> Iterator[Group]:
     robots: list[str] = []
     rules: list[tuple[str, str]] = []
-    for field, value in _fields(text):
-        if field == "user-agent":
+    for name, value in _fields(text):
+        if name == "user-agent":
             if rules:
                 yield robots, rules
                 robots, rules = [], []
             robots.append(_product(value))
-        elif field in ("allow", "disallow") and robots:
-            rules.append((field, value))
+        elif name in ("allow", "disallow") and robots:
+            rules.append((name, value))
     yield robots, rules
 
 
 def _fields(text: str) -> Iterator[tuple[str, str]]:
     for line in re.split(r"[\r\n]+", text.removeprefix("\ufeff")):
-        field, colon, value = line.partition("#")[0].partition(":")
+        name, colon, value = line.partition("#")[0].partition(":")
         if colon:
-            yield field.strip().lower(), value.strip()
+            yield name.strip().lower(), value.strip()
 
 
 def _product(value: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from yarl import URL
 
-from capfilt.pipelines.download.optout.paths import matches, normal, path_of
+from capfilt.pipelines.download.optout.paths import MOST_RULES, RULE_BYTES, matches, normal, path_of
 
 PATH = "/.well-known/tdmrep.json"
 HEADER = "tdm-reservation"
@@ -30,7 +30,13 @@ class Reservations:
         except (ValueError, RecursionError):
             return cls()
         rules = map(_rule, found if isinstance(found, list) else ())
-        return cls(tuple(rule for rule in rules if rule))
+        kept = tuple(rule for rule in rules if rule)
+        return cls(kept if len(kept) <= MOST_RULES else (("/", True),))  # hostile: all of it counts as reserved
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory the rules take."""
+        return sum(len(pattern) + RULE_BYTES for pattern, _ in self.rules)
 
     def refusal(self, url: URL) -> str:
         """The pattern that reserves `url`; empty where none does."""
