@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 MIN_SIDE: Final = 32
-"""Pixels that each side of a `fit` picture has at least; patches of every tower known fit into it."""
+"""Pixels that each side of a `fit` image has at least; patches of every tower known fit into it."""
 MAX_ASPECT: Final = 16
-"""Times the longer side of a `fit` picture may be the shorter one; models refuse slimmer ones, so these are widened."""
+"""Times the longer side of a `fit` image may be the shorter one; models refuse slimmer ones, so these are widened."""
 
 
 @dataclass(frozen=True, slots=True)
 class PixelSpec:
-    """An RGB picture, 3 bytes a pixel.
+    """An RGB image, 3 bytes a pixel.
 
     `squash` resizes both sides to `size` whatever the aspect (BLIP); `crop` resizes the shorter side and cuts the
     center (CLIP); `fit` keeps the aspect, the longer side has at most `size` pixels (models that take any shape).
@@ -29,11 +29,11 @@ class PixelSpec:
 
     @property
     def bytes(self) -> int:
-        """Bytes of one picture, at most."""
+        """Bytes of one image, at most."""
         return self.size * self.size * 3
 
     def shape(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of what a picture of that size becomes."""
+        """Width and height of what an image of that size becomes."""
         if self.mode != "fit":
             return self.size, self.size
         scale = min(1.0, self.size / max(width, height))

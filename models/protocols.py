@@ -1,4 +1,4 @@
-"""The two seams of capfilt: whoever can caption is a captioner, whoever can score texts is a judge.
+"""The two seams of capfilt: who can caption is a captioner, who can score texts is a judge.
 
 Images come as uint8 tensors, made as the model's own `pixels` asks. A newcomer writes one class and one line in
 `registry`; a person's own class is named `python:MODULE:CLASS` and needs no line.

@@ -18,7 +18,7 @@ MAX_WORDS: Final = 30
 MAX_CHARACTERS: Final = 8_000
 """Characters of its own that a tokenizer made from texts knows at most."""
 MAX_CACHED_WORDS: Final = 200_000
-"""Words whose pieces are remembered; then it begins anew."""
+"""Words whose pieces are remembered; then it starts empty again."""
 
 _STRIPPED: Final = re.compile(r"[.!\"()*#:;~]")
 _SPACES: Final = re.compile(r"\s+")
@@ -111,7 +111,7 @@ class Tokenizer:
         return ids, ids != 0
 
     def prompt(self, text: str) -> list[int]:
-        """Ids of a prompt: [DEC] and its pieces, no [SEP] (what a decoder goes on from)."""
+        """Ids of a prompt: [DEC] and its pieces, no [SEP] (what a decoder continues from)."""
         return [self.ids[DEC], *self._pieces([text])[0]]
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -60,7 +60,7 @@ def make_plan(inputs: Sequence[str], settings: config.InputSettings, limit: int 
         ConfigError: a column is not there, or cannot be guessed; the message names the setting.
     """
     if limit is not None and limit < 1:
-        raise ConfigError(f"limit = {limit}: at least one row is needed")
+        raise ConfigError(f"limit = {limit}: must be at least 1")
     found = find(inputs, settings)
     tally = _Tally(found.files)
     parts = list(_first(tally.parts(settings), limit))
@@ -73,7 +73,7 @@ def make_plan(inputs: Sequence[str], settings: config.InputSettings, limit: int 
 
 
 def digest(file: InputFile) -> list[InputDigest]:
-    """What `file` is now, and its sidecar, if it has one; of a folder of pictures all of them together."""
+    """What `file` is now, and its sidecar, if it has one; of a folder of images all of them together."""
     if file.pictures:
         return [_folder_digest(file)]
     digests = [_file_digest(file.location, file.identity)]
@@ -90,7 +90,7 @@ class _Tally:
         self.files = files
         self.good: dict[str, int] = {}  # rows that can be read, by location
         self.damage: dict[str, str] = {}
-        self.notes: list[str] = []  # files that turn out to hold no pictures
+        self.notes: list[str] = []  # files that turn out to hold no images
 
     def parts(self, settings: config.InputSettings) -> Iterator[Part]:
         """The parts of all files in order.

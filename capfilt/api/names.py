@@ -5,7 +5,7 @@ from capfilt.pipelines.selection.policies import policy_names
 
 
 def list_captioners() -> list[ModelCard]:
-    """The captioners that are known by name, those of installed packages included; loads no model.
+    """The captioners that are known, those of installed packages included; loads no model.
 
     A directory, `owner/model`, `python:MODULE:CLASS` or the address of a server is a captioner too.
     """
@@ -13,7 +13,7 @@ def list_captioners() -> list[ModelCard]:
 
 
 def list_judges() -> list[ModelCard]:
-    """The judges that are known by name, those of installed packages included; loads no model."""
+    """The judges that are known, those of installed packages included; loads no model."""
     return cards("filter")
 
 

@@ -21,7 +21,7 @@ def named_bytes(picture: PictureLike, number: int) -> tuple[str, bytes]:
     """What to call a picture in an error, and its image file; arrays and Pillow images become PNG, without loss.
 
     Raises:
-        InputError: a file that is not there, or no picture at all.
+        InputError: a file that is not there, or no image at all.
     """
     if isinstance(picture, bytes):
         return f"image {number}", picture

@@ -31,7 +31,7 @@ class CorpusDataset(IterableDataset[dict[str, Any]]):
 
 
 def decoded(data: bytes, max_pixels: int) -> Image:
-    """A picture as the run decoded it: upright, RGB, on white; of an animation the first frame."""
+    """An image as the run decoded it: upright, RGB, on white; of an animation the first frame."""
     settings = DecodeSettings(max_pixels=max_pixels)
     with pillow_rules(max_pixels):
         file = read_header(data, settings)

@@ -5,7 +5,7 @@
 | raw | `run` without models, policy `all` | `raw/`: the web's pairs as they are, fetched once |
 | round-0/med | `train med` on raw and human pairs | the model that the first round starts from |
 | round-N/captioner, round-N/filter | `train captioner`, `train filter` on human pairs | from round N-1's model, apart |
-| round-N/run | `run` on the pictures of raw | what is kept of web and synthetic texts |
+| round-N/run | `run` on the images of raw | what is kept of web and synthetic texts |
 | round-N/med | `train med` on what was kept and human pairs | a NEW model, from scratch |
 | round-N/scores.json | `evaluate` on held-out pairs | how good that model is |
 """
@@ -60,7 +60,7 @@ def folders(home: Path, task: str, how: Ensemble) -> list[str]:
 
 
 def clean(loop: BootstrapRecipe, out: Path, number: int) -> Step:
-    """Caption and judge the web's pictures, and keep what the filter, or most filters, let through."""
+    """Caption and judge the web's images, and keep what the filter, or most filters, let through."""
     home, source = out / f"round-{number}", out / "raw" / "corpus"
     writers = folders(home, "captioner", loop.captioner)
     judges = filters = folders(home, "filter", loop.filter)

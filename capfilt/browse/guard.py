@@ -1,6 +1,6 @@
 """Who may ask: a page that came from this process, and nobody else on this machine or on the web.
 
-- Every path begins with a key that is drawn anew for each process. Another user of this machine cannot guess it, and
+- Every path begins with a key that is generated for each process. Another user of this machine cannot guess it, and
   a foreign page cannot send a form or a request to an address it does not know.
 - The Host header must name this machine, so a foreign domain that resolves to 127.0.0.1 (DNS rebinding) gets nothing.
 - What changes something must be JSON from our own origin.

@@ -1,4 +1,4 @@
-"""The run as the page sees it: its tables in a database in memory, all but the bytes of the pictures.
+"""The run as the page sees it: its tables in a database in memory, all but the bytes of the images.
 
 Images are numbered by their `place` in images/. The page sees what was committed when this was made; only decisions
 (after a selection) and marks change.
@@ -54,7 +54,7 @@ class Missing(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where a picture is."""
+    """Where an image is."""
 
     uid: str
     chunk: str

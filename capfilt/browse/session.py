@@ -145,7 +145,7 @@ class BrowseSession:
 
         Raises:
             ConfigError: the name, or the judge.
-            BusyError: somebody else works on the run.
+            BusyError: another process works on the run.
         """
         self._check_judge(judge)
         if not name:
@@ -163,10 +163,10 @@ class BrowseSession:
 
         Raises:
             Missing: there is no such image, or none of that size is made.
-            BadImage: the picture cannot be decoded.
+            BadImage: the image cannot be decoded.
         """
         if size not in SIZES:
-            raise Missing(f"a picture of size {size}; there are {SIZES}")
+            raise Missing(f"size = {size}: must be one of {SIZES}")
         spot = self.index.spot(place)
         return self._thumbnails.draw(spot.chunk, spot.row, spot.uid, size)
 

@@ -1,4 +1,4 @@
-"""The pictures of a calibration: five for every judge, one curve a source."""
+"""The images of a calibration: five for every judge, one curve a source."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ def calibration_charts(result: Calibration) -> dict[str, dict[str, Markup]]:
 
 
 def file_name(column: str, chart: str) -> str:
-    """A name for a picture's file, whatever a judge calls its column."""
+    """A name for an image's file, whatever a judge calls its column."""
     return f"{re.sub(r'[^A-Za-z0-9_-]', '_', column)}-{chart}.svg"
 
 

@@ -7,7 +7,7 @@ from capfilt.pipelines.calibration.calibrate import FOLDER, Calibration, calibra
 
 
 def calibrate_and_draw(folder: Folder, labels: str, *, precision: float, images: int, seed: int) -> Calibration:
-    """As `pipelines.calibration.calibrate`, and an SVG a chart beside its files; pictures of an earlier one go."""
+    """As `pipelines.calibration.calibrate`, and an SVG a chart beside its files; images of an earlier one go."""
     result = calibrate(folder, labels, precision=precision, images=images, seed=seed)
     pictures = {
         f"{FOLDER}/{file_name(column, name)}": standalone(chart)

@@ -99,7 +99,7 @@ def run_query(folder: Folder, sql: str, limit: int | None = None) -> pa.Table:
                 raise UserError("query: only SELECT may stand in it")
             relation = connection.sql(sql)
             if relation is None:
-                raise UserError("query: this SQL gives no table; ask with SELECT")
+                raise UserError("query: the SQL returns no table; use SELECT")
             table = (relation if limit is None else relation.limit(limit)).to_arrow_table()
         except duckdb.Error as error:
             raise UserError(f"query: {duckdb_sandbox.one_line(error)}") from error

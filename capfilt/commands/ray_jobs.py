@@ -1,7 +1,7 @@
-"""Runs as jobs of a Ray cluster: handed in over HTTP, followed, stopped.
+"""Runs as jobs of a Ray cluster: submitted over HTTP, followed, stopped.
 
 A job is the command `capfilt run`, started by the cluster with the capfilt that is installed there. Nothing of the
-directory it is handed in from travels along: only a recipe file, if one is named, and with `ship` this very package.
+directory it is submitted from travels along: only a recipe file, if one is named, and with `ship` this very package.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ from capfilt.ledger import lease
 from capfilt.pipelines.recipes.load import load_recipe, read_settings
 
 PASSED: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
-"""Variables that a job gets as they are here. No keys: whoever sees the dashboard could read them."""
+"""Variables that a job gets as they are here. No keys: who sees the dashboard could read them."""
 
 VERDICTS: Final = (0, 1, 2)
-"""Exit codes that are capfilt's own last word; any other driver died and another one can go on."""
+"""Exit codes that capfilt sets; after any other one the driver died, and a resubmitted job resumes."""
 
 ENDED: Final = ("SUCCEEDED", "FAILED", "STOPPED")
 
 PATIENCE: Final = 120.0
-"""Seconds that a cluster may not answer while a job is followed: its head may be starting anew."""
+"""Seconds that a cluster may not answer while a job is followed: its head node may be restarting."""
 
 Say = Callable[[str], None]
 
@@ -51,7 +51,7 @@ class RayJob:
     started: float | None  # seconds since 1970
     ended: float | None
     message: str
-    exit_code: int | None  # of the driver; None = still at work, or nobody saw it end
+    exit_code: int | None  # of the driver; None = running, or the end was not observed
 
     @property
     def died(self) -> bool:
@@ -89,12 +89,12 @@ class JobSpec:
 
 @contextmanager
 def runtime_env(spec: JobSpec) -> Iterator[dict[str, Any]]:
-    """What travels with a job; its files live as long as the context.
+    """What a job ships; its files exist as long as the context.
 
     Raises:
         ConfigError: a recipe or setting that is wrong, a key in a URL, or a variable that may hold one.
     """
-    load_recipe(spec.recipe, spec.settings)  # a mistake is told here, not by a job
+    load_recipe(spec.recipe, spec.settings)  # a mistake is reported here, not by the job
     for location in spec.locations:
         if has_secret(location):
             raise ConfigError("a key in a URL would be stored and shown; set it in the environment of the nodes")
@@ -134,7 +134,7 @@ class Cluster:
     """The job server of a Ray cluster.
 
     Raises:
-        ConfigError: nobody answers at the address, or nobody who knows jobs.
+        ConfigError: nothing answers at the address, or it is no Ray job server.
     """
 
     def __init__(self, address: str) -> None:
@@ -222,7 +222,7 @@ class Cluster:
 def wait_and_resubmit(
     cluster: Cluster, spec: JobSpec, name: str, tell: Say | None, note: Say, tries: int = 3
 ) -> RayJob:
-    """Wait for a job; where its driver died, hand the run in again, so that another one goes on.
+    """Wait for a job; if its driver dies, submit the run again, which resumes it.
 
     Args:
         tell: is given what the job says, line by line.
@@ -244,7 +244,7 @@ def wait_and_resubmit(
 def _job(details: Any) -> RayJob:
     started, ended = (stamp / 1000 if stamp else None for stamp in (details.start_time, details.end_time))
     out, message = (details.metadata or {}).get("out", ""), " ".join((details.message or "").split())
-    message = message.partition(", last available logs")[0]  # which whoever follows has seen
+    message = message.partition(", last available logs")[0]  # which who follows has seen
     status = str(details.status.value)
     return RayJob(details.submission_id, status, out, started, ended, message, details.driver_exit_code)
 

@@ -70,11 +70,11 @@ def run(
     fresh: bool = False,
     listener: Listener = lambda _: None,
 ) -> RunResult:
-    """Run CapFilt over inputs into the folder `out`, or go on where an earlier run of the same stopped.
+    """Run CapFilt over inputs into the folder `out`, or resume an earlier run of the same.
 
     Raises:
         UserError: a mistake in inputs, recipe or models, a changed input or recipe, or a busy `out`; before any work.
-        RunFailed: some chunks failed; all others are committed and the same call goes on from there.
+        RunFailed: some chunks failed; all others are committed and the same call continues from there.
         IntegrityError: rows in are not images + failures.
     """
     began = time.perf_counter()

@@ -25,10 +25,10 @@ Named = tuple[str, bytes]
 
 
 def caption_files(paths: Sequence[Path], recipe: Recipe) -> list[list[dict[str, Any]]]:
-    """The captions of each picture, as candidates (`schema.CANDIDATE`).
+    """The captions of each image, as candidates (`schema.CANDIDATE`).
 
     Raises:
-        InputError: a file that is not there or is no picture, or a picture that the captioner cannot take.
+        InputError: a file that is not there or is no image, or an image that the captioner cannot take.
         ModelError: see `stage_models.check_models` and `stage_models.load_captioners`.
     """
     pictures = [_read(path) for path in paths]
@@ -41,7 +41,7 @@ def score_texts(path: Path, texts: Sequence[str], recipe: Recipe) -> tuple[tuple
     """The judges' columns, and the texts as candidates with a score in each.
 
     Raises:
-        InputError: a file that is not there or is no picture, or a picture that a judge cannot take.
+        InputError: a file that is not there or is no image, or an image that a judge cannot take.
         ModelError, ConfigError: see `stage_models.check_models`.
     """
     picture = _read(path)
@@ -67,10 +67,10 @@ def answer_questions(path: Path, questions: Sequence[str], model: Path) -> list[
 
 
 def picture_rows(pictures: Sequence[Named], texts: Sequence[str], recipe: Recipe) -> pa.Table:
-    """Decoded rows of pictures, each with these texts.
+    """Decoded rows of images, each with these texts.
 
     Raises:
-        InputError: what is no picture.
+        InputError: what is no image.
     """
     return _decoded(pictures, texts, recipe.decode, stage_models.pixels(recipe))
 
@@ -79,7 +79,7 @@ def caption_rows(rows: pa.Table, captioners: "Sequence[Captioner]", recipe: Reci
     """Captions of each of `picture_rows`, as candidates, by captioners that were loaded.
 
     Raises:
-        InputError: a picture that a captioner cannot take.
+        InputError: an image that a captioner cannot take.
     """
     return _candidates(caption(rows, captioners, recipe.caption, _batches(captioners, recipe)))
 
@@ -88,7 +88,7 @@ def score_rows(rows: pa.Table, judges: "Sequence[Judge]", recipe: Recipe) -> lis
     """The texts of each of `picture_rows` as candidates with a score of each judge, which were loaded.
 
     Raises:
-        InputError: a picture that a judge cannot take.
+        InputError: an image that a judge cannot take.
     """
     return _candidates(score(caption(rows, (), recipe.caption), judges, _batches(judges, recipe)))
 

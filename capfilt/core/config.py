@@ -56,7 +56,7 @@ class InputSettings(Section):
         try:
             "".encode(name)
         except LookupError as error:
-            raise ValueError("is no encoding that Python knows") from error
+            raise ValueError("is not an encoding that Python supports") from error
         return "utf-8" if codecs.lookup(name).name in ("utf-8", "utf-8-sig") else name
 
     @field_validator("delimiter", "quote")

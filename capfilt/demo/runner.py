@@ -6,7 +6,7 @@
     OUT/...            the tables of the run
 
 URLs hold the port of the web site, and uids are made from URLs. So the port is a fixed one, `PORTS[0]`, and the next
-free one only where that is taken; a resumed demo goes on with the port its list was written with.
+free one only where that is taken; a resumed demo continues with the port its list was written with.
 """
 
 import csv
@@ -47,7 +47,7 @@ class DemoResult:
 def demo(
     out: Path, images: int, seed: int, *, recipe: Recipe | None = None, listener: Listener = lambda _: None
 ) -> DemoResult:
-    """Make the demo in the folder `out`, or go on where an earlier one of the same images and seed stopped.
+    """Make the demo in the folder `out`, or resume an earlier one of the same images and seed.
 
     Args:
         images: pages of the web site, `SMALLEST` at least.
@@ -58,7 +58,7 @@ def demo(
         RunFailed, IntegrityError: as `capfilt.commands.run.run`.
     """
     if images < SMALLEST:
-        raise ConfigError(f"--images {images}: the demo's web site has at least {SMALLEST}, to show every trouble")
+        raise ConfigError(f"--images {images}: must be at least {SMALLEST}, so that every kind of failure occurs")
     recipe = recipe or load_recipe("demo")
     check_models(recipe)
     site = pages(images, seed)
@@ -104,7 +104,7 @@ def _earlier_port(out: Path, site: Sequence[Page]) -> int | None:
     old = urls.read_bytes()
     found = re.match(rf"url\ttext\nhttp://{re.escape(HOST)}:(\d+)/".encode(), old)
     if not found:
-        raise ChangedError(f"{urls} is not a list of the demo's: use another --out")
+        raise ChangedError(f"{urls} is not a URL list of the demo: use another --out")
     port = int(found[1])
     if old != url_list(site, port):
         count = old.count(b"\n") - 1

@@ -117,7 +117,7 @@ class Ledger:
             ChangedError: a plan is there already.
         """
         if self.planned:
-            raise ChangedError(f"{self.folder.location} is planned already: use another --out")
+            raise ChangedError(f"{self.folder.location} already holds a plan: use another --out")
         plan = parquet_bytes(_plan_table(chunks))
         self.folder.write("plan.parquet", plan)
         run: dict[str, Any] = {
@@ -171,7 +171,7 @@ class Ledger:
         models: Mapping[str, str],
         limit: int | None = None,
     ) -> None:
-        """Refuse to go on with another recipe, input or model than the plan was made from; arguments as `write_plan`.
+        """Refuse to continue with another recipe, input or model than the plan was made from; arguments: `write_plan`.
 
         Raises:
             ChangedError: one line that names the first difference.
@@ -253,7 +253,7 @@ class Ledger:
         """
         if self.forgetting:
             raise IntegrityError(
-                f"{self.folder.location}: a forget was interrupted: `capfilt forget` alone finishes it"
+                f"{self.folder.location}: a forget was interrupted: finish it with `capfilt forget` without options"
             )
         chunks = {chunk.name: chunk for chunk in self.read_plan()}
         records = self.records() if records is None else records
@@ -269,7 +269,7 @@ class Ledger:
             return "is not in the plan"
         rows, images, failures = record["rows"], record["images"], record["failures"]
         if rows != chunk.rows:
-            return f"{rows} rows, planned were {chunk.rows}"
+            return f"{rows} rows, expected {chunk.rows}"
         if rows != images + failures:
             return f"{rows} rows are not {images} images + {failures} failures"
         if sum(dict(record["reasons"]).values()) != failures:
@@ -293,7 +293,9 @@ class Ledger:
             return bool(json.loads(self.folder.read("forgotten.json"))["before"])
         except (ValueError, KeyError, TypeError) as error:
             file = f"{self.folder.location}/forgotten.json"
-            raise IntegrityError(f"{file} is damaged ({error}): restore it, it says what must not come back") from error
+            raise IntegrityError(
+                f"{file} is damaged ({error}): restore it from a backup: it lists the rows that stay forgotten"
+            ) from error
 
     def verify(self) -> None:
         """`balance`, then the sha256 of every file of every commit.

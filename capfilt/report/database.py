@@ -37,7 +37,7 @@ class ReportDatabase:
 
     @property
     def score(self) -> str | None:
-        """The judge's column that decides, or the first one; None if nobody judged."""
+        """The judge's column that decides, or the first one; None if no judge scored the run."""
         return self.threshold[0] if self.threshold else next(iter(self.judges), None)
 
     @property

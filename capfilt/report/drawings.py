@@ -17,7 +17,7 @@ from capfilt.report.language import LONGEST, Lengths
 from capfilt.report.scores import FIELDS, Histogram, JointHistogram
 
 REASONS: Final = 5
-"""Reasons that a flow tells apart; all others are one."""
+"""Reasons that a flow distinguishes; all others are one."""
 
 NAME: Final = 22
 """Characters of a name in a chart."""

@@ -45,7 +45,7 @@ class ReportExample:
 
 
 def choose(database: ReportDatabase) -> list[ReportExample]:
-    """At most `EACH` for every view, source and decision; none if nobody judged."""
+    """At most `EACH` for every view, source and decision; none if no judge scored the run."""
     chosen: dict[tuple[str, int], list[str]] = {}
     for view, uid, candidate in [*_by_confidence(database), *_by_disagreement(database)]:
         chosen.setdefault((uid, candidate), []).append(view)

@@ -18,7 +18,7 @@ HERE: Final = Path(__file__).parent
 def render(facts: dict[str, Any]) -> str:
     """The page. `facts` are the names that report.html speaks of.
 
-    The policy in its head allows pictures that stand in the page itself, and the style sheet and the script whose
+    The policy in its head allows images that stand in the page itself, and the style sheet and the script whose
     digests it names: even if a text got through as markup, it could neither run nor load anything.
     """
     style = charts.STYLE + (HERE / "report.css").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Pictures of a run, drawn small into the page itself."""
+"""Images of a run, drawn small into the page itself."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ QUALITY: Final = 72
 
 
 def thumbnails(ledger: Ledger, uids: Iterable[str]) -> dict[str, str]:
-    """uid -> a data URI of a JPEG; pictures that cannot be decoded any more are left out."""
+    """uid -> a data URI of a JPEG; images that cannot be decoded any more are left out."""
     settings = DecodeSettings(max_pixels=ledger.run["recipe"]["decode"]["max_pixels"])
     drawn = {}
     with pillow_rules(settings.max_pixels):

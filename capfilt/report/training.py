@@ -12,7 +12,7 @@ PICTURE = "losses.svg"
 
 
 def loss_curves(recipe: Mapping[str, Any]) -> dict[str, str]:
-    """A picture, as a URL that holds it, of each model of the recipe that is a directory with its training in it.
+    """An image, as a URL that holds it, of each model of the recipe that is a directory with its training in it.
 
     Names that are no path from where the report is asked for have none.
     """

@@ -54,7 +54,7 @@ class DataSettings(Section):
         if self.temperature and not self.score:
             raise ValueError("temperature needs score")
         if left := sorted(set(self.share) - set(self.sources)):
-            raise ValueError(f"share names {left[0]}, which sources does not")
+            raise ValueError(f"share names {left[0]}, which is not in sources")
         return self
 
 
@@ -167,6 +167,6 @@ class TrainRecipe(Section):
     def _fits(self) -> "TrainRecipe":
         if self.schedule.batch % self.work.workers:
             raise ValueError(
-                f"schedule.batch = {self.schedule.batch} is no multiple of work.workers = {self.work.workers}"
+                f"schedule.batch = {self.schedule.batch} is not a multiple of work.workers = {self.work.workers}"
             )
         return self

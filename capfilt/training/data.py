@@ -39,7 +39,7 @@ def load_data(system: "System", locations: tuple[str, ...], recipe: "TrainRecipe
     )
     if len(pairs) < recipe.schedule.batch:
         raise ConfigError(
-            f"schedule.batch = {recipe.schedule.batch}: {' '.join(locations)} has only {len(pairs)} pictures"
+            f"schedule.batch = {recipe.schedule.batch}: {' '.join(locations)} has only {len(pairs)} images"
         )
     return pairs
 
@@ -83,4 +83,4 @@ def batches(job: "TrainJob", pairs: "TrainingPairs", sampler: "Sampler", group: 
 
 def left_out(pairs: "TrainingPairs") -> list[str]:
     """A line for every reason why images were left out."""
-    return [f"left out: {count} pictures, {reason}" for reason, count in sorted(pairs.left_out.items())]
+    return [f"left out: {count} images, {reason}" for reason, count in sorted(pairs.left_out.items())]

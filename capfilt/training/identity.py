@@ -1,4 +1,4 @@
-"""What a training is: the settings, data and checkpoints that must be the same when it goes on."""
+"""What a training is: the settings, data and checkpoints that must be the same when it resumes."""
 
 import tomllib
 from pathlib import Path

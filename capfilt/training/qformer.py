@@ -122,7 +122,7 @@ def check_stage(recipe: "TrainRecipe") -> None:
             "model.vision: stage 1 of a Q-Former needs the checkpoint of a MED, whose image tower it reads"
         )
     if language and not (Path(language) / CONFIG).is_file():
-        raise ConfigError(f"queries.language = {language!r}: no directory with a {CONFIG}")
+        raise ConfigError(f"queries.language = {language!r}: not a directory with a {CONFIG}")
     if language and (not settings.start or not is_qformer(locate(settings.start))):
         raise ConfigError(f"model.start = {settings.start!r}: stage 2 of a Q-Former starts from a stage 1")
 

@@ -23,7 +23,7 @@ def device(recipe: "TrainRecipe") -> str:
     try:
         return Placement(device=recipe.model.device).resolve()[0]
     except ModelError as error:
-        raise ConfigError(f"model.device = {recipe.model.device!r}: this machine has no such device") from error
+        raise ConfigError(f"model.device = {recipe.model.device!r}: this device is not available") from error
 
 
 def stored_dtype(recipe: "TrainRecipe") -> "torch.dtype":

@@ -1,7 +1,7 @@
 """`capfilt train`, one walk: recipe -> system -> data -> job -> loop -> checkpoint; and on again after a kill.
 
 OUT holds the checkpoint, and OUT/training what a training leaves: recipe.toml, state.pt, metrics.jsonl, losses.svg and
-TensorBoard's events. The same command again goes on from state.pt, to the bit; where it was done it does nothing.
+TensorBoard's events. The same command resumes from state.pt bit by bit; after the last step it is a no-op.
 """
 
 from collections.abc import Callable, Iterator
@@ -51,7 +51,7 @@ class TrainOutcome:
 
 
 def train(request: Request, listener: Listener | None = None, fresh: bool = False) -> TrainOutcome:
-    """Train, or go on where an earlier training of the same stopped; writes a checkpoint directory.
+    """Train, or resume an earlier training of the same; writes a checkpoint directory.
 
     Args:
         fresh: forget what an earlier training left.
@@ -99,7 +99,7 @@ def work(request: Request, foundation: Foundation, listener: Listener, group: "G
     first, steps = trainer.step, trainer.schedule.steps
     if first == steps:
         return TrainOutcome(steps, 0)
-    for line in [*left_out(pairs), *sampler.about(), *([f"going on at step {first}"] if first else [])]:
+    for line in [*left_out(pairs), *sampler.about(), *([f"resuming at step {first}"] if first else [])]:
         listener.say(line)
     _run(trainer, job, batches(job, pairs, sampler, group), request.out, listener, group.rank == 0)
     return TrainOutcome(steps, steps - first)

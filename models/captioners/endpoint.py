@@ -21,14 +21,14 @@ from capfilt.models.protocols import Caption, Decoding, ImageInput
 from capfilt.models.runtime import Placement
 
 QUALITY = 90
-"""Of the JPEG that a picture travels as."""
+"""Of the JPEG that an image travels as."""
 MOST_REFUSED = 16
 MOST_REFUSED_AT_FIRST = 2
 """Images in a row, all refused by status and before the server has answered anything."""
 
 
 class EndpointCaptioner:
-    """Asks an OpenAI-compatible server; pictures are scaled down to `Placement.max_side` before they travel."""
+    """Asks an OpenAI-compatible server; images are scaled down to `Placement.max_side` before they travel."""
 
     def __init__(self, url: str, placement: Placement) -> None:
         self.client = ChatClient(url, placement.endpoint)

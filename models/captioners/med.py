@@ -45,7 +45,7 @@ class MedCaptioner:
         room = self.model.config.max_positions - len(start) + 1  # the last token is not read
         if decoding.max_tokens > room:
             raise ModelError(
-                f"caption.max_tokens = {decoding.max_tokens}: after the prompt {self.name} has room for {room}"
+                f"caption.max_tokens = {decoding.max_tokens}: {self.name} has room for {room} tokens after the prompt"
             )
         if decoding.beams:
             how = Search(beams=decoding.beams, max_tokens=decoding.max_tokens, min_tokens=decoding.min_tokens)

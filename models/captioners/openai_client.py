@@ -1,7 +1,7 @@
 """A server that speaks OpenAI's chat-completions protocol (vLLM, SGLang, ...): one question, one answer.
 
-What may heal is tried again, with growing pauses: no connection, no answer in time, 408, 429, 5xx, an answer that is
-no JSON. What the server refuses for this question alone (400, 413, 415, 422, a content filter) is an answer,
+Transient errors are retried with exponential backoff: no connection, no answer in time, 408, 429, 5xx, an answer
+that is no JSON. What the server refuses for this question alone (400, 413, 415, 422, a content filter) is an answer,
 `refused`. Anything else (401, 404, a redirect, an exhausted quota, ...) is a wrong setting and ends the work at once.
 
 The key comes from an environment variable, goes into one header, and stands in no message and no file.
@@ -52,7 +52,7 @@ def check_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.username or parts.password or parts.query or parts.fragment or not parts.hostname:
         shown = f"{parts.scheme}://{parts.hostname or '...'}{parts.path}"
-        raise ModelError(f"captioner {shown}: give the bare address, and a key by endpoint.key_env")
+        raise ModelError(f"captioner {shown}: give the URL without a key; name the key's variable in endpoint.key_env")
     return url.rstrip("/")
 
 
@@ -78,7 +78,7 @@ class ChatClient:
         try:
             listed = run_coroutine(self._models())
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ModelError(f"captioner {self.url}: no list of models from there ({_words(error)})") from error
+            raise ModelError(f"captioner {self.url}: its list of models cannot be read ({_words(error)})") from error
         wanted = self.settings.model or (listed[0] if len(listed) == 1 else "")
         if not wanted and not listed:
             raise ModelError(f"captioner {self.url}: it does not list its models; set endpoint.model")

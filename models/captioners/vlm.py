@@ -25,7 +25,7 @@ from capfilt.models.runtime import Placement
 
 
 class VlmCaptioner:
-    """A model of `transformers` that reads a picture and goes on with text."""
+    """A model of `transformers` that reads an image and continues with text."""
 
     def __init__(self, info: ModelInfo, digest: str, placement: Placement) -> None:
         self.name = Path(info.name).name
@@ -63,14 +63,14 @@ class VlmCaptioner:
         return [captions[first : first + n] for first in range(0, len(captions), n)]
 
     def _inputs(self, images: ImageInput, prompt: str) -> Any:
-        # As pictures of Pillow: of an array, a processor has to guess which axis is the color.
+        # As images of Pillow: of an array, a processor has to guess which axis is the color.
         pictures: list[Any] = [Image.fromarray(image.numpy()) for image in images]
         text = prompt
         if self.template:
             words = [{"type": "text", "text": prompt}] if prompt else []
             turns = [{"role": "user", "content": [{"type": "image"}, *words]}]
             text = self.processor.apply_chat_template(turns, chat_template=self.template, add_generation_prompt=True)
-            pictures = [[picture] for picture in pictures]  # the pictures of each conversation
+            pictures = [[picture] for picture in pictures]  # the images of each conversation
         inputs = self.processor(images=pictures, text=[text] * len(pictures), return_tensors="pt", padding=True)
         return inputs.to(self.model.device, dtype=self.model.dtype)
 
@@ -80,7 +80,7 @@ class VlmCaptioner:
         positions = getattr(config, "max_position_embeddings", None)
         room = positions and positions - (0 if self.model.config.is_encoder_decoder else prompt)
         if room is not None and most > room:
-            raise ModelError(f"caption.max_tokens = {most}: after the prompt {self.name} has room for {room}")
+            raise ModelError(f"caption.max_tokens = {most}: {self.name} has room for {room} tokens after the prompt")
 
     def _caption(self, ids: list[int], logprob: float) -> Caption:
         ended = any(token in self.stops for token in ids)
@@ -105,7 +105,7 @@ class _Parts:
             ModelError: there is a prompt.
         """
         if any(text):
-            raise ModelError(f"caption.prompt = {text[0]!r}: this captioner takes none")
+            raise ModelError(f"caption.prompt = {text[0]!r}: this captioner does not support a prompt")
         return self.image_processor(images=images, return_tensors=return_tensors)
 
 

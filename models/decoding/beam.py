@@ -72,7 +72,7 @@ def beam_search(
     images = torch.arange(image[0].keys.shape[0], device=device)
     found = _nothing(len(images), search, device)
     running, done = _nothing(len(images), search, device), found.of(images)
-    running.score[:, 0] = 0.0  # all beams start alike: the first alone goes on from the prompt
+    running.score[:, 0] = 0.0  # all beams start alike: the first alone continues from the prompt
     running.logprob.zero_()
     said = torch.tensor(prompt, device=device)
     logits, cache = begin(model, image, said, k, search.max_tokens)
@@ -108,7 +108,7 @@ def _nothing(images: int, search: Search, device: torch.device) -> _Beams:
 
 
 def _grow(running: _Beams, logits: Tensor, step: int, said: Tensor, stop: int, search: Search) -> tuple[_Beams, Tensor]:
-    """The 2 k best ways to go on by one token, and the beam [B, 2 k] that each comes from.
+    """The 2 k best ways to continue by one token, and the beam [B, 2 k] that each comes from.
 
     Twice as many as beams, so that k are left even if every beam's best token is `stop`.
     """
@@ -135,7 +135,7 @@ def _penalize(own: Tensor, ids: Tensor, prompt: Tensor, penalty: float) -> Tenso
 
 
 def _finish(done: _Beams, grown: _Beams, ended: Tensor, step: int, search: Search) -> _Beams:
-    """The k best finished captions, those that ended now included if they are among the k best ways to go on."""
+    """The k best finished captions, those that ended now included if they are among the k best continuations."""
     k = search.beams
     best = torch.arange(2 * k, device=ended.device) < k
     score = torch.where(ended & best, grown.score / (step + 1) ** search.length_penalty, NEVER)

@@ -141,7 +141,7 @@ class RecordedLoop:
         self._choose(self.model.vocab_logits(states[:, 0]).float(), exactly)
 
     def _choose(self, logits: Tensor, exactly: bool) -> None:
-        """Draw a token of every caption that goes on, and note it; without `exactly` the host need not wait."""
+        """Draw a token of every caption that is unfinished, and note it; without `exactly` the host need not wait."""
         how, stop = self.shape.how, self.shape.stop
         own = logits.log_softmax(-1)  # of the words as they are: `early` and the temperature change what is drawn alone
         early = self.step + 1 < how.min_tokens
@@ -167,7 +167,7 @@ class RecordedLoop:
             self._play(step, exactly=True)
 
     def _state(self) -> tuple[Tensor, ...]:
-        """What steps change, but for keys and values, which are written anew."""
+        """What steps change, but for keys and values, which are rewritten."""
         return self.ids, self.logprob, self.going, self.token, self.step, self.wide, self.cache.place
 
 

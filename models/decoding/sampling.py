@@ -129,7 +129,7 @@ def begin(model: MED, image: list[KeysValues], prompt: Tensor, n: int, room: int
 
 
 def _unfinished(going: Tensor, images: Tensor, most: int) -> Tensor:
-    """Rows of going [B, n] to go on with: of each of these images the `most` first that are not done, filled up."""
+    """Rows of going [B, n] to continue with: of each of these images the `most` first that are not done, filled up."""
     order = going[images].sort(dim=1, descending=True, stable=True).indices[:, :most]
     return (images[:, None] * going.shape[1] + order).flatten()
 

@@ -2,7 +2,7 @@
 
 Two kinds are known: ours, and published BLIP weights as `transformers` saves them (with `tokenizer.json` or
 `vocab.txt`). What can be known of a checkpoint without torch stands here; `capfilt.models.formats.weights` reads the
-tensors. Other families of models are told apart in `capfilt.models.registry.resolve`.
+tensors. Other families of models are distinguished in `capfilt.models.registry.resolve`.
 """
 
 import hashlib

@@ -28,7 +28,7 @@ def fetch(name: str) -> Path:
     """
     matched = HUB_NAME.fullmatch(name)
     if not matched:
-        raise ModelError(f"model {name!r} is no name of the hub: expected owner/model or owner/model@revision")
+        raise ModelError(f"model {name!r} is not a name on the hub: expected owner/model or owner/model@revision")
     cached = _cached(matched["repo"], matched["revision"])
     return cached or _download(name, matched["repo"], matched["revision"])
 
@@ -57,7 +57,7 @@ def _download(name: str, repo: str, revision: str | None) -> Path:
     except Exception as error:  # the hub's own errors, the network's and those of the file system
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ModelError(
-            f"model {name!r} is not in the hub's cache here and could not be fetched ({reason}); "
+            f"model {name!r} is not in the local hub cache and could not be downloaded ({reason}); "
             f"where there is a network, `hf download {repo}`, and name the directory"
         ) from error
     weight_files(folder)

@@ -33,7 +33,7 @@ _SHAPE_KEYS: Final = {
 }
 _PARTS: Final = ("vision_cfg", "text_cfg", "multimodal_cfg")
 _TOKENIZER_KWARGS: Final = {"clean", "strip_sep_token"}
-"""Of `tokenizer_kwargs`, what changes text; everything else would go on to `from_pretrained`."""
+"""Of `tokenizer_kwargs`, what changes text; everything else would pass to `from_pretrained`."""
 _TOWER: Final = re.compile(r"\w[\w.-]*")
 """A name of timm; `hf-hub:...` and `local-dir:...` would load another model."""
 

@@ -32,7 +32,7 @@ def load_vqa(folder: Path, device: str = "cpu") -> Answerer:
     try:
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         if not isinstance(settings, dict) or settings.pop("format", None) != FORMAT:
-            raise ModelError(f"{folder}: no model that answers questions")
+            raise ModelError(f"{folder}: not a VQA model")
         model = VQA(MED(MEDConfig.from_dict(settings)))
         model.load_state_dict(load_tensors([folder / WEIGHTS]))
         return Answerer(model.to(device), load_tokenizer(folder / TOKENIZER))

@@ -75,7 +75,7 @@ def load_med(
     `for_captioning`: it will do nothing but caption, and is laid out for that.
 
     On a CPU, tensors that have that dtype already stay mapped from the file: they are not copied, and processes of one
-    machine share them. The others are converted one by one, and so is what `MED.pack` lays out anew.
+    machine share them. The others are converted one by one, and so is what `MED.pack` lays out again.
 
     A published checkpoint holds only what its role needs; the other parts of the MED stay without storage (on the
     `meta` device), so that using them by mistake is an error and not a wrong number.

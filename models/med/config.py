@@ -19,7 +19,7 @@ class MEDConfig:
 
     image_size: int = 384
     patch_size: int = 16
-    stem: Literal["patch", "conv"] = "patch"  # conv: small ViTs learn shapes from far fewer pictures with it
+    stem: Literal["patch", "conv"] = "patch"  # conv: small ViTs learn shapes from far fewer images with it
     output_pos_embed: float = 0.0  # over 0: the states get position embeddings once more, at first this strong
     vision_width: int = 768
     vision_layers: int = 12

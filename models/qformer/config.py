@@ -75,7 +75,7 @@ def describe(folder: Path) -> QFormerSpec:
     try:
         settings: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         if settings.pop("format", None) != FORMAT:
-            raise ModelError(f"{folder}: no Q-Former")
+            raise ModelError(f"{folder}: not a Q-Former")
         qformer, tower = QFormerConfig(**settings.pop("qformer")), MEDConfig.from_dict(settings.pop("tower"))
         return QFormerSpec(qformer=qformer, tower=tower, **settings)
     except (OSError, ValueError, KeyError, TypeError) as error:

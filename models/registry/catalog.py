@@ -1,4 +1,4 @@
-"""The models that are known by name: what `capfilt models` tells. Any other one works by its directory or address.
+"""The models that are known: what `capfilt models` tells. Any other one works by its directory or address.
 
 Sizes are counted on the classes that load them, but for LLaVA-1.5's and Qwen's, which their pages tell. Licenses are
 those of the pages; read them before you use a model, for they change, and some forbid uses.

@@ -36,7 +36,7 @@ def probe_captioner(captioner: Captioner, prompt: str, decoding: Decoding) -> No
     # Both must repeat: a good captioner may stumble over one of two plain drawings.
     if all(map(is_one_word_again_and_again, texts)):
         raise ModelError(
-            f"captioner {captioner.name!r} says {texts[0][:40]!r} to a plain image: "
+            f"captioner {captioner.name!r} writes {texts[0][:40]!r} for a plain image: "
             "it was pretrained, or trained for something else, but not to caption"
         )
 

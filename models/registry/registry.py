@@ -178,7 +178,8 @@ def _found(name: str, role: Role, placement: Placement | None = None) -> ModelIn
     found = resolve(name, (placement or Placement()).max_side)
     # By role, not by family: a captioner's ITM head was never trained and would still give numbers.
     if role not in found.roles:
-        raise ModelError(f"model {name!r} was trained as {' and '.join(found.roles) or 'nothing'}, not as {role}")
+        known = f"; it is a {' and a '.join(found.roles)}" if found.roles else ""
+        raise ModelError(f"model {name!r} is not a {role}{known}")
     return found
 
 

@@ -40,7 +40,7 @@ def resolve(name: str, max_side: int = 768) -> ModelInfo:
     """What is known of a model.
 
     Args:
-        max_side: pixels of the longer side that models which take pictures of any shape are shown.
+        max_side: pixels of the longer side that models which take images of any shape are shown.
 
     Raises:
         ModelError: no such model, or one of no use here; one line.
@@ -77,7 +77,7 @@ def locate(name: str) -> Path:
         raise ModelError(f"model {name!r}: {_kind_of(folder)}")
     if hub.HUB_NAME.fullmatch(name):
         return hub.fetch(name)
-    raise ModelError(f"model {name!r} is neither a directory nor a name that `capfilt models` tells of")
+    raise ModelError(f"model {name!r} is neither a directory nor a name listed by `capfilt models`")
 
 
 def _med(name: str, folder: Path) -> ModelInfo:

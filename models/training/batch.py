@@ -12,19 +12,19 @@ from torch import Tensor
 class Batch:
     """B pairs, B being the rows of all workers together.
 
-    Every worker knows all texts, which are small, and only its own pictures, which are not.
+    Every worker knows all texts, which are small, and only its own images, which are not.
     """
 
     images: Tensor  # uint8 [b, S, S, 3], this worker's part
     texts: list[str]  # of all B
     wrong: list[list[str]] = field(default_factory=list)  # of all B: texts that people marked as wrong, 0 or more each
-    keys: list[int] = field(default_factory=list)  # of all B: the same number = the same picture; empty = all differ
+    keys: list[int] = field(default_factory=list)  # of all B: the same number = the same image; empty = all differ
     step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionBatch:
-    """B questions about pictures, each with its answers and their weights."""
+    """B questions about images, each with its answers and their weights."""
 
     images: Tensor  # uint8 [b, S, S, 3], this worker's part
     questions: list[str]  # of all B
@@ -33,7 +33,7 @@ class QuestionBatch:
 
 
 def pair_codes(keys: Sequence[int], texts: Sequence[str]) -> Tensor:
-    """int64 [B, 2]: the number of a pair's picture (its place, without `keys`), and one for its text.
+    """int64 [B, 2]: the number of a pair's image (its place, without `keys`), and one for its text.
 
     Equal texts have equal numbers in every batch and process.
     """
@@ -46,9 +46,9 @@ def _code(text: str) -> int:
 
 
 def same_pairs(rows: Tensor, columns: Tensor) -> Tensor:
-    """bool [R, C]: True where pair r and pair c have the same picture or the same text, so are no negatives.
+    """bool [R, C]: True where pair r and pair c have the same image or the same text, so are no negatives.
 
     Args:
-        rows, columns: int64 [R, 2] and [C, 2], the numbers of a pair's picture and of its text.
+        rows, columns: int64 [R, 2] and [C, 2], the numbers of a pair's image and of its text.
     """
     return (rows[:, :1] == columns[:, 0]) | (rows[:, 1:] == columns[:, 1])

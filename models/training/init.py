@@ -15,12 +15,12 @@ from capfilt.models.tokenizer import Tokenizer
 
 
 def load_for_training(folder: Path, side: int) -> tuple[MED, Tokenizer]:
-    """The MED of a checkpoint, made to take pictures of `side` pixels; what the checkpoint lacks is new."""
+    """The MED of a checkpoint, made to take images of `side` pixels; what the checkpoint lacks is new."""
     model, tokenizer = load_med(folder)
     lacking = {name for name, parameter in model.named_parameters() if parameter.is_meta}
     if not lacking and side == model.config.image_size:
         return model, tokenizer
-    # A published checkpoint lacks parts of a MED (meta tensors): they are drawn anew, in a MED that has storage.
+    # A published checkpoint lacks parts of a MED (meta tensors): they are initialized, in a MED that has storage.
     whole = MED(replace(model.config, image_size=side))
     weights = {name: tensor for name, tensor in model.state_dict().items() if name not in lacking}
     whole.load_state_dict(_with_grid(weights, whole.vision, "vision."), strict=False)
@@ -44,7 +44,7 @@ def load_vision_tower(model: MED, folder: Path) -> None:
 
 
 def _with_grid(weights: dict[str, torch.Tensor], vision: nn.Module, prefix: str) -> dict[str, torch.Tensor]:
-    """Weights with position embeddings interpolated for the grid of another picture size."""
+    """Weights with position embeddings interpolated for the grid of another image size."""
     shapes = {
         name: tensor.shape[1] for name, tensor in vision.named_parameters() if name in ("position", "output_pos_embed")
     }

@@ -1,4 +1,4 @@
-"""The loop: batches in, steps taken, a log line now and then, and a state from which it goes on to the bit."""
+"""The loop: batches in, steps taken, a log line now and then, and a state to resume from bit by bit."""
 
 import math
 import time
@@ -166,7 +166,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state, with as many workers as it was made by."""
+        """Resume from a state, with as many workers as it was made by."""
         self.step, self.position, self.sums = state["step"], state["position"], state["sums"][self.group.rank]
         self.task.load_state_dict(state["task"])
         self.optimizer.load_state_dict(state["optimizer"])

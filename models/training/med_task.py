@@ -167,7 +167,7 @@ class MEDTask(nn.Module):
     def _match_tokens(self, image: list[KeysValues], texts: list[str]) -> Tensor:
         """ITM token by token: of a text with some tokens replaced, which ones do not fit the image?
 
-        One yes or no a text says little; with a yes or no a token the encoder learns details from far fewer pictures
+        One yes or no a text says little; with a yes or no a token the encoder learns details from far fewer images
         (the idea of ELECTRA, Clark et al. 2020, with the image as context). The first token answers for the whole.
         """
         ids, mask = self._encode(texts, ENC)

@@ -61,7 +61,7 @@ def hard_negatives(
 
     Returns:
         int64 [B] of text indices (one an image) and int64 [B] of image indices (one a text). A row without any
-        negative (a batch of one picture) draws itself; callers mask it by `same`.
+        negative (a batch of one image) draws itself; callers mask it by `same`.
     """
     weights = (similarity.detach().float().softmax(1) + EPSILON).masked_fill(same, 0)
     back = similarity.T if by_text is None else by_text

@@ -116,7 +116,7 @@ def _labels(folder: Folder, labels: str) -> list[Label]:
         return read_labels(labels)
     marked = list(to_labels(read_marks(folder), MARKS))
     if not marked:
-        raise InputError(f"{folder.location}: no text was marked here yet; `capfilt browse` does that")
+        raise InputError(f"{folder.location}: no text is marked; mark some with `capfilt browse`")
     return marked
 
 

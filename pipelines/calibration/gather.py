@@ -47,7 +47,7 @@ def _columns(ledger: Ledger) -> list[str]:
     """The judges' columns; InputError if there are none."""
     columns = judge_columns(ledger.captions_schema())
     if not columns:
-        raise InputError(f"{ledger.folder.location}: no judge scored anything here, so there is nothing to calibrate")
+        raise InputError(f"{ledger.folder.location}: no judge scored this run, so there is nothing to calibrate")
     return columns
 
 
@@ -64,7 +64,9 @@ def make_pairs(ledger: Ledger, images: int, seed: int) -> ScoredPairs:
     for pair in mismatches(own):
         new[pair.uid].append((pair.text, _row(pair.uid, None, pair.source, pair.kind, False)))
     if not new:
-        raise InputError(f"{ledger.folder.location}: no two images whose texts could be exchanged; label some: --pairs")
+        raise InputError(
+            f"{ledger.folder.location}: no two images can exchange their texts; give labeled pairs with --pairs"
+        )
     left_out: Counter[str] = Counter()
     scored = _scored(ledger, new, read_images(ledger, list(new)), left_out)
     rows = [_row(c.uid, c.candidate, c.source, "own", True) | c.scores for c in own]
@@ -134,7 +136,7 @@ QUALIFY row_number() OVER (PARTITION BY row ORDER BY own.candidate) = 1
 
 
 def _scored(ledger: Ledger, new: NewTexts, pictures: Iterable[tuple[str, bytes]], left_out: Counter[str]) -> list[Row]:
-    """The rows of `new` with their scores; those of pictures that cannot be used are counted in `left_out`."""
+    """The rows of `new` with their scores; those of images that cannot be used are counted in `left_out`."""
     texts = {key: [text for text, _ in rows] for key, rows in new.items()}
     settings = DecodeSettings.model_validate(ledger.run["recipe"]["decode"])
     done: list[Row] = []

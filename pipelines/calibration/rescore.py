@@ -1,4 +1,4 @@
-"""Scores for texts that a run did not score: its own judges look again, at its own pictures."""
+"""Scores for texts that a run did not score: its own judges look again, at its own images."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from capfilt.models.protocols import Judge
 
 TOGETHER: Final = 64
-"""Pictures decoded at a time."""
+"""Images decoded at a time."""
 
 Scores = dict[str, float]
 
@@ -48,10 +48,10 @@ def score_texts(
     settings: DecodeSettings,
     judges: "Sequence[Judge]",
 ) -> Iterator[tuple[str, list[Scores] | None]]:
-    """The key of every picture, and the scores of its texts by column; None for a picture that cannot be used.
+    """The key of every image, and the scores of its texts by column; None for an image that cannot be used.
 
     Args:
-        pictures: key and bytes.
+        images: key and bytes.
         texts: of every key.
     """
     stream = iter(pictures)

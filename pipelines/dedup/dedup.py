@@ -17,7 +17,7 @@ from capfilt.pipelines.dedup.groups import CAPTIONS, FACTS, IMAGES, is_represent
 from capfilt.pipelines.dedup.images import duplicate_images
 
 MOST_BITS: Final = 16
-"""Beyond, unlike pictures are near: random hashes differ in 32 bits, give or take 4."""
+"""Beyond, unlike images are near: random hashes differ in 32 bits, give or take 4."""
 
 
 @dataclass(frozen=True, slots=True)

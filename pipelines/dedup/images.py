@@ -16,7 +16,7 @@ from capfilt.pipelines.dedup.hamming import Hashes, near_pairs
 def duplicate_images(ledger: Ledger, others: Sequence[Ledger], radius: int) -> pa.Table:
     """`schema.DUPLICATE_IMAGES` of a run, by group, the representative first, then by distance.
 
-    Of most worth is what another run has, then the larger picture, then the earlier row.
+    Of most worth is what another run has, then the larger image, then the earlier row.
 
     Args:
         others: earlier runs. Whatever they have stands for itself, alike or not.

@@ -51,7 +51,7 @@ class Hosts:
         """Raise `host_down` once the server of `url` was given up on."""
         count, last = self._failed.get(url.origin(), (0, None))
         if last is not None and self._limit and count >= self._limit:
-            raise DownloadError(Reason.HOST_DOWN, f"{count} tries in a row had failed there, the last: {last}")
+            raise DownloadError(Reason.HOST_DOWN, f"{count} consecutive requests to this host failed, the last: {last}")
 
     def note(self, url: URL, failure: DownloadError | None) -> None:
         """Remember how a try at `url` ended; None stands for bytes or a redirect."""

@@ -20,7 +20,7 @@ LOOKUP_SHARE: Final = 0.33  # of the deadline, for one name
 MAX_HEADER: Final = 64 * 1024
 """Bytes of one header: browsers take more than the 8 kB of the HTTP client (Chrome 256 kB for all of them together)."""
 MAX_HEADERS: Final = 512
-READ_BUFFER: Final = 2**18  # bytes; most pictures arrive in one piece
+READ_BUFFER: Final = 2**18  # bytes; most images arrive in one piece
 
 
 def download(urls: Iterable[str], settings: FetchSettings) -> dict[str, bytes | DownloadError]:
@@ -70,9 +70,9 @@ def _session(settings: FetchSettings, guard: AddressGuard, resolver: Resolver) -
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,  # no proxy and no .netrc password of whoever runs this
+        trust_env=False,  # no proxy and no .netrc password of who runs this
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.timeout * CONNECT_SHARE),
-        headers={"User-Agent": settings.agent, "Accept-Encoding": "identity"},  # pictures are compressed already
+        headers={"User-Agent": settings.agent, "Accept-Encoding": "identity"},  # images are compressed already
         auto_decompress=False,  # `content_encoding` does that: bodies are often not what their header says
         max_line_size=MAX_HEADER,
         max_field_size=MAX_HEADER,

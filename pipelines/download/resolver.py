@@ -14,7 +14,7 @@ from typing import Final, Self
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 AT_ONCE: Final = 16  # names
-AGAIN: Final = 1.0  # seconds without an answer after which a name is asked for once more
+AGAIN: Final = 1.0  # seconds without an answer after which a name is requested again
 THREADS: Final = 64  # several may wait for one name
 UNANSWERED: Final = 8  # lookups in a row without an answer, after which the resolver counts as dead
 

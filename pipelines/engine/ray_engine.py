@@ -23,7 +23,7 @@ IN_FLIGHT: Final = 4
 """Chunks handed to a model actor at once: with 4 it is never idle between two chunks."""
 
 MAX_CHUNKS: Final = 10_000
-"""Chunks that Ray is given at once, for it keeps records of them all; the models are loaded anew for the next ones."""
+"""Chunks that Ray is given at once, for it keeps records of them all; the models are loaded again for the next ones."""
 
 
 def work_on_ray(chunks: Sequence[PlannedChunk], job: Job) -> Generator[ChunkOutcome]:

@@ -1,1 +1,1 @@
-"""How good models are on pictures with known texts: captions, matching, retrieval, and how much words vary."""
+"""How good models are on images with known texts: captions, matching, retrieval, and how much words vary."""

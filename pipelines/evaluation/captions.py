@@ -32,8 +32,8 @@ def bleu(written: Sequence[str], references: Sequence[Sequence[str]], most: int 
     """Corpus BLEU up to n-grams of `most` words (Papineni et al. 2002), with the closest reference's length.
 
     Args:
-        written: one caption a picture.
-        references: what people wrote of the same picture, one or more.
+        written: one caption an image.
+        references: what people wrote of the same image, one or more.
     """
     right, all_, length, wanted = [0] * most, [0] * most, 0, 0
     for text, own in zip(written, references, strict=True):
@@ -54,9 +54,9 @@ def bleu(written: Sequence[str], references: Sequence[Sequence[str]], most: int 
 
 
 def cider(written: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """CIDEr-D, the mean over pictures (Vedantam et al. 2015, section 5 and 6.4), times 10 as in COCO's tables.
+    """CIDEr-D, the mean over images (Vedantam et al. 2015, section 5 and 6.4), times 10 as in COCO's tables.
 
-    N-grams that are in the references of many of these pictures count little; so it says nothing of one picture alone.
+    N-grams that are in the references of many of these images count little; so it says nothing of one image alone.
     """
     told = [[_vector(words(reference)) for reference in own] for own in references]
     frequency: Counter[tuple[str, ...]] = Counter()

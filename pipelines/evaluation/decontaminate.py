@@ -1,6 +1,6 @@
-"""Evaluation sets: pictures a model will be tested on, which must therefore not stand in what it is trained on.
+"""Evaluation sets: images a model will be tested on, which must therefore not stand in what it is trained on.
 
-OUT/evaluation.parquet holds what is compared, a row a picture; a run writes it once, before any other work.
+OUT/evaluation.parquet holds what is compared, a row an image; a run writes it once, before any other work.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,7 +41,7 @@ _ROWS: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSets:
-    """The pictures to keep out of a run; `plans` say which files they come from, and in what state."""
+    """The images to keep out of a run; `plans` say which files they come from, and in what state."""
 
     plans: tuple[Plan, ...]
 
@@ -60,10 +60,10 @@ class EvaluationSets:
         return [(f"{SETTING} {file.identity}", file.size, file.sha256) for file in found]
 
     def write(self, ledger: Ledger, settings: config.DecodeSettings) -> list[str]:
-        """Write evaluation.parquet, unless a run has; a line about every set with rows that are no pictures.
+        """Write evaluation.parquet, unless a run has; a line about every set with rows that are no images.
 
         Raises:
-            InputError: a set without a single picture.
+            InputError: a set without a single image.
         """
         if not self.plans or (ledger.planned and ledger.folder.exists(NAME)):
             return []
@@ -71,9 +71,9 @@ class EvaluationSets:
         for location, plan in zip(settings.exclude_eval, self.plans, strict=True):
             found = pa.concat_tables(_pictures(plan, settings))
             if not found.num_rows:
-                raise InputError(f"{SETTING} = {location!r}: none of its {plan.rows} rows is a picture")
+                raise InputError(f"{SETTING} = {location!r}: none of its {plan.rows} rows is an image")
             if missing := plan.rows - found.num_rows:
-                notes.append(f"{location}: {missing} rows of this evaluation set, which are no pictures")
+                notes.append(f"{location}: {missing} rows of this evaluation set, which are not images")
             tables.append(found)
         ledger.folder.write(NAME, parquet_bytes(pa.concat_tables(tables)))
         return notes
@@ -94,7 +94,7 @@ def _pictures(plan: Plan, settings: config.DecodeSettings) -> Iterator[pa.Table]
 
 
 def without_leaks(rows: pa.Table, folder: Folder, settings: config.DecodeSettings) -> pa.Table:
-    """Decoded `rows` in which every picture of the run's evaluation sets, or one that looks like it, has died of it."""
+    """Decoded `rows`, with every image that equals or resembles one of an evaluation set marked failed."""
     if not settings.exclude_eval:
         return rows
     known = read_table(folder, NAME, schema=EVALUATION_IMAGES)
@@ -106,9 +106,9 @@ def without_leaks(rows: pa.Table, folder: Folder, settings: config.DecodeSetting
 def find_leaks(
     digests: Sequence[str | None], hashes: Sequence[int | None], known: pa.Table, radius: int
 ) -> list[str | None]:
-    """What each picture shows of `known` (`EVALUATION_IMAGES`), in words; None where nothing.
+    """What each image shows of `known` (`EVALUATION_IMAGES`), in words; None where nothing.
 
-    Every known picture is compared with every given one: exact, and a chunk is small.
+    Every known image is compared with every given one: exact, and a chunk is small.
     """
     places = {digest: row for row, digest in reversed(list(enumerate(known["sha256"].to_pylist())))}
     sources, pictures = known["source"].to_pylist(), known["phash"].to_numpy()

@@ -91,12 +91,12 @@ def evaluate(locations: Sequence[str], recipe: Recipe, limit: int | None = None,
     tables = _tables(locations, limit, collected.left_out)
     first = next(tables, None)
     if first is None:
-        raise InputError(f"{' '.join(locations)}: no picture has a human caption")
+        raise InputError(f"{' '.join(locations)}: no image has a human caption")
     captioners, judges = stage_models.load_captioners(recipe)[:1], stage_models.load_judges(recipe)[:1]
     for rows in (first, *tables):
         _take(rows, captioners, judges, recipe, collected)
     if not collected.references:
-        raise InputError(f"{' '.join(locations)}: no picture can be used: {', '.join(collected.left_out)}")
+        raise InputError(f"{' '.join(locations)}: no image can be used: {', '.join(collected.left_out)}")
     texts = [text for own in collected.references for text in own]
     _check_finite(collected.scores)
     return Evaluation(

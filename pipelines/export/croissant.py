@@ -37,7 +37,7 @@ Node = dict[str, Any]
 
 
 def croissant(facts: DatasetFacts, folder: Folder) -> bytes:
-    """croissant.json. Who publishes the data set adds `url` and `creator`, which nobody knows before.
+    """croissant.json. Who publishes the data set adds `url` and `creator`, which is unknown before.
 
     Args:
         folder: where the export is; files named one by one are read for their digests.

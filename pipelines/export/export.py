@@ -88,7 +88,7 @@ def export(
     shard_rows: int = SHARD_ROWS,
     on_shard: Callable[[int, int], None] = lambda done, shards: None,
 ) -> Exported:
-    """Write what a selection of the run in `folder` keeps to `to`. An interrupted export goes on with the next shard.
+    """Write what a selection of the run in `folder` keeps to `to`. An interrupted export continues with the next shard.
 
     Args:
         to: local path or bucket URL; empty, or with this very export.
@@ -174,7 +174,7 @@ def _is_whole(target: Folder, basis: Mapping[str, Any]) -> bool:
     if not target.exists(MANIFEST):
         selector = pafs.FileSelector(target.path, allow_not_found=True)
         if target.filesystem.get_file_info(selector):
-            raise ChangedError(f"--to {target.location}: there is something else in it; use an empty folder")
+            raise ChangedError(f"--to {target.location}: holds files that are not an export; use an empty folder")
         return False
     found = json.loads(target.read(MANIFEST))
     for key, value in basis.items():

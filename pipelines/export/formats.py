@@ -61,7 +61,7 @@ def records(rows: pa.Table) -> Iterator[dict[str, Any]]:
 
 
 def described(row: dict[str, Any]) -> dict[str, Any]:
-    """What goes into JSON beside a picture: all of the row but the picture, and its texts as keys of their own."""
+    """What goes into JSON beside an image: all of the row but the image, and its texts as keys of their own."""
     texts = [{key: _plain(value) for key, value in text.items()} for text in row["captions"]]
     keys = {"caption" if rank == 1 else f"caption_{rank}": text["text"] for rank, text in enumerate(texts, 1)}
     facts = {key: row[key] for key in ("uid", "url", "sha256", "width", "height")}

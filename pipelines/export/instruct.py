@@ -1,6 +1,6 @@
-"""LLaVA's three instruction forms, written by a language model that is told the captions of a picture.
+"""LLaVA's three instruction forms, written by a language model that is told the captions of an image.
 
-As in section 3 of the LLaVA paper (Liu et al. 2023) the writer does not see the picture: what it knows are the kept
+As in section 3 of the LLaVA paper (Liu et al. 2023) the writer does not see the image: what it knows are the kept
 texts. Here these are captions that a filter let pass, and no boxes.
 """
 
@@ -51,7 +51,7 @@ REQUESTS: Final = (
     "Please give a thorough description of this image.",
     "Explain in detail what is in this photo.",
 )
-"""What a person says to get a detailed description; one a picture, drawn by its uid."""
+"""What a person says to get a detailed description; one an image, drawn by its uid."""
 
 
 @dataclass(frozen=True, slots=True)

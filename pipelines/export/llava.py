@@ -1,4 +1,4 @@
-"""LLaVA: pictures as files, and conversations as one JSON array a form, as its trainer's `--data_path` takes it."""
+"""LLaVA: images as files, and conversations as one JSON array a form, as its trainer's `--data_path` takes it."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,12 +12,12 @@ from capfilt.pipelines.export.formats import ARRAY, ExportLayout, records, to_js
 from capfilt.pipelines.export.instruct import Form, Turns, Writer
 
 IMAGE: Final = "<image>"
-"""Stands for the picture in what a person says."""
+"""Stands for the image in what a person says."""
 
 PARTS: Final = "parts"
 
 ASKED_AT_ONCE: Final = 256
-"""Pictures whose instructions are kept together, so that no more is asked again after a failure."""
+"""Images whose instructions are kept together, so that no more is asked again after a failure."""
 
 Json = dict[str, Any]
 
@@ -80,7 +80,7 @@ def _instruction(shard: str, row: Json, form: Form, turns: Turns | str) -> Json:
 
 
 def _sample(shard: str, row: Json, turns: Turns) -> Json:
-    """One picture with its conversation; the picture is shown in what the person says first."""
+    """One image with its conversation; the image is shown in what the person says first."""
     said: list[Json] = []
     for number, (question, answer) in enumerate(turns):
         shown = (IMAGE, *([question] if question else ())) if number == 0 else (question,)

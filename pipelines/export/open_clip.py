@@ -1,4 +1,4 @@
-"""open_clip: webdataset as its trainer wants it, down to the pictures it knows and the file with the sizes."""
+"""open_clip: webdataset as its trainer wants it, down to the images it knows and the file with the sizes."""
 
 import io
 from dataclasses import replace
@@ -16,11 +16,11 @@ from capfilt.pipelines.imaging.pillow import pillow_rules
 KNOWN: Final = ("jpg", "jpeg", "png", "webp")
 """The extensions that `open_clip_train.data` looks for; it leaves out every other sample in silence."""
 
-_LIMITS: Final = DecodeSettings(max_pixels=1_000_000_000)  # these pictures were let in once already
+_LIMITS: Final = DecodeSettings(max_pixels=1_000_000_000)  # these images were let in once already
 
 
 class OpenClipFormat(WebdatasetFormat):
-    """As `webdataset`, but a picture of another kind than the trainer knows becomes a PNG, and data/sizes.json."""
+    """As `webdataset`, but an image of another kind than the trainer knows becomes a PNG, and data/sizes.json."""
 
     layout = replace(
         WebdatasetFormat.layout,

@@ -1,4 +1,4 @@
-"""Parquet with the pictures inside, in the words of Hugging Face `datasets`."""
+"""Parquet with the images inside, in the words of Hugging Face `datasets`."""
 
 import pyarrow as pa
 

@@ -51,9 +51,9 @@ class Kept:
         facts = ledger.selection(name) if not name or name in ledger.selections() else {}
         if not facts:
             known = f"; there are: {', '.join(ledger.selections())}" if ledger.selections() else ""
-            raise InputError(f"{out}: no {called} there, `capfilt select {out}` makes one{known}")
+            raise InputError(f"{out}: no {called}; create it with `capfilt select {out}`{known}")
         if facts["commits"] != ledger.fingerprint():
-            raise InputError(f"{out}: {called} is not of exactly the chunks there are; `capfilt select {out}` makes it")
+            raise InputError(f"{out}: {called} does not match the committed chunks; re-run `capfilt select {out}`")
         if not facts["result"]["images"]:
             raise InputError(f"{out}: {called} keeps no image")
         return cls(ledger, name, facts)
@@ -94,7 +94,7 @@ class Kept:
         return [*shards, Shard(len(shards), tuple(waiting))] if waiting else shards
 
     def read(self, shard: Shard) -> pa.Table:
-        """`rows_schema` of a shard; all of its pictures are in memory then."""
+        """`rows_schema` of a shard; all of its images are in memory then."""
         return pa.concat_tables([self._chunk(chunk) for chunk in shard.chunks]).combine_chunks()
 
     def uids(self, shard: Shard) -> pa.Array:

@@ -1,4 +1,4 @@
-"""webdataset: tar shards in which the members of a picture stand together under its uid."""
+"""webdataset: tar shards in which the members of an image stand together under its uid."""
 
 import io
 import tarfile
@@ -38,7 +38,7 @@ class WebdatasetFormat:
         return
 
     def picture(self, image: dict[str, bytes | str]) -> tuple[str, bytes]:
-        """The extension and the bytes under which a picture goes into a shard."""
+        """The extension and the bytes under which an image goes into a shard."""
         path, data = str(image["path"]), image["bytes"]
         assert isinstance(data, bytes)
         extension = path.rpartition(".")[2]

@@ -1,6 +1,6 @@
 """erase: take rows out of every file of a run, so that it may be killed anywhere and begun again.
 
-What is to go stands in forgotten.json as hashes, so whoever comes next can finish it. Every step looks for what is
+What is to go stands in forgotten.json as hashes, so who comes next can finish it. Every step looks for what is
 still there and is done only where there is something. A chunk's failures are written first (they get the tombstones),
 its record last; forgotten.json is emptied of what was pending when nothing is left to do.
 """
@@ -35,7 +35,7 @@ DERIVED: Final = ("report.html",)
 Gone = Callable[[str], bool]
 
 _PICTURES: Final = b"huggingface"
-"""Metadata of our files with pictures, see `table_bytes`."""
+"""Metadata of our files with images, see `table_bytes`."""
 
 _HEADS: Final = {"failures": ["uid", "reason"], "images": ["uid"], "captions": ["uid"]}
 """The tables of a chunk in the order they are written, and what of them shows whether something is to go."""

@@ -1,4 +1,4 @@
-"""forget: the rows of a URL, a picture, a uid or a whole domain leave every file of a run, and do not come back.
+"""forget: the rows of a URL, an image, a uid or a whole domain leave every file of a run, and do not come back.
 
 First it is written down what is to go (as hashes, see `tombstones`), then it goes (see `erase`). In failures/ a row
 of the reason `forgotten` takes the place of each, so that a run still balances; nothing of the row is left in it but

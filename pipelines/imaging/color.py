@@ -10,7 +10,7 @@ from PIL import Image
 Box = tuple[int, int, int, int]
 
 _BAND: Final = 2_000_000
-"""Pixels converted in one go, so that a big picture is not held in three modes at once."""
+"""Pixels converted in one go, so that a big image is not held in three modes at once."""
 
 _PHOTOMETRIC: Final = 262  # TIFF tag
 

@@ -28,10 +28,10 @@ PILLOW_BLOCK_SIZE=64m or MALLOC_ARENA_MAX=1.
 
 OVERSAMPLING: Final = 3
 """A JPEG is decoded at a scale that leaves this many times the pixels asked for along the shorter side; with 3, the
-square differs from one made of the full picture by about 1 of 255 (root mean square over photos), with 2 by 3."""
+square differs from one made of the full image by about 1 of 255 (root mean square over photos), with 2 by 3."""
 
 Canvases = Mapping[PixelSpec, NDArray[np.uint8]]
-"""For each PixelSpec [rows, spec.bytes]; a `fit` picture fills the beginning of its row."""
+"""For each PixelSpec [rows, spec.bytes]; a `fit` image fills the beginning of its row."""
 
 
 @dataclass(frozen=True, slots=True)

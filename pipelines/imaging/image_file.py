@@ -1,4 +1,4 @@
-"""The bytes of a file -> an upright RGB picture, or the reason why there is none.
+"""The bytes of a file -> an upright RGB image, or the reason why there is none.
 
 Two steps, because the size decides whether and when the second may happen: `read_header` decodes nothing,
 `load_image` takes 8 bytes a pixel while it works, for WebP 16.
@@ -28,7 +28,7 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation -> what makes the picture upright; 5 to 8 swap width and height."""
+"""EXIF orientation -> what makes the image upright; 5 to 8 swap width and height."""
 
 _UNSUPPORTED: Final = re.compile(r"unsupported|unimplemented|not implemented", re.IGNORECASE)
 """How Pillow begins when a file may well be sound, but it has no code for this variant."""
@@ -37,7 +37,7 @@ _TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF tags
 
 
 class BadImage(Exception):
-    """The bytes are no picture we can use. `detail` is one printable line of at most 200 characters."""
+    """The bytes are no image we can use. `detail` is one printable line of at most 200 characters."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         self.reason, self.detail = reason, _one_line(detail)

@@ -1,4 +1,4 @@
-"""What a file declares beside its first picture: frames, and bytes of metadata. Read before Pillow opens it.
+"""What a file declares beside its first image: frames, and bytes of metadata. Read before Pillow opens it.
 
 Pillow takes in all metadata as it opens a file (GIF comments in quadratic time), and asking it for the number of
 frames decodes them. So the structure of the file is walked here, without looking into it.

@@ -1,4 +1,4 @@
-"""A 64-bit perceptual hash: pictures that look alike differ in few bits, whatever their size or compression."""
+"""A 64-bit perceptual hash: images that look alike differ in few bits, whatever their size or compression."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,10 @@ _COSINES = _cosines()
 
 
 def phash(picture: Image.Image) -> int:
-    """64 bits of an RGB picture: which of the 8 x 8 lowest frequencies of its luma lie above their median.
+    """64 bits of an RGB image: which of the 8 x 8 lowest frequencies of its luma lie above their median.
 
     The first bit (the most significant) is the lowest frequency, then row by row. Coefficients are rounded, so that
-    noise of floating point (all there is in a plain picture) decides no bit on any machine.
+    noise of floating point (all there is in a plain image) decides no bit on any machine.
     """
     luma = picture.resize((SIDE, SIDE), Image.Resampling.BOX).convert("L")
     frequencies = np.round(_COSINES @ np.asarray(luma, dtype=np.float64) @ _COSINES.T, 3)

@@ -1,4 +1,4 @@
-"""From a picture to the pixels a model wants."""
+"""From an image to the pixels a model wants."""
 
 from typing import Final
 
@@ -12,14 +12,14 @@ _LONG: Final = 8
 
 
 def square(picture: Image.Image, spec: PixelSpec) -> Image.Image:
-    """The RGB picture at `spec.size` x `spec.size`, antialiased; `crop` is what torchvision makes."""
+    """The RGB image at `spec.size` x `spec.size`, antialiased; `crop` is what torchvision makes."""
     if spec.mode == "crop":
         return _center(picture, spec.size, _RESAMPLING[spec.resample])
     return picture.resize((spec.size, spec.size), _RESAMPLING[spec.resample])
 
 
 def fitted(picture: Image.Image, spec: PixelSpec, width: int, height: int) -> Image.Image:
-    """The RGB picture in its own aspect; `width` and `height` are the full ones, `picture` may be a smaller copy."""
+    """The RGB image in its own aspect; `width` and `height` are the full ones, `picture` may be a smaller copy."""
     return picture.resize(spec.shape(width, height), _RESAMPLING[spec.resample])
 
 

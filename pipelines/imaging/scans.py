@@ -1,6 +1,6 @@
 """How many scans a JPEG asks for.
 
-A scan of 150 bytes may cover a whole picture, which takes 60 ms at 100 megapixels: a file of 32 MB could cost hours.
+A scan of 150 bytes may cover a whole image, which takes 60 ms at 100 megapixels: a file of 32 MB could cost hours.
 """
 
 from typing import Final

@@ -1,6 +1,6 @@
 """Deciding: flags rule texts out, a policy decides over the others, and the mix is brought to what was asked for.
 
-All of it is SQL over captions/ without a picture in sight. DuckDB keeps what does not fit its memory in files, and what
+All of it is SQL over captions/ without an image in sight. DuckDB keeps what does not fit its memory in files, and what
 comes out is read row by row, so ten million candidates need about the memory of one million.
 """
 

@@ -97,7 +97,7 @@ def answer(
         given = [row[0] for row in execute(connection, f"DESCRIBE (\n{body}\n)", parameters).fetchall()]
         if sorted(given) != sorted(schema.DECISIONS.names):
             wanted = ", ".join(schema.DECISIONS.names)
-            raise ConfigError(f"policy {policy.name}: gives the columns {', '.join(given)}; wanted are {wanted}")
+            raise ConfigError(f"policy {policy.name}: gives the columns {', '.join(given)}; expected {wanted}")
         typed = (
             "uid::UUID AS uid, candidate::INTEGER AS candidate, keep::BOOLEAN AS keep, rank::INTEGER AS rank,"
             " reason::VARCHAR AS reason"

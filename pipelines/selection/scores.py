@@ -85,7 +85,7 @@ def knots_digest(folder: Folder) -> str:
 
 def _knots(folder: Folder) -> bytes:
     if not folder.exists(KNOTS):
-        raise ConfigError(f"select.calibrated: {folder.location}/{KNOTS} is missing; `capfilt calibrate` makes it")
+        raise ConfigError(f"select.calibrated: {folder.location}/{KNOTS} is missing; run `capfilt calibrate` first")
     return folder.read(KNOTS)
 
 

@@ -31,7 +31,7 @@ from capfilt.pipelines.selection.scores import judge_columns, knots_digest
 from capfilt.pipelines.stages.commit import table_bytes
 
 WRITERS: Final[dict[Images, int]] = {"reference": 4, "bytes": 2}
-"""Chunks in work at once: much of the time goes into waiting for the disk, but pictures take room."""
+"""Chunks in work at once: much of the time goes into waiting for the disk, but images take room."""
 
 Rows = tuple[str, pa.Table]
 """A chunk's name, and what was decided of its captions (`VERDICT`)."""
@@ -108,7 +108,7 @@ def check_name(name: str) -> str:
         ConfigError: it cannot be the name of a folder everywhere.
     """
     if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
-        raise ConfigError(f"--name {name!r}: letters, digits, - and _ make a name, 64 at most, a letter or digit first")
+        raise ConfigError(f"--name {name!r}: must be 1 to 64 letters, digits, - or _, starting with a letter or digit")
     return name
 
 

@@ -84,7 +84,7 @@ def alive(rows: pa.Table) -> list[int]:
 
 
 def image_input(rows: pa.Table, pixels: "PixelSpec", positions: Sequence[int]) -> "ImageInput":
-    """What decode made for this spec: `pixel_tensor`, or of `fit` one uint8 tensor [height, width, 3] a picture."""
+    """What decode made for this spec: `pixel_tensor`, or of `fit` one uint8 tensor [height, width, 3] an image."""
     if pixels.mode != "fit":
         return pixel_tensor(rows, pixels, positions)
     import torch

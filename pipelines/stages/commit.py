@@ -83,7 +83,7 @@ def check_rows(rows: pa.Table, chunk: Chunk) -> None:
     if missing := sorted(wanted - set(rows.column_names)):
         raise IntegrityError(f"chunk {chunk.name}: no column {missing[0]}")
     if rows.num_rows != chunk.rows:
-        raise IntegrityError(f"chunk {chunk.name}: {rows.num_rows} rows, planned were {chunk.rows}")
+        raise IntegrityError(f"chunk {chunk.name}: {rows.num_rows} rows, expected {chunk.rows}")
     _check_identity(rows, chunk)
     alive = pc.is_null(rows["reason"])
     check_filled(rows.filter(alive), ("image", *schema.IMAGE_FACTS.names, "candidates"), chunk)
@@ -168,7 +168,7 @@ def _cast(table: pa.Table, wanted: pa.Schema) -> pa.Table:
 
 
 def table_bytes(table: pa.Table) -> bytes:
-    """The Parquet file of a table; one with pictures says so in the words of Hugging Face `datasets`."""
+    """The Parquet file of a table; one with images says so in the words of Hugging Face `datasets`."""
     if "image" not in table.column_names:
         return parquet_bytes(table)
     features = {field.name: _feature(field.type) for field in table.schema}

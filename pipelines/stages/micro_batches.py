@@ -1,6 +1,6 @@
 """Micro-batches of the model stages: they limit the cost of one bad row, a full device or a dying process.
 
-A batch that raises is tried once more, because most errors are transient and the same batch gives the same bits. Then
+A batch that raises is retried, because most errors are transient and the same batch gives the same bits. Then
 it is halved until one row is left that raises alone: that row is poison, all others succeed. On the second
 out-of-memory the batch size is halved for the rest of the run; a size of "auto" is doubled until then. A process that
 dies loses its batch, but its `Journal` outlives it and knows which rows it worked on, so the next process halves just

@@ -23,7 +23,7 @@ def read(chunk: Chunk) -> pa.Table:
 def _rows(part: Part) -> pa.Table:
     raw = patiently(lambda: reader_named(part.reader).read(part), local="://" not in part.file)
     if raw.num_rows != part.rows:
-        raise IntegrityError(f"{part.file} gives {raw.num_rows} rows where {part.rows} were planned: it has changed")
+        raise IntegrityError(f"{part.file} gives {raw.num_rows} rows, expected {part.rows}: it changed after planning")
     keys, urls = raw["key"].to_pylist(), raw["url"].to_pylist()
     columns = {
         "uid": pa.array([make_uid(part.identity, key, url) for key, url in zip(keys, urls, strict=True)], pa.string()),

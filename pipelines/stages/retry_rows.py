@@ -106,7 +106,7 @@ def recommit(rows: pa.Table, chunk: Chunk, folder: Folder, spec_digest: str) -> 
         IntegrityError: the rows are not those of the chunk.
     """
     if rows.num_rows != chunk.rows:
-        raise IntegrityError(f"chunk {chunk.name}: {rows.num_rows} rows, planned were {chunk.rows}")
+        raise IntegrityError(f"chunk {chunk.name}: {rows.num_rows} rows, expected {chunk.rows}")
     old, stones = Committed.of(chunk, folder), Tombstones.of(folder)
     tried = stones.apply(rows.filter(pc.not_equal(rows["reason"], KEPT).fill_null(True)))
     alive = pc.is_null(tried["reason"])
@@ -146,4 +146,4 @@ def _alike(old: pa.Table, new: pa.Table) -> list[pa.Table]:
 def _check_all_there(tables: dict[str, pa.Table], chunk: Chunk) -> None:
     uids = [*tables["images"]["uid"].to_pylist(), *tables["failures"]["uid"].to_pylist()]
     if len(uids) != chunk.rows or len(set(uids)) != chunk.rows:
-        raise IntegrityError(f"chunk {chunk.name}: {len(uids)} rows after a retry, planned were {chunk.rows}")
+        raise IntegrityError(f"chunk {chunk.name}: {len(uids)} rows after a retry, expected {chunk.rows}")

@@ -45,7 +45,7 @@ def _judge(
 
 
 def columns_of(judges: "Sequence[Judge]") -> tuple[str, ...]:
-    """The score columns of several judges; two judges that would write the same one are told apart by their names."""
+    """The score columns of several judges; an error names two judges that write the same one."""
     names = [name for judge in judges for name in judge.columns]
     if len(set(names)) != len(names):
         raise ValueError(f"two judges write the same column: {', '.join(names)}")

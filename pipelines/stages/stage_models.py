@@ -50,7 +50,7 @@ def check_models(recipe: Recipe) -> dict[str, str]:
     for writer in recipe.caption.captioners:
         digests[f"captioner {writer}"] = registry.check(writer, "captioner", place)
         if recipe.caption.beams and not registry.searches(writer):
-            raise ConfigError(f"caption.beams = {recipe.caption.beams}: {writer} only draws captions; set it to 0")
+            raise ConfigError(f"caption.beams = {recipe.caption.beams}: {writer} supports sampling only; set it to 0")
         room = registry.positions(writer)
         if room is not None and recipe.caption.max_tokens > room:
             raise ConfigError(f"caption.max_tokens = {recipe.caption.max_tokens}: {writer} has {room} positions")

@@ -1,4 +1,4 @@
-"""What to train on: Parquet with pictures and their texts, such as the `corpus/` of a run.
+"""What to train on: Parquet with images and their texts, such as the `corpus/` of a run.
 
 Texts are read into memory, flat; pixels too where they fit, else they are decoded when a step asks for them.
 """
@@ -27,7 +27,7 @@ MEMORY: Final = 4_000_000_000
 """Bytes of pixels that are held in memory; more are decoded again each time."""
 
 QUESTION: Final = pa.struct([("question", pa.string()), ("answers", pa.list_(pa.string()))])
-"""A question about a picture; the same answer twice counts twice."""
+"""A question about an image; the same answer twice counts twice."""
 
 COLUMNS: Final = pa.schema(
     [
@@ -35,7 +35,7 @@ COLUMNS: Final = pa.schema(
         ("captions", pa.list_(TEXT)),  # right texts: web, synthetic or human; may have scores beside
         ("wrong", pa.list_(pa.string())),  # texts that people marked as not matching; may be missing
         ("questions", pa.list_(QUESTION)),  # of visual question answering; may be missing
-        ("uid", pa.string()),  # the same uid = the same picture; may be missing
+        ("uid", pa.string()),  # the same uid = the same image; may be missing
     ]
 )
 """The columns that count. A run's `corpus/` has image, captions and uid."""
@@ -54,23 +54,23 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class TrainingPairs:
-    """N pictures and M texts of them, flat."""
+    """N images and M texts of them, flat."""
 
     shelf: ImageIndex
     pictures: Numbers  # [N], numbers on the shelf
     held: Pixels | None  # uint8 [N, S, S, 3]; None = too many
-    keys: Numbers  # [N], the same number = the same picture
+    keys: Numbers  # [N], the same number = the same image
     texts: Texts
     words: pa.Array  # [M] captions, or structs of QUESTION
     wrong: pa.Array  # [W]
     wrong_starts: Numbers  # [N + 1]
-    left_out: dict[str, int]  # pictures, by reason
+    left_out: dict[str, int]  # images, by reason
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def pixels(self, numbers: Numbers) -> Pixels:
-        """uint8 [n, S, S, 3] of pictures 0 .. N - 1."""
+        """uint8 [n, S, S, 3] of images 0 .. N - 1."""
         return self.shelf.read(self.pictures[numbers]) if self.held is None else self.held[numbers]
 
     def texts_of(self, draw: Draw) -> list[Any]:
@@ -86,7 +86,7 @@ def load_pairs(locations: Sequence[str], wanted: Wanted) -> TrainingPairs:
     """Read the pairs of Parquet files or folders; what is left out is counted.
 
     Raises:
-        InputError: nothing there, no such column, or no picture that can be used.
+        InputError: nothing there, no such column, or no image that can be used.
         ConfigError: a score that no caption has.
     """
     files = [file for location in locations for file in parquet_files(location)]
@@ -106,7 +106,7 @@ def load_pairs(locations: Sequence[str], wanted: Wanted) -> TrainingPairs:
     keep = np.array([row for row, reason in enumerate(why) if reason is None], np.int64)
     if not len(keep):
         (reason, _), *_ = [*left_out.most_common(1), ("there are no rows", 0)]
-        raise InputError(f"{' '.join(locations)}: no picture can be used: {reason}")
+        raise InputError(f"{' '.join(locations)}: no image can be used: {reason}")
     return _pairs(table, shelf, keep, held, left_out)
 
 
@@ -151,7 +151,7 @@ def opened(file: str) -> pq.ParquetFile:
 
 
 def _read_texts(file: str, wanted: Wanted) -> pa.Table:
-    """One row a picture: `texts` (word, source, score) of the wanted sources, `wrong`, and `uid` or null."""
+    """One row an image: `texts` (word, source, score) of the wanted sources, `wrong`, and `uid` or null."""
     with opened(file) as parquet:
         names = parquet.schema_arrow.names
         if missing := sorted({"image", wanted.column} - set(names)):

@@ -1,4 +1,4 @@
-"""The pixels of pictures that stand in Parquet files: all in memory where they fit, else decoded when asked for."""
+"""The pixels of images that stand in Parquet files: all in memory where they fit, else decoded when asked for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.stages.decode import decode
 
 AT_ONCE: Final = 1024
-"""Pictures decoded in one go."""
+"""Images decoded in one go."""
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """A row group of a file: `rows` pictures, the first of which has the number `first`."""
+    """A row group of a file: `rows` images, the first of which has the number `first`."""
 
     location: str
     group: int
@@ -36,16 +36,16 @@ class RowGroup:
 
 @dataclass(frozen=True, slots=True)
 class ImageIndex:
-    """Pictures by number, wherever they stand. Small, and travels to other processes."""
+    """Images by number, wherever they stand. Small, and travels to other processes."""
 
     places: tuple[RowGroup, ...]
     pixels: PixelSpec
 
     def read(self, numbers: NDArray[np.int64]) -> Pixels:
-        """uint8 [n, S, S, 3] of pictures, decoded now.
+        """uint8 [n, S, S, 3] of images, decoded now.
 
         Raises:
-            InputError: one of them is no picture; names the file.
+            InputError: one of them is no image; names the file.
         """
         firsts = np.array([place.first for place in self.places])
         where = np.searchsorted(firsts, numbers, side="right") - 1
@@ -57,7 +57,7 @@ class ImageIndex:
             for reason, number in zip(reasons, numbers[slots], strict=True):
                 if reason:
                     raise InputError(
-                        f"{place.location}: row {number} of the data is no picture ({reason}); "
+                        f"{place.location}: row {number} of the data is not an image ({reason}); "
                         "clean the data with `capfilt run` first"
                     )
             out[slots] = images
@@ -65,7 +65,7 @@ class ImageIndex:
 
 
 def decoded(blobs: pa.Array, pixels: PixelSpec) -> tuple[Pixels, list[str | None]]:
-    """Pixels of every row (zeros where it is no picture) and why it is none, by the decode stage of a run."""
+    """Pixels of every row (zeros where it is no image) and why it is none, by the decode stage of a run."""
     count = len(blobs)
     nothing = pa.nulls(count, pa.string())
     reason = pa.array([None if blob.is_valid else "no_image" for blob in blobs], pa.string())
@@ -79,7 +79,7 @@ def decoded(blobs: pa.Array, pixels: PixelSpec) -> tuple[Pixels, list[str | None
 
 
 def decode_all(places: Sequence[RowGroup], pixels: PixelSpec) -> tuple[Pixels, list[str | None]]:
-    """Pixels of all pictures of some row groups, in order, and why some are none."""
+    """Pixels of all images of some row groups, in order, and why some are none."""
     count = sum(place.rows for place in places)
     out = np.empty((count, pixels.size, pixels.size, 3), np.uint8)
     reasons: list[str | None] = []
@@ -93,7 +93,7 @@ def decode_all(places: Sequence[RowGroup], pixels: PixelSpec) -> tuple[Pixels, l
 
 
 def _blobs(place: RowGroup, rows: NDArray[Any] | None = None) -> pa.Array:
-    """The encoded pictures of a row group, or of some of its rows."""
+    """The encoded images of a row group, or of some of its rows."""
     filesystem, path = split_url(place.location)
     with (
         damage_named(place.location),

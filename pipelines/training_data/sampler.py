@@ -1,4 +1,4 @@
-"""Which picture and which of its texts a step learns from: a sampler that knows where texts come from.
+"""Which image and which of its texts a step learns from: a sampler that knows where texts come from.
 
 It draws numbers only, no pixels: so every worker of a training runs the same one, and takes its own part. Where it
 stands in the data is a string; a sampler that is told to go there draws what the first one would have drawn next.
@@ -14,28 +14,28 @@ from numpy.typing import NDArray
 
 SOURCES: Final = ("web", "synthetic", "human")
 BLOCK: Final = 64
-"""Neighboring pictures that stay together where only a window is shuffled: a row group of corpus/ has as many."""
+"""Neighboring images that stay together where only a window is shuffled: a row group of corpus/ has as many."""
 
 Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How pictures and texts are drawn."""
+    """How images and texts are drawn."""
 
-    share: Mapping[str, float] = field(default_factory=dict)  # of a batch, by source; empty = every picture alike
-    temperature: float = 0.0  # texts of a picture drawn by softmax(score / temperature); 0 = all alike
-    window: int = 0  # pictures shuffled together; 0 = all
-    marked: int = 0  # texts marked as wrong that go along with every picture
+    share: Mapping[str, float] = field(default_factory=dict)  # of a batch, by source; empty = every image alike
+    temperature: float = 0.0  # texts of an image drawn by softmax(score / temperature); 0 = all alike
+    window: int = 0  # images shuffled together; 0 = all
+    marked: int = 0  # texts marked as wrong that go along with every image
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """M texts of N pictures, flat: those of picture i have the numbers starts[i] to starts[i + 1] - 1."""
+    """M texts of N images, flat: those of image i have the numbers starts[i] to starts[i + 1] - 1."""
 
     starts: Numbers  # [N + 1]
     sources: NDArray[np.int8]  # [M], places in SOURCES
-    scores: NDArray[np.float32]  # [M], nan = not scored, which counts as the picture's best
+    scores: NDArray[np.float32]  # [M], nan = not scored, which counts as the image's best
 
     def count(self, source: int | None = None) -> int:
         return int(self.starts[-1]) if source is None else int((self.sources == source).sum())
@@ -43,7 +43,7 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What a step learns from: numbers of pictures [B], of their texts [B], and of texts marked as wrong."""
+    """What a step learns from: numbers of images [B], of their texts [B], and of texts marked as wrong."""
 
     step: int
     pictures: Numbers
@@ -53,11 +53,11 @@ class Draw:
 
 
 class Sampler:
-    """Draws for ever: every picture of a source once an epoch, in a new order, one of its texts each time.
+    """Draws for ever: every image of a source once an epoch, in a new order, one of its texts each time.
 
     Args:
-        wrong: [N + 1], where the texts marked as wrong of each picture start, like `Texts.starts`.
-        size: pictures a batch.
+        wrong: [N + 1], where the texts marked as wrong of each image start, like `Texts.starts`.
+        size: images a batch.
     """
 
     def __init__(self, texts: Texts, wrong: Numbers, sampling: Sampling, size: int, seed: int) -> None:
@@ -71,7 +71,7 @@ class Sampler:
 
     @property
     def epoch(self) -> int:
-        """Steps in which about every picture was seen once."""
+        """Steps in which about every image was seen once."""
         return max(1, (len(self.texts.starts) - 1) // self.size)
 
     def __iter__(self) -> Iterator[Draw]:
@@ -113,7 +113,7 @@ class Sampler:
 
 
 class _Stream:
-    """The pictures that have a text of a source, epoch after epoch."""
+    """The images that have a text of a source, epoch after epoch."""
 
     def __init__(self, texts: Texts, source: int | None, sampling: Sampling, seed: int | tuple[int, int]) -> None:
         mine = np.flatnonzero(texts.sources == source) if source is not None else np.arange(texts.count())
@@ -128,7 +128,7 @@ class _Stream:
         self.place = 0
 
     def take(self, count: int) -> tuple[Numbers, Numbers]:
-        """`count` pictures and a text of each; a stream smaller than that gives some twice."""
+        """`count` images and a text of each; a stream smaller than that gives some twice."""
         parts = [np.empty(0, np.int64)]
         while (left := count - sum(map(len, parts))) > 0:
             width = min(left, len(self.pictures))
@@ -162,7 +162,7 @@ class _Stream:
 
     @property
     def position(self) -> dict[str, Any]:
-        """The random numbers as the epoch began and as they are, and how many of its pictures are taken."""
+        """The random numbers as the epoch began and as they are, and how many of its images are taken."""
         return {"begun": self.begun, "now": self.rng.bit_generator.state, "place": self.place}
 
     def go_to(self, position: Mapping[str, Any]) -> None:
@@ -174,7 +174,7 @@ class _Stream:
 
 
 def _weights(scores: NDArray[np.float32], starts: Numbers, temperature: float) -> NDArray[np.float64]:
-    """Softmax of the scores of each picture over a temperature, flat; a missing score counts as the best of its own."""
+    """Softmax of the scores of each image over a temperature, flat; a missing score counts as the best of its own."""
     best = np.fmax.reduceat(scores.astype(np.float64), starts[:-1])
     own = np.repeat(np.where(np.isnan(best), 0.0, best), np.diff(starts))
     weights = np.exp((np.where(np.isnan(scores), own, scores) - own) / temperature)

@@ -156,8 +156,8 @@ def test_sql_reaches_no_file(full_books: Any, tmp_path: Path, sql: str) -> None:
         ("SELECT nosuch FROM captions", 'query: Binder Error: Referenced column "nosuch" not found in FROM clause'),
         ("SELEC 1", "query: Parser Error: syntax error"),
         ("SELECT * FROM caption", "Table with name caption does not exist"),
-        ("", "query: this SQL gives no table; ask with SELECT"),
-        ("-- nothing but a remark", "query: this SQL gives no table"),
+        ("", "query: the SQL returns no table; use SELECT"),
+        ("-- nothing but a remark", "query: the SQL returns no table"),
         ("SELECT 'x'::INTEGER AS a", "Could not convert string 'x' to INT32"),
     ],
 )

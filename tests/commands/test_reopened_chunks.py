@@ -147,7 +147,7 @@ def test_a_row_that_gets_lost_on_the_way_is_noticed(site: Any, start: Callable[[
     run = start("ill")
     run.first()
     rows = run.stages(reopen(run.chunk, run.folder, {"http_5xx"}))
-    with pytest.raises(IntegrityError, match="12 rows, planned were 13"):
+    with pytest.raises(IntegrityError, match="12 rows, expected 13"):
         recommit(rows.slice(1), run.chunk, run.folder, run.digest)
 
 

@@ -74,7 +74,7 @@ def test_too_few_images_is_a_mistake(tmp_path: Path) -> None:
 def test_somebody_elses_folder_is_left_alone(tmp_path: Path, finished: Path, model: Any) -> None:
     mine = tmp_path / "urls.tsv"
     mine.write_text("url\ttext\nhttp://example.org/1.jpg\tmine\n")
-    with pytest.raises(ChangedError, match="not a list of the demo's"):
+    with pytest.raises(ChangedError, match="not a URL list of the demo"):
         demo(tmp_path, 60, 0, recipe=model)
     assert mine.read_text().endswith("mine\n")
     with pytest.raises(ChangedError, match="holds another run"):

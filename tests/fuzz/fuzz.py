@@ -260,7 +260,7 @@ def _rows_of(number: int, folder: Path) -> str:
     for chunk in plan.chunks:
         rows = read(chunk)
         if rows.num_rows != chunk.rows or len(set(rows["uid"].to_pylist())) != chunk.rows:
-            say("lost", number, f"{rows.num_rows} rows, planned were {chunk.rows}")
+            say("lost", number, f"{rows.num_rows} rows, expected {chunk.rows}")
         out = (
             decode(rows, DecodeSettings(timeout=DEADLINE)).to_pylist()
             if rows["image"].null_count < rows.num_rows

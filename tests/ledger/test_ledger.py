@@ -81,7 +81,7 @@ def test_plan_comes_back(books: Any) -> None:
 
 
 def test_plan_is_written_once(books: Any) -> None:
-    with pytest.raises(ChangedError, match="planned already"):
+    with pytest.raises(ChangedError, match="already holds a plan"):
         books.plan()
 
 
@@ -201,7 +201,7 @@ def rewrite_commit(books: Any, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rows": 7}, "7 rows, planned were 6"),
+        ({"rows": 7}, "7 rows, expected 6"),
         ({"images": 3}, "6 rows are not 3 images + 2 failures"),
         ({"reasons": [("dns", 1)]}, "the reasons do not add up to 2 failures"),
         ({"spec": "0" * 64}, "another spec"),

@@ -104,8 +104,8 @@ def test_an_unfinished_run_says_so(plain_run: Path, tmp_path: Path) -> None:
     (out / "commits" / "000001.parquet").unlink()
     (out / "selection.toml").unlink()
     words = " ".join("".join(Page(write_report(Folder.at(out)).decode()).words).split())
-    assert "Not complete: 1 of 2 chunks are still to do." in words
-    assert "none is selected yet" in words
+    assert "Not complete: 1 of 2 chunks are left; re-run the same command to resume." in words
+    assert "no selection of exactly these rows yet" in words
     assert "undecided" in words
 
 
@@ -177,6 +177,6 @@ def test_loss_curves_of_models_that_were_trained_here(
     page = Page(write_report(Folder.at(plain_run)).decode())
     (picture,) = [image["src"] for image in page.all("img") if image["src"].startswith("data:image/svg+xml;base64,")]
     assert base64.b64decode(picture.partition(",")[2]) == drawn
-    assert "Training of its models" in page.words
+    assert "Training of the models" in page.words
     monkeypatch.chdir("/")
-    assert "Training of its models" not in write_report(Folder.at(plain_run)).decode()
+    assert "Training of the models" not in write_report(Folder.at(plain_run)).decode()

@@ -45,7 +45,7 @@ def test_a_task_s_own_section_goes_before_the_common_one_and_set_before_both() -
         ("objectives.queue=64", "queue and alpha need momentum"),
         ("data.temperature=0.1", "temperature needs score"),
         ("data.share={web=-1}", "shares must not be negative"),
-        ("data.share={other=1}", "share names other, which sources does not"),
+        ("data.share={other=1}", "share names other, which is not in sources"),
         ("schedule.steps=0", "steps or epochs must be over 0"),
         ("schedule.shape=square", "schedule.shape = 'square'"),
         ("schedule.speed=1", "unknown setting schedule.speed; known: accumulate"),

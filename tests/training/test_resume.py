@@ -113,7 +113,7 @@ def test_killed_anywhere_it_ends_with_the_same_bits(pairs_file: Path, start: Pat
     ends = [line for line in said if line.startswith(kills)]
     assert ends == ["never 0", *(f"{kill} 9" for kill in kills[:-1]), "never 0"]
     resumed = [line for line in said if line.startswith("going on")]
-    assert resumed == [f"going on at step {step}" for step in (6, 6, 9, 12)]
+    assert resumed == [f"resuming at step {step}" for step in (6, 6, 9, 12)]
     assert len(curve(tmp_path / "whole")) == 7
     assert curve(tmp_path / "whole") == curve(tmp_path / "killed")
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "killed")]

@@ -84,5 +84,5 @@ def losses(out: Path) -> list[dict[str, float]]:
 
 
 def test_a_batch_must_be_shared_evenly() -> None:
-    with pytest.raises(ConfigError, match=r"schedule\.batch = 9 is no multiple of work\.workers = 2"):
+    with pytest.raises(ConfigError, match=r"schedule\.batch = 9 is not a multiple of work\.workers = 2"):
         load_training("small", "med", ("schedule.batch=9", "work.workers=2"))

@@ -1,7 +1,7 @@
 // What the server of this page is asked. Addresses are relative: the page's own holds the key.
 
 async function answer(response) {
-  const body = await response.json().catch(() => ({ error: `the server said ${response.status}` }));
+  const body = await response.json().catch(() => ({ error: `the server answered ${response.status}` }));
   if (!response.ok) throw new Error(body.error);
   return body;
 }

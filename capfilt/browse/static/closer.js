@@ -18,7 +18,7 @@ export async function openCloser(place) {
   box.replaceChildren(
     element("button", { type: "button", className: "close", "aria-label": "close", onclick: () => box.close() }, "×"),
     element("h2", { id: "closer-head", className: "hidden" }, `Image ${place + 1}`),
-    element("img", { src: picture(place, 1280), alt: `picture ${place + 1}`, ...shape }),
+    element("img", { src: picture(place, 1280), alt: `image ${place + 1}`, ...shape }),
     element(
       "div",
       { className: "about" },

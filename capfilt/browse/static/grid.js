@@ -47,13 +47,13 @@ function drawCount(page, failures) {
 
 function card(image) {
   const shape = { width: image.width, height: image.height };
-  const alt = `picture ${image.place + 1}, ${image.width} × ${image.height} pixels`;
+  const alt = `image ${image.place + 1}, ${image.width} × ${image.height} pixels`;
   const shown = element("img", { src: picture(image.place, 320), alt, loading: "lazy", decoding: "async", ...shape });
-  shown.onerror = () => shown.replaceWith(element("span", { className: "broken" }, "no picture"));
+  shown.onerror = () => shown.replaceWith(element("span", { className: "broken" }, "no image"));
   return element(
     "li",
     { className: "card", data: { place: image.place } },
-    element("button", { className: "picture", type: "button", tabIndex: -1, title: "look closer" }, shown),
+    element("button", { className: "picture", type: "button", tabIndex: -1, title: "enlarge" }, shown),
     textList(image),
     image.more ? element("button", { className: "more", type: "button" }, `${plural(image.more, "more text", "more texts")} …`) : null,
   );

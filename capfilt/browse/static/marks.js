@@ -47,7 +47,7 @@ async function write(text, right) {
   else marks.set(keyOf(text), { ...text, right });
   recolour();
   drawMarks();
-  say(right === null ? "mark taken back" : right ? "marked right" : "marked wrong");
+  say(right === null ? "mark removed" : right ? "marked right" : "marked wrong");
   return true;
 }
 

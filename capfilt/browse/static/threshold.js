@@ -77,7 +77,7 @@ async function moveExactly(text, moved) {
 async function apply(moved) {
   const button = find("#apply button");
   const [name, value] = [find("#name").value.trim(), shownThreshold()];
-  if (run.names.includes(name) && !confirm(`There is a selection “${name}” already. Replace it?`)) return;
+  if (run.names.includes(name) && !confirm(`A selection “${name}” exists. Replace it?`)) return;
   button.disabled = true;
   find("#applied").textContent = "writing …";
   try {
@@ -87,7 +87,7 @@ async function apply(moved) {
     turn({ t: "" });
     await loadNumbers();
     moved(ALL);
-    find("#applied").textContent = `“${run.selection.name}” keeps ${plural(texts, "text", "texts")} of ${plural(made.images, "image", "images")}. It is the current selection now.`;
+    find("#applied").textContent = `“${run.selection.name}” keeps ${plural(texts, "text", "texts")} of ${plural(made.images, "image", "images")}. It is now the current selection.`;
   } catch (error) {
     find("#applied").textContent = "";
     complain(error);
@@ -112,7 +112,7 @@ export function drawThreshold() {
   drawHistogram(value);
   const live = threshold() !== null;
   slider.setAttribute("aria-valuetext", `${judge()} at least ${score(numbers.thresholds[place])}`);
-  find("#basis span").textContent = live ? "By this threshold." : `As selected${named()}.${run.current ? "" : " The selection was made of other chunks than these: make a new one."}`;
+  find("#basis span").textContent = live ? "By this threshold." : `As selected${named()}.${run.current ? "" : " The selection is out of date, because other chunks are committed: save a new one."}`;
   find("#reset").hidden = !run.selection || !live;
 }
 

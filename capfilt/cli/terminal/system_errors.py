@@ -1,7 +1,7 @@
 """Errors of the machine that a person can act on: a full or read-only disk, a damaged file. They become one line.
 
 Reading and writing go through pyarrow, DuckDB, safetensors and the standard library, lazily in places, so these errors
-come out wherever a table is scanned or a file closed. They are told apart here once, at the border to the user.
+come out wherever a table is scanned or a file closed. They are distinguished here once, at the border to the user.
 """
 
 import errno

@@ -1,11 +1,11 @@
-"""A little world of drawn pictures whose whole truth is known: what `capfilt demo` learns from and is judged by.
+"""A little world of drawn images whose whole truth is known: what `capfilt demo` learns from and is judged by.
 
-A picture shows one or two things on a plain ground, such as a small red circle to the left of a large blue square on a
-white background. Its `Scene` is the truth, `render` the picture, `describe` the canonical caption, from which the truth
-can be read back. `web_rows` pairs pictures with text as the web has it, about half of it wrong.
+An image shows one or two things on a plain ground, such as a small red circle to the left of a large blue square on a
+white background. Its `Scene` is the truth, `render` the image, `describe` the canonical caption, from which the truth
+can be read back. `web_rows` pairs images with text as the web has it, about half of it wrong.
 
-The rule: a text is right for a picture if and only if it is one complete phrase of the world's little language and
-every statement it makes is true of the picture. It may leave things out. `is_right(text, truth)` decides it from the
+The rule: a text is right for an image if and only if it is one complete phrase of the world's little language and
+every statement it makes is true of the image. It may leave things out. `is_right(text, truth)` decides it from the
 canonical caption alone, for any string; the grammar stands in `capfilt.demo.world.language`.
 """
 

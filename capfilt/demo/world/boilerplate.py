@@ -1,4 +1,4 @@
-"""Text that stands next to pictures on the web and says nothing of them."""
+"""Text that stands next to images on the web and says nothing of them."""
 
 from collections.abc import Callable
 from typing import Final

@@ -1,4 +1,4 @@
-"""Annotated pictures of the world as Parquet, the form that training reads."""
+"""Annotated images of the world as Parquet, the form that training reads."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -28,12 +28,12 @@ SIDE = 96
 
 
 def write_pairs(path: Path, n: int, seed: int) -> None:
-    """Write `n` annotated pictures to a Parquet file; the same seed gives the same ones."""
+    """Write `n` annotated images to a Parquet file; the same seed gives the same ones."""
     _write(path, COLUMNS, (_row(number, pair) for number, pair in enumerate(annotated_pairs(n, seed))))
 
 
 def write_noisy(path: Path, n: int, seed: int) -> None:
-    """Write `n` pictures with the web's text each, half of them wrong, and their truth beside it."""
+    """Write `n` images with the web's text each, half of them wrong, and their truth beside it."""
     rows = (_noisy_row(scene, row) for scene, row in web_rows(n, seed))
     _write(path, NOISY, rows)
 

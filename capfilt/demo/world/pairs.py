@@ -1,6 +1,6 @@
-"""Pictures as annotators left them: captions they wrote, web texts they found right, texts they marked as wrong.
+"""Images as annotators left them: captions they wrote, web texts they found right, texts they marked as wrong.
 
-This is what a captioner and a filter of this world are trained on; no picture of it stands in a web list.
+This is what a captioner and a filter of this world are trained on; no image of it stands in a web list.
 """
 
 import io
@@ -17,7 +17,7 @@ from capfilt.demo.world.web import as_on_the_web
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedPair:
-    """One picture: `jpeg` bytes, complete `human` captions, right but hasty `web` texts, `wrong` ones, questions."""
+    """One image: `jpeg` bytes, complete `human` captions, right but hasty `web` texts, `wrong` ones, questions."""
 
     jpeg: bytes
     human: tuple[str, ...]
@@ -27,13 +27,13 @@ class AnnotatedPair:
 
 
 def annotated_pairs(n: int, seed: int, side: int = 96) -> Iterator[AnnotatedPair]:
-    """`n` pictures; the same seed gives the same ones. Each bears 3 human, 2 web and 4 wrong texts."""
+    """`n` images; the same seed gives the same ones. Each bears 3 human, 2 web and 4 wrong texts."""
     rng = np.random.default_rng(seed)
     return (_pair(random_scene(rng), rng, side) for _ in range(n))
 
 
 def jpeg(scene: Scene, side: int, quality: int = 90) -> bytes:
-    """The picture of a scene as a JPEG file, `side` pixels wide and high."""
+    """The image of a scene as a JPEG file, `side` pixels wide and high."""
     stream = io.BytesIO()
     render(scene, side).save(stream, "JPEG", quality=quality)
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""Questions about the pictures of the world, each with its one right answer, for visual question answering."""
+"""Questions about the images of the world, each with its one right answer, for visual question answering."""
 
 from capfilt.demo.world.scene import Scene
 

@@ -1,10 +1,10 @@
-"""Scenes of the little world and their pictures.
+"""Scenes of the little world and their images.
 
-A scene says which things a picture shows, how they lie to each other and on what ground. `render` turns it into
+A scene says which things an image shows, how they lie to each other and on what ground. `render` turns it into
 pixels: where exactly the things lie, their tint, their tilt and the texture come from the scene's own seed, so that
-one scene is one picture and two scenes told in the same words are two different pictures.
+one scene is one image and two scenes told in the same words are two different images.
 
-Lengths are fractions of the picture's side; y grows downwards, as in pixels.
+Lengths are fractions of the image's side; y grows downwards, as in pixels.
 """
 
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ _OVERSAMPLE: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One thing of a picture, each word taken from SIZES, COLORS and SHAPES."""
+    """One thing of an image, each word taken from SIZES, COLORS and SHAPES."""
 
     size: str
     color: str
@@ -113,7 +113,7 @@ def random_scene(rng: np.random.Generator) -> Scene:
 
 
 def render(scene: Scene, size: int = 96) -> Image.Image:
-    """The scene's picture, RGB, `size` by `size`; the same scene gives the same pixels."""
+    """The scene's image, RGB, `size` by `size`; the same scene gives the same pixels."""
     rng = np.random.default_rng(scene.seed)
     picture = Image.new("RGB", (size, size), _tinted(BACKGROUNDS[scene.background], rng, _TINT // 3))
     for thing, place in zip(scene.things, layout(scene, rng), strict=True):
@@ -123,7 +123,7 @@ def render(scene: Scene, size: int = 96) -> Image.Image:
 
 
 def layout(scene: Scene, rng: np.random.Generator) -> tuple[BoundingBox, ...]:
-    """Places for the scene's things: inside the picture, apart from each other, true to the relation."""
+    """Places for the scene's things: inside the image, apart from each other, true to the relation."""
     radii = [SIZES[thing.size] * rng.uniform(0.95, 1.05) / 2 for thing in scene.things]
     if scene.relation is None:
         x, y = rng.uniform(_EDGE + radii[0], 1 - _EDGE - radii[0], 2).tolist()
@@ -180,7 +180,7 @@ def _turned(outlines: Sequence[Floats], degrees: float) -> list[Floats]:
 
 
 def _textured(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The picture under a light that falls off mildly in one direction, with fine grain."""
+    """The image under a light that falls off mildly in one direction, with fine grain."""
     width, height = picture.size
     slope_x, slope_y = rng.uniform(-_SHADE, _SHADE, 2)
     light = slope_y * np.linspace(-1, 1, height)[:, None] + slope_x * np.linspace(-1, 1, width)

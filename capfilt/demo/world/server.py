@@ -1,7 +1,7 @@
-"""The demo's web site on 127.0.0.1: it serves the world's pictures, and misbehaves like the web.
+"""The demo's web site on 127.0.0.1: it serves the world's images, and misbehaves like the web.
 
 It runs as a process of its own, `python -m capfilt.demo.world.server --images 600 --seed 0`, prints its port once it
-listens, and ends when its standard input ends: so it never outlives whoever started it, however that one dies.
+listens, and ends when its standard input ends: so it never outlives who started it, however that one dies.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the demo's web site has: a page a picture, most of them sound, a stated share with the troubles of the web."""
+"""What the demo's web site has: a page an image, most of them sound, a stated share with the troubles of the web."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ class Trouble(StrEnum):
     NONE = "none"
     GONE = "gone"  # 404
     REFUSED = "refused"  # 403 with X-Robots-Tag: noai, the owner's opt-out
-    SLOW = "slow"  # the picture, after 1 to 2 seconds
+    SLOW = "slow"  # the image, after 1 to 2 seconds
     SILENT = "silent"  # no answer while anybody waits
-    FLAKY = "flaky"  # 500, and the picture when asked again
+    FLAKY = "flaky"  # 500, and the image when asked again
     CUT = "cut"  # a JPEG that breaks off
     HTML = "html"  # an HTML page under a name that ends in .jpg
-    COPY = "copy"  # another page's picture and text under a second URL
+    COPY = "copy"  # another page's image and text under a second URL
 
 
 SHARES: Final[dict[Trouble, float]] = {
@@ -38,7 +38,7 @@ SHARES: Final[dict[Trouble, float]] = {
 """8 % of all pages in all, and at least one page of every kind. Half of them (4.5 to 5 %) never become an image."""
 
 SIDES: Final = (96, 160)
-"""Pixels of the smallest and the largest picture."""
+"""Pixels of the smallest and the largest image."""
 SMALLEST: Final = 2 * len(SHARES)
 """Pages a site has at least, so that most of it is sound."""
 

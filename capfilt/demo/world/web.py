@@ -1,4 +1,4 @@
-"""Pictures with text as the web has it: half of it tells what is to be seen, half of it does not."""
+"""Images with text as the web has it: half of it tells what is to be seen, half of it does not."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ from capfilt.demo.world.scene import Scene, pick, random_scene
 
 @dataclass(frozen=True, slots=True)
 class WebRow:
-    """A picture's text on the web and what is known of it.
+    """An image's text on the web and what is known of it.
 
-    `truth` is the canonical caption of the picture, `right` what the rule of `language` says of `text`, and `kind` how
-    the text came about: paraphrase, partial, swapped (another picture's), boilerplate, half (a half sentence) or detail
+    `truth` is the canonical caption of the image, `right` what the rule of `language` says of `text`, and `kind` how
+    the text came about: paraphrase, partial, swapped (another image's), boilerplate, half (a half sentence) or detail
     (one detail is wrong).
     """
 
@@ -36,7 +36,7 @@ class WebRow:
 
 
 def web_rows(n: int, seed: int) -> list[tuple[Scene, WebRow]]:
-    """`n` pictures with their rows; the same seed gives the same ones, and more of them when `n` is greater."""
+    """`n` images with their rows; the same seed gives the same ones, and more of them when `n` is greater."""
     rng = np.random.default_rng(seed)
     return [_web_row(number, rng) for number in range(n)]
 

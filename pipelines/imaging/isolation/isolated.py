@@ -34,7 +34,7 @@ IDLE: Final = 3
 """Processes in a row that die before any file is at work: then it is not the files."""
 
 ENVIRONMENT: Final = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "MALLOC_ARENA_MAX", "PILLOW_BLOCK_SIZE")
-"""All that the process learns of ours: whoever takes it over finds no keys."""
+"""All that the process learns of ours: who takes it over finds no keys."""
 
 
 def decode_isolated(

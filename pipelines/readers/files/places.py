@@ -74,7 +74,7 @@ def expanded(argument: str) -> list[str]:
         return [argument]
     begin, end = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
     if abs(end - begin) >= _MAX_BRACES:
-        raise InputError(f"{argument}: its braces stand for more than {_MAX_BRACES} files")
+        raise InputError(f"{argument}: its braces expand to more than {_MAX_BRACES} files")
     width = len(numbers[1]) if numbers and numbers[1].startswith("0") else 0
     step = 1 if end >= begin else -1
     words = [f"{number:0{width}d}" for number in range(begin, end + step, step)] if numbers else found[1].split(",")

@@ -267,7 +267,7 @@ def test_the_server_is_asked_what_it_serves_before_any_work(state: State, url: s
     assert registry.check(url, "captioner", two) != registry.check(
         url, "captioner", registry.Placement(endpoint=registry.Endpoint(model="one"))
     )
-    with pytest.raises(ModelError, match=r"no list of models from there \(ClientConnectorError"):
+    with pytest.raises(ModelError, match=r"its list of models cannot be read \(ClientConnectorError"):
         registry.check("http://127.0.0.1:9/v1", "captioner")
     with pytest.raises(ModelError, match="a server can caption, but not judge"):
         registry.check(url, "filter")

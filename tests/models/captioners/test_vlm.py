@@ -178,6 +178,6 @@ def test_code_in_a_directory_is_never_run(published: Published, tmp_path: Path) 
 def test_a_search_is_refused_before_the_run(published: Published) -> None:
     asked = {"captioner": str(published("qwen2-vl")), "beams": 3}
     recipe = Recipe(caption=CaptionSettings.model_validate(asked), score=ScoreSettings(judges=()))
-    with pytest.raises(ConfigError, match=r"caption\.beams = 3: .*qwen2-vl only draws captions"):
+    with pytest.raises(ConfigError, match=r"caption\.beams = 3: .*qwen2-vl supports sampling only"):
         check_models(recipe)
     check_models(Recipe(caption=CaptionSettings.model_validate(asked | {"beams": 0}), score=ScoreSettings(judges=())))

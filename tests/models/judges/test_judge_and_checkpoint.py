@@ -77,7 +77,7 @@ def test_wrong_role_missing_and_broken_checkpoints_are_named(med: MED, tokenizer
     folder = tmp_path / "only-filter"
     save_med(folder, med, tokenizer, ("filter",))
     assert registry.check(str(folder), "filter") == registry.load_judge(str(folder)).digest
-    with pytest.raises(ModelError, match=r"only-filter.*trained as filter, not as captioner"):
+    with pytest.raises(ModelError, match=r"only-filter.*is not a captioner; it is a filter"):
         registry.load_captioner(str(folder))
     with pytest.raises(ModelError, match="'nobody' is neither a directory"):
         registry.load_judge("nobody")

@@ -252,5 +252,5 @@ def test_a_published_filter_scores_as_in_transformers_but_from_enc(tmp_path: Pat
 
 def test_a_published_checkpoint_in_the_wrong_role_is_named(tmp_path: Path) -> None:
     saved("BlipForImageTextRetrieval", tmp_path / "itm")
-    with pytest.raises(ModelError, match="trained as filter, not as captioner"):
+    with pytest.raises(ModelError, match="is not a captioner; it is a filter"):
         registry.check(str(tmp_path / "itm"), "captioner")

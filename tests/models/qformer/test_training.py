@@ -186,7 +186,7 @@ def test_both_stages_make_a_captioner(
     ("settings", "said"),
     [
         ((), "model.vision: stage 1 of a Q-Former needs"),
-        (("queries.language=nowhere",), "queries.language = 'nowhere': no directory with a config.json"),
+        (("queries.language=nowhere",), "queries.language = 'nowhere': not a directory with a config.json"),
         (("queries.language=LM", "model.start=MED"), "stage 2 of a Q-Former starts from a stage 1"),
     ],
 )

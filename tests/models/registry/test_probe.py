@@ -67,7 +67,9 @@ def test_a_chat_model_without_its_template_is_told_which_setting_helps(published
 @pytest.mark.parametrize("name", ["blip", "blip2", "llava", "vit-gpt2"])
 def test_more_tokens_than_positions_are_refused_by_the_setting_s_name(published: Published, name: str) -> None:
     captioner = registry.load_captioner(str(published(name)))
-    with pytest.raises(ModelError, match=r"caption\.max_tokens = 5000: after the prompt .* has room for [0-9]+$"):
+    with pytest.raises(
+        ModelError, match=r"caption\.max_tokens = 5000: .* has room for [0-9]+ tokens after the prompt$"
+    ):
         probe_captioner(captioner, "", Decoding(max_tokens=5000))
 
 

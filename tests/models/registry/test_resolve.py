@@ -36,13 +36,13 @@ def reconfigured(folder: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("name", "role", "words"),
     [
-        ("blip-itm", "captioner", "trained as filter, not as captioner"),
-        ("blip", "filter", "trained as captioner, not as filter"),
-        ("blip2", "filter", "trained as captioner, not as filter"),
-        ("blip2-itm", "captioner", "trained as filter, not as captioner"),
-        ("llava", "filter", "trained as captioner, not as filter"),
-        ("clip", "captioner", "trained as filter, not as captioner"),
-        ("clip-transformers", "captioner", "trained as filter, not as captioner"),
+        ("blip-itm", "captioner", "is not a captioner; it is a filter"),
+        ("blip", "filter", "is not a filter; it is a captioner"),
+        ("blip2", "filter", "is not a filter; it is a captioner"),
+        ("blip2-itm", "captioner", "is not a captioner; it is a filter"),
+        ("llava", "filter", "is not a filter; it is a captioner"),
+        ("clip", "captioner", "is not a captioner; it is a filter"),
+        ("clip-transformers", "captioner", "is not a captioner; it is a filter"),
     ],
 )
 def test_the_wrong_role_is_named_before_anything_is_loaded(
@@ -213,6 +213,6 @@ def test_the_hub_is_asked_once_and_then_its_cache_is_enough(published: Published
 
 def test_without_a_network_one_line_says_what_to_do(tmp_path: Path) -> None:
     said = check_in_a_process("acme/tiny", tmp_path, "http://127.0.0.1:9")
-    assert said.startswith("error: model 'acme/tiny' is not in the hub's cache here and could not be fetched (")
+    assert said.startswith("error: model 'acme/tiny' is not in the local hub cache and could not be downloaded (")
     assert said.endswith("where there is a network, `hf download acme/tiny`, and name the directory")
     assert "\n" not in said

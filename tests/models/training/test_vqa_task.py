@@ -143,11 +143,11 @@ def test_it_learns_to_answer(med: MED, tmp_path: Path) -> None:
     said = invoke(*asked, "--model", tmp_path / "out").output.splitlines()
     assert [line.split()[-1] for line in said if line.startswith("what")] == ["blue"]
     refused = invoke(*asked, "--model", tmp_path / "start")
-    assert (refused.exit_code, "no model that answers questions" in refused.output) == (2, True)
+    assert (refused.exit_code, "not a VQA model" in refused.output) == (2, True)
     assert answerer.rank(images, ["what colour is the ground"] * 4, ["no", *reversed(names), "yes"], most=3) == names
 
 
 def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"format": "capfilt-med"}))
-    with pytest.raises(ModelError, match="no model that answers questions"):
+    with pytest.raises(ModelError, match="not a VQA model"):
         load_vqa(tmp_path)

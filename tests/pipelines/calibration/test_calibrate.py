@@ -139,7 +139,7 @@ def test_new_texts_and_foreign_pictures_are_scored(world: Any, tmp_path: Path) -
             {"uid": uid, "image": image, "text": f"there is {world.captions[(n + 1) % count]}", "label": 0},
         ]
     rows.append({"uid": "f" * 32, "image": None, "text": "of no image here", "label": 1})
-    rows.append({"uid": None, "image": {"bytes": b"no picture", "path": None}, "text": "x", "label": 0})
+    rows.append({"uid": None, "image": {"bytes": b"no image", "path": None}, "text": "x", "label": 0})
     path = tmp_path / "pairs.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path)
     result = calibrate(Folder.at(copied(world.out, tmp_path / "out")), str(path), precision=0.9, images=2, seed=0)

@@ -216,7 +216,9 @@ def test_a_dead_server_is_given_up_on(raw: str, get: Get, hits: Counter[str]) ->
     assert reasons["host_down"] == 60 - reasons["timeout"]
     assert sum(count for path, count in hits.items() if path.startswith("/hang")) < 20
     details = {row["detail"] for row in rows if row["reason"] == "host_down"}
-    assert all("tries in a row had failed there, the last: timeout: no complete answer" in text for text in details)
+    assert all(
+        "consecutive requests to this host failed, the last: timeout: no complete answer" in text for text in details
+    )
 
 
 def test_a_dead_port_does_not_condemn_its_neighbour(site: str, get: Get, closed_port: int) -> None:

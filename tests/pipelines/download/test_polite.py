@@ -94,7 +94,9 @@ def test_a_server_that_only_fails_is_left_alone(get: Get, small_site: SmallSite)
     assert reasons["host_down"] + reasons["http_5xx"] == 40
     assert 6 <= len(site.asked) < 12
     down = {row["detail"] for row in rows if row["reason"] == "host_down"}
-    assert all(detail.endswith("tries in a row had failed there, the last: http_5xx: HTTP 500") for detail in down)
+    assert all(
+        detail.endswith("consecutive requests to this host failed, the last: http_5xx: HTTP 500") for detail in down
+    )
 
 
 def test_no_server_is_left_alone_where_that_is_switched_off(get: Get, small_site: SmallSite) -> None:

@@ -89,7 +89,7 @@ def test_recipe_blip2_from_pictures_to_the_best_two_texts(published: Published, 
     for n in range(10):
         file = io.BytesIO()
         Image.linear_gradient("L").rotate(36 * n).resize((60 + n, 50)).convert("RGB").save(file, "JPEG")
-        rows.append({"image": b"no picture" if n == 4 else file.getvalue(), "text": f"picture number {n} of a row"})
+        rows.append({"image": b"no image" if n == 4 else file.getvalue(), "text": f"picture number {n} of a row"})
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pictures.parquet")
     judges = [str(published("blip-itm")), str(published("clip")), f"q={published('blip2-itm')}"]
     changes = (
@@ -121,6 +121,6 @@ def test_a_checkpoint_of_the_wrong_role_is_refused_before_the_folder_is_made(
     published: Published, tmp_path: Path
 ) -> None:
     recipe = load_recipe("blip2", (f"caption.captioner={str(published('blip-itm'))!r}", "score.judges=[]"))
-    with pytest.raises(ModelError, match="trained as filter, not as captioner"):
+    with pytest.raises(ModelError, match="is not a captioner; it is a filter"):
         run([str(tmp_path / "none.parquet")], str(tmp_path / "out"), recipe)
     assert not (tmp_path / "out").exists()

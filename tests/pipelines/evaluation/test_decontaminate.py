@@ -40,7 +40,7 @@ def test_leaks_become_failures(make_run: Any, Pair: Any, picture: Picture, exam:
         Pair("http://a/1", picture(0)),  # the same bytes
         Pair("http://a/2", picture(1, 150, quality=60)),  # the same look
         Pair("http://a/3", picture(2, format="PNG")),
-        Pair("http://a/4", b"no picture"),
+        Pair("http://a/4", b"no image"),
     ]
     run = make_run(rows, "out", f"decode.exclude_eval=['{exam}']").finish()
     assert [row["url"] for row in run.table("images")] == ["http://a/0"]
@@ -107,7 +107,7 @@ def test_a_set_is_read_once_and_its_change_is_noticed(exam: Path, make_run: Any,
 def test_what_is_no_picture_is_told(exam: Path, make_run: Any, Pair: Any, picture: Picture) -> None:
     run = make_run([Pair("http://a/0", picture(7))], "out", f"decode.exclude_eval=['{exam}']")
     notes = EvaluationSets.find(run.recipe.decode).write(run.ledger, run.recipe.decode)
-    assert notes == [f"{exam}: 1 rows of this evaluation set, which are no pictures"]
+    assert notes == [f"{exam}: 1 rows of this evaluation set, which are not images"]
 
 
 def test_a_set_that_is_not_there(tmp_path: Path, exam: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_set_that_is_not_there(tmp_path: Path, exam: Path) -> None:
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "a.jpg").write_bytes(b"x")
     settings = DecodeSettings(exclude_eval=(str(tmp_path / "none"),), isolate=False)
-    with pytest.raises(InputError, match="none of its 1 rows is a picture"):
+    with pytest.raises(InputError, match="none of its 1 rows is an image"):
         EvaluationSets.find(settings).write(_nothing(tmp_path), settings)
 
 
@@ -167,7 +167,7 @@ def test_a_real_run_leaves_out_and_forgets(tmp_path: Path, exam: Path, picture: 
     Tombstones("ab" * 32).write(out.ledger.folder)
     outcome = run_all([str(photos)], str(out.out), recipe)
     assert (outcome.rows, outcome.selection.images) == (6, 3)
-    assert outcome.notes == (f"{exam}: 1 rows of this evaluation set, which are no pictures",)
+    assert outcome.notes == (f"{exam}: 1 rows of this evaluation set, which are not images",)
     assert out.status.failures == {"eval_leak": 3}
     forget(out.ledger.folder, [("uid", out.table("images")[0]["uid"])])
     again = run_all([str(photos)], str(out.out), recipe)

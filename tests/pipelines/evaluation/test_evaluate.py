@@ -82,7 +82,7 @@ def test_a_picture_that_cannot_be_read_is_told(pairs_file: Path, tmp_path: Path)
 def test_without_human_captions_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
     rows = {"image": [b"x"], "captions": [[{"text": "a dog", "source": "web"}]]}
     pq.write_table(pa.table(rows), tmp_path / "web.parquet")
-    with pytest.raises(InputError, match="no picture has a human caption"):
+    with pytest.raises(InputError, match="no image has a human caption"):
         evaluate([str(tmp_path / "web.parquet")], judging())
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "text.parquet")
     with pytest.raises(InputError, match="no column captions, image"):

@@ -64,7 +64,7 @@ def test_a_key_that_comes_again_is_a_row_of_its_own(
 
 def test_odd_members(tmp_path: Path, read_all: Any, picture: Any, write_tar: Any) -> None:
     path = write_tar(
-        tmp_path / "a.tar", [("text.txt", b"no picture"), ("url.json", b'{"url": "http://h/0"}'), ("._x.png", b"mac")]
+        tmp_path / "a.tar", [("text.txt", b"no image"), ("url.json", b'{"url": "http://h/0"}'), ("._x.png", b"mac")]
     )
     with tarfile.open(path, "a") as archive:
         link = tarfile.TarInfo("link.png")

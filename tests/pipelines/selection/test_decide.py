@@ -273,7 +273,7 @@ def test_calibrated_scores_are_those_between_the_knots_of_the_source() -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, r"select\.calibrated: .*isotonic\.json is missing; `capfilt calibrate` makes it"),
+        ({}, r"select\.calibrated: .*isotonic\.json is missing; run `capfilt calibrate` first"),
         ({KNOTS: {"clip": {}}}, r"select\.judge: there is no 'itm'; calibrated scores of this run: none"),
     ],
 )

@@ -174,7 +174,7 @@ def test_a_policy_of_ones_own(tmp_path: Path, full_books: Any) -> None:
         (GOOD.replace("candidate + 1", "NULL"), "must rank kept candidates, and only them"),
         (GOOD.replace("candidate + 1", "candidate"), "must rank the kept candidates of an image 1, 2, 3"),
         (GOOD.replace("candidate + 1", "1"), "must rank the kept candidates of an image 1, 2, 3"),
-        (GOOD.replace(" AS reason", " AS why"), "gives the columns uid, candidate, keep, rank, why; wanted are uid"),
+        (GOOD.replace(" AS reason", " AS why"), "gives the columns uid, candidate, keep, rank, why; expected uid"),
         (GOOD.replace("'all' AS", "'all' AS extra, 'x' AS"), "gives the columns"),
         (GOOD.replace("true", "'maybe'"), "Could not convert string 'maybe' to BOOL"),
         (GOOD.replace("candidate + 1", "clip"), '"clip" not found'),

@@ -117,7 +117,7 @@ def break_rows() -> dict[str, tuple[Callable[[pa.Table], pa.Table], str]]:
     """Ways to break rows, by name, with what must be said about each."""
     twice = {"candidate": 0, "source": "web", "text": "x", "round": 0, "flags": []}
     return {
-        "lost": (lambda rows: rows.slice(1), "5 rows, planned were 6"),
+        "lost": (lambda rows: rows.slice(1), "5 rows, expected 6"),
         "doubled": (
             lambda rows: pa.concat_tables([rows.slice(0, 1), rows.slice(0, 5)]),
             r"row 1 \(list.csv#0\) is there twice",

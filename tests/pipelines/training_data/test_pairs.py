@@ -67,7 +67,7 @@ def test_what_does_not_fit_memory_is_decoded_when_asked_for(two_files: tuple[str
     assert small.held is None
     numbers = np.array([3, 0, 2, 2])
     assert np.array_equal(held.pixels(numbers), small.pixels(numbers))
-    with pytest.raises(InputError, match=r"a\.parquet: row 3 of the data is no picture \(not_an_image\)"):
+    with pytest.raises(InputError, match=r"a\.parquet: row 3 of the data is not an image \(not_an_image\)"):
         load(two_files[0], memory=0).pixels(np.array([1, 3]))
 
 
@@ -76,7 +76,7 @@ def test_only_the_wanted_sources_and_scores(two_files: tuple[str, str]) -> None:
     assert set(pairs.words.to_pylist()) == {f"web {k}" for k in (0, 1, 2, 4, 5, 6)}
     assert pairs.texts.scores.tolist() == pytest.approx([0.0, 0.1, 0.2, 0.4, 0.5, 0.6])
     assert load(two_files[1], sources=("human",)).left_out == {}
-    with pytest.raises(InputError, match="no picture can be used: no text of source synthetic"):
+    with pytest.raises(InputError, match="no image can be used: no text of source synthetic"):
         load(two_files[1], sources=("synthetic",))
     with pytest.raises(ConfigError, match=r"data\.score = 'clip': no caption has this score"):
         load(two_files[1], score="clip")
@@ -108,7 +108,7 @@ def test_questions(tmp_path: Path) -> None:
         ([{"picture": b"x"}], "no column captions, image; there are picture"),
         ([{"image": b"x", "captions": ["a"]}], "column captions is list<.*string>, not a list of captions"),
         ([{"image": b"x", "captions": [{"words": "a"}]}], "captions have no source, text; they have words"),
-        ([{"image": b"x", "captions": [{"text": "a", "source": "web"}]}], "no picture can be used: not_an_image"),
+        ([{"image": b"x", "captions": [{"text": "a", "source": "web"}]}], "no image can be used: not_an_image"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, rows: list[dict[str, Any]], said: str) -> None:

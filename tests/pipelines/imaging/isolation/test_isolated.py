@@ -112,7 +112,7 @@ def test_a_process_that_does_not_start_is_no_file_s_fault(bad_codec: Path, png: 
 def test_one_process_serves_many_calls_and_a_fork_gets_its_own(png: Callable[..., bytes]) -> None:
     decode(rows_of(png()), DecodeSettings())
     first = isolated._PROCESSES.get()
-    decode(rows_of(png(), b"no picture"), DecodeSettings(), SPECS)
+    decode(rows_of(png(), b"no image"), DecodeSettings(), SPECS)
     assert isolated._PROCESSES.get() is first
     first.kill()
     assert decode(rows_of(png()), DecodeSettings())["reason"].to_pylist() == [None]
