@@ -211,6 +211,7 @@ class Folder:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
+            # Same directory as the target: a rename across file systems is a copy, which is not atomic.
             draft.replace(target)
         finally:
             draft.unlink(missing_ok=True)

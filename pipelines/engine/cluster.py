@@ -72,8 +72,10 @@ def runtime(engine: EngineSettings, cpus: int = 0) -> Iterator[Any]:
 def _data_context(ray: Any, engine: EngineSettings) -> Any:
     """The settings of Ray Data for a run: a copy, because those of the process are the user's."""
     context = ray.data.DataContext.get_current().copy()
+    # Ray Data prints its own bars and plans to stdout, where capfilt prints results.
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    # Ray's default is 1,800 s; a stage that has no CPU left waits that long without an error.
     context.execution_no_progress_timeout_s = round(engine.stall_minutes * 60)
     return context
 
