@@ -96,4 +96,4 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 def test_one_that_says_one_word_over_and_over_is_found_out(published: Published, photo: Path) -> None:
     result = invoke("caption", photo, "--captioner", published("blip-dai-dai"))
     assert result.exit_code == 2
-    assert "captioner 'blip-dai-dai' says 'dai dai dai" in result.stderr
+    assert "captioner 'blip-dai-dai' writes 'dai dai dai" in result.stderr

@@ -20,7 +20,7 @@ Published = Callable[[str], Path]
 
 def test_one_that_repeats_is_named_and_quoted(published: Callable[[str], Path]) -> None:
     captioner = registry.load_captioner(str(published("blip-dai-dai")))
-    with pytest.raises(ModelError, match=r"captioner 'blip-dai-dai' says 'dai dai dai .* but not to caption"):
+    with pytest.raises(ModelError, match=r"captioner 'blip-dai-dai' writes 'dai dai dai .* but not to caption"):
         probe_captioner(captioner, "a picture of", Decoding())
 
 

@@ -61,7 +61,7 @@ def test_a_captioner_that_does_not_caption_is_refused_before_the_folder_is_made(
     dai = f"caption.captioner={str(published('blip-dai-dai'))!r}"
     recipe = load_recipe("blip", (dai, "score.judges=[]", "select.policy=all"))
     pq.write_table(pa.table({"image": [b""]}), tmp_path / "pictures.parquet")
-    with pytest.raises(ModelError, match="captioner 'blip-dai-dai' says 'dai dai dai"):
+    with pytest.raises(ModelError, match="captioner 'blip-dai-dai' writes 'dai dai dai"):
         run([str(tmp_path / "pictures.parquet")], str(tmp_path / "out"), recipe)
     assert not (tmp_path / "out").exists()
 
@@ -81,7 +81,7 @@ def test_a_captioner_that_does_not_caption_is_an_error_of_every_chunk(
     assert json.loads(after["memory"])["host"] > 2**26  # torch alone takes that
     found = UNFIT.match(after["error"])
     assert found
-    assert found["why"].startswith("captioner 'blip-dai-dai' says 'dai dai dai")
+    assert found["why"].startswith("captioner 'blip-dai-dai' writes 'dai dai dai")
 
 
 def test_recipe_blip2_from_pictures_to_the_best_two_texts(published: Published, tmp_path: Path) -> None:
