@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from capfilt.commands.run import Listener, RunProgress
 from capfilt.commands.stored_recipe import stored_recipe
+from capfilt.commands.work_time import WorkTime
 from capfilt.core.chunks import Chunk
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ConfigError, RunFailed
@@ -103,12 +104,14 @@ def _work(ledger: Ledger, chunks: list[Chunk], recipe: Recipe, wanted: frozenset
     planned = [PlannedChunk(chunk, ledger.spec_digest(chunk)) for chunk in chunks]
     failed: list[str] = []
     rows_done = 0
+    clock = WorkTime()
     with work(planned, ledger.folder.location, recipe, wanted) as outcomes:
         for number, done in enumerate(outcomes, 1):
             replay_pending(ledger.folder)
             rows_done += done.rows
             failed += [f"chunk {done.chunk}: {done.error}"] if done.error else []
-            listener(RunProgress("work", rows_done, rows, number - len(failed), len(chunks)))
+            counts = (rows_done, rows, number - len(failed), len(chunks))
+            listener(RunProgress("work", *counts, rows_now=rows_done, working=clock.commit(done.seconds)))
     if failed:
         raise RunFailed(f"{len(failed)} of {len(chunks)} chunks failed; {failed[0]}")
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from capfilt.commands.work_time import WorkTime
 from capfilt.core.chunks import Chunk
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ChangedError, IntegrityError, RunFailed
@@ -43,6 +44,13 @@ class RunProgress:
     chunks: int = 0
     failures: dict[str, int] = field(default_factory=dict)  # by reason, this session
     notes: tuple[str, ...] = ()  # once it is planned: what was left out of folders, and why; a line each
+    rows_now: int = 0  # committed by this session
+    working: float = 0.0  # seconds of work of this session, see `WorkTime`
+
+    @property
+    def rate(self) -> float | None:
+        """Rows a second of this session, without the start of workers; None before the first chunk."""
+        return self.rows_now / self.working if self.working else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +82,8 @@ def run(
 
     Raises:
         UserError: a mistake in inputs, recipe or models, a changed input or recipe, or a busy `out`; before any work.
-        RunFailed: some chunks failed; all others are committed and the same call continues from there.
+        RunFailed: some chunks failed, or most rows in one way (`Breaker`); what is committed stays, and the same call
+            continues from there.
         IntegrityError: rows in are not images + failures.
     """
     began = time.perf_counter()
@@ -124,7 +133,12 @@ def _write_or_check(
 
 
 def work_on_chunks(ledger: Ledger, todo: list[Chunk], recipe: Recipe, listener: Listener) -> dict[str, int]:
-    """Take the chunks through; bytes that a model process took at most."""
+    """Take the chunks through; bytes that a model process took at most.
+
+    Raises:
+        RunFailed: see `run`.
+    """
+    from capfilt.pipelines.engine.breaker import Breaker
     from capfilt.pipelines.engine.engine import work  # here: a run with nothing to do loads no stage
 
     planned = ledger.read_plan()
@@ -133,6 +147,7 @@ def work_on_chunks(ledger: Ledger, todo: list[Chunk], recipe: Recipe, listener: 
     listener(RunProgress("start", rows_before, rows_planned, len(planned) - len(todo), len(planned)))
     failed: list[ChunkOutcome] = []
     reasons: Counter[str] = Counter()
+    breaker = Breaker(recipe.run)
     chunks = [PlannedChunk(chunk, ledger.spec_digest(chunk)) for chunk in todo]
     with _session(ledger) as book, work(chunks, ledger.folder.location, recipe) as outcomes:
         for number, done in enumerate(outcomes, 1):
@@ -143,7 +158,9 @@ def work_on_chunks(ledger: Ledger, todo: list[Chunk], recipe: Recipe, listener: 
                 reasons.update(done.reasons)
             rows_done = rows_before + book.rows
             chunks_done = len(planned) - len(todo) + number - len(failed)
-            listener(RunProgress("work", rows_done, rows_planned, chunks_done, len(planned), dict(reasons)))
+            counts = (rows_done, rows_planned, chunks_done, len(planned), dict(reasons))
+            listener(RunProgress("work", *counts, rows_now=book.rows, working=book.working))
+            breaker.hear(done)
     if failed:
         first = failed[0]
         raise RunFailed(f"{len(failed)} of {len(todo)} chunks failed; chunk {first.chunk}: {first.error}")
@@ -157,6 +174,8 @@ class _Book:
         self.ledger = ledger
         self.started = _now()
         self.rows = 0
+        self.clock = WorkTime()
+        self.working = 0.0
         self.seconds: Counter[str] = Counter()
         self.memory: dict[str, int] = {}
         self.number = ledger.save_session(self._session())
@@ -164,6 +183,7 @@ class _Book:
 
     def add(self, rows: int, seconds: dict[str, float], memory: dict[str, int]) -> None:
         self.rows += rows
+        self.working = self.clock.commit(seconds)
         self.memory = larger(self.memory, memory)
         self.seconds.update(seconds)
         if time.monotonic() - self.saved > SAVE_EVERY:
@@ -175,7 +195,7 @@ class _Book:
 
     def _session(self) -> Session:
         seconds: dict[str, float] = {name: round(s, 3) for name, s in self.seconds.items()}
-        return Session(self.started, _now(), self.rows, seconds, memory=self.memory)
+        return Session(self.started, _now(), self.rows, seconds, memory=self.memory, working=round(self.working, 3))
 
 
 @contextmanager

@@ -346,6 +346,23 @@ class EngineSettings(Section):
         return value
 
 
+class StopSettings(Section):
+    """When a run stops by itself: most of it fails in one way, so that a setting or the network is the likely cause.
+
+    Looked at after every chunk, over the rows of the latest chunks: at least 200, at most about 1,000.
+    """
+
+    max_failures: float = Field(
+        0.5, gt=0, le=1, description="maximum share of rows that fail for one reason; 1 = never stop"
+    )
+    max_refusals: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="maximum share of a captioner's captions that are empty or unusable; 1 = never stop",
+    )
+
+
 class Recipe(Section):
     """All settings of a run."""
 
@@ -360,3 +377,4 @@ class Recipe(Section):
     select: SelectSettings = SelectSettings()
     output: OutputSettings = OutputSettings()
     engine: EngineSettings = EngineSettings()
+    run: StopSettings = StopSettings()

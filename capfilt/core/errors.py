@@ -9,7 +9,7 @@
     |   +-- ModelError     a checkpoint that is missing, broken or in the wrong role
     +-- IntegrityError     a broken invariant: rows in are not images + failures, or a stored file changed
     +-- StorageError       a disk or bucket that cannot be written or read: full, read-only, no permission
-    +-- RunFailed          chunks failed after all retries; the run can be resumed
+    +-- RunFailed          chunks failed after all retries, or most rows in one way; the run can be resumed
 
 A bad row is none of these: it is data, a row of `failures` with a `schema.Reason`.
 """
@@ -60,4 +60,4 @@ class StorageError(CapfiltError):
 
 
 class RunFailed(CapfiltError):
-    """Some chunks failed after all retries; everything else is committed and the run can be resumed."""
+    """Chunks failed after all retries, or most rows in one way; the rest is committed and the run can be resumed."""

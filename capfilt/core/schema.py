@@ -31,7 +31,8 @@ class Trait(Flag):
 class Reason(StrEnum):
     """Why an input row did not become an image. The value stands in `failures.reason`.
 
-    A new reason is one line here: its value, the stage that gives it, its meaning, its traits.
+    A new reason is one line here: its value, the stage that gives it, its meaning, its traits, and in `_LOOK_AT` what
+    to look at where most rows fail so.
     """
 
     _value_: str
@@ -106,6 +107,47 @@ class Reason(StrEnum):
     def short(self) -> str:
         """As people call it: `403` for `http_403`; most reasons have no shorter name."""
         return self.value.removeprefix("http_")
+
+    @property
+    def look_at(self) -> str:
+        """What to look at where most rows fail so: settings of the recipe, or what stands outside of it."""
+        return _LOOK_AT[self]
+
+
+_LOOK_AT: Final = {
+    Reason.BAD_ROW: "input.delimiter and input.encoding",
+    Reason.BAD_CONTAINER: "the input files",
+    Reason.NO_IMAGE: "input.url",
+    Reason.MISSING_FILE: "input.url",
+    Reason.BAD_URL: "input.url",
+    Reason.FORBIDDEN_ADDRESS: "fetch.allow_private and fetch.ports",
+    Reason.DNS: "the network of this machine",
+    Reason.CONNECT: "the network of this machine",
+    Reason.TLS: "the network and the certificates of this machine",
+    Reason.TIMEOUT: "fetch.timeout and fetch.concurrency",
+    Reason.HTTP_403: "fetch.user_agent and fetch.per_host_rate",
+    Reason.HTTP_404: "input.url",
+    Reason.HTTP_4XX: "input.url and fetch.user_agent",
+    Reason.HTTP_429: "fetch.per_host_rate and fetch.per_host",
+    Reason.HTTP_5XX: "fetch.per_host_rate and fetch.per_host",
+    Reason.PROTOCOL: "the network of this machine",
+    Reason.HOST_DOWN: "the network of this machine and fetch.give_up",
+    Reason.OPT_OUT: "fetch.opt_out",
+    Reason.TOO_LARGE: "fetch.max_bytes",
+    Reason.EMPTY: "input.url",
+    Reason.NOT_AN_IMAGE: "input.url",
+    Reason.TRUNCATED: "the input files",
+    Reason.CORRUPT: "the input files",
+    Reason.TOO_MANY_PIXELS: "decode.max_pixels",
+    Reason.TOO_SMALL: "decode.min_side",
+    Reason.TOO_MUCH_METADATA: "decode.max_metadata",
+    Reason.TOO_MANY_FRAMES: "decode.max_frames",
+    Reason.TOO_SLOW: "decode.timeout",
+    Reason.CODEC_CRASH: "the input files",
+    Reason.EVAL_LEAK: "decode.exclude_eval and decode.eval_radius",
+    Reason.POISON: "caption.captioner and score.judges",
+    Reason.FORGOTTEN: "capfilt forget",
+}
 
 
 TEXT: Final = pa.struct([("text", pa.string()), ("source", pa.string())])

@@ -22,16 +22,18 @@ FREE: Final = frozenset(
 )
 """Settings that say how fast, not what: they may change between a run and its resume.
 
-`engine.batch` is not here: the size of a batch moves the last bits of a score. The sections `select` and `output` are
-free too, because selection comes after the commits and can be done again at any time.
+`engine.batch` is not here: the size of a batch moves the last bits of a score.
 """
+
+FREE_SECTIONS: Final = ("run.", "select.", "output.")
+"""Sections that are free as a whole: `run` says when to stop, and selection can be done again at any time."""
 
 
 def settings_that_matter(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide the bytes of a commit, by dotted name ("caption.n"), out of a dumped recipe."""
     sections = {name: values for name, values in recipe.items() if isinstance(values, Mapping)}
     flat = {f"{name}.{key}": value for name, values in sections.items() for key, value in values.items()}
-    return {key: value for key, value in flat.items() if key not in FREE and not key.startswith(("select.", "output."))}
+    return {key: value for key, value in flat.items() if key not in FREE and not key.startswith(FREE_SECTIONS)}
 
 
 def changed_recipe(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

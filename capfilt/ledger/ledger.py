@@ -71,11 +71,15 @@ class Session:
     rows: int  # committed by this session
     seconds: dict[str, float]  # by stage
     memory: dict[str, int] = field(default_factory=dict)  # bytes that a model process took at most: host, device
+    working: float = 0.0  # seconds of work, without the start of workers; 0 = none yet, or written before 0.2
 
     @property
     def rate(self) -> float | None:
-        """Rows a second, None when no time passed."""
-        passed = (datetime.fromisoformat(self.finished) - datetime.fromisoformat(self.started)).total_seconds()
+        """Rows a second of work, None when no time passed."""
+        passed = (
+            self.working
+            or (datetime.fromisoformat(self.finished) - datetime.fromisoformat(self.started)).total_seconds()
+        )
         return self.rows / passed if passed > 0 else None
 
 

@@ -29,6 +29,7 @@ class Status:
     problem: str  # why it does not balance, else ""
     selected: bool  # decisions/ and corpus/ were made from exactly the commits there are
     left_out: tuple[str, ...]  # which files of the inputs are not read, and why; a line each
+    empty: str  # why a complete run has no image or no text, and what to look at; "" where it has both
 
 
 def status(folder: Folder) -> Status:
@@ -42,13 +43,15 @@ def status(folder: Folder) -> Status:
     plan, records, sessions = ledger.read_plan(), ledger.records(), ledger.sessions()
     left = {chunk.name for chunk in plan} - set(records["chunk"].to_pylist())
     problem = _problem(ledger, records)
+    failures = _by_frequency(dict(pairs) for pairs in records["reasons"].to_pylist())
+    images = sum(records["images"].to_pylist())
     return Status(
         chunks_done=records.num_rows,
         chunks_left=len(left),
         rows_planned=sum(chunk.rows for chunk in plan),
         rows_done=sum(records["rows"].to_pylist()),
-        images=sum(records["images"].to_pylist()),
-        failures=_by_frequency(dict(pairs) for pairs in records["reasons"].to_pylist()),
+        images=images,
+        failures=failures,
         captions={} if problem else _captions_by_source(ledger),
         rate=sessions[-1].rate if sessions else None,
         complete=not left,
@@ -56,6 +59,7 @@ def status(folder: Folder) -> Status:
         problem=problem,
         selected=ledger.selection().get("commits") == ledger.fingerprint(records),
         left_out=tuple(ledger.run.get("left_out", ())),
+        empty="" if left or problem else _nothing(ledger, images, failures),
     )
 
 
@@ -65,6 +69,36 @@ def _problem(ledger: Ledger, records: pa.Table) -> str:
     except IntegrityError as error:
         return str(error)
     return ""
+
+
+def _nothing(ledger: Ledger, images: int, failures: dict[str, int]) -> str:
+    """Why a complete run gave nothing; "" where it gave something."""
+    if not images and failures:
+        reason, count = next(iter(failures.items()))
+        detail = _detail(ledger, reason) or schema.Reason(reason).meaning
+        said = f"{count} of {sum(failures.values())} rows failed as {reason} ({detail})"
+        return f"no image at all: {said}: look at {schema.Reason(reason).look_at}"
+    recipe = ledger.run["recipe"]
+    is_meant = not recipe["caption"]["n"] and recipe["input"]["text"] == "none"
+    if images and not is_meant and not _has_a_text(ledger):
+        return (
+            f"no text at all: {images} images, not one with a text: look at input.text, caption.n and caption.captioner"
+        )
+    return ""
+
+
+def _detail(ledger: Ledger, reason: str) -> str:
+    """What one failure with this reason says."""
+    import pyarrow.dataset as ds
+
+    found = ledger.dataset("failures", schema.FAILURES).head(1, columns=["detail"], filter=ds.field("reason") == reason)
+    return found["detail"][0].as_py() or "" if found.num_rows else ""
+
+
+def _has_a_text(ledger: Ledger) -> bool:
+    """Whether any image has a text with something to read; reads no further than the first one."""
+    batches = ledger.dataset("captions", schema.captions_schema(())).to_batches(columns=["flags"])
+    return any("empty" not in flags for batch in batches for flags in batch["flags"].to_pylist())
 
 
 def _by_frequency(counts: Iterable[dict[str, int]]) -> dict[str, int]:

@@ -22,6 +22,9 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
+UNUSABLE: Final = frozenset({"empty", "refused", "repetition", "same_word", "no_letters", "unprintable", "code"})
+"""Flags of a caption that says nothing about its image; `run.max_refusals` counts them."""
+
 _LONGEST_UNIT: Final = 8  # words
 _RUN: Final = re.compile(r"([^\W\d_])\1{5,}|([^\s\w])\2{9,}")
 _JOINERS: Final = "\u200c\u200d"  # parts of words in Persian and Hindi, and of some emoji

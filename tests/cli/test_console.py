@@ -4,6 +4,7 @@ import pytest
 
 from capfilt.cli.terminal import console
 from capfilt.commands.run import RunProgress
+from capfilt.commands.work_time import WorkTime
 from capfilt.core.formatting import clean, seconds
 
 
@@ -21,8 +22,8 @@ def start(rows_done: int = 0) -> RunProgress:
     return RunProgress("start", rows_done, 1000, 0, 10)
 
 
-def work(rows_done: int, **failures: int) -> RunProgress:
-    return RunProgress("work", rows_done, 1000, 0, 10, failures)
+def work(rows_done: int, now: int, working: float, **failures: int) -> RunProgress:
+    return RunProgress("work", rows_done, 1000, 0, 10, failures, rows_now=now, working=working)
 
 
 @pytest.mark.parametrize(
@@ -64,20 +65,28 @@ def test_numbers_stand_at_the_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-1].endswith("12345")
 
 
-def test_pace_counts_this_session_only() -> None:
+def test_pace_counts_this_session_only_and_not_the_start_of_workers() -> None:
     clock = Clock()
     pace = console.RateMeter(clock)
     pace.hear(start(rows_done=500))
-    clock.now += 10
-    pace.hear(work(700, http_404=3, timeout=1))
+    clock.now += 60
+    pace.hear(work(700, 200, 10.0, http_404=3, timeout=1))
     assert pace.words() == "working: 700/1000 rows, 4 failed, 20 rows/s, 15 s left"
     clock.now += 5
     assert pace.words().endswith("10 s left")
-    clock.now += 5  # the first 200 rows waited for workers to start: from then on, 100 in 10 s
-    pace.hear(work(800))
+    pace.hear(work(800, 300, 30.0))
     assert pace.words() == "working: 800/1000 rows, 10 rows/s, 20 s left"
     clock.now += 60
     assert pace.words().endswith(" 0 s left")
+
+
+def test_work_begins_where_the_first_committed_chunk_began() -> None:
+    clock = Clock()
+    work_time = WorkTime(clock)
+    clock.now += 60  # workers start; then the first chunk takes 8 s
+    assert work_time.commit({"fetch": 5.0, "caption": 3.0}) == 8
+    clock.now += 4
+    assert work_time.commit({"fetch": 9.0}) == 12
 
 
 def test_pace_says_nothing_of_speed_before_the_first_rows() -> None:
@@ -95,7 +104,7 @@ def test_plain_lines_come_every_5_seconds_at_most_and_with_each_phase(capsys: py
     listen(start())
     for step in range(1, 81):
         clock.now += 0.125
-        listen(work(step * 8))
+        listen(work(step * 8, step * 8, step * 0.125))
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "starting workers: 0/1000 rows",

@@ -155,7 +155,7 @@ def test_spec_digest_follows_what_decides_the_bytes(tmp_path: Path, books: Any) 
         return ledger.spec_digest(books.chunks[chunk])
 
     base = digest("a", (), MODELS)
-    assert base == digest("b", ("engine.workers=7", "select.threshold=0.1"), MODELS)
+    assert base == digest("b", ("engine.workers=7", "select.threshold=0.1", "run.max_failures=1"), MODELS)
     assert base == books.ledger.spec_digest(books.chunks[0])
     others = [digest("c", ("caption.n=2",), MODELS), digest("d", (), {"x": "y"}), digest("e", (), MODELS, 1)]
     assert len({base, *others}) == 4
@@ -165,7 +165,7 @@ def test_every_section_is_either_free_or_matters(books: Any) -> None:
     """A new section of the recipe must be thought about."""
     assert set(books.recipe.model_dump()) - {"name", "about"} == {
         *("input", "fetch", "decode", "caption", "endpoint", "score", "engine"),
-        *("select", "output"),
+        *("select", "output", "run"),
     }
     assert issubclass(config.EngineSettings, config.Section)
 

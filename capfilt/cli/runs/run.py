@@ -102,4 +102,7 @@ def _report(out: str, outcome: "RunResult") -> None:
         [(source, selection.kept.get(source, 0), selection.dropped.get(source, 0)) for source in sources],
     )
     console.say()
+    if stand.empty:
+        console.complain("error", stand.empty)
+        raise typer.Exit(1)
     say_where(out, selection.images, "SELECT text, width, height FROM corpus LIMIT 9")

@@ -16,7 +16,7 @@ Row = tuple[str, int]
 def status(out: Run) -> None:
     """Show the progress and the integrity of a run.
 
-    Exit code 0 if the run is complete and balanced, else 1.
+    Exit code 0 if the run is complete and balanced and has images and texts, else 1.
     """
     from capfilt.cli.terminal import console
     from capfilt.core.storage import Folder
@@ -29,7 +29,9 @@ def status(out: Run) -> None:
     console.say()
     for line in _lines(stand):
         console.say(line)
-    if not (stand.complete and stand.balanced):
+    if stand.empty:
+        console.complain("error", stand.empty)
+    if not (stand.complete and stand.balanced) or stand.empty:
         raise typer.Exit(1)
 
 

@@ -77,16 +77,11 @@ class RateMeter:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._heard = clock()
-        self._marks: list[tuple[int, float]] = []  # rows done and when: at the start, and as the first rows came
         self.latest: RunProgress | None = None
 
     def hear(self, progress: "RunProgress") -> None:
         """Take in where the run is."""
         self.latest, self._heard = progress, self._clock()
-        if progress.phase == "start":
-            self._marks = [(progress.rows_done, self._heard)]
-        elif len(self._marks) == 1 and progress.rows_done > self._marks[0][0]:
-            self._marks.append((progress.rows_done, self._heard))
 
     def words(self) -> str:
         """Like "working: 384/600 rows, 12 failed, 41 rows/s, 5 s left"."""
@@ -101,14 +96,10 @@ class RateMeter:
         return f"{phase}: {', '.join(filter(None, parts))}"
 
     def _speed(self, now: "RunProgress") -> list[str]:
-        # Counted from the first rows on, once there are more: before them workers start and models load.
-        marks = [mark for mark in self._marks if now.rows_done > mark[0] and self._heard > mark[1]]
-        if not marks:
+        if not now.rate:
             return []
-        rows, when = marks[-1]
-        rate = (now.rows_done - rows) / (self._heard - when)
-        left = max(0.0, (now.rows_planned - now.rows_done) / rate - (self._clock() - self._heard))
-        return [speed(rate), f"{seconds(left)} left"]
+        left = max(0.0, (now.rows_planned - now.rows_done) / now.rate - (self._clock() - self._heard))
+        return [speed(now.rate), f"{seconds(left)} left"]
 
 
 @contextmanager

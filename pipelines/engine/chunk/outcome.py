@@ -1,13 +1,14 @@
 """What came out of one chunk."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import pyarrow as pa
 
 from capfilt.pipelines.engine.chunk.chunk_row import unpack
 from capfilt.pipelines.engine.chunk.peak_memory import PeakMemory
+from capfilt.pipelines.engine.chunk.symptoms import COLUMN, Symptoms
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,14 @@ class ChunkOutcome:
     seconds: dict[str, float]  # by stage
     memory: PeakMemory
     error: str  # "" = committed
+    symptoms: Symptoms = field(default_factory=Symptoms)
 
     @classmethod
     def of(cls, row: pa.Table) -> Self:
-        """Of a chunk's row after its last stage, whose table is the commit record."""
+        """Of a chunk's row after its last stage, whose table is the commit record and the chunk's symptoms."""
         chunk, error, seconds, memory = (row[name][0].as_py() for name in ("chunk", "error", "seconds", "memory"))
         record = {} if error else unpack(row).to_pylist()[0]
         rows, images, captions = (record.get(name, 0) for name in ("rows", "images", "captions"))
         reasons = dict(record.get("reasons") or [])
-        return cls(chunk, rows, images, captions, reasons, json.loads(seconds), json.loads(memory), error)
+        symptoms = Symptoms.from_json(record[COLUMN]) if record else Symptoms()
+        return cls(chunk, rows, images, captions, reasons, json.loads(seconds), json.loads(memory), error, symptoms)

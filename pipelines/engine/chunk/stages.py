@@ -15,6 +15,7 @@ from capfilt.core.storage import Folder
 from capfilt.ledger.lease import refuse_stale
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk, Stage
+from capfilt.pipelines.engine.chunk.symptoms import COLUMN, Symptoms
 from capfilt.pipelines.evaluation.decontaminate import without_leaks
 from capfilt.pipelines.stages import stage_models
 from capfilt.pipelines.stages.caption import caption
@@ -102,7 +103,8 @@ def _score(recipe: Recipe, journal: JournalOf) -> Stage:
 def _commit(rows: pa.Table, planned: PlannedChunk, job: Job) -> pa.Table:
     write, folder = recommit if job.retry else commit, Folder.at(job.out)
     refuse_stale(folder, job.generation)
-    return write(rows, planned.chunk, folder, planned.digest)
+    record = write(rows, planned.chunk, folder, planned.digest)
+    return record.append_column(COLUMN, [[Symptoms.of(rows).to_json()]])
 
 
 def _batches(recipe: Recipe, journal: Journal) -> MicroBatches:
