@@ -136,6 +136,7 @@ _LOOK_AT: Final = {
     Reason.TOO_LARGE: "fetch.max_bytes",
     Reason.EMPTY: "input.url",
     Reason.NOT_AN_IMAGE: "input.url",
+    Reason.UNSUPPORTED: "the input files",
     Reason.TRUNCATED: "the input files",
     Reason.CORRUPT: "the input files",
     Reason.TOO_MANY_PIXELS: "decode.max_pixels",

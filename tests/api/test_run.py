@@ -31,7 +31,7 @@ def test_progress_is_a_function_or_lines_or_nothing(
 ) -> None:
     heard: list[RunProgress] = []
     capfilt.run(pairs, tmp_path / "a", set=changes, limit=10, progress=heard.append)
-    assert [progress.phase for progress in heard] == ["plan", "start", "work", "select", "done"]
+    assert [progress.phase for progress in heard] == ["plan", "planned", "start", "work", "select", "done"]
     assert capfd.readouterr().out == ""
     capfilt.run(pairs, tmp_path / "b", set=changes, limit=10, progress=True)
     assert "planning" in capfd.readouterr().out
