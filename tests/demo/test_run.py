@@ -75,7 +75,7 @@ def test_copies_are_the_same_picture_twice(out: Path, result: DemoResult) -> Non
 
 def test_progress_is_told(result: DemoResult, heard: list[RunProgress]) -> None:
     phases = [progress.phase for progress in heard]
-    assert phases[:2] == ["plan", "start"]
+    assert phases[:3] == ["plan", "planned", "start"]
     assert phases[-1] == "done"
     last = [progress for progress in heard if progress.phase == "work"][-1]
     assert (last.rows_done, last.rows_planned, sum(last.failures.values())) == (IMAGES, IMAGES, 5)

@@ -149,7 +149,7 @@ def test_progress_is_heard_and_nobody_else_may_write(pictures: Path, local_recip
 
     threads = torch.get_num_threads()
     run([str(pictures)], str(tmp_path / "out"), local_recipe, listener=listen)
-    assert [progress.phase for progress in heard] == ["plan", "start", *["work"] * CHUNKS, "select", "done"]
+    assert [progress.phase for progress in heard] == ["plan", "planned", "start", *["work"] * CHUNKS, "select", "done"]
     assert [p.rows_done for p in heard if p.phase == "work"] == list(range(5, 61, 5))
     assert torch.get_num_threads() == threads
 
