@@ -22,6 +22,7 @@ from capfilt.pipelines.readers.columnar import parquet
 from capfilt.pipelines.readers.documents import reader as documents
 from capfilt.pipelines.readers.files import packing
 from capfilt.pipelines.readers.lists import records
+from reading import picture, read_all
 from waiting import at_most_cpu
 
 ReadAll = Callable[..., list[dict[str, Any]]]
@@ -41,7 +42,7 @@ def bomb(head: bytes, megabytes: int, filler: bytes = bytes(1_000_000)) -> bytes
 @pytest.mark.parametrize("name", ["list.csv.gz", "list.jsonl.gz", "list.json.gz", "list.txt.gz"])
 @pytest.mark.parametrize("filler", [bytes(1_000_000), b"[" * 1_000_000, b"\n" * 1_000_000], ids=["0", "[", "lines"])
 def test_a_gzip_bomb_is_a_row_behind_what_could_be_read(
-    name: str, filler: bytes, tmp_path: Path, read_all: ReadAll, monkeypatch: pytest.MonkeyPatch
+    name: str, filler: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packing, "FREE", 5_000_000)
     url = "http://a.example/1.jpg"
@@ -62,7 +63,7 @@ def test_a_gzip_bomb_is_a_row_behind_what_could_be_read(
     assert "unpacks to more than" in broken[0]["detail"]
 
 
-def test_a_list_that_packs_well_is_no_bomb(tmp_path: Path, read_all: ReadAll) -> None:
+def test_a_list_that_packs_well_is_no_bomb(tmp_path: Path) -> None:
     lines = "url,text\n" + "".join(f"http://a.example/{n}.jpg,a cat\n" for n in range(5000))
     (tmp_path / "list.csv.gz").write_bytes(gzip.compress(lines.encode(), 9))
     assert len(read_all(tmp_path / "list.csv.gz", chunk_rows=1000)) == 5000
@@ -100,7 +101,7 @@ def test_a_parquet_footer_that_declares_rows_it_cannot_hold(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("size", [10**6, 2**33, 2**60])
-def test_a_tar_member_that_declares_a_huge_size(size: int, tmp_path: Path, read_all: ReadAll, picture: Any) -> None:
+def test_a_tar_member_that_declares_a_huge_size(size: int, tmp_path: Path) -> None:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
         good = tarfile.TarInfo("000.png")
@@ -118,7 +119,7 @@ def test_a_tar_member_that_declares_a_huge_size(size: int, tmp_path: Path, read_
     assert "breaks off inside '001.png'" in rows[1]["detail"]
 
 
-def test_tar_names_and_links_lead_nowhere(tmp_path: Path, read_all: ReadAll, picture: Any) -> None:
+def test_tar_names_and_links_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(picture(1))
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for name in ("../../secret.png", "/etc/passwd.png"):
@@ -144,7 +145,7 @@ def test_tar_names_and_links_lead_nowhere(tmp_path: Path, read_all: ReadAll, pic
     assert rows["a.tar#soft"]["detail"] == "a link to ../secret.png"
 
 
-def test_a_zip_is_no_container_and_no_picture(tmp_path: Path, read_all: ReadAll) -> None:
+def test_a_zip_is_no_container_and_no_picture(tmp_path: Path) -> None:
     """42.zip and its like: nothing here ever unpacks one."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -14,6 +14,7 @@ from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.readers import redacted
 from capfilt.pipelines.readers.documents.reader import SHAPES
 from capfilt.pipelines.stages.read import read
+from reading import picture, read_all, texts
 
 COUNT = 5
 
@@ -69,7 +70,7 @@ DOCUMENTS = {
 
 @pytest.mark.parametrize("indent", [None, 1])
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_shape_gives_its_rows(name: str, indent: int | None, tmp_path: Path, read_all: Any, texts: Any) -> None:
+def test_every_shape_gives_its_rows(name: str, indent: int | None, tmp_path: Path) -> None:
     content = json.dumps(DOCUMENTS[name], indent=indent).encode()
     (tmp_path / "a.json").write_bytes(content)
     (tmp_path / "b.json.gz").write_bytes(gzip.compress(content))
@@ -89,9 +90,7 @@ def test_a_shape_reads_its_own_example_and_no_other_shape_takes_it(shape: Any) -
 @pytest.mark.parametrize(
     "document", [{}, [], {"a": 1}, {"count": 3, "status": {"ok": 3}}, 7, "x", None, [1, 2], {"a": []}]
 )
-def test_another_document_is_left_out_with_the_reason(
-    document: Any, tmp_path: Path, read_all: Any, picture: Any
-) -> None:
+def test_another_document_is_left_out_with_the_reason(document: Any, tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(picture(0))
     (tmp_path / "settings.json").write_text(json.dumps(document, indent=1))
     assert len(read_all(tmp_path)) == 1
@@ -100,7 +99,7 @@ def test_another_document_is_left_out_with_the_reason(
         assert "settings.json" in note
 
 
-def test_coco_with_its_pictures_in_another_folder(tmp_path: Path, read_all: Any, picture: Any, texts: Any) -> None:
+def test_coco_with_its_pictures_in_another_folder(tmp_path: Path) -> None:
     (tmp_path / "coco" / "annotations").mkdir(parents=True)
     (tmp_path / "coco" / "val2017").mkdir()
     document = coco()
@@ -115,14 +114,14 @@ def test_coco_with_its_pictures_in_another_folder(tmp_path: Path, read_all: Any,
     assert (rows[-1]["reason"], texts(rows)[-1]) == ("no_image", ["of no image"])
 
 
-def test_a_document_of_megabytes_in_one_line(tmp_path: Path, read_all: Any) -> None:
+def test_a_document_of_megabytes_in_one_line(tmp_path: Path) -> None:
     document = {f"http://h/{i}.jpg": [f"a long caption, number {i}"] for i in range(40_000)}
     (tmp_path / "captions.json").write_text(json.dumps(document))
     assert (tmp_path / "captions.json").stat().st_size > 1_500_000
     assert len(read_all(tmp_path / "captions.json", chunk_rows=5000)) == 40_000
 
 
-def test_columns_of_a_document_can_be_named(tmp_path: Path, read_all: Any, texts: Any) -> None:
+def test_columns_of_a_document_can_be_named(tmp_path: Path) -> None:
     rows = [{"url": "http://h/0", "raw_caption": "Raw", "caption": "clean"}]
     (tmp_path / "a.json").write_text(json.dumps({"annotations": rows}))
     assert texts(read_all(tmp_path / "a.json", text="raw_caption")) == [["Raw"]]

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from capfilt.core.errors import ConfigError
+from reading import picture, read_all, texts, write_tar
 
 SHAPES = {
     "list of objects": ("captions", [{"caption": "a barn", "id": 0}, {"caption": "a red barn", "id": 1}]),
@@ -39,7 +40,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_caption_of_a_shape_is_a_text(shape: str, tmp_path: Path, read_all: Any, texts: Any) -> None:
+def test_every_caption_of_a_shape_is_a_text(shape: str, tmp_path: Path) -> None:
     name, value = SHAPES[shape]
     (tmp_path / "a.jsonl").write_text(json.dumps({"url": "http://h/0", name: value}) + "\n")
     (tmp_path / "b.json").write_text(json.dumps([{"id": "0", "image": "http://h/0", name: value}], indent=1))
@@ -49,12 +50,12 @@ def test_every_caption_of_a_shape_is_a_text(shape: str, tmp_path: Path, read_all
 
 
 @pytest.mark.parametrize("text", ["[music] a band plays", "[1]", "{not json}", "(a) or [b]", '["open', "[sic]"])
-def test_a_caption_in_brackets_is_a_caption(text: str, tmp_path: Path, read_all: Any, texts: Any) -> None:
+def test_a_caption_in_brackets_is_a_caption(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps({"url": "http://h/0", "text": text}) + "\n")
     assert texts(read_all(tmp_path / "a.jsonl")) == [[text]]
 
 
-def test_a_text_beside_a_picture_may_hold_json(tmp_path: Path, read_all: Any, picture: Any, texts: Any) -> None:
+def test_a_text_beside_a_picture_may_hold_json(tmp_path: Path) -> None:
     scene = {"scene": "a barn by a pond", "subjects": [{"description": "a thing"}]}
     contents = [json.dumps(scene), json.dumps({"caption": "a barn"}), json.dumps(["a barn", "a pond"]), "a barn"]
     for i, content in enumerate(contents):
@@ -63,13 +64,13 @@ def test_a_text_beside_a_picture_may_hold_json(tmp_path: Path, read_all: Any, pi
     assert texts(read_all(tmp_path)) == [["a barn by a pond"], ["a barn"], ["a barn", "a pond"], ["a barn"]]
 
 
-def test_metadata_beside_a_picture_is_no_caption(tmp_path: Path, read_all: Any, picture: Any, texts: Any) -> None:
+def test_metadata_beside_a_picture_is_no_caption(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(picture(0))
     (tmp_path / "0.json").write_text('{"license": "CC BY 4.0", "id": 3}')
     assert texts(read_all(tmp_path)) == [[]]
 
 
-def test_numbered_columns_are_all_taken(tmp_path: Path, read_all: Any, texts: Any) -> None:
+def test_numbered_columns_are_all_taken(tmp_path: Path) -> None:
     header = "file_name,split,caption_0,caption_1,caption_2\n"
     (tmp_path / "a.csv").write_text(header + "http://h/0.jpg,train,one,two,three\n")
     pq.write_table(pa.table({"url": ["http://h/0"], "text1": ["one"], "text2": ["two"]}), tmp_path / "b.parquet")
@@ -77,7 +78,7 @@ def test_numbered_columns_are_all_taken(tmp_path: Path, read_all: Any, texts: An
     assert texts(read_all(tmp_path / "b.parquet")) == [["one", "two"]]
 
 
-def test_several_columns_can_be_named(tmp_path: Path, read_all: Any, texts: Any, picture: Any, write_tar: Any) -> None:
+def test_several_columns_can_be_named(tmp_path: Path) -> None:
     record = {"url": "http://h/0", "short": "one", "long_a": "two", "long_b": "three", "other": "no"}
     (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n")
     (tmp_path / "b.csv").write_text(",".join(record) + "\n" + ",".join(record.values()) + "\n")
@@ -91,7 +92,7 @@ def test_several_columns_can_be_named(tmp_path: Path, read_all: Any, texts: Any,
 
 @pytest.mark.parametrize("form", ["base64", "data", "url-safe", "object"])
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
-def test_pictures_in_base64_are_pictures(form: str, suffix: str, tmp_path: Path, read_all: Any, picture: Any) -> None:
+def test_pictures_in_base64_are_pictures(form: str, suffix: str, tmp_path: Path) -> None:
     plain = [base64.b64encode(picture(i)).decode() for i in range(3)]
     values: list[Any] = {
         "base64": plain,
@@ -113,7 +114,7 @@ def test_pictures_in_base64_are_pictures(form: str, suffix: str, tmp_path: Path,
     assert [row["image"] for row in rows] == [picture(i) for i in range(3)]
 
 
-def test_a_picture_of_some_megabytes_fits_into_a_line(tmp_path: Path, read_all: Any, picture: Any) -> None:
+def test_a_picture_of_some_megabytes_fits_into_a_line(tmp_path: Path) -> None:
     large = picture(0) + bytes(5_000_000)
     line = json.dumps({"image": base64.b64encode(large).decode(), "text": "a"})
     (tmp_path / "a.jsonl").write_text(line + "\n" + json.dumps({"image": "b.png", "text": "b"}) + "\n")
@@ -122,7 +123,7 @@ def test_a_picture_of_some_megabytes_fits_into_a_line(tmp_path: Path, read_all: 
     assert rows[1]["reason"] == "missing_file"
 
 
-def test_broken_base64_is_a_bad_row(tmp_path: Path, read_all: Any, picture: Any) -> None:
+def test_broken_base64_is_a_bad_row(tmp_path: Path) -> None:
     broken = base64.b64encode(picture(0)).decode()[:-7] + "=" + "A" * 3
     (tmp_path / "a.jsonl").write_text(json.dumps({"image": broken, "text": "a"}) + "\n")
     (row,) = read_all(tmp_path / "a.jsonl")
@@ -133,7 +134,7 @@ def test_broken_base64_is_a_bad_row(tmp_path: Path, read_all: Any, picture: Any)
 @pytest.mark.parametrize("kind", [pa.binary(16), pa.binary(), pa.large_binary()])
 @pytest.mark.parametrize("name", ["md5", "embedding", "data", "content"])
 def test_a_binary_column_that_holds_no_image_leaves_the_urls_alone(
-    name: str, kind: pa.DataType, tmp_path: Path, read_all: Any
+    name: str, kind: pa.DataType, tmp_path: Path
 ) -> None:
     hashes = pa.array([bytes([i]) * 16 for i in range(3)], kind)
     table = pa.table({"url": [f"http://h/{i}" for i in range(3)], "text": ["a", "b", "c"], name: hashes})
@@ -144,9 +145,7 @@ def test_a_binary_column_that_holds_no_image_leaves_the_urls_alone(
 
 @pytest.mark.parametrize("kind", [pa.binary_view(), pa.large_binary(), pa.list_(pa.binary(), 1)])
 @pytest.mark.parametrize("suffix", ["parquet", "arrow"])
-def test_image_bytes_of_every_type_are_found_by_their_signature(
-    suffix: str, kind: pa.DataType, tmp_path: Path, read_all: Any, picture: Any
-) -> None:
+def test_image_bytes_of_every_type_are_found_by_their_signature(suffix: str, kind: pa.DataType, tmp_path: Path) -> None:
     values = [[picture(i)] if pa.types.is_fixed_size_list(kind) else picture(i) for i in range(3)]
     table = pa.table({"url": ["http://h/0"] * 3, "blob": pa.array(values, kind), "text": ["a"] * 3})
     if suffix == "parquet":
@@ -157,7 +156,7 @@ def test_image_bytes_of_every_type_are_found_by_their_signature(
     assert [row["image"] for row in read_all(tmp_path / f"a.{suffix}")] == [picture(i) for i in range(3)]
 
 
-def test_paths_in_a_column_of_urls_are_paths(tmp_path: Path, read_all: Any, picture: Any) -> None:
+def test_paths_in_a_column_of_urls_are_paths(tmp_path: Path) -> None:
     (tmp_path / "in.png").write_bytes(picture(0))
     values = [str(tmp_path / "in.png"), "in.png", "./in.png", f"file://{tmp_path}/in.png", "/elsewhere/a.png"]
     values += ["http://h/0.jpg", "www.example.com/a.jpg"]
@@ -169,9 +168,7 @@ def test_paths_in_a_column_of_urls_are_paths(tmp_path: Path, read_all: Any, pict
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "parquet", "tar"])
-def test_several_pictures_in_a_sample_are_a_bad_row_in_every_format(
-    kind: str, tmp_path: Path, read_all: Any, picture: Any, write_tar: Any
-) -> None:
+def test_several_pictures_in_a_sample_are_a_bad_row_in_every_format(kind: str, tmp_path: Path) -> None:
     for i in range(4):
         (tmp_path / f"{i}.png").write_bytes(picture(i))
     records = [{"images": ["0.png", "1.png"], "text": "two"}, {"images": ["2.png"], "text": "one"}]

@@ -9,6 +9,7 @@ from PIL import Image
 
 from capfilt.core.config import InputSettings
 from capfilt.pipelines.plan import make_plan
+from reading import read_all, texts
 
 SCENES = (
     "a red barn beside a frozen pond", "two dogs run over wet sand", "an old bicycle leans on a wall",
@@ -47,7 +48,7 @@ def number_of(row: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_every_text_stands_with_its_own_picture(name: str, shared_data: Path, read_all: Any) -> None:
+def test_every_text_stands_with_its_own_picture(name: str, shared_data: Path) -> None:
     rows = read_all(shared_data / "field" / name)
     assert [len(row["texts"]) for row in rows] == TEXTS[name]
     for row in rows:
@@ -56,7 +57,7 @@ def test_every_text_stands_with_its_own_picture(name: str, shared_data: Path, re
 
 
 @pytest.mark.parametrize("name", ["k4_pipeurl", "k2_urltxt", "k7_yfcc", "k21_types", "k1_sbu"])
-def test_every_text_stands_with_its_own_url(name: str, shared_data: Path, read_all: Any) -> None:
+def test_every_text_stands_with_its_own_url(name: str, shared_data: Path) -> None:
     rows = [row for row in read_all(shared_data / "field" / name) if row["url"]]
     assert len(rows) >= 6
     for row in rows:
@@ -67,13 +68,13 @@ def test_every_text_stands_with_its_own_url(name: str, shared_data: Path, read_a
 
 
 @pytest.mark.parametrize("name", ["k3_cp1252", "k3_utf16"])
-def test_letters_are_right(name: str, shared_data: Path, read_all: Any, texts: Any) -> None:
+def test_letters_are_right(name: str, shared_data: Path) -> None:
     found = texts(read_all(shared_data / "field" / name))
     assert found[0] == ["photo 0: café crème – “zwei Stück”"]  # noqa: RUF001
     assert found[3] == ["photo 3: a façade in Besançon"]
 
 
-def test_what_cannot_be_paired_fails_with_the_reason(shared_data: Path, read_all: Any, texts: Any) -> None:
+def test_what_cannot_be_paired_fails_with_the_reason(shared_data: Path) -> None:
     field = shared_data / "field"
     stereo = read_all(field / "k8_more")
     assert {row["reason"] for row in stereo} == {"bad_row"}

@@ -14,23 +14,22 @@ import pytest
 from capfilt.core.config import InputSettings
 from capfilt.core.errors import InputError
 from capfilt.pipelines.plan import make_plan
+from reading import picture, read_all, texts, write_tar
 
 
 def notes(folder: Path, **settings: Any) -> str:
     return "\n".join(make_plan([str(folder)], InputSettings(**settings)).notes)
 
 
-def pictures(folder: Path, picture: Any, count: int = 4, first: int = 0) -> None:
+def pictures(folder: Path, count: int = 4, first: int = 0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(first, first + count):
         (folder / f"{i}.png").write_bytes(picture(i))
 
 
-def test_pictures_are_read_beside_shards_and_lists(
-    tmp_path: Path, read_all: Any, picture: Any, write_tar: Any, texts: Any
-) -> None:
+def test_pictures_are_read_beside_shards_and_lists(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    pictures(folder, picture, 5)
+    pictures(folder, 5)
     (folder / "4.txt").write_text("four")
     write_tar(folder / "backup.tar", [("9.png", picture(9)), ("9.txt", b"nine")])
     (folder / "old").mkdir()
@@ -73,10 +72,8 @@ def test_a_folder_of_nothing_that_can_be_read_is_refused_with_the_reason(tmp_pat
         ("list.parquet.bak", b"", "an empty file"),
     ],
 )
-def test_what_is_no_input_is_named_with_what_it_is(
-    name: str, content: bytes, said: str, tmp_path: Path, read_all: Any, picture: Any
-) -> None:
-    pictures(tmp_path, picture, 2)
+def test_what_is_no_input_is_named_with_what_it_is(name: str, content: bytes, said: str, tmp_path: Path) -> None:
+    pictures(tmp_path, 2)
     (tmp_path / name).write_bytes(content)
     assert len(read_all(tmp_path)) == 2
     assert len(make_plan([str(tmp_path)], InputSettings()).notes) == 1
@@ -84,8 +81,8 @@ def test_what_is_no_input_is_named_with_what_it_is(
     assert re.search(said, notes(tmp_path))
 
 
-def test_a_text_without_an_image_is_named(tmp_path: Path, read_all: Any, picture: Any) -> None:
-    pictures(tmp_path, picture, 1)
+def test_a_text_without_an_image_is_named(tmp_path: Path) -> None:
+    pictures(tmp_path, 1)
     (tmp_path / "7.txt").write_text("seven")
     assert len(read_all(tmp_path)) == 1
     assert "1 left out, no list of images" in notes(tmp_path)
@@ -94,9 +91,9 @@ def test_a_text_without_an_image_is_named(tmp_path: Path, read_all: Any, picture
     assert "a text without an image of its name: 7.caption" in notes(tmp_path)
 
 
-def test_links_out_of_a_folder_are_refused_by_name(tmp_path: Path, read_all: Any, picture: Any) -> None:
-    pictures(tmp_path / "outside", picture, 2)
-    pictures(tmp_path / "in", picture, 1, first=5)
+def test_links_out_of_a_folder_are_refused_by_name(tmp_path: Path) -> None:
+    pictures(tmp_path / "outside", 2)
+    pictures(tmp_path / "in", 1, first=5)
     (tmp_path / "secret").write_text("root:x:0:0")
     (tmp_path / "in" / "5.txt").symlink_to(tmp_path / "secret")
     (tmp_path / "in" / "all").symlink_to(tmp_path / "outside")
@@ -111,10 +108,8 @@ def test_links_out_of_a_folder_are_refused_by_name(tmp_path: Path, read_all: Any
     assert all("a link that leaves the folder" in row["detail"] for row in listed)
 
 
-def test_a_snapshot_of_a_hugging_face_cache_is_read_through_its_links(
-    tmp_path: Path, read_all: Any, picture: Any
-) -> None:
-    pictures(tmp_path / "blobs", picture, 1)
+def test_a_snapshot_of_a_hugging_face_cache_is_read_through_its_links(tmp_path: Path) -> None:
+    pictures(tmp_path / "blobs", 1)
     snapshot = tmp_path / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
     (snapshot / "a.png").symlink_to("../../blobs/0.png")
@@ -122,10 +117,8 @@ def test_a_snapshot_of_a_hugging_face_cache_is_read_through_its_links(
 
 
 @pytest.mark.parametrize("place", ["Images", "flickr/Images", "."])
-def test_a_list_finds_its_pictures_in_a_folder_beside_it(
-    place: str, tmp_path: Path, read_all: Any, picture: Any, texts: Any
-) -> None:
-    pictures(tmp_path / "set" / place, picture)
+def test_a_list_finds_its_pictures_in_a_folder_beside_it(place: str, tmp_path: Path) -> None:
+    pictures(tmp_path / "set" / place)
     lines = "image,caption\n" + "".join(f"{i}.png,text {i}\n" for i in range(4))
     (tmp_path / "set" / "captions.txt").write_text(lines)
     rows = read_all(tmp_path / "set")
@@ -136,26 +129,24 @@ def test_a_list_finds_its_pictures_in_a_folder_beside_it(
 
 
 @pytest.mark.parametrize("prefix", ["train/", "data/train/", "/srv/data/train/", "./"])
-def test_folders_in_front_of_a_name_that_are_not_there_are_left_off(
-    prefix: str, tmp_path: Path, read_all: Any, picture: Any
-) -> None:
-    pictures(tmp_path / "set" / "train", picture)
+def test_folders_in_front_of_a_name_that_are_not_there_are_left_off(prefix: str, tmp_path: Path) -> None:
+    pictures(tmp_path / "set" / "train")
     lines = [json.dumps({"file_name": f"{prefix}{i}.png", "text": "t"}) + "\n" for i in range(4)]
     (tmp_path / "set" / "train" / "metadata.jsonl").write_text("".join(lines))
     for given in (tmp_path / "set", tmp_path / "set" / "train", tmp_path / "set" / "train" / "metadata.jsonl"):
         assert [row["image"] for row in read_all(given)] == [picture(i) for i in range(4)]
 
 
-def test_two_pictures_of_a_name_are_not_guessed_between(tmp_path: Path, read_all: Any, picture: Any) -> None:
-    pictures(tmp_path / "a", picture, 1)
-    pictures(tmp_path / "b", picture, 1)
+def test_two_pictures_of_a_name_are_not_guessed_between(tmp_path: Path) -> None:
+    pictures(tmp_path / "a", 1)
+    pictures(tmp_path / "b", 1)
     (tmp_path / "list.csv").write_text("file_name,text\n0.png,t\n")
     (row,) = [row for row in read_all(tmp_path) if "list.csv" in row["source"]]
     assert row["reason"] == "missing_file"
 
 
 @pytest.mark.parametrize("pack", ["tar.gz", "tgz", "tar.bz2", "tar.xz", "tar"])
-def test_a_packed_shard_is_read(pack: str, tmp_path: Path, read_all: Any, picture: Any, texts: Any) -> None:
+def test_a_packed_shard_is_read(pack: str, tmp_path: Path) -> None:
     mode = {"tar.gz": "w:gz", "tgz": "w:gz", "tar.bz2": "w:bz2", "tar.xz": "w:xz", "tar": "w:gz"}[pack]
     (tmp_path / "data").mkdir()
     for i in range(6):
@@ -170,9 +161,7 @@ def test_a_packed_shard_is_read(pack: str, tmp_path: Path, read_all: Any, pictur
     assert texts(rows) == [[f"text {i}"] for i in range(6)]
 
 
-def test_a_packed_shard_that_breaks_off_keeps_what_came_before(
-    tmp_path: Path, read_all: Any, picture: Any, write_tar: Any
-) -> None:
+def test_a_packed_shard_that_breaks_off_keeps_what_came_before(tmp_path: Path) -> None:
     noise = [bytes((i * j * 31 + j // 7) % 256 for j in range(40_000)) for i in range(1, 9)]
     members = [(f"{i}.png", picture(i) + noise[i]) for i in range(8)]
     whole = gzip.compress(write_tar(tmp_path / "a.tar", members).read_bytes(), 1)
@@ -184,7 +173,7 @@ def test_a_packed_shard_that_breaks_off_keeps_what_came_before(
     assert rows[-1]["reason"] == "bad_container"
 
 
-def test_braces_are_expanded(tmp_path: Path, read_all: Any, picture: Any, write_tar: Any) -> None:
+def test_braces_are_expanded(tmp_path: Path) -> None:
     for i in range(12):
         write_tar(tmp_path / f"{i:05d}.tar", [(f"{i}.png", picture(i))])
     assert len(read_all(f"{tmp_path}/{{00000..00011}}.tar")) == 12
@@ -195,9 +184,7 @@ def test_braces_are_expanded(tmp_path: Path, read_all: Any, picture: Any, write_
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
-def test_captions_in_a_table_beside_a_shard(
-    suffix: str, tmp_path: Path, read_all: Any, picture: Any, write_tar: Any, texts: Any
-) -> None:
+def test_captions_in_a_table_beside_a_shard(suffix: str, tmp_path: Path) -> None:
     write_tar(tmp_path / "00000.tar", [(f"{i:09d}.png", picture(i)) for i in range(4)])
     names = [f"{i:09d}" for i in range(4)]
     captions = [f"text {i}" for i in range(4)]
@@ -220,9 +207,7 @@ DOTTED = {
 
 @pytest.mark.parametrize("kind", DOTTED)
 @pytest.mark.parametrize("order", ["by name", "by kind", "alternating"])
-def test_dots_in_names_put_no_text_on_another_picture(
-    kind: str, order: str, tmp_path: Path, read_all: Any, picture: Any, write_tar: Any, texts: Any
-) -> None:
+def test_dots_in_names_put_no_text_on_another_picture(kind: str, order: str, tmp_path: Path) -> None:
     members = []
     for i in range(1, 7):
         for pattern in DOTTED[kind]:
@@ -238,9 +223,7 @@ def test_dots_in_names_put_no_text_on_another_picture(
     assert found == {picture(i): [f"text {i}"] for i in range(1, 7)}
 
 
-def test_texts_and_pictures_that_do_not_pair_stay_apart(
-    tmp_path: Path, read_all: Any, picture: Any, write_tar: Any, texts: Any
-) -> None:
+def test_texts_and_pictures_that_do_not_pair_stay_apart(tmp_path: Path) -> None:
     members = [
         ("st.john.png", picture(0)),
         ("st.mary.txt", b"mary"),
@@ -253,16 +236,12 @@ def test_texts_and_pictures_that_do_not_pair_stay_apart(
     assert [row["reason"] for row in rows if row["source"].endswith("mary")] == ["no_image"]
 
 
-def test_pictures_with_dots_and_without_texts_are_rows(
-    tmp_path: Path, read_all: Any, picture: Any, write_tar: Any
-) -> None:
+def test_pictures_with_dots_and_without_texts_are_rows(tmp_path: Path) -> None:
     members = [(f"site.{i:04d}.png", picture(i)) for i in range(20)]
     assert [row["image"] for row in read_all(write_tar(tmp_path / "a.tar", members))] == [picture(i) for i in range(20)]
 
 
-def test_roles_that_recur_keep_webdatasets_rule(
-    tmp_path: Path, read_all: Any, picture: Any, write_tar: Any, texts: Any
-) -> None:
+def test_roles_that_recur_keep_webdatasets_rule(tmp_path: Path) -> None:
     members = []
     for i in range(3):
         members += [(f"{i:04d}.photo.png", picture(i)), (f"{i:04d}.caption.txt", f"text {i}".encode())]

@@ -14,6 +14,7 @@ import pytest
 from capfilt.core.config import InputSettings
 from capfilt.core.errors import ConfigError
 from capfilt.pipelines.plan import make_plan
+from reading import picture, read_all, texts, write_tar
 
 FRENCH = ["un café crème", "une façade à Besançon", "les élèves de l'école"]
 RUSSIAN = ["красный амбар у пруда", "две собаки бегут по песку", "старый велосипед у стены"]  # noqa: RUF001
@@ -43,9 +44,7 @@ def table(captions: list[str], mark: str = ",", header: str = "url{}caption\n") 
     ],
 )
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
-def test_letters_are_those_that_were_written(
-    kind: str, encoding: str, captions: list[str], tmp_path: Path, read_all: Any, texts: Any
-) -> None:
+def test_letters_are_those_that_were_written(kind: str, encoding: str, captions: list[str], tmp_path: Path) -> None:
     lines = "".join(
         json.dumps({"url": f"http://h/{i}.jpg", "text": caption}, ensure_ascii=False) + "\n"
         for i, caption in enumerate(captions)
@@ -61,21 +60,21 @@ def test_letters_are_those_that_were_written(
     assert texts(rows) == [[caption] for caption in captions]
 
 
-def test_an_encoding_that_cannot_be_told_is_refused_and_can_be_named(tmp_path: Path, read_all: Any, texts: Any) -> None:
+def test_an_encoding_that_cannot_be_told_is_refused_and_can_be_named(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(table(["niño con sombrero"]).encode("cp1252"))
     with pytest.raises(ConfigError, match=r"list\.csv: its encoding may be cp1250 or cp1252; give input\.encoding"):
         read_all(tmp_path / "list.csv")
     assert texts(read_all(tmp_path / "list.csv", encoding="cp1252")) == [["niño con sombrero"]]
 
 
-def test_one_odd_line_behind_the_first_megabytes_is_seen(tmp_path: Path, read_all: Any) -> None:
+def test_one_odd_line_behind_the_first_megabytes_is_seen(tmp_path: Path) -> None:
     lines = table(["a plain caption"] * 60_000).encode() + table(FRENCH, header="").encode("cp1252")
     (tmp_path / "list.csv").write_bytes(lines)
     rows = read_all(tmp_path / "list.csv", chunk_rows=10_000, merge="never")
     assert [row["texts"][0]["text"] for row in rows[-3:]] == FRENCH
 
 
-def test_a_damaged_line_of_utf8_is_a_bad_row(tmp_path: Path, read_all: Any) -> None:
+def test_a_damaged_line_of_utf8_is_a_bad_row(tmp_path: Path) -> None:
     lines = table(CHINESE).encode().splitlines(keepends=True)
     (tmp_path / "list.csv").write_bytes(b"".join([*lines, b"http://h/9.jpg,caf\xe9\n"]))
     rows = read_all(tmp_path / "list.csv")
@@ -83,9 +82,7 @@ def test_a_damaged_line_of_utf8_is_a_bad_row(tmp_path: Path, read_all: Any) -> N
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "cp1251"])
-def test_texts_beside_pictures_and_in_shards_have_their_letters(
-    encoding: str, tmp_path: Path, read_all: Any, picture: Any, texts: Any, write_tar: Any
-) -> None:
+def test_texts_beside_pictures_and_in_shards_have_their_letters(encoding: str, tmp_path: Path) -> None:
     captions = RUSSIAN if encoding == "cp1251" else FRENCH
     members = []
     (tmp_path / "folder").mkdir()
@@ -98,9 +95,7 @@ def test_texts_beside_pictures_and_in_shards_have_their_letters(
     assert texts(read_all(tmp_path / "a.tar")) == [[caption] for caption in captions]
 
 
-def test_a_text_beside_a_picture_whose_encoding_cannot_be_told_fails_its_row(
-    tmp_path: Path, read_all: Any, picture: Any
-) -> None:
+def test_a_text_beside_a_picture_whose_encoding_cannot_be_told_fails_its_row(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(picture(0))
     (tmp_path / "0.txt").write_bytes("niño".encode("cp1252"))
     (row,) = read_all(tmp_path)
@@ -111,9 +106,7 @@ def test_a_text_beside_a_picture_whose_encoding_cannot_be_told_fails_its_row(
 
 @pytest.mark.parametrize("mark", ["|", ";", "\t", ","])
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "txt"])
-def test_the_delimiter_is_the_one_that_frees_the_url(
-    suffix: str, mark: str, tmp_path: Path, read_all: Any, texts: Any
-) -> None:
+def test_the_delimiter_is_the_one_that_frees_the_url(suffix: str, mark: str, tmp_path: Path) -> None:
     captions = [f"photo {i} of a barn seen from the left" for i in range(6)]
     if mark not in ",;":
         captions = [caption.replace(" of", ", of").replace(" seen", "; seen") for caption in captions]
@@ -123,7 +116,7 @@ def test_the_delimiter_is_the_one_that_frees_the_url(
     assert texts(rows) == [[caption] for caption in captions]
 
 
-def test_a_delimiter_can_be_named(tmp_path: Path, read_all: Any, texts: Any) -> None:
+def test_a_delimiter_can_be_named(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("url~text\nhttp://h/0.jpg~one, two\n")
     assert texts(read_all(tmp_path / "list.csv", delimiter="~")) == [["one, two"]]
     with pytest.raises(ValueError, match="one ASCII character"):
@@ -137,7 +130,7 @@ def test_lines_that_hold_more_than_a_url_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mark", [",", "\t"])
-def test_quoted_line_ends_and_escaped_quotes(mark: str, tmp_path: Path, read_all: Any, texts: Any) -> None:
+def test_quoted_line_ends_and_escaped_quotes(mark: str, tmp_path: Path) -> None:
     suffix = "tsv" if mark == "\t" else "csv"
     rows = [f'http://h/{i}.jpg{mark}"line one\n\nline{mark}two of {i}"\n' for i in range(5)]
     (tmp_path / f"a.{suffix}").write_text(f"url{mark}text\n" + "".join(rows))
@@ -151,7 +144,7 @@ def test_quoted_line_ends_and_escaped_quotes(mark: str, tmp_path: Path, read_all
     ]
 
 
-def test_an_escaped_quote_that_comes_late_is_a_bad_row_and_no_garbage(tmp_path: Path, read_all: Any) -> None:
+def test_an_escaped_quote_that_comes_late_is_a_bad_row_and_no_garbage(tmp_path: Path) -> None:
     late = 'http://h/x.jpg,"says \\"hello\\" twice"\n'
     (tmp_path / "list.csv").write_text(table([f"caption {i}" for i in range(400)]) + late)
     rows = read_all(tmp_path / "list.csv", chunk_rows=1000)
@@ -160,7 +153,7 @@ def test_an_escaped_quote_that_comes_late_is_a_bad_row_and_no_garbage(tmp_path: 
 
 
 @pytest.mark.parametrize("extra", ["", "0\t", "17\thash\t"])
-def test_yfcc100m_without_a_header(extra: str, tmp_path: Path, read_all: Any, texts: Any) -> None:
+def test_yfcc100m_without_a_header(extra: str, tmp_path: Path) -> None:
     def line(i: int) -> str:
         head = ["6000", "0@N00", "me", "2010-05-06", "1273140000", "Canon", f"photo+{i}%3A+a+barn", f"by+a+pond+{i}"]
         more = ["tree", "", "", "", "", f"http://h/page/{i}/", f"http://h/{i}.jpg"]
@@ -174,7 +167,7 @@ def test_yfcc100m_without_a_header(extra: str, tmp_path: Path, read_all: Any, te
 
 
 @pytest.mark.parametrize("word", ["nan", "NaN", "None", "NULL", "<NA>", "N/A", "null", "\\N", ""])
-def test_a_missing_value_is_no_text(word: str, tmp_path: Path, read_all: Any, texts: Any) -> None:
+def test_a_missing_value_is_no_text(word: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(table([word, "a barn"]))
     (tmp_path / "b.tsv").write_text(table([word, "a barn"], "\t"))
     pq.write_table(pa.table({"url": ["http://h/0", "http://h/1"], "text": [word, "a barn"]}), tmp_path / "c.parquet")
@@ -182,7 +175,7 @@ def test_a_missing_value_is_no_text(word: str, tmp_path: Path, read_all: Any, te
         assert texts(read_all(tmp_path / name)) == [[], ["a barn"]]
 
 
-def test_nan_in_json_and_arrow_is_no_text(tmp_path: Path, read_all: Any, texts: Any) -> None:
+def test_nan_in_json_and_arrow_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"url": "http://h/0", "text": NaN}\n{"url": "http://h/1", "text": [NaN, "b"]}\n')
     pq.write_table(pa.table({"url": ["http://h/0"], "text": [float("nan")]}), tmp_path / "b.parquet")
     assert texts(read_all(tmp_path / "a.jsonl")) == [[], ["b"]]
@@ -191,7 +184,7 @@ def test_nan_in_json_and_arrow_is_no_text(tmp_path: Path, read_all: Any, texts: 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, lambda data: _zstd(data)])
 @pytest.mark.parametrize("name", ["LIST.JSONL.GZ", "list.csv", "list.csv.bz2", "list.csv.xz", "list.csv.zst"])
-def test_a_packed_list_is_told_by_its_bytes(name: str, pack: Any, tmp_path: Path, read_all: Any, texts: Any) -> None:
+def test_a_packed_list_is_told_by_its_bytes(name: str, pack: Any, tmp_path: Path) -> None:
     content = '{"url": "http://h/0.jpg", "text": "a barn"}\n' if "JSONL" in name else table(["a barn"])
     (tmp_path / name).write_bytes(pack(content.encode()))
     assert texts(read_all(tmp_path / name)) == [["a barn"]]
@@ -216,9 +209,7 @@ def listed(kind: str, pairs: list[tuple[str, str]]) -> str:
 
 @pytest.mark.parametrize("kind", ["csv", "txt", "token.txt", "jsonl", "json", "parquet"])
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_a_picture_that_is_listed_five_times_is_one_with_five_texts(
-    kind: str, shuffled: bool, tmp_path: Path, read_all: Any, picture: Any, texts: Any
-) -> None:
+def test_a_picture_that_is_listed_five_times_is_one_with_five_texts(kind: str, shuffled: bool, tmp_path: Path) -> None:
     for i in range(4):
         (tmp_path / f"{i}.png").write_bytes(picture(i))
     pairs = [(f"{i}.png", f"text {number} of {i}") for i in range(4) for number in range(5)]
@@ -235,9 +226,7 @@ def test_a_picture_that_is_listed_five_times_is_one_with_five_texts(
     assert texts(apart) == [[text] for _, text in pairs]
 
 
-def test_a_row_that_cannot_be_parsed_stays_a_row_of_its_own(
-    tmp_path: Path, read_all: Any, picture: Any, texts: Any
-) -> None:
+def test_a_row_that_cannot_be_parsed_stays_a_row_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(picture(0))
     (tmp_path / "results.csv").write_text(
         "image_name| comment_number| comment\na.png| 0| one , two\na.png| 1   three\na.png| 2| four\n"
@@ -248,7 +237,7 @@ def test_a_row_that_cannot_be_parsed_stays_a_row_of_its_own(
     assert rows[1]["detail"] == "2 columns, expected 3: a.png| 1   three"
 
 
-def test_urls_of_a_parquet_are_merged_only_when_asked(tmp_path: Path, read_all: Any) -> None:
+def test_urls_of_a_parquet_are_merged_only_when_asked(tmp_path: Path) -> None:
     pq.write_table(pa.table({"url": ["http://h/0"] * 3, "text": ["a", "b", "c"]}), tmp_path / "a.parquet")
     assert len(read_all(tmp_path / "a.parquet")) == 3
     assert len(read_all(tmp_path / "a.parquet", merge="always")) == 1

@@ -3,7 +3,6 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +11,7 @@ import pytest
 from capfilt.core.config import InputSettings
 from capfilt.core.errors import ConfigError, InputError
 from capfilt.pipelines.plan import find_inputs, make_plan
+from reading import picture, read_all, texts, write_tar
 
 LIST = "url,text\nhttp://h/0,a\n"
 
@@ -67,14 +67,14 @@ def test_a_link_keeps_its_own_name(tree: Path, tmp_path: Path) -> None:
     assert identities(tmp_path / "list.csv") == ["list.csv"]
 
 
-def test_uids_survive_a_move(tree: Path, tmp_path: Path, read_all: Any) -> None:
+def test_uids_survive_a_move(tree: Path, tmp_path: Path) -> None:
     before = read_all(tree)
     shutil.copytree(tree, tmp_path / "elsewhere" / "data")
     shutil.rmtree(tree)
     assert read_all(tmp_path / "elsewhere" / "data") == before
 
 
-def test_what_describes_shards_is_no_input(tmp_path: Path, read_all: Any, picture: Any, write_tar: Any) -> None:
+def test_what_describes_shards_is_no_input(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     write_tar(folder / "00000.tar", [("0.png", picture(0)), ("0.txt", b"a")])
@@ -90,7 +90,7 @@ def test_what_describes_shards_is_no_input(tmp_path: Path, read_all: Any, pictur
     assert identities(folder / "labels.jsonl") == ["labels.jsonl"]
 
 
-def test_an_img2dataset_folder_of_files(tmp_path: Path, read_all: Any, picture: Any, texts: Any) -> None:
+def test_an_img2dataset_folder_of_files(tmp_path: Path) -> None:
     shard = tmp_path / "out" / "00000"
     shard.mkdir(parents=True)
     for number in range(3):
@@ -105,7 +105,7 @@ def test_an_img2dataset_folder_of_files(tmp_path: Path, read_all: Any, picture: 
     assert [row["url"] for row in rows] == [f"http://h/{number}" for number in range(3)]
 
 
-def test_a_broken_file_in_a_directory_is_data(tree: Path, read_all: Any) -> None:
+def test_a_broken_file_in_a_directory_is_data(tree: Path) -> None:
     names = ("one.tar", "two.parquet", "three.jsonl.gz")
     for name in names:
         (tree / name).write_bytes(b"garbage" * 100)
@@ -117,7 +117,7 @@ def test_a_broken_file_in_a_directory_is_data(tree: Path, read_all: Any) -> None
     assert sum(row["reason"] is None for row in rows.values()) == 4
 
 
-def test_a_directory_where_everything_is_broken_is_refused(tmp_path: Path, read_all: Any) -> None:
+def test_a_directory_where_everything_is_broken_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "0.tar").write_bytes(b"garbage" * 100)
     (tmp_path / "data" / "1.parquet").write_bytes(b"garbage")
@@ -125,7 +125,7 @@ def test_a_directory_where_everything_is_broken_is_refused(tmp_path: Path, read_
         read_all(tmp_path / "data")
 
 
-def test_a_list_without_rows_among_others_is_nothing(tree: Path, read_all: Any) -> None:
+def test_a_list_without_rows_among_others_is_nothing(tree: Path) -> None:
     (tree / "empty.csv").write_text("url,text\n")
     (tree / "empty.tar").write_bytes(bytes(10240))
     assert len(read_all(tree)) == 4

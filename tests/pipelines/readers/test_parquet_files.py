@@ -1,7 +1,6 @@
 """Parquet: lists, plain image bytes, Hugging Face structs and img2dataset's own output."""
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,9 +9,10 @@ import pytest
 from capfilt.core.config import InputSettings
 from capfilt.core.errors import ConfigError, InputError
 from capfilt.pipelines.plan import make_plan
+from reading import picture, read_all, texts
 
 
-def test_a_list_across_row_groups(tmp_path: Path, read_all: Any, texts: Any) -> None:
+def test_a_list_across_row_groups(tmp_path: Path) -> None:
     table = pa.table(
         {"URL": [f"http://h/{i}" for i in range(100)], "TEXT": [f"t {i}" for i in range(100)], "n": range(100)}
     )
@@ -25,7 +25,7 @@ def test_a_list_across_row_groups(tmp_path: Path, read_all: Any, texts: Any) -> 
 
 @pytest.mark.parametrize("column", ["image", "bytes", "jpg", "odd_name"])
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.list_(pa.binary())])
-def test_plain_bytes(column: str, kind: pa.DataType, tmp_path: Path, read_all: Any, picture: Any, texts: Any) -> None:
+def test_plain_bytes(column: str, kind: pa.DataType, tmp_path: Path) -> None:
     values = [[picture(i)] if pa.types.is_list(kind) else picture(i) for i in range(5)]
     table = pa.table({column: pa.array(values, kind), "text": [["a", "b"]] * 5})
     pq.write_table(table, tmp_path / "a.parquet")
@@ -34,7 +34,7 @@ def test_plain_bytes(column: str, kind: pa.DataType, tmp_path: Path, read_all: A
     assert texts(rows) == [["a", "b"]] * 5
 
 
-def test_hugging_face_struct(tmp_path: Path, read_all: Any, picture: Any) -> None:
+def test_hugging_face_struct(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(picture(1))
     images = [
         {"bytes": picture(0), "path": "0.png"},
@@ -50,9 +50,7 @@ def test_hugging_face_struct(tmp_path: Path, read_all: Any, picture: Any) -> Non
     assert [row["reason"] for row in rows] == [None, None, "missing_file", "no_image", "no_image"]
 
 
-def test_img2dataset_output_keeps_the_url_of_failed_rows(
-    tmp_path: Path, read_all: Any, picture: Any, texts: Any
-) -> None:
+def test_img2dataset_output_keeps_the_url_of_failed_rows(tmp_path: Path) -> None:
     table = pa.table(
         {
             "url": ["http://h/0", "http://h/1"],
@@ -71,7 +69,7 @@ def test_img2dataset_output_keeps_the_url_of_failed_rows(
     assert texts(rows) == [["a"], ["b"]]
 
 
-def test_several_images_in_one_row_are_refused(tmp_path: Path, read_all: Any, picture: Any) -> None:
+def test_several_images_in_one_row_are_refused(tmp_path: Path) -> None:
     table = pa.table({"images": pa.array([[picture(0), picture(1)], [picture(2)]]), "text": ["a", "b"]})
     pq.write_table(table, tmp_path / "a.parquet")
     rows = read_all(tmp_path / "a.parquet")
@@ -79,7 +77,7 @@ def test_several_images_in_one_row_are_refused(tmp_path: Path, read_all: Any, pi
     assert "2 images" in rows[0]["detail"]
 
 
-def test_paths_are_read_relative_to_the_file(tmp_path: Path, read_all: Any, picture: Any) -> None:
+def test_paths_are_read_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(picture(0))
     pq.write_table(pa.table({"file_name": ["0.png", "../0.png"], "text": ["a", "b"]}), tmp_path / "a.parquet")
     rows = read_all(tmp_path / "a.parquet")
@@ -87,7 +85,7 @@ def test_paths_are_read_relative_to_the_file(tmp_path: Path, read_all: Any, pict
     assert rows[1]["reason"] == "missing_file"
 
 
-def test_strings_that_are_not_utf8_are_repaired(tmp_path: Path, read_all: Any, texts: Any) -> None:
+def test_strings_that_are_not_utf8_are_repaired(tmp_path: Path) -> None:
     raw = pa.array([b"caf\xe9", b"fine"], pa.binary())
     broken = pa.Array.from_buffers(pa.string(), 2, raw.buffers())
     pq.write_table(pa.table({"url": ["http://h/0", "http://h/1"], "text": broken}), tmp_path / "a.parquet")
@@ -106,7 +104,7 @@ def test_image_bytes_bound_the_chunk(tmp_path: Path) -> None:
     assert [chunk.rows for chunk in plan.chunks] == [19, 19, 2]
 
 
-def test_damaged_pages_are_rows(tmp_path: Path, read_all: Any) -> None:
+def test_damaged_pages_are_rows(tmp_path: Path) -> None:
     table = pa.table({"url": [f"http://h/{i}/{i * 7919}" for i in range(500)], "text": ["t"] * 500})
     pq.write_table(table, tmp_path / "a.parquet", compression="zstd", row_group_size=250)
     data = bytearray((tmp_path / "a.parquet").read_bytes())
@@ -129,14 +127,14 @@ def test_damaged_pages_are_rows(tmp_path: Path, read_all: Any) -> None:
     ],
 )
 def test_wrong_columns_are_one_line(
-    columns: dict[str, list[str]], settings: dict[str, str], said: str, tmp_path: Path, read_all: Any
+    columns: dict[str, list[str]], settings: dict[str, str], said: str, tmp_path: Path
 ) -> None:
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     with pytest.raises(ConfigError, match=said):
         read_all(tmp_path / "a.parquet", **settings)
 
 
-def test_a_named_file_that_is_no_parquet_is_refused(tmp_path: Path, read_all: Any) -> None:
+def test_a_named_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(InputError, match=r"a\.parquet"):
         read_all(tmp_path / "a.parquet")
@@ -145,7 +143,7 @@ def test_a_named_file_that_is_no_parquet_is_refused(tmp_path: Path, read_all: An
         read_all(tmp_path / "empty.parquet")
 
 
-def test_column_names_that_are_not_utf8_are_one_line(tmp_path: Path, read_all: Any) -> None:
+def test_column_names_that_are_not_utf8_are_one_line(tmp_path: Path) -> None:
     pq.write_table(pa.table({"url": ["http://h"], "TEXT": ["t"], "other": [1]}), tmp_path / "a.parquet")
     data = (tmp_path / "a.parquet").read_bytes()
     for name in (b"TEXT", b"other"):

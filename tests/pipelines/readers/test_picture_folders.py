@@ -3,15 +3,15 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from capfilt.core.config import InputSettings
 from capfilt.pipelines.plan import make_plan
+from reading import picture, read_all, texts
 
 
-def test_every_picture_is_a_row(tmp_path: Path, read_all: Any, picture: Any, texts: Any) -> None:
+def test_every_picture_is_a_row(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     (folder / "deep" / ".hidden").mkdir(parents=True)
     files = {"b.png": picture(1), "a": picture(0), "notes.md": b"# words", "deep/c.JPG": b"", ".secret.png": b"x"}
@@ -30,9 +30,7 @@ def test_every_picture_is_a_row(tmp_path: Path, read_all: Any, picture: Any, tex
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
-def test_metadata_names_pictures_and_the_rest_have_no_text(
-    kind: str, tmp_path: Path, read_all: Any, picture: Any, texts: Any
-) -> None:
+def test_metadata_names_pictures_and_the_rest_have_no_text(kind: str, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     (folder / "train").mkdir(parents=True)
     for number in range(4):
@@ -54,7 +52,7 @@ def test_metadata_names_pictures_and_the_rest_have_no_text(
     assert rows[4]["reason"] == "missing_file"
 
 
-def test_metadata_in_a_linked_folder_counts_no_picture_twice(tmp_path: Path, read_all: Any, picture: Any) -> None:
+def test_metadata_in_a_linked_folder_counts_no_picture_twice(tmp_path: Path) -> None:
     real = tmp_path / "real"
     real.mkdir()
     (real / "0.png").write_bytes(picture(0))
@@ -63,7 +61,7 @@ def test_metadata_in_a_linked_folder_counts_no_picture_twice(tmp_path: Path, rea
     assert len(read_all(tmp_path / "link")) == 1
 
 
-def test_odd_entries_of_a_folder(tmp_path: Path, read_all: Any, picture: Any) -> None:
+def test_odd_entries_of_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "odd"
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "0.png").write_bytes(picture(0))
@@ -80,7 +78,7 @@ def test_odd_entries_of_a_folder(tmp_path: Path, read_all: Any, picture: Any) ->
     }
 
 
-def test_pictures_by_name_have_the_uid_they_have_in_their_folder(tmp_path: Path, read_all: Any, picture: Any) -> None:
+def test_pictures_by_name_have_the_uid_they_have_in_their_folder(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     for number in range(3):

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -10,9 +9,10 @@ import pytest
 from capfilt.core.config import InputSettings
 from capfilt.pipelines.imaging.signatures import looks_like_an_image
 from capfilt.pipelines.plan import make_plan
+from reading import read_all, texts
 
 
-def test_flickr_shards(shared_data: Path, read_all: Any) -> None:
+def test_flickr_shards(shared_data: Path) -> None:
     rows = read_all(shared_data / "flickr8k_112")
     assert len(rows) == 7091
     assert all(row["image"].startswith(b"\xff\xd8") and row["reason"] is None for row in rows)
@@ -21,14 +21,14 @@ def test_flickr_shards(shared_data: Path, read_all: Any) -> None:
     assert rows[0]["source"] == "flickr8k_112/00000.tar#000000000"
 
 
-def test_photos_with_a_list(shared_data: Path, read_all: Any) -> None:
+def test_photos_with_a_list(shared_data: Path) -> None:
     rows = read_all(shared_data / "photos")
     assert len(rows) == 149
     assert all(row["image"] and row["texts"] and row["reason"] is None for row in rows)
     assert Counter(len(row["texts"]) for row in rows) == {1: 120, 5: 29}
 
 
-def test_malformed_pictures(shared_data: Path, read_all: Any) -> None:
+def test_malformed_pictures(shared_data: Path) -> None:
     rows = read_all(shared_data / "malformed")
     read = {row["source"].removeprefix("malformed#") for row in rows}
     others = [path for path in (shared_data / "malformed").iterdir() if path.name not in read]
@@ -38,7 +38,7 @@ def test_malformed_pictures(shared_data: Path, read_all: Any) -> None:
     assert sum(int(note.split(": ")[1].split()[0]) for note in notes) == len(others)
 
 
-def test_public_lists(shared_data: Path, read_all: Any, texts: Any) -> None:
+def test_public_lists(shared_data: Path) -> None:
     laion = read_all(shared_data / "formats" / "laion_1000.parquet")
     table = pq.read_table(shared_data / "formats" / "laion_1000.parquet")
     assert [row["url"] for row in laion] == table["URL"].to_pylist()
@@ -50,7 +50,7 @@ def test_public_lists(shared_data: Path, read_all: Any, texts: Any) -> None:
     ]
 
 
-def test_public_image_bytes(shared_data: Path, read_all: Any) -> None:
+def test_public_image_bytes(shared_data: Path) -> None:
     cc12m = read_all(shared_data / "formats" / "cc12m-train-0000.tar")
     assert len(cc12m) == 32
     assert all(row["image"] and len(row["texts"]) == 1 and row["url"].startswith("http") for row in cc12m)
@@ -60,7 +60,7 @@ def test_public_image_bytes(shared_data: Path, read_all: Any) -> None:
 
 
 @pytest.mark.parametrize("argument", ["formats", "formats/*"])
-def test_a_folder_of_everything(argument: str, shared_data: Path, read_all: Any) -> None:
+def test_a_folder_of_everything(argument: str, shared_data: Path) -> None:
     rows = read_all(shared_data / argument)
     assert len(rows) == 32 + 1000 + 500 + 3 + 16
     assert Counter(row["reason"] for row in rows) == {None: 1548, "missing_file": 3}

@@ -23,6 +23,7 @@ from capfilt.pipelines.readers.text.hygiene import (
     clean_url,
 )
 from capfilt.pipelines.readers.text.texts import texts_of
+from reading import picture, read_all
 
 ReadAll = Callable[..., list[dict[str, Any]]]
 
@@ -102,7 +103,7 @@ SECRET = "http://user:s3cret@host.example/a.jpg"
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet"])
-def test_every_list_is_read_clean(kind: str, tmp_path: Path, read_all: ReadAll) -> None:
+def test_every_list_is_read_clean(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"list.{kind}"
     record = {"url": SECRET, "text": HOSTILE}
     if kind == "parquet":
@@ -118,7 +119,7 @@ def test_every_list_is_read_clean(kind: str, tmp_path: Path, read_all: ReadAll) 
     assert "s3cret" not in str(row)
 
 
-def test_names_of_pictures_cannot_break_a_terminal(tmp_path: Path, read_all: ReadAll, picture: Any) -> None:
+def test_names_of_pictures_cannot_break_a_terminal(tmp_path: Path) -> None:
     names = ["a\x1b[2J.png", "a\\x1b[2J.png", "b\n.png", "x\u202egnp.exe.png"]
     for number, name in enumerate(names):
         (tmp_path / "names").mkdir(exist_ok=True)

@@ -4,7 +4,6 @@ import io
 import json
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,9 +11,10 @@ from capfilt.core.config import InputSettings
 from capfilt.core.errors import ConfigError, InputError, IntegrityError
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.stages.read import read
+from reading import picture, read_all, texts, write_tar
 
 
-def samples(picture: Any, count: int) -> list[tuple[str, bytes]]:
+def samples(count: int) -> list[tuple[str, bytes]]:
     """Members of `count` samples: a picture, a caption and JSON with two captions, one of them the same."""
     members = []
     for i in range(count):
@@ -25,8 +25,8 @@ def samples(picture: Any, count: int) -> list[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_samples_are_rows(kind: int, tmp_path: Path, read_all: Any, picture: Any, write_tar: Any, texts: Any) -> None:
-    write_tar(tmp_path / "a.tar", samples(picture, 7), kind)
+def test_samples_are_rows(kind: int, tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", samples(7), kind)
     rows = read_all(tmp_path / "a.tar", chunk_rows=3)
     assert [row["source"] for row in rows] == [f"a.tar#{i:04d}" for i in range(7)]
     assert [row["image"] for row in rows] == [picture(i) for i in range(7)]
@@ -35,7 +35,7 @@ def test_samples_are_rows(kind: int, tmp_path: Path, read_all: Any, picture: Any
 
 
 @pytest.mark.parametrize("kind", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_long_and_foreign_names(kind: int, tmp_path: Path, read_all: Any, picture: Any, write_tar: Any) -> None:
+def test_long_and_foreign_names(kind: int, tmp_path: Path) -> None:
     key = "d\u00e9ep/" * 40 + "\u732b"
     write_tar(tmp_path / "a.tar", [(f"./{key}.png", picture(0)), (f"./{key}.txt", b"a cat")], kind)
     (row,) = read_all(tmp_path / "a.tar")
@@ -43,18 +43,14 @@ def test_long_and_foreign_names(kind: int, tmp_path: Path, read_all: Any, pictur
     assert row["texts"][0]["text"] == "a cat"
 
 
-def test_members_need_not_stand_together(
-    tmp_path: Path, read_all: Any, picture: Any, write_tar: Any, texts: Any
-) -> None:
-    members = sorted(samples(picture, 5), key=lambda member: member[0][-3:])
+def test_members_need_not_stand_together(tmp_path: Path) -> None:
+    members = sorted(samples(5), key=lambda member: member[0][-3:])
     rows = read_all(write_tar(tmp_path / "a.tar", members), chunk_rows=2)
     assert [row["image"] for row in rows] == [picture(i) for i in range(5)]
     assert texts(rows)[3] == ["text 3", "other 3"]
 
 
-def test_a_key_that_comes_again_is_a_row_of_its_own(
-    tmp_path: Path, read_all: Any, picture: Any, write_tar: Any, texts: Any
-) -> None:
+def test_a_key_that_comes_again_is_a_row_of_its_own(tmp_path: Path) -> None:
     members = [("k.png", picture(0)), ("k.txt", b"a"), ("k.png", picture(1)), ("k.txt", b"b"), ("k.png", picture(2))]
     rows = read_all(write_tar(tmp_path / "a.tar", members))
     assert [row["source"] for row in rows] == ["a.tar#k", "a.tar#k#2", "a.tar#k#3"]
@@ -62,7 +58,7 @@ def test_a_key_that_comes_again_is_a_row_of_its_own(
     assert texts(rows) == [["a"], ["b"], []]
 
 
-def test_odd_members(tmp_path: Path, read_all: Any, picture: Any, write_tar: Any) -> None:
+def test_odd_members(tmp_path: Path) -> None:
     path = write_tar(
         tmp_path / "a.tar", [("text.txt", b"no image"), ("url.json", b'{"url": "http://h/0"}'), ("._x.png", b"mac")]
     )
@@ -86,7 +82,7 @@ def test_odd_members(tmp_path: Path, read_all: Any, picture: Any, write_tar: Any
     assert rows["a.tar#empty"]["image"] == b""
 
 
-def test_text_field_can_be_named(tmp_path: Path, read_all: Any, picture: Any, write_tar: Any, texts: Any) -> None:
+def test_text_field_can_be_named(tmp_path: Path) -> None:
     members = [("k.png", picture(0)), ("k.txt", b"a"), ("k.json", b'{"caption": "b", "alt": "c"}')]
     path = write_tar(tmp_path / "a.tar", members)
     assert texts(read_all(path)) == [["a", "b"]]
@@ -97,7 +93,7 @@ def test_text_field_can_be_named(tmp_path: Path, read_all: Any, picture: Any, wr
         read_all(path, text="words")
 
 
-def test_a_sidecar_gives_the_texts(tmp_path: Path, read_all: Any, picture: Any, write_tar: Any, texts: Any) -> None:
+def test_a_sidecar_gives_the_texts(tmp_path: Path) -> None:
     write_tar(tmp_path / "s.tar", [("0.png", picture(0)), ("in/1.png", picture(1)), ("2.png", picture(2))])
     (tmp_path / "s.csv").write_text("image_name,caption\n0.png,zero\n1.png,one\n1.png,uno\n9.png,nine\n")
     for inputs in (
@@ -112,17 +108,15 @@ def test_a_sidecar_gives_the_texts(tmp_path: Path, read_all: Any, picture: Any, 
         assert rows[3]["source"].endswith("s.tar#9.png")
 
 
-def test_two_archives_in_one_file(tmp_path: Path, read_all: Any, picture: Any, write_tar: Any) -> None:
+def test_two_archives_in_one_file(tmp_path: Path) -> None:
     one = write_tar(tmp_path / "1.tar", [("a.png", picture(0))]).read_bytes()
     two = write_tar(tmp_path / "2.tar", [("b.png", picture(1))]).read_bytes()
     (tmp_path / "both.tar").write_bytes(one + two)
     assert [row["source"] for row in read_all(tmp_path / "both.tar")] == ["both.tar#a", "both.tar#b"]
 
 
-def test_a_shard_that_breaks_off_keeps_what_came_before(
-    tmp_path: Path, read_all: Any, picture: Any, write_tar: Any
-) -> None:
-    whole = write_tar(tmp_path / "whole.tar", samples(picture, 4)).read_bytes()
+def test_a_shard_that_breaks_off_keeps_what_came_before(tmp_path: Path) -> None:
+    whole = write_tar(tmp_path / "whole.tar", samples(4)).read_bytes()
     with tarfile.open(tmp_path / "whole.tar") as archive:
         ends = [info.offset_data + info.size for info in archive if info.name.endswith("png")]
         end_of_members = archive.offset
@@ -140,8 +134,8 @@ def test_a_shard_that_breaks_off_keeps_what_came_before(
         assert rows[-1]["reason"] == "bad_container"
 
 
-def test_garbage_between_members(tmp_path: Path, read_all: Any, picture: Any, write_tar: Any) -> None:
-    whole = bytearray(write_tar(tmp_path / "a.tar", samples(picture, 3)).read_bytes())
+def test_garbage_between_members(tmp_path: Path) -> None:
+    whole = bytearray(write_tar(tmp_path / "a.tar", samples(3)).read_bytes())
     with tarfile.open(tmp_path / "a.tar") as archive:
         offset = archive.getmember("0001.png").offset
     whole[offset : offset + 512] = b"\xa5" * 512
@@ -152,13 +146,13 @@ def test_garbage_between_members(tmp_path: Path, read_all: Any, picture: Any, wr
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 999, bytes(10240)])
-def test_a_named_file_that_is_no_shard_is_refused(content: bytes, tmp_path: Path, read_all: Any) -> None:
+def test_a_named_file_that_is_no_shard_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(content)
     with pytest.raises(InputError, match=r"a\.tar"):
         read_all(tmp_path / "a.tar")
 
 
-def test_hostile_sizes_end_the_walk(tmp_path: Path, read_all: Any, picture: Any) -> None:
+def test_hostile_sizes_end_the_walk(tmp_path: Path) -> None:
     good = tarfile.TarInfo("0.png")
     good.size = len(picture(0))
     out = io.BytesIO()
@@ -172,8 +166,8 @@ def test_hostile_sizes_end_the_walk(tmp_path: Path, read_all: Any, picture: Any)
         assert [row["reason"] for row in read_all(tmp_path / "a.tar")] == [None, "bad_container"]
 
 
-def test_a_shard_that_changed_after_the_plan_is_noticed(tmp_path: Path, picture: Any, write_tar: Any) -> None:
-    path = write_tar(tmp_path / "a.tar", samples(picture, 4))
+def test_a_shard_that_changed_after_the_plan_is_noticed(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", samples(4))
     (chunk,) = make_plan([str(path)], InputSettings()).chunks
     path.write_bytes(path.read_bytes()[:2000] + b"\xa5" * 20_000)
     with pytest.raises(IntegrityError, match=r"a\.tar"):
