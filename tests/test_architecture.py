@@ -98,6 +98,7 @@ def test_links_are_links(name: str) -> None:
     assert os.readlink(link) == f"../{name}"
 
 
+@pytest.mark.slow
 def test_torch_and_torchvision_are_a_pair_that_works() -> None:
     """An older CPU torch beside a newer torchvision imports, and then its operators are missing."""
     script = (

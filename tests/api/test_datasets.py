@@ -30,6 +30,7 @@ def test_as_torch_reads_them(made: capfilt.Run, corpus: dict[str, dict[str, Any]
         assert row["image"].shape == (3, row["height"], row["width"])
 
 
+@pytest.mark.slow
 def test_workers_of_a_loader_share_them(made: capfilt.Run, corpus: dict[str, dict[str, Any]]) -> None:
     data = made.to_torch(transform=Image.Image.getbands)  # of a module that workers can import
     loader = DataLoader(data, batch_size=None, num_workers=2, multiprocessing_context="spawn")

@@ -89,6 +89,7 @@ def test_what_is_known_by_name() -> None:
     assert {"all", "blip", "quantile"} <= set(capfilt.list_policies())
 
 
+@pytest.mark.slow
 def test_no_ray_is_loaded_for_a_model(checkpoint: Path, files: list[Path]) -> None:
     script = (
         "import sys, capfilt\n"

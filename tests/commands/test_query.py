@@ -29,17 +29,17 @@ from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
 from capfilt.pipelines.selection.select import select
 from capfilt.pipelines.stages.commit import commit
-from hand_made_run import make_rows
+from hand_made_run import Books, make_rows
 
 VIEWS = ("images", "captions", "failures", "decisions", "corpus", "commits")
 
 
-def count(books: Any, view: str) -> int:
+def count(books: Books, view: str) -> int:
     (row,) = run_query(books.ledger.folder, f"SELECT count(*) AS n FROM {view}").to_pylist()
     return int(row["n"])
 
 
-def test_the_views_hold_the_files(full_books: Any) -> None:
+def test_the_views_hold_the_files(full_books: Books) -> None:
     select(full_books.ledger.folder, SelectSettings())
     for view in VIEWS:
         files = pq.read_table(full_books.ledger.folder.full(view))
@@ -49,7 +49,7 @@ def test_the_views_hold_the_files(full_books: Any) -> None:
         assert sorted(map(str, answer.to_pylist())) == sorted(map(str, files.to_pylist()))
 
 
-def test_tables_without_files_are_empty_views_with_their_columns(books: Any) -> None:
+def test_tables_without_files_are_empty_views_with_their_columns(books: Books) -> None:
     wanted = {"images": schema.IMAGES, "failures": schema.FAILURES, "decisions": schema.DECISIONS}
     for view, columns in {**wanted, "commits": schema.COMMITS, "captions": schema.captions_schema(())}.items():
         answer = run_query(books.ledger.folder, f"SELECT * FROM {view}")
@@ -57,7 +57,7 @@ def test_tables_without_files_are_empty_views_with_their_columns(books: Any) -> 
     assert "captions" in run_query(books.ledger.folder, "SELECT * FROM corpus").column_names
 
 
-def test_a_join_over_judges(full_books: Any) -> None:
+def test_a_join_over_judges(full_books: Books) -> None:
     select(full_books.ledger.folder, SelectSettings())
     sql = "SELECT count(*) AS n FROM captions JOIN decisions USING (uid, candidate) WHERE keep AND itm < 0.5"
     assert run_query(full_books.ledger.folder, sql).to_pylist() == [{"n": 0}]
@@ -65,7 +65,7 @@ def test_a_join_over_judges(full_books: Any) -> None:
     assert run_query(full_books.ledger.folder, sql).to_pylist() == [{"n": 26}]
 
 
-def test_only_committed_chunks_are_seen(full_books: Any) -> None:
+def test_only_committed_chunks_are_seen(full_books: Books) -> None:
     folder = full_books.ledger.folder
     folder.delete("commits/000001.parquet")
     folder.write("images/.tmp-1", b"half a file")
@@ -73,7 +73,7 @@ def test_only_committed_chunks_are_seen(full_books: Any) -> None:
     assert [count(full_books, view) for view in ("commits", "images", "failures", "captions")] == [2, 9, 3, 18]
 
 
-def test_a_selection_is_seen_once_it_is_whole(books: Any) -> None:
+def test_a_selection_is_seen_once_it_is_whole(books: Books) -> None:
     books.commit(0)
     select(books.ledger.folder, SelectSettings())
     decided = count(books, "decisions")
@@ -83,13 +83,13 @@ def test_a_selection_is_seen_once_it_is_whole(books: Any) -> None:
     assert (count(books, "decisions"), count(books, "corpus")) == (0, 0)
 
 
-def test_a_committed_file_that_is_missing_is_said(full_books: Any) -> None:
+def test_a_committed_file_that_is_missing_is_said(full_books: Books) -> None:
     full_books.ledger.folder.delete("failures/000001.parquet")
     with pytest.raises(IntegrityError, match=r"failures/000001\.parquet is committed, but missing"):
         connect(full_books.ledger.folder)
 
 
-def test_books_on_a_file_system_that_is_not_local(tmp_path: Path, books: Any) -> None:
+def test_books_on_a_file_system_that_is_not_local(tmp_path: Path, books: Books) -> None:
     """The same code as on a bucket: paths of another file system, no lock, no rename."""
     for name in ("images", "captions", "failures", "commits", "decisions", "corpus"):
         (tmp_path / "far" / name).mkdir(parents=True)
@@ -140,7 +140,7 @@ ESCAPES = (
 
 
 @pytest.mark.parametrize("sql", ESCAPES)
-def test_sql_reaches_no_file(full_books: Any, tmp_path: Path, sql: str) -> None:
+def test_sql_reaches_no_file(full_books: Books, tmp_path: Path, sql: str) -> None:
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(UserError, match="query: ") as caught:
         run_query(full_books.ledger.folder, sql.format(out=full_books.ledger.folder.path))
@@ -161,7 +161,7 @@ def test_sql_reaches_no_file(full_books: Any, tmp_path: Path, sql: str) -> None:
         ("SELECT 'x'::INTEGER AS a", "Could not convert string 'x' to INT32"),
     ],
 )
-def test_wrong_sql_is_one_line(full_books: Any, sql: str, message: str) -> None:
+def test_wrong_sql_is_one_line(full_books: Books, sql: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         run_query(full_books.ledger.folder, sql)
     assert message in str(caught.value)
@@ -169,19 +169,19 @@ def test_wrong_sql_is_one_line(full_books: Any, sql: str, message: str) -> None:
     assert "LINE 1" not in str(caught.value)
 
 
-def test_a_limit_bounds_what_is_fetched(full_books: Any) -> None:
+def test_a_limit_bounds_what_is_fetched(full_books: Books) -> None:
     folder = full_books.ledger.folder
     assert run_query(folder, "FROM captions", limit=5).num_rows == 5
     assert run_query(folder, "SHOW TABLES", limit=99).num_rows == len(VIEWS) + 3  # selections, and two of duplicates
     assert run_query(folder, "DESCRIBE images", limit=99).num_rows == len(schema.IMAGES)
 
 
-def test_columns_of_one_name_get_numbers(full_books: Any) -> None:
+def test_columns_of_one_name_get_numbers(full_books: Books) -> None:
     answer = run_query(full_books.ledger.folder, "SELECT 1 AS a, 2 AS a, 3 AS a_1")
     assert answer.to_pylist() == [{"a": 1, "a_1": 2, "a_1_1": 3}]
 
 
-def test_parquet_goes_in_and_out(full_books: Any) -> None:
+def test_parquet_goes_in_and_out(full_books: Books) -> None:
     answer = run_query(full_books.ledger.folder, "SELECT uid, itm, flags FROM captions")
     assert pq.read_table(pa.BufferReader(parquet_bytes(answer))).equals(answer)
 

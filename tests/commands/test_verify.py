@@ -57,6 +57,7 @@ def test_every_damaged_table_is_named(out: Path, table: str, damage: Callable[[P
     assert [name for name in verify(str(out)).damaged if name.endswith(".parquet")] == [file]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["images", "captions", "failures"])
 def test_a_repaired_chunk_is_what_it_was(out: Path, table: str) -> None:
     file = out / table / "000001.parquet"
@@ -121,6 +122,7 @@ def test_a_damaged_book_is_one_line_that_says_what_to_do(out: Path, file: str, w
     assert file.rpartition("/")[2] in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

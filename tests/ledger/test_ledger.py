@@ -24,6 +24,7 @@ from capfilt.ledger.ledger import Ledger, Session
 from capfilt.ledger.status import status
 from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.pipelines.selection.select import select
+from hand_made_run import Books
 
 INPUTS = [("list.csv", 1234, "d1"), ("more.csv", 99, "d2")]
 MODELS = {"captioner demo-captioner": "aa", "filter demo-filter": "bb"}
@@ -70,7 +71,7 @@ def test_toml_writes_out_what_utf8_cannot_hold() -> None:
     assert tomllib.loads(to_toml({"name": "odd\udcff.jpg"}).encode().decode()) == {"name": "odd\\udcff.jpg"}
 
 
-def test_plan_comes_back(books: Any) -> None:
+def test_plan_comes_back(books: Books) -> None:
     again = Ledger.at(books.ledger.folder.location)
     assert again.planned
     assert again.read_plan() == books.chunks
@@ -80,18 +81,18 @@ def test_plan_comes_back(books: Any) -> None:
     assert [tuple(item.values()) for item in run["inputs"]] == INPUTS
 
 
-def test_plan_is_written_once(books: Any) -> None:
+def test_plan_is_written_once(books: Books) -> None:
     with pytest.raises(ChangedError, match="already holds a plan"):
         books.plan()
 
 
-def test_plan_that_is_not_run_tomls_is_refused(books: Any) -> None:
+def test_plan_that_is_not_run_tomls_is_refused(books: Books) -> None:
     books.ledger.folder.write("plan.parquet", parquet_bytes(pa.table({"chunk": [], "rows": [], "spec": []})))
     with pytest.raises(IntegrityError, match=r"plan\.parquet is not the plan"):
         books.ledger.read_plan()
 
 
-def test_nothing_changed(books: Any) -> None:
+def test_nothing_changed(books: Books) -> None:
     free = ("engine.workers=4", "engine.cpus=8", "engine.gpus=0", "engine.stall_minutes=1", "fetch.concurrency=3")
     books.ledger.check_unchanged(INPUTS, books.recipe, MODELS)
     books.ledger.check_unchanged(INPUTS, load_recipe("blip", free), MODELS)
@@ -122,7 +123,7 @@ def test_nothing_changed(books: Any) -> None:
     ],
 )
 def test_a_change_is_named_in_one_line(
-    books: Any, inputs: Any, settings: tuple[str, ...], models: dict[str, str], limit: int | None, message: str
+    books: Books, inputs: Any, settings: tuple[str, ...], models: dict[str, str], limit: int | None, message: str
 ) -> None:
     with pytest.raises(ChangedError) as caught:
         books.ledger.check_unchanged(inputs, load_recipe("blip", settings), models, limit)
@@ -131,14 +132,14 @@ def test_a_change_is_named_in_one_line(
     assert books.ledger.folder.location in str(caught.value)
 
 
-def test_inputs_with_odd_names_stay_unchanged(tmp_path: Path, books: Any) -> None:
+def test_inputs_with_odd_names_stay_unchanged(tmp_path: Path, books: Books) -> None:
     odd = [("odd\udcff\x7f\n.csv", 5, "d")]
     ledger = Ledger.at(tmp_path / "odd")
     ledger.write_plan(books.chunks, odd, Recipe(), {}, {})
     Ledger.at(tmp_path / "odd").check_unchanged(odd, Recipe(), {})
 
 
-def test_a_plan_older_than_a_setting_had_its_default(tmp_path: Path, books: Any) -> None:
+def test_a_plan_older_than_a_setting_had_its_default(tmp_path: Path, books: Books) -> None:
     old = books.ledger.folder.read("run.toml").decode()
     assert "\nthreads = 0\n" in old
     books.ledger.folder.write("run.toml", old.replace("\nthreads = 0\n", "\n").encode())
@@ -148,7 +149,7 @@ def test_a_plan_older_than_a_setting_had_its_default(tmp_path: Path, books: Any)
         again.check_unchanged(INPUTS, load_recipe("blip", ("engine.threads=1",)), MODELS)
 
 
-def test_spec_digest_follows_what_decides_the_bytes(tmp_path: Path, books: Any) -> None:
+def test_spec_digest_follows_what_decides_the_bytes(tmp_path: Path, books: Books) -> None:
     def digest(name: str, settings: tuple[str, ...], models: dict[str, str], chunk: int = 0) -> str:
         ledger = Ledger.at(tmp_path / name)
         ledger.write_plan(books.chunks, INPUTS, load_recipe("blip", settings), {"torch": name}, models)
@@ -161,7 +162,7 @@ def test_spec_digest_follows_what_decides_the_bytes(tmp_path: Path, books: Any) 
     assert len({base, *others}) == 4
 
 
-def test_every_section_is_either_free_or_matters(books: Any) -> None:
+def test_every_section_is_either_free_or_matters(books: Books) -> None:
     """A new section of the recipe must be thought about."""
     assert set(books.recipe.model_dump()) - {"name", "about"} == {
         *("input", "fetch", "decode", "caption", "endpoint", "score", "engine"),
@@ -170,7 +171,7 @@ def test_every_section_is_either_free_or_matters(books: Any) -> None:
     assert issubclass(config.EngineSettings, config.Section)
 
 
-def test_todo_is_the_plan_without_the_commits(books: Any) -> None:
+def test_todo_is_the_plan_without_the_commits(books: Books) -> None:
     assert books.ledger.todo() == books.chunks
     books.commit(1)
     books.ledger.folder.write("commits/.tmp-123", b"half")
@@ -178,7 +179,7 @@ def test_todo_is_the_plan_without_the_commits(books: Any) -> None:
     assert [chunk.name for chunk in books.ledger.todo()] == ["000000", "000002"]
 
 
-def test_whoever_has_the_lock_removes_what_killed_writers_left(books: Any) -> None:
+def test_whoever_has_the_lock_removes_what_killed_writers_left(books: Books) -> None:
     books.commit(1)
     books.ledger.folder.write("images/.tmp-123", b"half")
     with books.ledger.lock():
@@ -186,13 +187,13 @@ def test_whoever_has_the_lock_removes_what_killed_writers_left(books: Any) -> No
     assert books.ledger.committed() == {"000001"}
 
 
-def test_a_whole_run_balances(full_books: Any) -> None:
+def test_a_whole_run_balances(full_books: Books) -> None:
     full_books.ledger.balance()
     full_books.ledger.verify()
     assert full_books.ledger.records().column("chunk").to_pylist() == ["000000", "000001", "000002"]
 
 
-def rewrite_commit(books: Any, **changes: Any) -> None:
+def rewrite_commit(books: Books, **changes: Any) -> None:
     record = books.ledger.records().to_pylist()[1]
     table = pa.Table.from_pylist([{**record, **changes}], schema=COMMITS)
     books.ledger.folder.write("commits/000001.parquet", parquet_bytes(table))
@@ -209,13 +210,13 @@ def rewrite_commit(books: Any, **changes: Any) -> None:
         ({"files": []}, "captions/000001.parquet is missing"),
     ],
 )
-def test_a_commit_that_does_not_fit_raises(full_books: Any, changes: dict[str, Any], message: str) -> None:
+def test_a_commit_that_does_not_fit_raises(full_books: Books, changes: dict[str, Any], message: str) -> None:
     rewrite_commit(full_books, **changes)
     with pytest.raises(IntegrityError, match=message.replace("+", r"\+")):
         full_books.ledger.balance()
 
 
-def test_a_missing_file_raises(full_books: Any) -> None:
+def test_a_missing_file_raises(full_books: Books) -> None:
     full_books.ledger.folder.delete("failures/000002.parquet")
     with pytest.raises(IntegrityError, match=r"failures/000002\.parquet is missing"):
         full_books.ledger.balance()
@@ -243,7 +244,7 @@ def flip_a_bit(path: Path) -> None:
         (lambda path: path.write_bytes(b""), True),
     ],
 )
-def test_damaged_files_are_found(full_books: Any, damage: Callable[[Path], None], sizes_show_it: bool) -> None:
+def test_damaged_files_are_found(full_books: Books, damage: Callable[[Path], None], sizes_show_it: bool) -> None:
     damage(Path(full_books.ledger.folder.full("captions/000001.parquet")))
     if sizes_show_it:
         with pytest.raises(IntegrityError, match=r"captions/000001\.parquet has \d+ bytes, committed were"):
@@ -255,7 +256,7 @@ def test_damaged_files_are_found(full_books: Any, damage: Callable[[Path], None]
         full_books.ledger.verify()
 
 
-def test_a_file_without_a_recorded_size_is_held_against_its_digest_alone(full_books: Any) -> None:
+def test_a_file_without_a_recorded_size_is_held_against_its_digest_alone(full_books: Books) -> None:
     """Records of version 0.1 hold no sizes."""
     rewrite_commit(full_books, sizes=None)
     full_books.ledger.balance()
@@ -289,7 +290,7 @@ def test_one_live_driver_and_a_dead_one_holds_nothing(tmp_path: Path) -> None:
         pass
 
 
-def test_status_of_a_run_in_the_middle(books: Any) -> None:
+def test_status_of_a_run_in_the_middle(books: Books) -> None:
     books.commit(0)
     books.commit(2)
     books.ledger.save_session(Session("2026-01-01T00:00:00+00:00", "2026-01-01T00:01:00+00:00", 5, {}))
@@ -305,14 +306,14 @@ def test_status_of_a_run_in_the_middle(books: Any) -> None:
     assert [session.rows for session in books.ledger.sessions()] == [5, 12]
 
 
-def test_status_of_a_finished_run(full_books: Any) -> None:
+def test_status_of_a_finished_run(full_books: Books) -> None:
     select(full_books.ledger.folder, config.SelectSettings())
     seen = status(full_books.ledger.folder)
     assert seen.images + sum(seen.failures.values()) == seen.rows_planned == seen.rows_done
     assert (seen.complete, seen.balanced, seen.selected) == (True, True, True)
 
 
-def test_a_selection_is_old_once_there_are_more_commits(books: Any) -> None:
+def test_a_selection_is_old_once_there_are_more_commits(books: Books) -> None:
     books.commit(0)
     select(books.ledger.folder, config.SelectSettings())
     assert status(books.ledger.folder).selected
@@ -320,7 +321,7 @@ def test_a_selection_is_old_once_there_are_more_commits(books: Any) -> None:
     assert not status(books.ledger.folder).selected
 
 
-def test_status_says_what_does_not_balance(full_books: Any) -> None:
+def test_status_says_what_does_not_balance(full_books: Books) -> None:
     rewrite_commit(full_books, images=3)
     seen = status(full_books.ledger.folder)
     assert (seen.balanced, seen.captions) == (False, {})

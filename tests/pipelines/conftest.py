@@ -1,13 +1,11 @@
 """A finished run made by the real stages from real pictures: what comes after starts here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from staged_run import Pair, Run, pairs, write_pairs
-
-MakeRun = Callable[..., Run]
+from staged_run import MakeRun, Pair, Run, pairs, write_pairs
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -108,6 +108,12 @@ class Run:
             row for file in sorted((self.out / name).glob("[!.]*.parquet")) for row in pq.read_table(file).to_pylist()
         ]
         return [{key: value for key, value in row.items() if key != "image"} for row in rows]
+
+
+class MakeRun(Protocol):
+    """A run over these rows, not even planned."""
+
+    def __call__(self, rows: Sequence[Pair], name: str = "out", *settings: str) -> Run: ...
 
 
 def _candidates(uid: str, texts: list[str], itm: Sequence[float]) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ def run(task: nn.Module, batch: Batch, schedule: Schedule, pace: StepSettings) -
     return logs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, {"momentum": 0.99, "queue": 8, "alpha": 0.4, "ramp": 20}])
 def test_a_few_steps_learn_a_handful_of_pairs(
     med: MED, tokenizer: Tokenizer, images: torch.Tensor, more: dict[str, Any]

@@ -23,7 +23,7 @@ from capfilt.pipelines.dedup.hamming import near_pairs
 from capfilt.pipelines.dedup.minhash import jaccard, plain, similar_pairs
 from command_line import invoke
 from pictures import picture
-from staged_run import Pair, tree
+from staged_run import MakeRun, Pair, Run, tree
 
 Picture = Callable[..., bytes]
 
@@ -85,7 +85,7 @@ def test_a_leader_is_near_and_no_two_leaders_are(edges: list[tuple[int, int]], f
 
 
 def test_images_by_look(
-    make_run: Any,
+    make_run: MakeRun,
 ) -> None:
     rows = [
         Pair("http://a/0", picture(1, 64)),
@@ -111,7 +111,7 @@ def test_images_by_look(
 
 
 def test_another_run_stands_for_what_is_like_its_own(
-    make_run: Any,
+    make_run: MakeRun,
 ) -> None:
     old = make_run([Pair("http://a/0", picture(1, 64)), Pair("http://a/1", picture(9, 64))], "old").finish()
     new = make_run([Pair("http://b/0", picture(1, 200)), Pair("http://b/1", picture(5, 64))], "new").finish()
@@ -148,7 +148,7 @@ def test_plain_texts() -> None:
 
 
 def test_texts_of_many_images(
-    make_run: Any,
+    make_run: MakeRun,
 ) -> None:
     says = ["Stock photo of a dog, royalty free no. 1", "a bird", "stock photo of a dog,  royalty free no. 2", "A bird"]
     rows = [Pair(f"http://a/{n}", picture(n), (text,), (0.9, 0.8)) for n, text in enumerate([*says, "a fish"])]
@@ -165,7 +165,7 @@ def test_texts_of_many_images(
     assert (found.captions.spare, found.captions.exact) == (2, 1)
 
 
-def test_the_same_again_does_nothing_and_the_same_bytes(run: Any) -> None:
+def test_the_same_again_does_nothing_and_the_same_bytes(run: Run) -> None:
     folder = run.ledger.folder
     assert find_duplicates(folder, radius=4, similarity=0.8).fresh
     before = tree(run.out)
@@ -177,7 +177,7 @@ def test_the_same_again_does_nothing_and_the_same_bytes(run: Any) -> None:
     assert tree(run.out) == before
 
 
-def test_queries_see_them(run: Any) -> None:
+def test_queries_see_them(run: Run) -> None:
     empty = run_query(run.ledger.folder, "SELECT * FROM duplicates")
     assert (empty.num_rows, empty.schema.names) == (0, schema.DUPLICATE_IMAGES.names)
     find_duplicates(run.ledger.folder, radius=16, similarity=0.5)
@@ -189,7 +189,7 @@ def test_queries_see_them(run: Any) -> None:
         )
 
 
-def test_the_command(run: Any) -> None:
+def test_the_command(run: Run) -> None:
     done = invoke("dedup", run.out, "--radius", "2")
     assert done.exit_code == 0, done.output
     assert "rows in groups" in done.output
@@ -197,7 +197,7 @@ def test_the_command(run: Any) -> None:
     assert invoke("dedup", run.out / "images").exit_code == 2
 
 
-def test_a_run_without_images(make_run: Any) -> None:
+def test_a_run_without_images(make_run: MakeRun) -> None:
     run = make_run([Pair("http://a/0", b"nothing")]).finish()
     found = find_duplicates(run.ledger.folder, radius=4, similarity=0.8)
     assert (found.images.rows, found.captions.rows) == (0, 0)

@@ -100,6 +100,7 @@ def test_either_engine_resumes_what_the_other_began(
         assert digests(out) == digests(whole)
 
 
+@pytest.mark.slow
 def test_ray_is_not_imported_and_torch_only_for_models(pictures: Path, local: tuple[str, ...], tmp_path: Path) -> None:
     script = "import sys; from capfilt.cli import app; app(standalone_mode=False); print(*sys.modules)"
     without_models = ("caption.n=0", "score.judges=[]", "select.policy=all", "input.chunk_rows=20", "engine.kind=local")
@@ -112,6 +113,7 @@ def test_ray_is_not_imported_and_torch_only_for_models(pictures: Path, local: tu
         assert status(Folder.at(out)).images == 18
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)],
@@ -129,6 +131,7 @@ def test_stopped_amid_a_chunk_it_resumes_and_ends_with_the_same_bytes(
     assert digests(out) == digests(calm)
 
 
+@pytest.mark.slow
 def test_a_breakpoint_stops_in_a_stage(pictures: Path, local: tuple[str, ...], tmp_path: Path) -> None:
     lines, first = inspect.getsourcelines(score)
     stop = first + next(number for number, line in enumerate(lines) if "candidates = " in line)

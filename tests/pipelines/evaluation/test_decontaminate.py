@@ -19,6 +19,7 @@ from capfilt.pipelines.evaluation.decontaminate import EVALUATION_IMAGES, Evalua
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.stages.decode import decode
 from capfilt.pipelines.stages.read import read
+from staged_run import MakeRun
 
 Picture = Callable[..., bytes]
 
@@ -34,7 +35,7 @@ def exam(tmp_path: Path, picture: Picture) -> Path:
     return folder
 
 
-def test_leaks_become_failures(make_run: Any, Pair: Any, picture: Picture, exam: Path) -> None:
+def test_leaks_become_failures(make_run: MakeRun, Pair: Any, picture: Picture, exam: Path) -> None:
     rows = [
         Pair("http://a/0", picture(7)),
         Pair("http://a/1", picture(0)),  # the same bytes
@@ -56,7 +57,7 @@ def test_leaks_become_failures(make_run: Any, Pair: Any, picture: Picture, exam:
     assert run.status.failures == {"eval_leak": 3, "not_an_image": 1}
 
 
-def test_the_dead_keep_neither_facts_nor_pixels(picture: Picture, exam: Path, make_run: Any, Pair: Any) -> None:
+def test_the_dead_keep_neither_facts_nor_pixels(picture: Picture, exam: Path, make_run: MakeRun, Pair: Any) -> None:
     run = make_run(
         [Pair("http://a/0", picture(0)), Pair("http://a/1", picture(5))], "x", f"decode.exclude_eval=['{exam}']"
     )
@@ -87,7 +88,9 @@ def test_likeness_is_exact(radius: int) -> None:
     assert [int(leak.split()[0]) for leak in found if leak] == bits[bits <= radius].tolist()
 
 
-def test_a_set_is_read_once_and_its_change_is_noticed(exam: Path, make_run: Any, Pair: Any, picture: Picture) -> None:
+def test_a_set_is_read_once_and_its_change_is_noticed(
+    exam: Path, make_run: MakeRun, Pair: Any, picture: Picture
+) -> None:
     run = make_run([Pair("http://a/0", picture(7))], "out", f"decode.exclude_eval=['{exam}']")
     run.plan()
     sets = EvaluationSets.find(run.recipe.decode)
@@ -104,7 +107,7 @@ def test_a_set_is_read_once_and_its_change_is_noticed(exam: Path, make_run: Any,
         ledger.check_unchanged(changed, run.recipe, ledger.run["models"])
 
 
-def test_what_is_no_picture_is_told(exam: Path, make_run: Any, Pair: Any, picture: Picture) -> None:
+def test_what_is_no_picture_is_told(exam: Path, make_run: MakeRun, Pair: Any, picture: Picture) -> None:
     run = make_run([Pair("http://a/0", picture(7))], "out", f"decode.exclude_eval=['{exam}']")
     notes = EvaluationSets.find(run.recipe.decode).write(run.ledger, run.recipe.decode)
     assert notes == [f"{exam}: 1 rows of this evaluation set, which are not images"]

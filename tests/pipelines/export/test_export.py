@@ -24,7 +24,7 @@ from capfilt.pipelines.selection.select import select
 from capfilt.pipelines.stages.read import read
 from command_line import invoke
 from pictures import picture
-from staged_run import Pair, pairs, tree
+from staged_run import MakeRun, Pair, Run, pairs, tree
 
 Tree = Callable[[Path], dict[str, bytes]]
 
@@ -36,12 +36,12 @@ def _quiet_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets.disable_progress_bars()
 
 
-def write(run: Any, to: Path, kind: str, **more: Any) -> Exported:
+def write(run: Run, to: Path, kind: str, **more: Any) -> Exported:
     """An export in small shards."""
     return export(run.ledger.folder, str(to), kind, FORMATS[kind](), **{"shard_rows": 6, **more})
 
 
-def wanted(run: Any) -> dict[str, dict[str, Any]]:
+def wanted(run: Run) -> dict[str, dict[str, Any]]:
     """What an export must hold, by uid: out of corpus/ and images/."""
     files = sorted((run.out / "corpus").glob("*.parquet"))
     rows = {row["uid"]: row for file in files for row in pq.read_table(file).to_pylist()}
@@ -53,7 +53,7 @@ def texts_of(row: dict[str, Any]) -> list[str]:
     return [text["text"] for text in row["captions"]]
 
 
-def test_parquet(run: Any, tmp_path: Path) -> None:
+def test_parquet(run: Run, tmp_path: Path) -> None:
     done = write(run, tmp_path / "set", "parquet")
     rows, files = wanted(run), sorted(map(str, (tmp_path / "set/data").glob("*.parquet")))
     assert (done.images, done.texts, done.shards) == (
@@ -73,7 +73,7 @@ def test_parquet(run: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["parquet", "hf", "webdataset"])
-def test_the_card_leads_datasets_to_the_data(kind: str, make_run: Any, tmp_path: Path) -> None:
+def test_the_card_leads_datasets_to_the_data(kind: str, make_run: MakeRun, tmp_path: Path) -> None:
     """All pictures are of one format here, for the webdataset reader of `datasets` wants it so."""
     run = make_run([Pair(f"http://a/{n}", picture(n), (f"text {n}",)) for n in range(9)]).finish()
     write(run, tmp_path / "set", kind)
@@ -81,7 +81,7 @@ def test_the_card_leads_datasets_to_the_data(kind: str, make_run: Any, tmp_path:
     assert found.num_rows == len(wanted(run)) == 9
 
 
-def test_hf_imagefolder(run: Any, tmp_path: Path) -> None:
+def test_hf_imagefolder(run: Run, tmp_path: Path) -> None:
     write(run, tmp_path / "set", "hf")
     rows = wanted(run)
     found = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "set/data"), split="train")
@@ -95,7 +95,7 @@ def test_hf_imagefolder(run: Any, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # webdataset leaves its files to be collected
 @pytest.mark.parametrize("kind", ["webdataset", "open_clip"])
-def test_webdataset(kind: str, run: Any, tmp_path: Path) -> None:
+def test_webdataset(kind: str, run: Run, tmp_path: Path) -> None:
     import webdataset
 
     write(run, tmp_path / "set", kind)
@@ -125,7 +125,7 @@ def trainer_arguments(shards: str, **more: Any) -> argparse.Namespace:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_open_clip_trains_on_it(make_run: Any, tmp_path: Path) -> None:
+def test_open_clip_trains_on_it(make_run: MakeRun, tmp_path: Path) -> None:
     """The trainer's own readers: they find the size, and every picture whatever its format, with its text."""
     import open_clip
     from open_clip_train.data import get_data, get_dataset_size, get_wds_dataset
@@ -167,7 +167,7 @@ def test_open_clip_trains_on_it(make_run: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "pattern"), [("parquet", "*.parquet"), ("webdataset", "*.tar"), ("hf", "")])
-def test_capfilt_reads_its_own_exports(kind: str, pattern: str, run: Any, tmp_path: Path) -> None:
+def test_capfilt_reads_its_own_exports(kind: str, pattern: str, run: Run, tmp_path: Path) -> None:
     """The exported bytes are the original ones, and every kept text comes along."""
     write(run, tmp_path / "set", kind)
     data = tmp_path / "set/data"
@@ -182,7 +182,7 @@ def test_capfilt_reads_its_own_exports(kind: str, pattern: str, run: Any, tmp_pa
         assert row["texts"][0]["text"] == by_picture[row["image"]]["text"]
 
 
-def test_llava_plain(run: Any, tmp_path: Path) -> None:
+def test_llava_plain(run: Run, tmp_path: Path) -> None:
     write(run, tmp_path / "set", "llava")
     rows, found = wanted(run), json.loads((tmp_path / "set/llava.json").read_bytes())
     assert {sample["id"] for sample in found} == rows.keys()
@@ -199,7 +199,7 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_the_same_bytes_whatever_happens(kind: str, run: Any, tmp_path: Path) -> None:
+def test_the_same_bytes_whatever_happens(kind: str, run: Run, tmp_path: Path) -> None:
     def stop(done: int, shards: int) -> None:
         if done == 2:
             raise Stop
@@ -215,7 +215,7 @@ def test_the_same_bytes_whatever_happens(kind: str, run: Any, tmp_path: Path) ->
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*")} == before
 
 
-def test_another_selection_is_another_export(run: Any, tmp_path: Path) -> None:
+def test_another_selection_is_another_export(run: Run, tmp_path: Path) -> None:
     folder, strict = run.ledger.folder, run.recipe.select.model_copy(update={"threshold": 0.85})
     select(folder, strict, name="strict")
     select(folder, run.recipe.select)
@@ -241,7 +241,7 @@ def test_another_selection_is_another_export(run: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
-def test_a_selection_must_be_of_all_chunks(make_run: Any, tmp_path: Path) -> None:
+def test_a_selection_must_be_of_all_chunks(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(pairs(14))
     chunks = run.plan()
     run.commit(chunks[0])
@@ -254,7 +254,7 @@ def test_a_selection_must_be_of_all_chunks(make_run: Any, tmp_path: Path) -> Non
     assert not (tmp_path / "set").exists()
 
 
-def test_what_is_forgotten_goes_out_no_more(run: Any, tmp_path: Path) -> None:
+def test_what_is_forgotten_goes_out_no_more(run: Run, tmp_path: Path) -> None:
     write(run, tmp_path / "before", "webdataset")
     uid = next(iter(wanted(run)))
     assert [use.name for use in forget(run.ledger.folder, [("uid", uid)]).used_by][1:] == [
@@ -270,7 +270,7 @@ def test_what_is_forgotten_goes_out_no_more(run: Any, tmp_path: Path) -> None:
     assert uid.encode() not in b"".join(path.read_bytes() for path in run.out.rglob("*") if path.is_file())
 
 
-def test_a_score_that_is_no_number(make_run: Any, tmp_path: Path) -> None:
+def test_a_score_that_is_no_number(make_run: MakeRun, tmp_path: Path) -> None:
     (tmp_path / "all.sql").write_text(
         "SELECT uid, candidate, true AS keep, row_number() OVER (PARTITION BY uid ORDER BY candidate) AS rank,"
         " 'all' AS reason FROM captions"
@@ -282,7 +282,7 @@ def test_a_score_that_is_no_number(make_run: Any, tmp_path: Path) -> None:
     assert [text["itm"] for text in json.loads(line)["captions"]] == [None, None]
 
 
-def test_the_card(run: Any, tmp_path: Path) -> None:
+def test_the_card(run: Run, tmp_path: Path) -> None:
     from huggingface_hub import DatasetCard
 
     write(run, tmp_path / "my set", "parquet")
@@ -302,7 +302,7 @@ def test_the_card(run: Any, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", FORMATS)
-def test_croissant(kind: str, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_croissant(kind: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Valid for mlcroissant, which finds every record by it."""
     import mlcroissant
     from etils import epath
@@ -323,7 +323,7 @@ def test_croissant(kind: str, run: Any, tmp_path: Path, monkeypatch: pytest.Monk
             assert (record["width"], record["image"].size) == (row["width"], (row["width"], row["height"]))
 
 
-def test_the_command(run: Any, tmp_path: Path) -> None:
+def test_the_command(run: Run, tmp_path: Path) -> None:
     arguments = ["export", str(run.out), "--to", str(tmp_path / "set"), "--format", "webdataset"]
     done = invoke(*arguments)
     assert done.exit_code == 0, done.output
@@ -342,7 +342,7 @@ def members(shard: Path) -> Iterator[tuple[str, bytes]]:
             yield member.name, stream.read()
 
 
-def test_an_animation_is_exported_as_it_is_but_not_to_open_clip(make_run: Any, tmp_path: Path) -> None:
+def test_an_animation_is_exported_as_it_is_but_not_to_open_clip(make_run: MakeRun, tmp_path: Path) -> None:
     sink = io.BytesIO()
     frames = [Image.new("P", (20, 10), n) for n in range(3)]
     frames[0].save(sink, "GIF", save_all=True, append_images=frames[1:])

@@ -19,7 +19,7 @@ from capfilt.pipelines.export.export import export
 from capfilt.pipelines.export.instruct import FORMS, REQUESTS, Writer
 from capfilt.pipelines.export.llava import LlavaFormat
 from command_line import invoke
-from staged_run import tree
+from staged_run import Run, tree
 
 TURNS = [{"question": "What is there?", "answer": "Soft colours."}, {"question": "Where?", "answer": "By the sea."}]
 
@@ -97,11 +97,11 @@ def writer(server: Server, **more: Any) -> Writer:
     return Writer(ChatClient(server.address, Endpoint(logprobs=False, **settings)), "writer-1")
 
 
-def write(run: Any, to: Path, **more: Any) -> None:
+def write(run: Run, to: Path, **more: Any) -> None:
     export(run.ledger.folder, str(to), "llava", LlavaFormat(FORMS, **more), shard_rows=6)
 
 
-def test_three_forms(run: Any, server: Server, tmp_path: Path) -> None:
+def test_three_forms(run: Run, server: Server, tmp_path: Path) -> None:
     def answer(number: int, body: dict[str, Any]) -> tuple[int, str]:
         time.sleep(0.02)  # so that others come meanwhile
         return (503, "") if number % 5 == 1 else (200, talk(body))
@@ -128,7 +128,7 @@ def test_three_forms(run: Any, server: Server, tmp_path: Path) -> None:
     assert (body["model"], server.keys) == ("writer-1", {None})
 
 
-def test_answers_that_cannot_be_used_are_rows_of_their_own(run: Any, server: Server, tmp_path: Path) -> None:
+def test_answers_that_cannot_be_used_are_rows_of_their_own(run: Run, server: Server, tmp_path: Path) -> None:
     def answer(number: int, body: dict[str, Any]) -> tuple[int, str]:
         if form_of(body) == "detail":
             return (400, "") if "number 0 " in body["messages"][1]["content"] else (200, talk(body))
@@ -145,7 +145,7 @@ def test_answers_that_cannot_be_used_are_rows_of_their_own(run: Any, server: Ser
     assert len(json.loads((tmp_path / "set/detail.json").read_bytes())) == count - 1
 
 
-def test_what_was_written_is_not_asked_for_again(run: Any, server: Server, tmp_path: Path) -> None:
+def test_what_was_written_is_not_asked_for_again(run: Run, server: Server, tmp_path: Path) -> None:
     write(run, tmp_path / "whole/set", writer=writer(server))
     needed, server.asked = len(server.asked), []
     server.answer = lambda number, body: (500, "") if number > 20 else (200, talk(body))
@@ -160,7 +160,7 @@ def test_what_was_written_is_not_asked_for_again(run: Any, server: Server, tmp_p
 
 
 def test_the_key_is_sent_and_kept_nowhere(
-    run: Any, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WRITER_KEY", "sesame-1234")
     write(run, tmp_path / "set", writer=writer(server, key_env="WRITER_KEY"))
@@ -169,7 +169,7 @@ def test_the_key_is_sent_and_kept_nowhere(
         assert not [path for path in folder.rglob("*") if path.is_file() and b"sesame" in path.read_bytes()]
 
 
-def test_the_command(run: Any, server: Server, tmp_path: Path) -> None:
+def test_the_command(run: Run, server: Server, tmp_path: Path) -> None:
     arguments = ["export", str(run.out), "--to", str(tmp_path / "set"), "--format", "llava", "--instruct", "detail"]
     done = invoke(*arguments, "--endpoint", server.address)
     assert done.exit_code == 0, done.output

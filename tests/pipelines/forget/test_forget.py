@@ -8,7 +8,7 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pyarrow.parquet as pq
 import pytest
@@ -28,7 +28,7 @@ from capfilt.pipelines.stages.read import read
 from capfilt.pipelines.stages.tombstones import Tombstones, read_name
 from command_line import invoke
 from pictures import picture
-from staged_run import Pair, Run, pairs, tree
+from staged_run import MakeRun, Pair, Run, pairs, tree
 
 Tree = Callable[[Path], dict[str, bytes]]
 KEY = "ab" * 32
@@ -45,7 +45,7 @@ def traces(out: Path, words: list[str]) -> list[str]:
     return found
 
 
-def words_of(run: Any, uid: str) -> list[str]:
+def words_of(run: Run, uid: str) -> list[str]:
     """All that tells of a row; its number in the input tells nothing."""
     (row,) = [row for table in ("images", "failures") for row in run.table(table) if row["uid"] == uid]
     texts = [caption["text"] for caption in run.table("captions") if caption["uid"] == uid]
@@ -53,12 +53,12 @@ def words_of(run: Any, uid: str) -> list[str]:
     return [word for word in found if word and not word.isdigit()]
 
 
-def uids(run: Any) -> dict[str, str]:
+def uids(run: Run) -> dict[str, str]:
     """By URL, the uid of every image."""
     return {row["url"]: row["uid"] for row in run.table("images")}
 
 
-def check_books(run: Any) -> None:
+def check_books(run: Run) -> None:
     """Every file is the committed one, all sums fit, and the selection is that of just these chunks."""
     run.ledger.verify()
     stand = run.status
@@ -70,7 +70,7 @@ def check_books(run: Any) -> None:
     assert result["images"] == len(run.table("corpus"))
 
 
-def test_no_trace_is_left(run: Any) -> None:
+def test_no_trace_is_left(run: Run) -> None:
     folder = run.ledger.folder
     select(folder, run.recipe.select.model_copy(update={"threshold": 0.05}), name="loose")
     select(folder, run.recipe.select)
@@ -95,7 +95,7 @@ def test_no_trace_is_left(run: Any) -> None:
     check_books(run)
 
 
-def test_what_is_left_is_what_it_was(run: Any) -> None:
+def test_what_is_left_is_what_it_was(run: Run) -> None:
     folder, before = run.ledger.folder, tree(run.out)
     gone = next(iter(uids(run).values()))
     rows = {name: run.table(name) for name in ("images", "captions", "decisions", "corpus")}
@@ -108,7 +108,7 @@ def test_what_is_left_is_what_it_was(run: Any) -> None:
     assert json.loads(images.schema.metadata[b"huggingface"])["info"]["features"]["image"] == {"_type": "Image"}
 
 
-def test_a_domain_and_all_below_it(run: Any) -> None:
+def test_a_domain_and_all_below_it(run: Run) -> None:
     found = forget(run.ledger.folder, [("domain", "Example.ORG.")])
     left = [row["url"] for name in ("images", "failures") for row in run.table(name) if row["url"]]
     assert found.images + found.failures == 14
@@ -117,7 +117,7 @@ def test_a_domain_and_all_below_it(run: Any) -> None:
     check_books(run)
 
 
-def test_again_changes_nothing(run: Any) -> None:
+def test_again_changes_nothing(run: Run) -> None:
     folder, url = run.ledger.folder, next(iter(uids(run)))
     forget(folder, [("url", url)])
     before = tree(run.out)
@@ -128,7 +128,7 @@ def test_again_changes_nothing(run: Any) -> None:
     assert tree(run.out) == before
 
 
-def test_a_dry_run_only_looks(run: Any) -> None:
+def test_a_dry_run_only_looks(run: Run) -> None:
     folder, url = run.ledger.folder, next(iter(uids(run)))
     before = tree(run.out)
     found = forget(folder, [("url", url)], dry_run=True)
@@ -162,7 +162,7 @@ class Dying(Folder):
         Dying.left -= 1
 
 
-def test_killed_anywhere_it_is_finished_later(make_run: Any, tmp_path: Path) -> None:
+def test_killed_anywhere_it_is_finished_later(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(pairs(9)).finish()
     folder = run.ledger.folder
     select(folder, run.recipe.select, name="mine")
@@ -196,7 +196,7 @@ def test_killed_anywhere_it_is_finished_later(make_run: Any, tmp_path: Path) -> 
 
 
 def test_a_row_not_worked_yet_is_left_alone(
-    make_run: Any,
+    make_run: MakeRun,
 ) -> None:
     """Forgotten before its chunk is done, or after: the same bytes."""
     rows = pairs(6)
@@ -290,7 +290,7 @@ def test_names_leave_the_plan(
     assert again["source"].to_pylist()[3] == read(chunk)["source"].to_pylist()[3]
 
 
-def test_a_redo_that_a_killed_retry_left(run: Any) -> None:
+def test_a_redo_that_a_killed_retry_left(run: Run) -> None:
     """It is carried out first, and then what was forgotten is in none of it."""
     folder, uid = run.ledger.folder, next(iter(uids(run).values()))
     names = [f"{table}/000000.parquet" for table in ("failures", "images", "captions", "commits")]
@@ -304,7 +304,7 @@ def test_a_redo_that_a_killed_retry_left(run: Any) -> None:
     check_books(run)
 
 
-def test_who_had_used_it(run: Any, tmp_path: Path) -> None:
+def test_who_had_used_it(run: Run, tmp_path: Path) -> None:
     folder = run.ledger.folder
     select(folder, run.recipe.select.model_copy(update={"threshold": 0.85}), name="strict")
     export(folder, str(tmp_path / "gift"), "parquet", FORMATS["parquet"]())
@@ -321,7 +321,7 @@ def test_who_had_used_it(run: Any, tmp_path: Path) -> None:
 
 
 def test_the_same_bytes_elsewhere_are_named(
-    make_run: Any,
+    make_run: MakeRun,
 ) -> None:
     run = make_run([Pair(f"http://a/{n}", picture(min(n, 2))) for n in range(5)]).finish()
     (digest,) = {row["sha256"] for row in run.table("images") if row["url"] == "http://a/4"}
@@ -331,7 +331,7 @@ def test_the_same_bytes_elsewhere_are_named(
     assert run.status.images == 2
 
 
-def test_files_of_others_that_name_it_are_told(run: Any) -> None:
+def test_files_of_others_that_name_it_are_told(run: Run) -> None:
     url = next(iter(uids(run)))
     (run.out / "notes").mkdir()
     (run.out / "notes" / "mine.csv").write_text(f"url\n{url}\n")
@@ -339,7 +339,7 @@ def test_files_of_others_that_name_it_are_told(run: Any) -> None:
 
 
 def test_groups_without_their_representative_are_no_groups(
-    make_run: Any,
+    make_run: MakeRun,
 ) -> None:
     rows = [Pair(f"http://a/{n}", picture(n // 3, 64 + n), (f"a text {n}", "b" * n)) for n in range(9)]
     run = make_run(rows).finish()
@@ -354,7 +354,7 @@ def test_groups_without_their_representative_are_no_groups(
     assert find_duplicates(folder, radius=4, similarity=0.8).images.rows == 2 + 2 + 3
 
 
-def test_mistakes_are_one_line_and_touch_nothing(run: Any, tmp_path: Path) -> None:
+def test_mistakes_are_one_line_and_touch_nothing(run: Run, tmp_path: Path) -> None:
     before = tree(run.out)
     for names, words in (
         ([], "nothing to forget"),
@@ -370,7 +370,7 @@ def test_mistakes_are_one_line_and_touch_nothing(run: Any, tmp_path: Path) -> No
     assert tree(run.out) | {".lock": b""} == before | {".lock": b""}
 
 
-def test_books_that_do_not_fit_are_not_touched(run: Any) -> None:
+def test_books_that_do_not_fit_are_not_touched(run: Run) -> None:
     (run.out / "captions/000001.parquet").unlink()
     with pytest.raises(IntegrityError):
         forget(run.ledger.folder, [("url", next(iter(uids(run))))])
@@ -387,7 +387,7 @@ def test_names() -> None:
     assert stones.hash("url", "x") != Tombstones("cd" * 32).hash("url", "x")
 
 
-def test_the_command(run: Any) -> None:
+def test_the_command(run: Run) -> None:
     done = invoke("forget", run.out, "--domain", "example.org", "--dry-run")
     assert done.exit_code == 0, done.output
     assert "would be forgotten" in done.output

@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -17,6 +16,7 @@ from capfilt.pipelines.readers.files.failures import NotAnInput
 from capfilt.pipelines.readers.rows.columns import Found
 from capfilt.pipelines.readers.rows.reader import InputFile, Reader, Where, batches, forgotten_row, make_part, raw_table
 from capfilt.pipelines.readers.rows.rows import rows_of_found
+from reading import picture, read_all, texts
 
 
 class SqliteReader(Reader):
@@ -63,7 +63,7 @@ def write(path: Path, count: int) -> None:
 
 
 def test_a_new_format_needs_its_class_and_its_line_in_the_registry(
-    tmp_path: Path, read_all: Any, texts: Any, picture: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "a.sqlite", 5)
     write(tmp_path / "empty.sqlite", 0)

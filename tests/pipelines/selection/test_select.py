@@ -23,7 +23,7 @@ from capfilt.pipelines.selection.corpus import corpus_schema
 from capfilt.pipelines.selection.policy import read_policy
 from capfilt.pipelines.selection.select import Selection, select
 from capfilt.pipelines.stages.commit import commit
-from hand_made_run import make_chunk, make_rows
+from hand_made_run import Books, make_chunk, make_rows
 
 
 def fates(captions: pa.Table, threshold: float) -> dict[tuple[str, int], tuple[bool, str]]:
@@ -37,17 +37,17 @@ def fates(captions: pa.Table, threshold: float) -> dict[tuple[str, int], tuple[b
     }
 
 
-def read(books: Any, table: str) -> pa.Table:
+def read(books: Books, table: str) -> pa.Table:
     return pq.read_table(books.ledger.folder.full(table))
 
 
-def files(books: Any, *tables: str) -> dict[str, bytes]:
+def files(books: Books, *tables: str) -> dict[str, bytes]:
     root = Path(books.ledger.folder.path)
     found = (path for name in tables for path in (root / name).iterdir() if path.is_file())
     return {str(path.relative_to(root)): path.read_bytes() for path in found}
 
 
-def test_decisions_are_in_the_order_of_captions(full_books: Any) -> None:
+def test_decisions_are_in_the_order_of_captions(full_books: Books) -> None:
     select(full_books.ledger.folder, SelectSettings())
     for chunk in ("000000", "000001", "000002"):
         captions, decisions = (
@@ -60,7 +60,7 @@ def test_decisions_are_in_the_order_of_captions(full_books: Any) -> None:
         assert found == fates(captions, 0.5)
 
 
-def test_corpus_holds_the_kept_texts_best_first(full_books: Any) -> None:
+def test_corpus_holds_the_kept_texts_best_first(full_books: Books) -> None:
     result = select(full_books.ledger.folder, SelectSettings(threshold=0.25))
     captions, images, corpus = read(full_books, "captions"), read(full_books, "images"), read(full_books, "corpus")
     by_uid: dict[str, list[dict[str, Any]]] = {}
@@ -85,7 +85,7 @@ def test_corpus_holds_the_kept_texts_best_first(full_books: Any) -> None:
     assert set(result.kept) <= {"web", "synthetic"}
 
 
-def test_a_chunk_with_nothing_kept_has_an_empty_corpus_file(full_books: Any) -> None:
+def test_a_chunk_with_nothing_kept_has_an_empty_corpus_file(full_books: Books) -> None:
     assert select(full_books.ledger.folder, SelectSettings(threshold=2.0)).images == 0
     wanted = corpus_schema(full_books.ledger.captions_schema())
     for chunk in ("000000", "000001", "000002"):
@@ -102,7 +102,7 @@ def test_a_run_without_any_image(tmp_path: Path) -> None:
     assert pq.read_table(ledger.folder.full("corpus/000000.parquet")).num_rows == 0
 
 
-def test_references_leave_the_bytes_out(full_books: Any) -> None:
+def test_references_leave_the_bytes_out(full_books: Books) -> None:
     whole = select(full_books.ledger.folder, SelectSettings())
     wanted = read(full_books, "corpus").drop_columns("image").to_pylist()
     assert select(full_books.ledger.folder, SelectSettings(), "reference") == whole
@@ -112,7 +112,7 @@ def test_references_leave_the_bytes_out(full_books: Any) -> None:
     assert all(row["image"]["bytes"] is None and row["image"]["path"] in paths for row in corpus.to_pylist())
 
 
-def test_again_does_nothing_and_another_threshold_decides_again(full_books: Any) -> None:
+def test_again_does_nothing_and_another_threshold_decides_again(full_books: Books) -> None:
     folder = full_books.ledger.folder
     first = select(folder, SelectSettings())
     stamps = {name: os.stat(folder.full(name)).st_mtime_ns for name in files(full_books, "corpus", "decisions")}
@@ -125,7 +125,7 @@ def test_again_does_nothing_and_another_threshold_decides_again(full_books: Any)
     assert files(full_books, "corpus", "decisions", ".") == before
 
 
-def test_a_lost_file_is_made_again(full_books: Any) -> None:
+def test_a_lost_file_is_made_again(full_books: Books) -> None:
     folder = full_books.ledger.folder
     select(folder, SelectSettings())
     before = files(full_books, "corpus", "decisions")
@@ -134,7 +134,7 @@ def test_a_lost_file_is_made_again(full_books: Any) -> None:
     assert files(full_books, "corpus", "decisions") == before
 
 
-def test_selection_toml_tells_what_was_decided(full_books: Any) -> None:
+def test_selection_toml_tells_what_was_decided(full_books: Books) -> None:
     result = select(full_books.ledger.folder, SelectSettings(threshold=0.2))
     told = tomllib.loads(full_books.ledger.folder.read("selection.toml").decode())
     assert (told["policy"], told["images"], told["name"]) == ("blip", "bytes", "")
@@ -153,7 +153,7 @@ def policy(tmp_path: Path, sql: str) -> SelectSettings:
     return SelectSettings(policy=str(path))
 
 
-def test_a_policy_of_ones_own(tmp_path: Path, full_books: Any) -> None:
+def test_a_policy_of_ones_own(tmp_path: Path, full_books: Books) -> None:
     result = select(full_books.ledger.folder, policy(tmp_path, f"-- all of them;\n{GOOD} -- and so on;\n;\n"))
     assert (result.kept, result.dropped, result.images) == ({"synthetic": 13, "web": 13}, {}, 13)
 
@@ -186,7 +186,9 @@ def test_a_policy_of_ones_own(tmp_path: Path, full_books: Any) -> None:
         (GOOD.replace("captions", "read_parquet('/etc/passwd')"), "file system operations are disabled"),
     ],
 )
-def test_a_policy_that_does_not_decide_everything_once(tmp_path: Path, full_books: Any, sql: str, message: str) -> None:
+def test_a_policy_that_does_not_decide_everything_once(
+    tmp_path: Path, full_books: Books, sql: str, message: str
+) -> None:
     select(full_books.ledger.folder, SelectSettings())
     before = files(full_books, "corpus", "decisions", ".")
     with pytest.raises(ConfigError, match=message) as caught:
@@ -197,7 +199,7 @@ def test_a_policy_that_does_not_decide_everything_once(tmp_path: Path, full_book
 
 
 @pytest.mark.parametrize("name", ["nosuch", "nosuch.sql", "/etc/passwd", ""])
-def test_an_unknown_policy(full_books: Any, name: str) -> None:
+def test_an_unknown_policy(full_books: Books, name: str) -> None:
     with pytest.raises(ConfigError, match=r"select\.policy = .* is neither a \.sql file nor one of: all, blip"):
         select(full_books.ledger.folder, SelectSettings(policy=name))
 
@@ -214,7 +216,7 @@ def test_an_image_in_two_chunks_raises(
         select(folder, SelectSettings())
 
 
-def test_datasets_opens_the_corpus(full_books: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_datasets_opens_the_corpus(full_books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import datasets
 
@@ -240,7 +242,7 @@ while True:
 """
 
 
-def test_a_killed_selection_is_not_taken_for_a_whole_one(full_books: Any) -> None:
+def test_a_killed_selection_is_not_taken_for_a_whole_one(full_books: Books) -> None:
     """Whenever the kill comes: selection.toml is there = every file belongs to it; and the next run ends the same."""
     folder = full_books.ledger.folder
     wanted = {}

@@ -26,24 +26,25 @@ from capfilt.ledger.status import status
 from capfilt.pipelines.selection.diff import ANY, EXAMPLES, Diff, compare, moves
 from capfilt.pipelines.selection.scores import KNOTS
 from capfilt.pipelines.selection.select import select, settings_for
+from hand_made_run import Books
 
 STRICT, LOOSE = SelectSettings(threshold=0.6), SelectSettings(threshold=0.2)
 
 
-def bytes_of(books: Any, *tables: str) -> dict[str, bytes]:
+def bytes_of(books: Books, *tables: str) -> dict[str, bytes]:
     """Every file under the run's folder, or under some of its tables, unfinished ones left out."""
     root = Path(books.ledger.folder.path)
     found = (path for name in tables or (".",) for path in (root / name).rglob("*") if path.is_file())
     return {str(path.relative_to(root)): path.read_bytes() for path in found if not path.name.startswith(".tmp-")}
 
 
-def stamps(books: Any, *tables: str) -> dict[str, int]:
+def stamps(books: Books, *tables: str) -> dict[str, int]:
     """When each file was written."""
     root = Path(books.ledger.folder.path)
     return {name: os.stat(root / name).st_mtime_ns for name in bytes_of(books, *tables)}
 
 
-def test_a_named_selection_is_kept_and_becomes_current_again(full_books: Any) -> None:
+def test_a_named_selection_is_kept_and_becomes_current_again(full_books: Books) -> None:
     folder = full_books.ledger.folder
     strict = select(folder, STRICT, name="strict")
     wanted = bytes_of(full_books, "decisions", "corpus")
@@ -64,7 +65,7 @@ def test_a_named_selection_is_kept_and_becomes_current_again(full_books: Any) ->
     assert full_books.ledger.selection("loose")["result"]["images"] == loose.images
 
 
-def test_a_named_selection_is_not_decided_anew(full_books: Any, tmp_path: Path) -> None:
+def test_a_named_selection_is_not_decided_anew(full_books: Books, tmp_path: Path) -> None:
     """What its decisions say counts; the policy is not asked."""
     folder = full_books.ledger.folder
     select(folder, STRICT, name="strict")
@@ -79,7 +80,7 @@ def test_a_named_selection_is_not_decided_anew(full_books: Any, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("how", ["commits", "files", "settings"])
-def test_a_named_selection_is_decided_anew_where_it_must(full_books: Any, how: str) -> None:
+def test_a_named_selection_is_decided_anew_where_it_must(full_books: Books, how: str) -> None:
     folder = full_books.ledger.folder
     select(folder, STRICT, name="one")
     wanted = bytes_of(full_books, "selections")
@@ -95,7 +96,7 @@ def test_a_named_selection_is_decided_anew_where_it_must(full_books: Any, how: s
     assert bytes_of(full_books, "selections") == wanted
 
 
-def test_other_probabilities_are_another_selection(full_books: Any) -> None:
+def test_other_probabilities_are_another_selection(full_books: Books) -> None:
     folder, chosen = full_books.ledger.folder, SelectSettings(calibrated=True)
     kept = []
     for step in (0.5, 0.9, 0.5):
@@ -107,7 +108,7 @@ def test_other_probabilities_are_another_selection(full_books: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", ".hidden", "", " ", "a.toml", "x" * 65, "-x", "ümlaut", "a\n"])
-def test_odd_names_are_refused_before_anything_is_written(full_books: Any, name: str) -> None:
+def test_odd_names_are_refused_before_anything_is_written(full_books: Books, name: str) -> None:
     before = bytes_of(full_books)
     if name:
         with pytest.raises(ConfigError, match="--name"):
@@ -120,7 +121,7 @@ def test_odd_names_are_refused_before_anything_is_written(full_books: Any, name:
         assert full_books.ledger.selections() == []
 
 
-def test_settings_are_those_of_the_name_the_run_or_the_recipe(full_books: Any, tmp_path: Path) -> None:
+def test_settings_are_those_of_the_name_the_run_or_the_recipe(full_books: Books, tmp_path: Path) -> None:
     ledger = full_books.ledger
     recipe = tmp_path / "own.toml"
     recipe.write_text("[select]\npolicy = 'quantile'\nfraction = 0.1\n")
@@ -141,7 +142,7 @@ def test_settings_are_those_of_the_name_the_run_or_the_recipe(full_books: Any, t
 
 
 @pytest.mark.parametrize("name", ["", "one"])
-def test_a_dry_run_writes_nothing(full_books: Any, name: str) -> None:
+def test_a_dry_run_writes_nothing(full_books: Books, name: str) -> None:
     folder = full_books.ledger.folder
     for ready in (False, True):
         before, written = bytes_of(full_books), stamps(full_books)
@@ -154,7 +155,7 @@ def test_a_dry_run_writes_nothing(full_books: Any, name: str) -> None:
     assert select(folder, LOOSE, name=name) == told
 
 
-def test_files_that_would_not_change_are_not_written(full_books: Any) -> None:
+def test_files_that_would_not_change_are_not_written(full_books: Books) -> None:
     folder = full_books.ledger.folder
     select(folder, SelectSettings(threshold=0.6))
     written = stamps(full_books, "decisions", "corpus")
@@ -168,7 +169,7 @@ def test_files_that_would_not_change_are_not_written(full_books: Any) -> None:
     assert {name for name in again if last[name] != again[name]} == {f"corpus/00000{n}.parquet" for n in range(3)}
 
 
-def test_only_the_chunks_whose_texts_change_get_a_new_corpus_file(tmp_path: Path, full_books: Any) -> None:
+def test_only_the_chunks_whose_texts_change_get_a_new_corpus_file(tmp_path: Path, full_books: Books) -> None:
     folder = full_books.ledger.folder
     (uid, *_) = pq.read_table(folder.full("captions/000001.parquet"))["uid"].to_pylist()
     own = tmp_path / "own.sql"
@@ -185,7 +186,7 @@ def test_only_the_chunks_whose_texts_change_get_a_new_corpus_file(tmp_path: Path
     assert changed == {"decisions/000001.parquet", "corpus/000001.parquet"}
 
 
-def test_queries_see_named_selections(full_books: Any) -> None:
+def test_queries_see_named_selections(full_books: Books) -> None:
     folder = full_books.ledger.folder
     assert run_query(folder, "SELECT * FROM selections").column_names == ["name", *schema.DECISIONS.names]
     strict, loose = select(folder, STRICT, name="strict"), select(folder, LOOSE, name="loose")
@@ -200,7 +201,7 @@ def test_queries_see_named_selections(full_books: Any) -> None:
     assert [row["text"] for row in run_query(folder, sql).to_pylist()] == sorted(wanted)
 
 
-def test_status_does_not_mind_names(full_books: Any) -> None:
+def test_status_does_not_mind_names(full_books: Books) -> None:
     folder = full_books.ledger.folder
     select(folder, STRICT)
     before = status(folder)
@@ -299,7 +300,7 @@ def test_without_itm_nothing_is_estimated() -> None:
     assert diff.expected_wrong(ANY) is None
 
 
-def test_the_estimate_stands_in_selection_toml(full_books: Any) -> None:
+def test_the_estimate_stands_in_selection_toml(full_books: Books) -> None:
     result = select(full_books.ledger.folder, STRICT)
     told = tomllib.loads(full_books.ledger.folder.read("selection.toml").decode())["result"]["expected_wrong"]
     kept = [row for row in pq.read_table(full_books.ledger.folder.full("captions")).to_pylist() if row["itm"] >= 0.6]
@@ -322,7 +323,7 @@ while True:
 """
 
 
-def test_a_killed_selection_is_mended_by_the_next(full_books: Any) -> None:
+def test_a_killed_selection_is_mended_by_the_next(full_books: Books) -> None:
     """Whenever the kill comes: a .toml is there = all its files belong to it; and the next selection ends the same."""
     folder = full_books.ledger.folder
     wanted = {}

@@ -22,7 +22,7 @@ from capfilt.core.chunks import Chunk, Part
 from capfilt.core.errors import IntegrityError
 from capfilt.core.storage import Folder
 from capfilt.pipelines.stages.commit import commit
-from hand_made_run import make_chunk, make_rows
+from hand_made_run import Books, make_chunk, make_rows
 
 SPEC = "5" * 64
 
@@ -166,7 +166,7 @@ def test_a_chunk_without_an_image(tmp_path: Path, drop: bool) -> None:
     assert read(folder, "captions/000000.parquet").num_rows == 0
 
 
-def test_everybody_opens_the_pictures(full_books: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everybody_opens_the_pictures(full_books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import datasets
 
@@ -181,7 +181,7 @@ def test_everybody_opens_the_pictures(full_books: Any, tmp_path: Path, monkeypat
     assert path.endswith(".jpg")
 
 
-def test_a_flipped_bit_on_the_disk_is_noticed(full_books: Any) -> None:
+def test_a_flipped_bit_on_the_disk_is_noticed(full_books: Books) -> None:
     data = bytearray(full_books.ledger.folder.read("images/000000.parquet"))
     column = pq.read_metadata(pa.BufferReader(data)).row_group(0).column(8)
     assert column.path_in_schema == "image.bytes"
