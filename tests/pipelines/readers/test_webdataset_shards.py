@@ -174,9 +174,7 @@ def test_a_shard_that_changed_after_the_plan_is_noticed(tmp_path: Path) -> None:
         read(chunk)
 
 
-def test_a_member_above_the_cap_is_not_read(
-    tmp_path: Path, read_all: Any, picture: Any, write_tar: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_member_above_the_cap_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("capfilt.pipelines.readers.shards.webdataset.MAX_IMAGE_BYTES", len(picture(0)) + 10)
     members = [("a.png", picture(0)), ("b.png", bytes(len(picture(0)) + 11)), ("c.png", picture(0))]
     rows = read_all(write_tar(tmp_path / "a.tar", members))
