@@ -80,7 +80,9 @@ def _fields(facts: DatasetFacts) -> Iterator[str]:
     yield "- `text`: the best kept text"
     yield f"- `captions`: all kept texts, best first, each with `source` (web, human, synthetic), `candidate`{scores}"
     yield "- `width`, `height`: in pixels, after EXIF orientation"
-    yield "- `url`: where the image was found, if anywhere; `sha256`: of the bytes that were found there\n"
+    yield "- `url`: where the image was found, if anywhere; `sha256`: of the bytes that were found there"
+    yield "- the image: the pixels that captioner and judges saw. Images that programs decode in different ways (turned"
+    yield "  by EXIF, transparent, 16 bits, CMYK, animated, other formats than JPEG, PNG and WebP) are re-encoded\n"
 
 
 def _rights() -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from capfilt.core.storage import Folder
 from capfilt.pipelines.export.card import DatasetFacts, description
-from capfilt.pipelines.export.formats import ARRAY, LINES, PARQUET, TAR
+from capfilt.pipelines.export.formats import ARRAY, PARQUET, TAR
 
 VERSION: Final = "http://mlcommons.org/croissant/1.0"
 
@@ -59,7 +59,7 @@ def croissant(facts: DatasetFacts, folder: Folder) -> bytes:
 
 
 def _columns(facts: DatasetFacts, folder: Folder) -> tuple[Iterator[Node], Iterator[Node]]:
-    """A table in several files: Parquet, or lines of JSON."""
+    """A table in several files."""
     includes = facts.layout.shard.format("*")
     source = {"fileSet": {"@id": "shards"}}
     picture = {"extract": {"column": "image"}, "transform": {"jsonPath": "bytes"}}
@@ -67,7 +67,7 @@ def _columns(facts: DatasetFacts, folder: Folder) -> tuple[Iterator[Node], Itera
     def fields() -> Iterator[Node]:
         for name, kind in _COLUMNS.items():
             yield _field(name, kind, {**source, "extract": {"column": name}})
-        if facts.layout.mime == PARQUET:
+        if facts.layout.image_column:
             yield _field("image", "sc:ImageObject", {**source, **picture})
 
     return iter([_file_set("shards", includes, facts.layout.mime)]), fields()
@@ -133,4 +133,4 @@ _COLUMNS: Final = {
     "height": "sc:Integer",
 }
 
-_PLACES: Final = {PARQUET: _columns, LINES: _columns, TAR: _members, ARRAY: _array}
+_PLACES: Final = {PARQUET: _columns, TAR: _members, ARRAY: _array}

@@ -136,11 +136,12 @@ def _write(
 ) -> dict[str, int]:
     """Write the shards that are not there; the images in each."""
     counts: dict[str, int] = {}
+    suffix = kept.common_suffix() if form.layout.one_format else None
     for shard in shards:
         uids = kept.uids(shard)
         record.write(shard, uids)
         if not target.exists(form.layout.shard.format(shard.name)):
-            form.write(target, shard.name, kept.read(shard))
+            form.write(target, shard.name, kept.read(shard, suffix))
         counts[shard.name] = len(uids)
         on_shard(len(counts), len(shards))
     return counts

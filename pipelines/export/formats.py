@@ -1,7 +1,6 @@
 """What a format is, and what several of them share."""
 
 import json
-import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ DATA: Final = "data"
 """The folder of an export that holds the shards."""
 
 PARQUET: Final = "application/x-parquet"
-LINES: Final = "application/jsonlines"
 TAR: Final = "application/x-tar"
 ARRAY: Final = "application/json"
 """What shards, or the file that all of them come to, can be."""
@@ -31,6 +29,8 @@ class ExportLayout:
     mime: str
     reader: str  # code that opens the data set, {to} is where it lies
     yaml: tuple[str, ...] = ()  # further lines for the head of the card
+    image_column: bool = False  # shards are tables with the pictures inside
+    one_format: bool = False  # all pictures are files of one format
 
 
 class ExportFormat(Protocol):
@@ -60,14 +60,6 @@ def records(rows: pa.Table) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def described(row: dict[str, Any]) -> dict[str, Any]:
-    """What goes into JSON beside an image: all of the row but the image, and its texts as keys of their own."""
-    texts = [{key: _plain(value) for key, value in text.items()} for text in row["captions"]]
-    keys = {"caption" if rank == 1 else f"caption_{rank}": text["text"] for rank, text in enumerate(texts, 1)}
-    facts = {key: row[key] for key in ("uid", "url", "sha256", "width", "height")}
-    return {**facts, **keys, "captions": texts}
-
-
 def to_json(value: Any) -> bytes:
     """JSON in UTF-8, one line; the same bytes for the same value."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
@@ -82,7 +74,3 @@ def write_images(folder: Folder, place: str, rows: pa.Table) -> None:
     with ThreadPoolExecutor(_THREADS) as pool:
         for batch in rows.select(["image"]).to_batches(max_chunksize=256):
             list(pool.map(write, batch["image"].to_pylist()))
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -40,6 +40,7 @@ class LlavaFormat:
             shard=f"{PARTS}/{{}}.jsonl",
             mime=ARRAY,
             reader="llava/train/train_mem.py --data_path {to}/llava.json --image_folder {to}/images --version plain",
+            yaml=("configs:", "- config_name: default", "  data_files: llava.json"),
         )
     )
 

@@ -13,6 +13,7 @@ class ParquetFormat:
     layout = ExportLayout(
         shard=f"{DATA}/{{}}.parquet",
         mime=PARQUET,
+        image_column=True,
         reader='datasets.load_dataset("parquet", data_files="{to}/data/*.parquet", split="train")',
         yaml=("configs:", "- config_name: default", "  data_files: data/*.parquet"),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,8 +11,12 @@ from capfilt.core import schema
 from capfilt.core.errors import InputError
 from capfilt.core.tables import read_table
 from capfilt.ledger.ledger import Ledger
-from capfilt.pipelines.selection.corpus import corpus_schema, corpus_table
+from capfilt.pipelines.imaging.plain_file import Suffix
+from capfilt.pipelines.selection.corpus import corpus_schema, corpus_table, plain_images
 from capfilt.pipelines.selection.scores import judge_columns
+
+JPEG_SHARE: Final = 0.75
+"""Of JPEGs, from which on the others become JPEGs too where all pictures must be of one format."""
 
 
 def rows_schema(captions: pa.Schema) -> pa.Schema:
@@ -93,9 +97,22 @@ class Kept:
                 count, weight = count + kept, weight + bytes_
         return [*shards, Shard(len(shards), tuple(waiting))] if waiting else shards
 
-    def read(self, shard: Shard) -> pa.Table:
-        """`rows_schema` of a shard; all of its images are in memory then."""
-        return pa.concat_tables([self._chunk(chunk) for chunk in shard.chunks]).combine_chunks()
+    def read(self, shard: Shard, suffix: Suffix | None = None) -> pa.Table:
+        """`rows_schema` of a shard; all pictures are in memory then, as files of one format if given."""
+        table = pa.concat_tables([self._chunk(chunk) for chunk in shard.chunks]).combine_chunks()
+        if suffix is None:
+            return table
+        images = plain_images(table["image"].combine_chunks(), suffix)
+        return table.set_column(table.column_names.index("image"), "image", images)
+
+    def common_suffix(self) -> Suffix:
+        """The one format for all pictures: JPEG where most are, for PNG would be several times as large; else PNG."""
+        jpegs = 0
+        for chunk in self.ledger.records()["chunk"].to_pylist():
+            images = read_table(self.ledger.folder, f"images/{chunk}.parquet", columns=["uid", "format"])
+            kept = images.filter(pc.is_in(images["uid"], self._kept_uids(chunk)))
+            jpegs += pc.sum(pc.is_in(kept["format"], pa.array(["jpeg", "mpo"]))).as_py() or 0
+        return "jpg" if jpegs >= JPEG_SHARE * self.images else "png"
 
     def uids(self, shard: Shard) -> pa.Array:
         """The images of a shard."""

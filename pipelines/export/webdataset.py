@@ -1,26 +1,32 @@
-"""webdataset: tar shards in which the members of an image stand together under its uid."""
+"""webdataset: tar shards in which the members of a picture stand together under its uid.
+
+Readers take the keys and types of the first samples for those of all. So every sample has a picture of the same format
+and the same keys in its JSON, none of which is null.
+"""
 
 import io
+import math
 import tarfile
-from typing import Final
+from typing import Any
 
 import pyarrow as pa
 
 from capfilt.core.storage import Folder
-from capfilt.pipelines.export.formats import DATA, TAR, ExportLayout, described, records, to_json
+from capfilt.pipelines.export.formats import DATA, TAR, ExportLayout, records, to_json
 
-ALIASES: Final = {"mpo": "jpg"}  # a JPEG with further ones behind it, which readers of JPEG pass over
+_ALIASES = {"mpo": "jpg"}
 
 Members = dict[str, bytes]
 """Contents by extension."""
 
 
 class WebdatasetFormat:
-    """data/00000.tar, ...: `UID.jpg` (the original bytes, whatever they are), `UID.txt` (the best text), `UID.json`."""
+    """data/00000.tar, ...: `UID.jpg` (or, in all shards, `UID.png`), `UID.txt` (the best text), `UID.json`."""
 
     layout = ExportLayout(
         shard=f"{DATA}/{{}}.tar",
         mime=TAR,
+        one_format=True,
         reader='webdataset.WebDataset("{to}/data/{{00000..LAST}}.tar").decode("pil")',
         yaml=("configs:", "- config_name: default", "  data_files: data/*.tar"),
     )
@@ -29,20 +35,26 @@ class WebdatasetFormat:
         sink = io.BytesIO()
         with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for row in records(rows):
-                extension, picture = self.picture(row["image"])
-                members = {extension: picture, "txt": row["text"].encode(), "json": to_json(described(row))}
+                extension, picture = row["image"]["path"].rpartition(".")[2], row["image"]["bytes"]
+                members = {_ALIASES.get(extension, extension): picture, "txt": row["text"].encode(), "json": _json(row)}
                 _add(tar, row["uid"], members)
         folder.write(self.layout.shard.format(name), sink.getvalue())
 
     def finish(self, folder: Folder, shards: dict[str, int]) -> None:
         return
 
-    def picture(self, image: dict[str, bytes | str]) -> tuple[str, bytes]:
-        """The extension and the bytes under which an image goes into a shard."""
-        path, data = str(image["path"]), image["bytes"]
-        assert isinstance(data, bytes)
-        extension = path.rpartition(".")[2]
-        return ALIASES.get(extension, extension), data
+
+def _json(row: dict[str, Any]) -> bytes:
+    facts = {key: row[key] for key in ("uid", "sha256", "width", "height")}
+    captions = [_caption(text) for text in row["captions"]]
+    return to_json({**facts, "url": row["url"] or "", "caption": row["text"], "captions": captions})
+
+
+def _caption(text: dict[str, Any]) -> dict[str, Any]:
+    """Scores are one string of JSON: they may be missing, and a null has no type."""
+    fixed = ("text", "source", "candidate")
+    scores = {name: value if math.isfinite(value or 0) else None for name, value in text.items() if name not in fixed}
+    return {**{name: text[name] for name in fixed}, "scores": to_json(scores).decode()}
 
 
 def _add(tar: tarfile.TarFile, key: str, members: Members) -> None:

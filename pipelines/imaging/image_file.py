@@ -95,7 +95,7 @@ def load_image(file: ImageFile.ImageFile, data: bytes, settings: DecodeSettings,
         file.load()
         full = full if scaled else file.size  # an icon or a TIFF may turn out otherwise than its directory says
         image = to_rgb(file, name)
-        orientation = _orientation(file)
+        orientation = exif_orientation(file)
         upright = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
     except Exception as error:
         # Anything: a file is hostile input, and Pillow answers it with OSError, SyntaxError, struct.error, KeyError,
@@ -136,7 +136,7 @@ def _check_cap(width: int, height: int, settings: DecodeSettings) -> None:
         raise BadImage(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels; decode.max_pixels is {settings.max_pixels}")
 
 
-def _orientation(file: ImageFile.ImageFile) -> int:
+def exif_orientation(file: ImageFile.ImageFile) -> int:
     """The EXIF orientation of a loaded image, 1 (upright) where there is none.
 
     Not before loading: a PNG may keep EXIF behind its pixels, and a TIFF is turned by Pillow, which then reports 1.

@@ -1,6 +1,11 @@
-"""corpus/: the images that have a kept text, each with all of its kept texts, best first."""
+"""corpus/: the images that have a kept text, each with all of its kept texts, best first.
 
-from typing import Literal
+A loader must see the pixels that captioner and judges saw: a picture that loaders decode in other ways is re-encoded
+here. The original bytes stay in images/.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +15,10 @@ from capfilt.core import schema
 from capfilt.core.errors import IntegrityError
 from capfilt.core.storage import Folder
 from capfilt.core.tables import opened
+from capfilt.pipelines.imaging.pillow import pillow_rules
+from capfilt.pipelines.imaging.plain_file import LIMITS, Suffix, plain_file
+
+_THREADS: Final = 4
 
 Images = Literal["bytes", "reference"]
 
@@ -63,9 +72,34 @@ def corpus_table(images: pa.Table, captions: pa.Table, decisions: pa.Table) -> p
     offsets = np.concatenate([[0], np.cumsum(counts[counts > 0])]).astype(np.int32)
     lists = pa.ListArray.from_arrays(offsets, _structs(ranked, columns.field("captions").type.value_type))
     best = ranked["text"].take(pa.array(offsets[:-1]))
-    table = images.filter(pa.array(counts > 0)).append_column("captions", lists).append_column("text", best)
+    kept = images.filter(pa.array(counts > 0))
+    kept = kept.set_column(kept.column_names.index("image"), "image", plain_images(kept["image"].combine_chunks()))
+    table = kept.append_column("captions", lists).append_column("text", best)
     return table.select(columns.names).cast(columns)
 
 
 def _structs(table: pa.Table, kind: pa.StructType) -> pa.StructArray:
     return pa.StructArray.from_arrays([table[field.name].combine_chunks() for field in kind], fields=list(kind))
+
+
+def plain_images(images: pa.Array, suffix: Suffix | None = None) -> pa.Array:
+    """`schema.IMAGE` structs in which every picture is a plain file (see `imaging.plain_file`), the others re-encoded.
+
+    Structs without bytes, and plain files, stay as they are.
+    """
+    files, paths = pc.struct_field(images, "bytes"), pc.struct_field(images, "path")
+    with pillow_rules(LIMITS.max_pixels), ThreadPoolExecutor(_THREADS) as pool:
+        made = list(pool.map(lambda file: plain_file(file.as_py(), suffix) if file.is_valid else None, files))
+    if not any(made):
+        return images
+    return pa.array(
+        [
+            {"bytes": old.as_py(), "path": path} if new is None else {"bytes": new[1], "path": _renamed(path, new[0])}
+            for new, old, path in zip(made, files, paths.to_pylist(), strict=True)
+        ],
+        schema.IMAGE,
+    )
+
+
+def _renamed(path: str, suffix: str) -> str:
+    return f"{path.rpartition('.')[0]}.{suffix}"

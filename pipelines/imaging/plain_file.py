@@ -1,0 +1,64 @@
+"""Files that every loader decodes to the pixels that captioner and judges saw.
+
+Loaders differ: many take the first channels of what is transparent, show a turned photo lying, clip 16 bits, or know
+three formats. A plain file is one about which they agree: JPEG, PNG or WebP, upright, one frame, 8-bit gray or RGB.
+"""
+
+import io
+from typing import Final, Literal
+
+from PIL import ImageFile
+
+from capfilt.core.config import DecodeSettings
+from capfilt.pipelines.imaging.image_file import exif_orientation, load_image, read_header
+
+Suffix = Literal["jpg", "png"]
+
+_SUFFIXES: Final = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
+"""The plain formats. An MPO is a JPEG with further pictures behind it, which readers of JPEG pass over."""
+_MODES: Final = ("RGB", "L", "1", "P")
+_PNG_EXIF: Final = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+_PNG_DEPTH: Final = 24  # where the header has the bits a channel
+
+LIMITS: Final = DecodeSettings(max_pixels=1_000_000_000, min_side=1, max_frames=10**9, max_metadata=10**12)
+"""These pictures were let in once already."""
+
+
+def plain_file(data: bytes, suffix: Suffix | None = None) -> tuple[str, bytes] | None:
+    """The suffix and bytes of a plain file of the picture in `data`, without loss but for "jpg"; None if `data` is one.
+
+    A JPEG is written with quality 100 and all of its color, within 3 of 255 of the picture.
+
+    Args:
+        suffix: the format wanted; None for any plain one.
+
+    Raises:
+        BadImage: `data` cannot be decoded.
+    """
+    file = read_header(data, LIMITS)
+    if _is_plain(file, data) and suffix in (None, _SUFFIXES[str(file.format)]):
+        return None
+    picture = load_image(file, data, LIMITS, LIMITS.max_pixels).image
+    sink = io.BytesIO()
+    if suffix == "jpg":
+        picture.save(sink, "JPEG", quality=100, subsampling=0)
+    else:
+        picture.save(sink, "PNG")
+    return suffix or "png", sink.getvalue()
+
+
+def _is_plain(file: ImageFile.ImageFile, data: bytes) -> bool:
+    return (
+        file.format in _SUFFIXES
+        and file.mode in _MODES
+        and not file.has_transparency_data
+        and (file.format == "MPO" or not getattr(file, "is_animated", False))
+        and not (file.format == "PNG" and data[_PNG_DEPTH] > 8)
+        and _is_upright(file, data)
+    )
+
+
+def _is_upright(file: ImageFile.ImageFile, data: bytes) -> bool:
+    if file.format == "PNG" and any(name in data for name in _PNG_EXIF):
+        file.load()  # it may stand behind the pixels
+    return exif_orientation(file) == 1
