@@ -16,13 +16,11 @@ KINDS: Final[Mapping[str, ScoreKind]] = {
     "clip": "cosine",  # two towers: CLIP, SigLIP, open_clip
 }
 
-FAMILY_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
-    "med": ("itm", "itc"),
-    "blip2": ("itm", "itc"),
-    "dual": ("clip",),
-    "open_clip": ("clip",),
-}
-"""The columns of every built-in judge, by its family."""
+MATCHING: Final = ("itm", "itc")
+"""The columns of a judge with a matching head and two features: BLIP, BLIP-2, our own MED."""
+
+COSINE: Final = ("clip",)
+"""The column of a judge of two towers."""
 
 
 def kind_of(column: str) -> ScoreKind | None:

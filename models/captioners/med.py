@@ -1,6 +1,7 @@
 """BLIP and our own MED as captioners: the image-grounded decoder."""
 
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -9,10 +10,13 @@ from capfilt.core.errors import ModelError
 from capfilt.models.decoding.beam import Search, beam_search
 from capfilt.models.decoding.cuda_graphs import GraphSampler
 from capfilt.models.decoding.sampling import sample, uniforms
+from capfilt.models.formats.model_info import ModelInfo
+from capfilt.models.formats.weights import load_placed
 from capfilt.models.med.model import MED
 from capfilt.models.normalize import normalize
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.protocols import Caption, Decoding, ImageInput
+from capfilt.models.runtime import Placement
 from capfilt.models.tokenizer import SEP, Tokenizer
 
 
@@ -60,3 +64,8 @@ class MedCaptioner:
             for text, row, value in zip(self.tokenizer.decode_all(rows), rows, logprob.tolist(), strict=True)
         ]
         return [captions[first : first + n] for first in range(0, len(captions), n)]
+
+
+def load_captioner(info: ModelInfo, digest: str, placement: Placement) -> MedCaptioner:
+    """The captioner of a checkpoint."""
+    return MedCaptioner(Path(info.name).name, digest, *load_placed(info.folder, placement, for_captioning=True))

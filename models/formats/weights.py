@@ -26,6 +26,7 @@ from capfilt.models.formats.guarded import load_tensors, load_tokenizer_file
 from capfilt.models.formats.put_in_place import put_in_place, sync
 from capfilt.models.med.blip import from_blip
 from capfilt.models.med.model import MED
+from capfilt.models.runtime import Placement
 from capfilt.models.tokenizer import Tokenizer
 
 
@@ -126,3 +127,12 @@ def _drop_storage(model: nn.Module, name: str) -> None:
     owner, _, last = name.rpartition(".")
     parameter = model.get_parameter(name)
     setattr(model.get_submodule(owner), last, nn.Parameter(torch.empty_like(parameter, device="meta")))
+
+
+def load_placed(folder: Path, placement: Placement, for_captioning: bool) -> tuple[MED, Tokenizer]:
+    """`load_med` to where a captioner or judge runs; its image tower compiled if `placement` asks for that."""
+    device, dtype = placement.resolve()
+    model, tokenizer = load_med(folder, dtype, device, for_captioning)
+    if placement.compile:
+        model.vision.compile()
+    return model, tokenizer

@@ -1,14 +1,18 @@
 """The two encoders of BLIP and of our own MED as a judge."""
 
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from capfilt.models.formats.model_info import ModelInfo
+from capfilt.models.formats.weights import load_placed
 from capfilt.models.med.model import MED
 from capfilt.models.normalize import normalize
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.score_columns import FAMILY_COLUMNS
+from capfilt.models.runtime import Placement
+from capfilt.models.score_columns import MATCHING
 from capfilt.models.tokenizer import CLS, ENC, Tokenizer
 
 MAX_TOKENS = 35
@@ -22,7 +26,7 @@ class MedJudge:
     oversight and whose scores differ.
     """
 
-    columns = FAMILY_COLUMNS["med"]
+    columns = MATCHING
 
     def __init__(self, name: str, digest: str, model: MED, tokenizer: Tokenizer, first: Literal["enc", "cls"]) -> None:
         self.name = name
@@ -62,3 +66,9 @@ class MedJudge:
 def _ragged(scores: Tensor, texts: list[list[str]], most: int) -> list[list[float]]:
     """[B * most] -> one list an image, as long as its texts."""
     return [row[: len(own)] for row, own in zip(scores.view(-1, most).tolist(), texts, strict=True)]
+
+
+def load_judge(info: ModelInfo, digest: str, placement: Placement) -> MedJudge:
+    """The judge of a checkpoint."""
+    model, tokenizer = load_placed(info.folder, placement, for_captioning=False)
+    return MedJudge(Path(info.name).name, digest, model, tokenizer, placement.token)

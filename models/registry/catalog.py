@@ -10,7 +10,7 @@ from typing import Final
 from capfilt.core.plugins import package, plugins
 from capfilt.models.formats.model_info import Role
 from capfilt.models.registry import plugin
-from capfilt.models.score_columns import FAMILY_COLUMNS
+from capfilt.models.score_columns import COSINE, MATCHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +42,6 @@ def _judge(name: str, parameters: str, license: str, columns: tuple[str, ...]) -
 
 _PICTURE: Final = "a picture of"
 _QUESTION: Final = "(a question)"
-_ITM: Final = FAMILY_COLUMNS["med"]
-_CLIP: Final = FAMILY_COLUMNS["open_clip"]
 
 _ENTRIES: Final = (
     ModelCard(
@@ -66,19 +64,19 @@ _ENTRIES: Final = (
         role="filter",
         parameters="2.0M",
         license="Apache-2.0",
-        columns=_ITM,
+        columns=MATCHING,
         ships=True,
     ),
-    _judge("Salesforce/blip-itm-base-coco", "224M", "BSD-3", _ITM),
-    _judge("Salesforce/blip-itm-base-flickr", "224M", "BSD-3", _ITM),
-    _judge("Salesforce/blip-itm-large-coco", "446M", "BSD-3", _ITM),
-    _judge("Salesforce/blip-itm-large-flickr", "446M", "BSD-3", _ITM),
-    _judge("Salesforce/blip2-itm-vit-g", "1.2B", "MIT", _ITM),
-    _judge("open_clip:ViT-B-32:openai", "151M", "MIT", _CLIP),
-    _judge("open_clip:ViT-L-14:openai", "428M", "MIT", _CLIP),
-    _judge("open_clip:ViT-L-14:datacomp_xl_s13b_b90k", "428M", "MIT", _CLIP),
-    _judge("open_clip:RN50x64:openai", "623M", "MIT", _CLIP),
-    _judge("open_clip:ViT-B-16-SigLIP:webli", "203M", "Apache-2.0", _CLIP),
+    _judge("Salesforce/blip-itm-base-coco", "224M", "BSD-3", MATCHING),
+    _judge("Salesforce/blip-itm-base-flickr", "224M", "BSD-3", MATCHING),
+    _judge("Salesforce/blip-itm-large-coco", "446M", "BSD-3", MATCHING),
+    _judge("Salesforce/blip-itm-large-flickr", "446M", "BSD-3", MATCHING),
+    _judge("Salesforce/blip2-itm-vit-g", "1.2B", "MIT", MATCHING),
+    _judge("open_clip:ViT-B-32:openai", "151M", "MIT", COSINE),
+    _judge("open_clip:ViT-L-14:openai", "428M", "MIT", COSINE),
+    _judge("open_clip:ViT-L-14:datacomp_xl_s13b_b90k", "428M", "MIT", COSINE),
+    _judge("open_clip:RN50x64:openai", "623M", "MIT", COSINE),
+    _judge("open_clip:ViT-B-16-SigLIP:webli", "203M", "Apache-2.0", COSINE),
 )
 
 CATALOG: Final = {card.name: card for card in _ENTRIES}

@@ -7,24 +7,21 @@ where two would give the same column: `TAG=NAME` turns its columns `itm`, `itc`,
 """
 
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 from capfilt.core.clients.endpoint import Endpoint
 from capfilt.core.errors import ConfigError, ModelError
 from capfilt.models.formats.checkpoint import describe, digest
-from capfilt.models.formats.model_info import Family, ModelInfo, Role
+from capfilt.models.formats.model_info import ModelInfo, Role
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.registry import plugin
+from capfilt.models.registry import families, plugin
 from capfilt.models.registry.catalog import CATALOG
 from capfilt.models.registry.resolve import locate, resolve
 from capfilt.models.runtime import Placement
 
 if TYPE_CHECKING:
-    from capfilt.models.med.model import MED
     from capfilt.models.protocols import Captioner, Judge
-    from capfilt.models.tokenizer import Tokenizer
 
 __all__ = [
     "CATALOG",
@@ -135,7 +132,7 @@ def load_captioner(name: str, placement: Placement | None = None) -> "Captioner"
 
         return EndpointCaptioner(name, placement)
     found = _found(name, "captioner", placement)
-    return cast("Captioner", _CAPTIONERS[found.family](found, digest(found.files), placement))
+    return cast("Captioner", families.load(found, "captioner", digest(found.files), placement))
 
 
 def load_judge(name: str, placement: Placement | None = None) -> "Judge":
@@ -152,7 +149,7 @@ def load_judge(name: str, placement: Placement | None = None) -> "Judge":
         judge = cast("Judge", plugin.load_class(name, "filter")(placement))
     else:
         found = _found(name, "filter", placement)
-        judge = cast("Judge", _JUDGES[found.family](found, digest(found.files), placement))
+        judge = cast("Judge", families.load(found, "filter", digest(found.files), placement))
     return Tagged(judge, with_tag(judge.columns, tag)) if tag else judge
 
 
@@ -189,65 +186,3 @@ def _check_server(url: str, role: Role, placement: Placement) -> str:
     if role == "filter":
         raise ModelError(f"judge {url}: a server can caption, but not judge")
     return digest_of(ChatClient(url, placement.endpoint).model())
-
-
-def _med_captioner(found: ModelInfo, digest: str, placement: Placement) -> object:
-    from capfilt.models.captioners.med import MedCaptioner
-
-    return MedCaptioner(Path(found.name).name, digest, *_med(found, placement, for_captioning=True))
-
-
-def _med(found: ModelInfo, placement: Placement, for_captioning: bool) -> "tuple[MED, Tokenizer]":
-    from capfilt.models.formats.weights import load_med
-
-    device, dtype = placement.resolve()
-    model, tokenizer = load_med(found.folder, dtype, device, for_captioning)
-    if placement.compile:
-        model.vision.compile()
-    return model, tokenizer
-
-
-def _qformer(found: ModelInfo, digest: str, placement: Placement) -> object:
-    from capfilt.models.captioners.qformer import QFormerCaptioner
-
-    return QFormerCaptioner(found, digest, placement)
-
-
-def _vlm(found: ModelInfo, digest: str, placement: Placement) -> object:
-    from capfilt.models.captioners.vlm import VlmCaptioner
-
-    return VlmCaptioner(found, digest, placement)
-
-
-def _med_judge(found: ModelInfo, digest: str, placement: Placement) -> object:
-    from capfilt.models.judges.med import MedJudge
-
-    return MedJudge(Path(found.name).name, digest, *_med(found, placement, for_captioning=False), placement.token)
-
-
-def _open_clip(found: ModelInfo, digest: str, placement: Placement) -> object:
-    from capfilt.models.judges.open_clip import OpenClipJudge
-
-    return OpenClipJudge(found, digest, placement)
-
-
-def _dual(found: ModelInfo, digest: str, placement: Placement) -> object:
-    from capfilt.models.judges.dual import DualJudge
-
-    return DualJudge(found, digest, placement)
-
-
-def _blip2(found: ModelInfo, digest: str, placement: Placement) -> object:
-    from capfilt.models.judges.blip2 import Blip2Judge
-
-    return Blip2Judge(found, digest, placement)
-
-
-_Loader = Callable[[ModelInfo, str, Placement], object]
-_CAPTIONERS: Final[dict[Family, _Loader]] = {"med": _med_captioner, "qformer": _qformer, "vlm": _vlm}
-_JUDGES: Final[dict[Family, _Loader]] = {
-    "med": _med_judge,
-    "open_clip": _open_clip,
-    "dual": _dual,
-    "blip2": _blip2,
-}

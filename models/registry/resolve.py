@@ -14,26 +14,12 @@ from typing import Any, Final
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats import hub, open_clip_source
-from capfilt.models.formats.checkpoint import ADAPTER, CONFIG, FORMAT, PICKLED, describe, med_files, weight_files
-from capfilt.models.formats.image_processor import read_image_processor, square_of
-from capfilt.models.formats.model_info import Family, ModelInfo
-from capfilt.models.formats.open_clip_source import OpenClipSource
-from capfilt.models.pixels import PixelSpec
-from capfilt.models.qformer import config as qformer_config
+from capfilt.models.formats.checkpoint import ADAPTER, CONFIG, PICKLED
+from capfilt.models.formats.model_info import ModelInfo
 from capfilt.models.registry.catalog import CATALOG
+from capfilt.models.registry.families import Checkpoint, family_of
 
 CHECKPOINTS: Final = Path(__file__).parent.parent / "checkpoints"
-
-_DUAL: Final = ("clip", "siglip")
-_CAPTIONS: Final = (
-    "ForConditionalGeneration",
-    "ForImageTextToText",
-    "ForVision2Seq",
-    "ForVisionText2Text",
-    "ForCausalLM",
-    "VisionEncoderDecoderModel",
-)
-_SMALL: Final = (".json", ".txt", ".model", ".jinja")
 
 
 def resolve(name: str, max_side: int = 768) -> ModelInfo:
@@ -45,18 +31,18 @@ def resolve(name: str, max_side: int = 768) -> ModelInfo:
     Raises:
         ModelError: no such model, or one of no use here; one line.
     """
+    checkpoint = _checkpoint(name, max_side)
+    return family_of(checkpoint).describe(checkpoint)
+
+
+def _checkpoint(name: str, max_side: int) -> Checkpoint:
     if name.startswith(open_clip_source.PREFIX):
-        return _open_clip(name, open_clip_source.from_name(name, hub.fetch))
+        source = open_clip_source.from_name(name, hub.fetch)
+        return Checkpoint(name, source.weights.parent, {}, max_side, source)
     folder = locate(name)
     if (folder / open_clip_source.CONFIG).is_file():
-        return _open_clip(name, open_clip_source.from_folder(folder))
-    settings = _settings(folder)
-    kind = settings.get("model_type")
-    if settings.get("format") == qformer_config.FORMAT:
-        return _qformer(name, folder)
-    if settings.get("format") == FORMAT or kind == "blip" or (kind is None and "architectures" not in settings):
-        return _med(name, folder)
-    return _of_transformers(name, folder, settings, max_side)
+        return Checkpoint(name, folder, {}, max_side, open_clip_source.from_folder(folder))
+    return Checkpoint(name, folder, _settings(folder), max_side)
 
 
 def locate(name: str) -> Path:
@@ -78,57 +64,6 @@ def locate(name: str) -> Path:
     if hub.HUB_NAME.fullmatch(name):
         return hub.fetch(name)
     raise ModelError(f"model {name!r} is neither a directory nor a name listed by `capfilt models`")
-
-
-def _med(name: str, folder: Path) -> ModelInfo:
-    known = describe(folder)
-    files = tuple(med_files(folder))
-    pixels = PixelSpec(known.config.image_size, "squash")
-    return ModelInfo(name=name, family="med", folder=folder, roles=known.roles, pixels=pixels, files=files)
-
-
-def _qformer(name: str, folder: Path) -> ModelInfo:
-    own = qformer_config.describe(folder)
-    files = qformer_config.checkpoint_files(folder)
-    return ModelInfo(name=name, family="qformer", folder=folder, roles=own.roles, pixels=own.pixels, files=files)
-
-
-def _open_clip(name: str, source: OpenClipSource) -> ModelInfo:
-    folder = source.weights.parent
-    small = [path for path in _small_files(folder) if source.tokenizer or path.name == open_clip_source.CONFIG]
-    return ModelInfo(
-        name=name,
-        family="open_clip",
-        folder=folder,
-        roles=("filter",),
-        pixels=source.pixels,
-        files=(*small, source.weights),
-        open_clip=source,
-    )
-
-
-def _of_transformers(name: str, folder: Path, settings: dict[str, Any], max_side: int) -> ModelInfo:
-    files = (*_small_files(folder), *weight_files(folder))
-    architecture = (settings.get("architectures") or ["model of an unnamed class"])[0]
-    if architecture == "Blip2ForImageTextRetrieval" or _is_dual(settings, architecture):
-        family: Family = "dual" if _is_dual(settings, architecture) else "blip2"
-        pixels = square_of(read_image_processor(folder))
-        if pixels is None:
-            raise ModelError(f"{folder}: an image processor that makes no plain square is not supported in a judge")
-        return ModelInfo(name=name, family=family, folder=folder, roles=("filter",), pixels=pixels, files=files)
-    if not architecture.endswith(_CAPTIONS):
-        raise ModelError(f"model {name!r}: a {architecture} neither captions nor judges")
-    pixels = square_of(read_image_processor(folder)) or PixelSpec(max_side, "fit")
-    return ModelInfo(name=name, family="vlm", folder=folder, roles=("captioner",), pixels=pixels, files=files)
-
-
-def _is_dual(settings: dict[str, Any], architecture: str) -> bool:
-    return settings.get("model_type") in _DUAL and architecture in ("CLIPModel", "SiglipModel")
-
-
-def _small_files(folder: Path) -> list[Path]:
-    """Configuration, words and templates: they change what a model says as its weights do."""
-    return sorted(path for path in folder.rglob("*") if path.suffix in _SMALL and path.is_file())
 
 
 def _settings(folder: Path) -> dict[str, Any]:

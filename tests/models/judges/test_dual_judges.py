@@ -175,7 +175,7 @@ def test_an_architecture_with_a_file_of_weights_judges_as_its_directory_does(
     folder = published("clip")
     shapes = Path(open_clip.__file__).parent / "model_configs"
     shape = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
-    monkeypatch.setattr("capfilt.models.formats.open_clip_source._shape", lambda name, architecture: shape)
+    monkeypatch.setattr("capfilt.models.formats.open_clip_source.architecture_shape", lambda name, architecture: shape)
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", shape)
     assert shapes.is_dir()
     judge = registry.load_judge(f"open_clip:tiny:{folder / 'open_clip_model.safetensors'}")

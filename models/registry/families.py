@@ -1,0 +1,211 @@
+"""The families of models that ship: how a checkpoint of one is recognized, what it can do, and who loads it.
+
+To add one, write its captioner or judge (`captioners/`, `judges/`: one class a file) and an entry in `FAMILIES`. Free
+of torch: a class is named and imported when it is loaded.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from capfilt.core.errors import ModelError
+from capfilt.models.formats import open_clip_source
+from capfilt.models.formats.checkpoint import FORMAT, describe, med_files, weight_files
+from capfilt.models.formats.image_processor import read_image_processor, square_of
+from capfilt.models.formats.model_info import ModelInfo, Role
+from capfilt.models.formats.open_clip_source import OpenClipSource
+from capfilt.models.pixels import PixelSpec
+from capfilt.models.qformer import config as qformer_config
+from capfilt.models.runtime import Placement
+from capfilt.models.score_columns import COSINE, MATCHING
+
+_SMALL: Final = (".json", ".txt", ".model", ".jinja")
+_CAPTIONS: Final = (
+    "ForConditionalGeneration",
+    "ForImageTextToText",
+    "ForVision2Seq",
+    "ForVisionText2Text",
+    "ForCausalLM",
+    "VisionEncoderDecoderModel",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model's directory as its config.json describes it."""
+
+    name: str  # as a person wrote it
+    folder: Path
+    settings: dict[str, Any]  # of config.json; {} for a model of open_clip
+    max_side: int  # pixels that models which take images of any shape are shown
+    open_clip: OpenClipSource | None = None
+
+    @property
+    def architecture(self) -> str:
+        """The class that `transformers` saved, "" where there is none."""
+        return str((self.settings.get("architectures") or [""])[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFamily:
+    """One family. `captioner` and `judge` are "MODULE:NAME" of what takes `ModelInfo`, digest and `Placement`."""
+
+    name: str
+    recognizes: Callable[[Checkpoint], bool]
+    describe: Callable[[Checkpoint], ModelInfo]
+    captioner: str = ""
+    judge: str = ""
+
+
+def family_of(checkpoint: Checkpoint) -> ModelFamily:
+    """The first family that recognizes a checkpoint.
+
+    Raises:
+        ModelError: none does.
+    """
+    for family in FAMILIES:
+        if family.recognizes(checkpoint):
+            return family
+    architecture = checkpoint.architecture or "model of an unnamed class"
+    raise ModelError(f"model {checkpoint.name!r}: a {architecture} neither captions nor judges")
+
+
+def load(info: ModelInfo, role: Role, digest: str, placement: Placement) -> object:
+    """The captioner or judge of a model, which must have that role."""
+    (family,) = (family for family in FAMILIES if family.name == info.family)
+    module, _, name = (family.captioner if role == "captioner" else family.judge).partition(":")
+    return getattr(import_module(f"capfilt.models.{module}"), name)(info, digest, placement)
+
+
+def _med(checkpoint: Checkpoint) -> ModelInfo:
+    known = describe(checkpoint.folder)
+    return ModelInfo(
+        name=checkpoint.name,
+        family="med",
+        folder=checkpoint.folder,
+        roles=known.roles,
+        pixels=PixelSpec(known.config.image_size, "squash"),
+        files=tuple(med_files(checkpoint.folder)),
+        columns=MATCHING if "filter" in known.roles else (),
+    )
+
+
+def _is_med(checkpoint: Checkpoint) -> bool:
+    settings, kind = checkpoint.settings, checkpoint.settings.get("model_type")
+    unnamed = kind is None and "architectures" not in settings
+    return checkpoint.open_clip is None and (settings.get("format") == FORMAT or kind == "blip" or unnamed)
+
+
+def _qformer(checkpoint: Checkpoint) -> ModelInfo:
+    own = qformer_config.describe(checkpoint.folder)
+    files = qformer_config.checkpoint_files(checkpoint.folder)
+    return ModelInfo(
+        name=checkpoint.name,
+        family="qformer",
+        folder=checkpoint.folder,
+        roles=own.roles,
+        pixels=own.pixels,
+        files=files,
+    )
+
+
+def _open_clip(checkpoint: Checkpoint) -> ModelInfo:
+    source = checkpoint.open_clip
+    assert source is not None
+    config = open_clip_source.CONFIG
+    small = [path for path in _small_files(checkpoint.folder) if source.tokenizer or path.name == config]
+    return ModelInfo(
+        name=checkpoint.name,
+        family="open_clip",
+        folder=checkpoint.folder,
+        roles=("filter",),
+        pixels=source.pixels,
+        files=(*small, source.weights),
+        columns=COSINE,
+        open_clip=source,
+    )
+
+
+def _is_dual(checkpoint: Checkpoint) -> bool:
+    kind = checkpoint.settings.get("model_type")
+    return kind in ("clip", "siglip") and checkpoint.architecture in ("CLIPModel", "SiglipModel")
+
+
+def _published_judge(family: str, columns: tuple[str, ...]) -> Callable[[Checkpoint], ModelInfo]:
+    """A judge as `transformers` saves it."""
+
+    def described(checkpoint: Checkpoint) -> ModelInfo:
+        folder = checkpoint.folder
+        files = (*_small_files(folder), *weight_files(folder))
+        pixels = square_of(read_image_processor(folder))
+        if pixels is None:
+            raise ModelError(f"{folder}: an image processor that makes no plain square is not supported in a judge")
+        return ModelInfo(
+            name=checkpoint.name,
+            family=family,
+            folder=folder,
+            roles=("filter",),
+            pixels=pixels,
+            files=files,
+            columns=columns,
+        )
+
+    return described
+
+
+def _vlm(checkpoint: Checkpoint) -> ModelInfo:
+    folder = checkpoint.folder
+    files = (*_small_files(folder), *weight_files(folder))
+    pixels = square_of(read_image_processor(folder)) or PixelSpec(checkpoint.max_side, "fit")
+    return ModelInfo(
+        name=checkpoint.name, family="vlm", folder=folder, roles=("captioner",), pixels=pixels, files=files
+    )
+
+
+def _small_files(folder: Path) -> list[Path]:
+    """Configuration, words and templates: they change what a model says as its weights do."""
+    return sorted(path for path in folder.rglob("*") if path.suffix in _SMALL and path.is_file())
+
+
+FAMILIES: Final = (
+    ModelFamily(
+        name="open_clip",
+        recognizes=lambda checkpoint: checkpoint.open_clip is not None,
+        describe=_open_clip,
+        judge="judges.open_clip:OpenClipJudge",
+    ),
+    ModelFamily(
+        name="qformer",
+        recognizes=lambda checkpoint: checkpoint.settings.get("format") == qformer_config.FORMAT,
+        describe=_qformer,
+        captioner="captioners.qformer:QFormerCaptioner",
+    ),
+    ModelFamily(
+        name="med",
+        recognizes=_is_med,
+        describe=_med,
+        captioner="captioners.med:load_captioner",
+        judge="judges.med:load_judge",
+    ),
+    ModelFamily(
+        name="dual",
+        recognizes=_is_dual,
+        describe=_published_judge("dual", COSINE),
+        judge="judges.dual:DualJudge",
+    ),
+    ModelFamily(
+        name="blip2",
+        recognizes=lambda checkpoint: checkpoint.architecture == "Blip2ForImageTextRetrieval",
+        describe=_published_judge("blip2", MATCHING),
+        judge="judges.blip2:Blip2Judge",
+    ),
+    ModelFamily(
+        name="vlm",  # last: whatever else of transformers writes text
+        recognizes=lambda checkpoint: checkpoint.architecture.endswith(_CAPTIONS),
+        describe=_vlm,
+        captioner="captioners.vlm:VlmCaptioner",
+    ),
+)
+"""In the order in which they are asked."""
