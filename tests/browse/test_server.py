@@ -138,7 +138,7 @@ def test_the_run_as_a_whole(steady: Any) -> None:
         ("api/numbers", 400, "this run has: itm, itc"),
         ("api/image?place=5000", 404, "image 5000"),
         ("picture/5000/320", 404, "image 5000"),
-        ("picture/0/321", 404, "size 321"),
+        ("picture/0/321", 404, "size = 321"),
     ],
 )
 def test_a_mistake_is_told_in_a_line(steady: Any, path: str, status: int, words: str) -> None:
