@@ -241,7 +241,7 @@ def test_another_selection_is_another_export(run: Run, tmp_path: Path) -> None:
     (tmp_path / "full/mine.txt").write_text("mine")
     with pytest.raises(ChangedError, match="holds files that are not an export"):
         write(run, tmp_path / "full", "parquet")
-    with pytest.raises(InputError, match=r"no selection 'other' there.*: strict"):
+    with pytest.raises(InputError, match=r"no selection 'other'; .*there are: strict"):
         write(run, tmp_path / "other", "parquet", selection="other")
     assert not (tmp_path / "other").exists()
 
@@ -250,7 +250,7 @@ def test_a_selection_must_be_of_all_chunks(make_run: MakeRun, tmp_path: Path) ->
     run = make_run(pairs(14))
     chunks = run.plan()
     run.commit(chunks[0])
-    with pytest.raises(InputError, match="no selection there"):
+    with pytest.raises(InputError, match="no selection; create it"):
         write(run, tmp_path / "set", "parquet")
     select(run.ledger.folder, run.recipe.select)
     run.commit(chunks[1])
