@@ -31,11 +31,8 @@ def serve(ledger: Ledger, port: int, announce: Callable[[str], None]) -> None:
         config = uvicorn.Config(
             app(session, key), lifespan="off", ws="none", log_level="warning", access_log=False, server_header=False
         )
-        try:
-            announce(f"http://{HOST}:{listener.getsockname()[1]}/{key}/")
-            uvicorn.Server(config).run(sockets=[listener])
-        finally:
-            session.close()
+        announce(f"http://{HOST}:{listener.getsockname()[1]}/{key}/")
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _listen(port: int) -> socket.socket:

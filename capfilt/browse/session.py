@@ -65,10 +65,6 @@ class BrowseSession:
             self._commits = self._ledger.fingerprint()
             self._forgotten = stones.asked
 
-    def close(self) -> None:
-        """Let go of what belongs to the whole process."""
-        self._thumbnails.close()
-
     def check(self, wanted: TextFilter) -> None:
         """Refuse a filter that asks about scores and names no judge of this run.
 

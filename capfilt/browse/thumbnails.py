@@ -1,7 +1,6 @@
 """Pictures made small. What reaches the browser is always a JPEG drawn here, never the bytes a stranger's site sent."""
 
 import io
-from contextlib import ExitStack
 from functools import partial
 from itertools import accumulate
 from typing import Final
@@ -27,19 +26,13 @@ Group = dict[str, bytes]
 
 
 class Thumbnails:
-    """Draws pictures of a run; safe to call from several threads. Pillow keeps to our rules until `close`."""
+    """Draws pictures of a run; safe to call from several threads."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._folder = ledger.folder
         self._settings = DecodeSettings(max_pixels=ledger.run["recipe"]["decode"]["max_pixels"])
         self.forget()
         self._room = PixelBudget(self._settings.max_pixels)
-        self._rules = ExitStack()
-        self._rules.enter_context(pillow_rules(self._settings.max_pixels))
-
-    def close(self) -> None:
-        """Give Pillow's switches back."""
-        self._rules.close()
 
     def forget(self) -> None:
         """Start without any remembered picture."""
@@ -88,9 +81,10 @@ class Thumbnails:
         return {uid: data for uid, data in pairs if data is not None}
 
     def _draw(self, data: bytes, size: int) -> bytes:
-        file = read_header(data, self._settings)
-        with self._room.held(file.width * file.height):
-            picture = load_image(file, data, self._settings, size).image
+        with pillow_rules(self._settings.max_pixels):
+            file = read_header(data, self._settings)
+            with self._room.held(file.width * file.height):
+                picture = load_image(file, data, self._settings, size).image
         picture.thumbnail((size, size))
         sink = io.BytesIO()
         picture.save(sink, "JPEG", quality=85)

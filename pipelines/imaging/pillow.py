@@ -26,26 +26,46 @@ UNSIGNED: Final = ("CUR", "TGA", "PCD")
 # wrapper that opens further files), IM (about to leave Pillow), and IMT, MCIDAS and SPIDER, whose header tests are
 # loose enough to take noise for a picture.
 
-_SWITCHES = threading.Lock()
+
+class _Switches:
+    """Who holds Pillow's switches now: any number of threads under one pixel cap, others wait."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.holders = 0
+        self.max_pixels = 0
+        self.before: tuple[int | None, bool] = (None, False)
+
+
+_SWITCHES: Final = _Switches()
 
 
 @contextmanager
 def pillow_rules(max_pixels: int) -> Iterator[None]:
     """Hold Pillow to our rules: the pixel cap everywhere, truncated files refused, its warnings silent.
 
-    The switches belong to the process, so one decode runs at a time in a process (its threads share the rules).
+    The switches belong to the process: threads under the same cap share them, others wait until they are free. So hold
+    them for as long as pictures are decoded and no longer: whoever keeps them stops every other decode of the process.
     """
-    with _SWITCHES:
-        before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
-        # Pillow raises above TWICE its limit (and only warns above once). Its own checks reach where ours cannot: the
-        # PNG inside an ICO or ICNS, a GIF frame larger than its screen, a WebP canvas before it is allocated.
-        Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
-        ImageFile.LOAD_TRUNCATED_IMAGES = False
-        _silence_pillow()
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
+    held = _SWITCHES
+    with held.changed:
+        held.changed.wait_for(lambda: held.holders == 0 or held.max_pixels == max_pixels)
+        held.holders += 1
+        if held.holders == 1:
+            held.max_pixels, held.before = max_pixels, (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
+            # Pillow raises above TWICE its limit (and only warns above once). Its own checks reach where ours cannot:
+            # the PNG inside an ICO or ICNS, a GIF frame larger than its screen, a WebP canvas before it is allocated.
+            Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+            _silence_pillow()
+    try:
+        yield
+    finally:
+        with held.changed:
+            held.holders -= 1
+            if held.holders == 0:
+                Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = held.before
+                held.changed.notify_all()
 
 
 def _silence_pillow() -> None:

@@ -1,8 +1,7 @@
 """The session without a server: several hands at once, runs that are not quite whole, odd scores."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,9 +22,8 @@ from capfilt.pipelines.stages.tombstones import Tombstones
 
 
 @pytest.fixture
-def session(run: Ledger) -> Iterator[BrowseSession]:
-    with closing(BrowseSession(run)) as session:
-        yield session
+def session(run: Ledger) -> BrowseSession:
+    return BrowseSession(run)
 
 
 def test_many_marks_at_once_are_all_kept(session: BrowseSession, run: Ledger) -> None:
@@ -38,20 +36,20 @@ def test_many_marks_at_once_are_all_kept(session: BrowseSession, run: Ledger) ->
 
 def test_a_run_without_a_selection_can_be_looked_at(tmp_path: Path, make_run: Callable[..., Ledger]) -> None:
     run = make_run(str(tmp_path / "out"), threshold=None)
-    with closing(BrowseSession(run)) as session:
-        assert session.facts()["selection"] is None
-        assert session.index.page(TextFilter(), 0)["images"][0]["texts"][0]["keep"] is None
-        session.select("first", "itc", 0.1)
-        assert session.facts()["selection"] == {"name": "first", "policy": "blip"}
+    session = BrowseSession(run)
+    assert session.facts()["selection"] is None
+    assert session.index.page(TextFilter(), 0)["images"][0]["texts"][0]["keep"] is None
+    session.select("first", "itc", 0.1)
+    assert session.facts()["selection"] == {"name": "first", "policy": "blip"}
     assert run.selection()["parameters"]["judge"] == "itc"
 
 
 def test_flags_of_the_selection_stay_and_its_mix_does_not(run: Ledger) -> None:
     other = ("select.policy=quantile", "select.min_words=6", "select.synthetic_share=0.2")
     select(run.folder, settings_for(run, overrides=other))
-    with closing(BrowseSession(run)) as session:
-        numbers = session.numbers(TextFilter(judge="itm", t=0.3))
-        made = session.select("mine", "itm", 0.3)
+    session = BrowseSession(run)
+    numbers = session.numbers(TextFilter(judge="itm", t=0.3))
+    made = session.select("mine", "itm", 0.3)
     assert made["kept"] == {source: kept[0] for source, kept in numbers["kept"].items()}
     chosen = run.selection()
     assert (chosen["policy"], chosen["parameters"]["min_words"], chosen["parameters"]["synthetic_share"]) == (
@@ -63,9 +61,9 @@ def test_flags_of_the_selection_stay_and_its_mix_does_not(run: Ledger) -> None:
 
 def test_a_selection_that_stands_is_shown_under_its_own_policy(run: Ledger) -> None:
     select(run.folder, settings_for(run, overrides=("select.policy=quantile", "select.fraction=0.5")), name="half")
-    with closing(BrowseSession(run)) as session:
-        facts = session.facts()
-        kept = sum(text["shown"] for image in session.index.page(TextFilter(), 0)["images"] for text in image["texts"])
+    session = BrowseSession(run)
+    facts = session.facts()
+    kept = sum(text["shown"] for image in session.index.page(TextFilter(), 0)["images"] for text in image["texts"])
     assert facts["selection"] == {"name": "half", "policy": "quantile"}
     assert facts["kept"] == run.selection()["result"]["kept"]
     assert 0 < kept < sum(facts["kept"].values())
@@ -76,14 +74,14 @@ def test_infinite_and_missing_scores_can_be_told(run: Ledger) -> None:
     table = pq.read_table(run.folder.full(name))
     scores = pa.array([float("inf"), float("-inf"), *table["itm"].to_pylist()[2:]], pa.float32())
     run.folder.write(name, parquet_bytes(table.set_column(table.schema.get_field_index("itm"), "itm", scores)))
-    with closing(BrowseSession(run)) as session:
-        page = session.index.page(TextFilter(judge="itm", t=0.5, sort="near"), 0)
-        found = {
-            text["scores"]["itm"] for image in session.index.page(TextFilter(), 0)["images"] for text in image["texts"]
-        }
-        assert {min(found - {None}), max(found - {None})} == {-1.7976931348623157e308, 1.7976931348623157e308}
-        assert page["total"] == 108
-        assert len(session.numbers(TextFilter(judge="itm"))["thresholds"]) == 1001
+    session = BrowseSession(run)
+    page = session.index.page(TextFilter(judge="itm", t=0.5, sort="near"), 0)
+    found = {
+        text["scores"]["itm"] for image in session.index.page(TextFilter(), 0)["images"] for text in image["texts"]
+    }
+    assert {min(found - {None}), max(found - {None})} == {-1.7976931348623157e308, 1.7976931348623157e308}
+    assert page["total"] == 108
+    assert len(session.numbers(TextFilter(judge="itm"))["thresholds"]) == 1001
 
 
 def test_a_run_that_does_not_fit_together_is_refused(run: Ledger) -> None:
@@ -129,10 +127,9 @@ def test_a_run_that_is_worked_on_is_not_selected(session: BrowseSession, run: Le
 def test_marks_of_another_session_are_found(session: BrowseSession, run: Ledger) -> None:
     uid = session.index.spot(7).uid
     session.mark(uid, 0, False)
-    session.close()
-    with closing(BrowseSession(run)) as other:
-        assert [(mark["place"], mark["right"]) for mark in other.marks()] == [(7, False)]
-        assert other.index.page(TextFilter(mark="wrong"), 0)["images"][0]["uid"] == uid
+    other = BrowseSession(run)
+    assert [(mark["place"], mark["right"]) for mark in other.marks()] == [(7, False)]
+    assert other.index.page(TextFilter(mark="wrong"), 0)["images"][0]["uid"] == uid
 
 
 def test_where_there_is_no_run_that_is_told(tmp_path: Path) -> None:
