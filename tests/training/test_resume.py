@@ -112,7 +112,7 @@ def test_killed_anywhere_it_ends_with_the_same_bits(pairs_file: Path, start: Pat
     said = run(pairs_file, start, *(word for attempt in attempts for word in attempt))
     ends = [line for line in said if line.startswith(kills)]
     assert ends == ["never 0", *(f"{kill} 9" for kill in kills[:-1]), "never 0"]
-    resumed = [line for line in said if line.startswith("going on")]
+    resumed = [line for line in said if line.startswith("resuming")]
     assert resumed == [f"resuming at step {step}" for step in (6, 6, 9, 12)]
     assert len(curve(tmp_path / "whole")) == 7
     assert curve(tmp_path / "whole") == curve(tmp_path / "killed")
@@ -147,7 +147,7 @@ def test_a_refused_training_does_not_take_the_place_of_the_right_one(
     pairs_file: Path, start: Path, tmp_path: Path
 ) -> None:
     out, two = tmp_path / "out", "schedule.steps=2"
-    with pytest.raises(ConfigError, match=r"schedule\.batch = 4000: .* has only 40 pictures"):
+    with pytest.raises(ConfigError, match=r"schedule\.batch = 4000: .* has only 40 images"):
         train(request(pairs_file, start, out, two, "schedule.batch=4000"))
     assert train(request(pairs_file, start, out, two, "schedule.batch=8")).steps_now == 2
 
