@@ -346,7 +346,7 @@ class EngineSettings(Section):
         return value
 
 
-class StopSettings(Section):
+class RunLimits(Section):
     """When a run stops by itself: most of it fails in one way, so that a setting or the network is the likely cause.
 
     Looked at after every chunk, over the rows of the latest chunks: at least 200, at most about 1,000.
@@ -377,4 +377,4 @@ class Recipe(Section):
     select: SelectSettings = SelectSettings()
     output: OutputSettings = OutputSettings()
     engine: EngineSettings = EngineSettings()
-    run: StopSettings = StopSettings()
+    run: RunLimits = RunLimits()

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Final
 
-from capfilt.core.config import StopSettings
+from capfilt.core.config import RunLimits
 from capfilt.core.errors import RunFailed
 from capfilt.core.schema import Reason, Trait
 from capfilt.pipelines.engine.chunk.outcome import ChunkOutcome
@@ -30,7 +30,7 @@ FEWEST_CAPTIONS: Final = 100
 class Breaker:
     """Hears of every committed chunk."""
 
-    def __init__(self, settings: StopSettings) -> None:
+    def __init__(self, settings: RunLimits) -> None:
         self.settings = settings
         self.window: deque[ChunkOutcome] = deque()
 

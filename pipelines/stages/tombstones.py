@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from capfilt.core import schema
 from capfilt.core.errors import ConfigError
 from capfilt.core.storage import Folder
-from capfilt.core.urls import canonical, canonical_host, host_of, older_canonical, older_host
+from capfilt.pipelines.download.canonical_url import canonical, canonical_host, host_of, older_canonical, older_host
 from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
 
 NAME: Final = "forgotten.json"

@@ -21,7 +21,7 @@ from capfilt.pipelines.readers.files.failures import reason_of
 from capfilt.pipelines.readers.files.open import is_local
 from capfilt.pipelines.readers.files.pictures import Neighbours
 from capfilt.pipelines.readers.rows import columns
-from capfilt.pipelines.readers.rows.columns import Found, Names, Record
+from capfilt.pipelines.readers.rows.columns import Names, Record, RowFacts
 from capfilt.pipelines.readers.rows.reader import InputFile, Reader, Row, batches, make_part, raw_table
 from capfilt.pipelines.readers.rows.references import Several
 from capfilt.pipelines.readers.rows.repeats import first_rows, reference_of
@@ -32,7 +32,7 @@ _IMAGES: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class TableShape:
     """Which columns of a file matter."""
 
     names: Names
@@ -40,7 +40,7 @@ class Shape:
     columns: tuple[str, ...]  # to read: image, references, texts
 
     @classmethod
-    def of(cls, table: Table, settings: config.InputSettings, location: str) -> "Shape":
+    def of(cls, table: Table, settings: config.InputSettings, location: str) -> "TableShape":
         """Look at a file.
 
         Raises:
@@ -61,7 +61,7 @@ class Shape:
         return {"url": self.names.url, "text": text, "image": self.image, "columns": list(self.columns)}
 
     @classmethod
-    def from_json(cls, where: Mapping[str, Any]) -> "Shape":
+    def from_json(cls, where: Mapping[str, Any]) -> "TableShape":
         """The shape that `to_json` wrote."""
         return cls(Names.from_json(where), where["image"], tuple(where["columns"]))
 
@@ -75,7 +75,7 @@ class ColumnarReader(Reader):
 
     def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         table = self.open(file.location)
-        shape = Shape.of(table, settings, file.location)
+        shape = TableShape.of(table, settings, file.location)
         try:
             weights = list(_weights(table, shape, file))
             groups = _repeats(table, shape, settings)
@@ -92,7 +92,7 @@ class ColumnarReader(Reader):
             start += len(rows)
 
     def read(self, part: Part) -> pa.Table:
-        shape = Shape.from_json(cast(Mapping[str, Any], part.where))
+        shape = TableShape.from_json(cast(Mapping[str, Any], part.where))
         filesystem, _ = split_url(part.file)
         wanted = cast(list[list[int]], part.where.get("records")) or [[part.start + at] for at in range(part.rows)]
         wanted = wanted[: part.rows]
@@ -116,24 +116,24 @@ class ColumnarReader(Reader):
         )
 
     def check(self, file: InputFile, settings: config.InputSettings) -> None:
-        Shape.of(self.open(file.location), settings, file.location)
+        TableShape.of(self.open(file.location), settings, file.location)
 
     def references(self, file: InputFile, settings: config.InputSettings, rows: int | None = None) -> Iterator[str]:
         """Every path that the file names, as written; none where it holds image bytes."""
         table = self.open(file.location)
-        shape = Shape.of(table, settings, file.location)
+        shape = TableShape.of(table, settings, file.location)
         if shape.image is None:
             yield from (path for path in islice(_paths(table, shape), rows) if path)
 
 
-def _found(records: list[Record], shape: Shape) -> Found | ValueError | None:
+def _found(records: list[Record], shape: TableShape) -> RowFacts | ValueError | None:
     """What the records of one picture come to; None where they could not be read."""
     if not records:
         return None
     return merged([_fact(record, shape) for record in records])
 
 
-def _fact(record: Record, shape: Shape) -> Found | ValueError:
+def _fact(record: Record, shape: TableShape) -> RowFacts | ValueError:
     """The path in an image struct stands in for a column of paths."""
     value = record.get(shape.image) if shape.image else None
     if isinstance(value, list) and len(value) > 1:
@@ -153,7 +153,7 @@ def _sample(table: Table) -> list[Record]:
         return []
 
 
-def _weights(table: Table, shape: Shape, file: InputFile) -> Iterator[int]:
+def _weights(table: Table, shape: TableShape, file: InputFile) -> Iterator[int]:
     """Bytes of the picture of every row: the mean of its group, or the size of the file it names."""
     if shape.image is None and any(paths := list(_paths(table, shape))):
         paths += [None] * (table.rows - len(paths))
@@ -165,7 +165,7 @@ def _weights(table: Table, shape: Shape, file: InputFile) -> Iterator[int]:
             yield size
 
 
-def _repeats(table: Table, shape: Shape, settings: config.InputSettings) -> list[list[int]] | None:
+def _repeats(table: Table, shape: TableShape, settings: config.InputSettings) -> list[list[int]] | None:
     """The rows of each picture, where some picture has several; looked for in a column of URLs only when told to."""
     wanted = columns.usual(shape.columns, columns.PATH_NAMES) if settings.merge == "auto" else list(shape.columns)
     if settings.merge == "never" or shape.image is not None or not wanted:
@@ -186,7 +186,7 @@ def _group(table: Table, group: int, wanted: Sequence[str]) -> Iterator[Record]:
         yield from records_in(batch)
 
 
-def _paths(table: Table, shape: Shape) -> Iterator[str | None]:
+def _paths(table: Table, shape: TableShape) -> Iterator[str | None]:
     """The path in every row up to the first damage; nothing at all when the columns can only hold URLs."""
     names = Names(shape.names.url, "none")
     wanted = columns.usual(shape.columns, columns.PATH_NAMES) if names.url == "auto" else [names.url]
@@ -196,12 +196,12 @@ def _paths(table: Table, shape: Shape) -> Iterator[str | None]:
         for group in range(len(table.groups)):
             for record in _group(table, group, wanted):
                 fact = found_in(record, names)
-                yield fact.path if isinstance(fact, Found) else None
+                yield fact.path if isinstance(fact, RowFacts) else None
     except DAMAGE:
         return  # the rows are damaged when they are read, too, and say so then
 
 
-def _records_at(table: Table, shape: Shape, wanted: list[int], found: dict[int, Record]) -> dict[int, Record]:
+def _records_at(table: Table, shape: TableShape, wanted: list[int], found: dict[int, Record]) -> dict[int, Record]:
     """The records of these rows (sorted), put into `found` as they come: those before a damage count."""
     begin, at = 0, 0
     for group, rows in enumerate(table.groups):

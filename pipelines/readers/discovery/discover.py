@@ -23,14 +23,14 @@ _SAMPLE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundInputs:
     """What the arguments come to."""
 
     files: tuple[InputFile, ...]  # sorted by identity
     notes: tuple[str, ...]  # what was left out of directories and globs, and why; a line each
 
 
-def find(inputs: Sequence[str], settings: config.InputSettings) -> Found:
+def find(inputs: Sequence[str], settings: config.InputSettings) -> FoundInputs:
     """Expand the arguments.
 
     Raises:
@@ -51,7 +51,7 @@ def find(inputs: Sequence[str], settings: config.InputSettings) -> Found:
     files = [file for file in files if file.location not in beside]
     notes = tuple(note for tree in trees for note in tree.notes())
     _check_something(trees, files)
-    return Found(tuple(_told_apart(_once(files))), notes)
+    return FoundInputs(tuple(_told_apart(_once(files))), notes)
 
 
 def _check_something(trees: Sequence[Tree], files: Sequence[InputFile]) -> None:

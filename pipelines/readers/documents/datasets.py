@@ -4,11 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from capfilt.pipelines.readers.documents.shape import Shape, is_list_of_rows
+from capfilt.pipelines.readers.documents.shape import DocumentShape, is_list_of_rows
 from capfilt.pipelines.readers.rows.columns import Record
 
 
-class Coco(Shape):
+class Coco(DocumentShape):
     about = "COCO captions (`captions_val2017.json`), and data sets written like it"
     example: ClassVar[Any] = {
         "images": [{"id": 7, "file_name": "a.jpg"}],
@@ -32,7 +32,7 @@ class Coco(Shape):
             yield {"file_name": None, "captions": texts, "image_id": missing}
 
 
-class Karpathy(Shape):
+class Karpathy(DocumentShape):
     about = "Karpathy's splits of COCO, Flickr8k and Flickr30k (`dataset_coco.json`)"
     example: ClassVar[Any] = {"images": [{"filepath": "val2014", "filename": "a.jpg", "sentences": [{"raw": "a cat"}]}]}
 
@@ -48,7 +48,7 @@ class Karpathy(Shape):
             yield {"file_name": name} | rest
 
 
-class VisualGenome(Shape):
+class VisualGenome(DocumentShape):
     about = "Visual Genome's `region_descriptions.json`; pictures are named by their ids"
     example: ClassVar[Any] = [{"id": 1, "regions": [{"image_id": 1, "phrase": "a clock on a wall"}]}]
 

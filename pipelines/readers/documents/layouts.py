@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from capfilt.pipelines.readers.documents.shape import Shape, is_list_of_rows, is_row
+from capfilt.pipelines.readers.documents.shape import DocumentShape, is_list_of_rows, is_row
 from capfilt.pipelines.readers.lists.headerless import made_up_header
 from capfilt.pipelines.readers.rows.columns import PATH_NAMES, URL_NAMES, Record, usual
 from capfilt.pipelines.readers.rows.references import is_reference
 
 
-class RowsInside(Shape):
+class RowsInside(DocumentShape):
     about = (
         'rows under one key: RedCaps (`annotations`), pandas `orient="table"` (`data`), the datasets server (`rows`)'
     )
@@ -38,7 +38,7 @@ class RowsInside(Shape):
         return found
 
 
-class ParallelLists(Shape):
+class ParallelLists(DocumentShape):
     about = 'one list a column, all of one length: SBU captions, pandas `orient="list"`'
     example: ClassVar[Any] = {"image_urls": ["http://h/a.jpg"], "captions": ["a cat"]}
 
@@ -57,7 +57,7 @@ class ParallelLists(Shape):
         return {k: v for k, v in document.items() if isinstance(v, list) and length and len(v) == length}
 
 
-class ColumnsOfRows(Shape):
+class ColumnsOfRows(DocumentShape):
     about = 'one object a column, its keys the rows: pandas `orient="columns"`, the default of `to_json`'
     example: ClassVar[Any] = {"url": {"0": "http://h/a.jpg"}, "caption": {"0": "a cat"}}
 
@@ -69,7 +69,7 @@ class ColumnsOfRows(Shape):
             yield {name: column.get(row) for name, column in document.items()}
 
 
-class SplitTable(Shape):
+class SplitTable(DocumentShape):
     about = 'names of columns, and rows as lists: pandas `orient="split"`'
     example: ClassVar[Any] = {"columns": ["url", "caption"], "index": [0], "data": [["http://h/a.jpg", "a cat"]]}
 
@@ -85,7 +85,7 @@ class SplitTable(Shape):
             yield dict(zip(names, row, strict=False))
 
 
-class ListOfLists(Shape):
+class ListOfLists(DocumentShape):
     about = 'rows as lists without names: pandas `orient="values"`'
     example: ClassVar[Any] = [["http://h/a.jpg", "a cat"]]
 
@@ -101,7 +101,7 @@ class ListOfLists(Shape):
             yield dict(zip(header, row, strict=True))
 
 
-class FileMap(Shape):
+class FileMap(DocumentShape):
     about = 'captions by file: `{"a.jpg": "a cat"}`, with lists or objects for values too'
     example: ClassVar[Any] = {"a.jpg": ["a cat", "a grey cat"], "b.jpg": "a dog"}
 
@@ -114,7 +114,7 @@ class FileMap(Shape):
             yield where | (value if isinstance(value, dict) else {"captions": value})
 
 
-class RowMap(Shape):
+class RowMap(DocumentShape):
     about = 'rows by any key: pandas `orient="index"`'
     example: ClassVar[Any] = {"0": {"url": "http://h/a.jpg", "caption": "a cat"}}
 

@@ -22,14 +22,14 @@ from capfilt.pipelines.readers.documents.layouts import (
     RowsInside,
     SplitTable,
 )
-from capfilt.pipelines.readers.documents.shape import Shape
+from capfilt.pipelines.readers.documents.shape import DocumentShape
 from capfilt.pipelines.readers.files.failures import UNREADABLE, NotAnInput, reason_of
 from capfilt.pipelines.readers.files.open import open_file
 from capfilt.pipelines.readers.files.pictures import Neighbours
 from capfilt.pipelines.readers.lists.layout import encoding_at
 from capfilt.pipelines.readers.lists.records import MAX_ARRAY
 from capfilt.pipelines.readers.rows import columns
-from capfilt.pipelines.readers.rows.columns import Found, Names
+from capfilt.pipelines.readers.rows.columns import Names, RowFacts
 from capfilt.pipelines.readers.rows.reader import (
     InputFile,
     Reader,
@@ -41,7 +41,7 @@ from capfilt.pipelines.readers.rows.reader import (
 )
 from capfilt.pipelines.readers.rows.rows import found_in, paths_in, rows_of_found
 
-SHAPES: Final[tuple[Shape, ...]] = (
+SHAPES: Final[tuple[DocumentShape, ...]] = (
     Coco(), Karpathy(), RowsInside(), SplitTable(), ParallelLists(), ColumnsOfRows(), FileMap(), RowMap(),
     VisualGenome(), ListOfLists(),
 )  # fmt: skip
@@ -64,7 +64,7 @@ class DocumentReader(Reader):
 
     def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         facts = list(self._facts(file, settings))
-        paths = [fact.path if isinstance(fact, Found) else None for fact in facts]
+        paths = [fact.path if isinstance(fact, RowFacts) else None for fact in facts]
         folder = Neighbours.beside(file.location, file.origin_of_pictures)
         sizes = folder.sizes(paths) if any(paths) else [0] * len(facts)
         start = 0
@@ -75,7 +75,7 @@ class DocumentReader(Reader):
 
     def read(self, part: Part) -> pa.Table:
         rows = cast(list[Any], part.where["records"])[: part.rows]
-        facts: list[Found | ValueError] = [_from_json(row) for row in rows]
+        facts: list[RowFacts | ValueError] = [_from_json(row) for row in rows]
         read = rows_of_found(facts, part)
         return raw_table(
             forgotten_row(part, number) if row is None else one
@@ -93,7 +93,7 @@ class DocumentReader(Reader):
         rows = cast(list[Any], part.where["records"])
         return part.where | {"records": [None if gone(str(part.start + at)) else row for at, row in enumerate(rows)]}
 
-    def _facts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Found | ValueError]:
+    def _facts(self, file: InputFile, settings: config.InputSettings) -> Iterator[RowFacts | ValueError]:
         document = _document(file.location, settings)
         shape = next((shape for shape in SHAPES if shape.fits(document)), None)
         if shape is None:
@@ -105,7 +105,7 @@ class DocumentReader(Reader):
         return (found_in(record, names) for record in shape.records(document))
 
 
-def _to_json(fact: Found | ValueError) -> Json:
+def _to_json(fact: RowFacts | ValueError) -> Json:
     if isinstance(fact, ValueError):
         return {"error": str(fact)}
     if fact.image is not None:
@@ -113,10 +113,10 @@ def _to_json(fact: Found | ValueError) -> Json:
     return [fact.url, fact.path, list(fact.texts)]
 
 
-def _from_json(row: Any) -> Found | ValueError:
+def _from_json(row: Any) -> RowFacts | ValueError:
     if row is None or isinstance(row, dict):
         return ValueError(row["error"] if row else "forgotten")
-    return Found(*row)
+    return RowFacts(*row)
 
 
 def _document(location: str, settings: config.InputSettings) -> Any:

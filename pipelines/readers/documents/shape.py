@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from capfilt.pipelines.readers.rows.columns import PATH_NAMES, URL_NAMES, Record, usual
 
 
-class Shape(ABC):
+class DocumentShape(ABC):
     """One way to write many rows into one JSON document. To add one, name its class in `SHAPES`."""
 
     about: ClassVar[str]  # what is written so, for people; a line

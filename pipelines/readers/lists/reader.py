@@ -16,7 +16,7 @@ from capfilt.pipelines.readers.files.failures import UNREADABLE, reason_of
 from capfilt.pipelines.readers.files.open import open_file
 from capfilt.pipelines.readers.files.pictures import Neighbours
 from capfilt.pipelines.readers.lists.layout import EXTENSIONS, Layout, entries, layout_of
-from capfilt.pipelines.readers.rows.columns import Found
+from capfilt.pipelines.readers.rows.columns import RowFacts
 from capfilt.pipelines.readers.rows.reader import InputFile, Reader, batches, broken_part, make_part, raw_table
 from capfilt.pipelines.readers.rows.repeats import first_rows, reference_of
 from capfilt.pipelines.readers.rows.rows import Entry, found_in, merged, paths_in, rows_of, rows_of_found
@@ -162,4 +162,4 @@ def _sizes(neighbours: Neighbours | None, layout: Layout, pieces: list[bytes]) -
 
 def _path(entry: Entry, layout: Layout) -> str | None:
     fact = found_in(entry, layout.names)
-    return fact.path if isinstance(fact, Found) else None
+    return fact.path if isinstance(fact, RowFacts) else None

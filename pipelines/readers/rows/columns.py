@@ -55,7 +55,7 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RowFacts:
     """What a record says about its picture."""
 
     url: str | None
@@ -100,7 +100,7 @@ def usual(available: Iterable[str], names: Sequence[str]) -> list[str]:
     return [lowered[name] for name in names if name in lowered]
 
 
-def find(record: Record, names: Names) -> Found:
+def find(record: Record, names: Names) -> RowFacts:
     """URL, path, texts and picture of one record.
 
     Raises:
@@ -123,7 +123,7 @@ def find(record: Record, names: Names) -> Found:
     if several and url is None and path is None and image is None:
         paths = [path_named(one) for one in several if isinstance(one, str) and "://" not in one]
         raise Several(len(several), ", ".join(paths), paths)
-    return Found(url, path, find_texts(record, names.text), image)
+    return RowFacts(url, path, find_texts(record, names.text), image)
 
 
 def find_texts(record: Record, text: str | tuple[str, ...]) -> list[str]:

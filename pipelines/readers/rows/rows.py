@@ -6,7 +6,7 @@ from capfilt.core.chunks import Part
 from capfilt.core.schema import Reason
 from capfilt.pipelines.readers.files.failures import Lost
 from capfilt.pipelines.readers.files.pictures import Neighbours, Origin
-from capfilt.pipelines.readers.rows.columns import Found, Names, Record, find
+from capfilt.pipelines.readers.rows.columns import Names, Record, RowFacts, find
 from capfilt.pipelines.readers.rows.reader import Row
 from capfilt.pipelines.readers.rows.references import Several
 
@@ -21,12 +21,12 @@ def rows_of(entries: Sequence[Entry], part: Part, names: Names, images: Sequence
     return rows_of_found(found, part)
 
 
-def rows_of_found(found: Sequence[Found | ValueError], part: Part) -> list[Row]:
+def rows_of_found(found: Sequence[RowFacts | ValueError], part: Part) -> list[Row]:
     """One row each; the key is the number of the row in its file, from 0.
 
     A named file that is missing loses the row only if there is no URL either.
     """
-    wanted = [fact.path if isinstance(fact, Found) and fact.image is None else None for fact in found]
+    wanted = [fact.path if isinstance(fact, RowFacts) and fact.image is None else None for fact in found]
     origin = Origin.from_json(part.where)
     pictures = Neighbours.beside(part.file, origin).read_all(wanted) if any(wanted) else [None] * len(found)
     return [
@@ -34,7 +34,7 @@ def rows_of_found(found: Sequence[Found | ValueError], part: Part) -> list[Row]:
     ]
 
 
-def found_in(entry: Entry, names: Names, image: bytes | None = None) -> Found | ValueError:
+def found_in(entry: Entry, names: Names, image: bytes | None = None) -> RowFacts | ValueError:
     """What an entry says of its picture, or why nothing can be told."""
     if isinstance(entry, ValueError):
         return entry
@@ -42,25 +42,25 @@ def found_in(entry: Entry, names: Names, image: bytes | None = None) -> Found | 
         fact = find(entry, names)
     except ValueError as error:
         return error
-    return fact if image is None else Found(fact.url, fact.path, fact.texts, image)
+    return fact if image is None else RowFacts(fact.url, fact.path, fact.texts, image)
 
 
-def paths_in(fact: Found | ValueError) -> Sequence[str]:
+def paths_in(fact: RowFacts | ValueError) -> Sequence[str]:
     """The paths that an entry names, one or several."""
-    if isinstance(fact, Found):
+    if isinstance(fact, RowFacts):
         return [fact.path] if fact.path else []
     return fact.paths if isinstance(fact, Several) else []
 
 
-def merged(found: Sequence[Found | ValueError]) -> Found | ValueError:
+def merged(found: Sequence[RowFacts | ValueError]) -> RowFacts | ValueError:
     """The first of several entries about one picture, with the texts of all that can be read."""
-    good = [fact for fact in found if isinstance(fact, Found)]
+    good = [fact for fact in found if isinstance(fact, RowFacts)]
     if not good:
         return found[0]
-    return Found(good[0].url, good[0].path, [text for fact in good for text in fact.texts], good[0].image)
+    return RowFacts(good[0].url, good[0].path, [text for fact in good for text in fact.texts], good[0].image)
 
 
-def _row(key: str, fact: Found | ValueError, picture: bytes | Lost | None) -> Row:
+def _row(key: str, fact: RowFacts | ValueError, picture: bytes | Lost | None) -> Row:
     if isinstance(fact, ValueError):
         return Row(key, reason=Reason.BAD_ROW, detail=str(fact))
     if isinstance(picture, Lost) and fact.url is None:

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from capfilt.cli import app
-from capfilt.core.config import StopSettings
+from capfilt.core.config import RunLimits
 from capfilt.core.errors import RunFailed
 from capfilt.core.schema import Reason
 from capfilt.demo.world import jpeg, web_rows
@@ -170,18 +170,18 @@ def chunk(rows: int, captions: dict[str, Captions] | None = None, **reasons: int
 
 
 def test_many_ways_of_failing_stop_a_run_only_where_nearly_all_rows_fail() -> None:
-    Breaker(StopSettings()).hear(chunk(1000, http_404=250, http_403=200, dns=100, not_an_image=250))
+    Breaker(RunLimits()).hear(chunk(1000, http_404=250, http_403=200, dns=100, not_an_image=250))
     with pytest.raises(RunFailed, match="950 of the latest 1000 rows failed, 300 as http_404"):
-        Breaker(StopSettings()).hear(chunk(1000, http_404=300, http_403=250, dns=150, not_an_image=250))
+        Breaker(RunLimits()).hear(chunk(1000, http_404=300, http_403=250, dns=150, not_an_image=250))
 
 
 def test_failures_of_the_network_count_together() -> None:
     with pytest.raises(RunFailed, match="540 of the latest 1000 rows failed, 240 as host_down"):
-        Breaker(StopSettings()).hear(chunk(1000, timeout=150, connect=150, host_down=240))
+        Breaker(RunLimits()).hear(chunk(1000, timeout=150, connect=150, host_down=240))
 
 
 def test_the_share_is_that_of_the_latest_1000_rows() -> None:
-    breaker = Breaker(StopSettings())
+    breaker = Breaker(RunLimits())
     for _ in range(20):
         breaker.hear(chunk(250))
     for _ in range(2):
@@ -191,18 +191,18 @@ def test_the_share_is_that_of_the_latest_1000_rows() -> None:
 
 
 def test_fewer_than_200_rows_say_nothing_and_forgotten_rows_never_do() -> None:
-    breaker = Breaker(StopSettings())
+    breaker = Breaker(RunLimits())
     breaker.hear(chunk(199, http_403=199))
-    Breaker(StopSettings()).hear(chunk(500, forgotten=500))
+    Breaker(RunLimits()).hear(chunk(500, forgotten=500))
     with pytest.raises(RunFailed):
         breaker.hear(chunk(1, http_403=1))
 
 
 def test_each_captioner_is_counted_by_itself() -> None:
     good, mute = Captions(300, 0), Captions(300, 290, "empty")
-    Breaker(StopSettings()).hear(chunk(300, {"good@1": good}))
+    Breaker(RunLimits()).hear(chunk(300, {"good@1": good}))
     with pytest.raises(RunFailed, match="290 of the latest 300 captions by mute@2 are unusable, most empty"):
-        Breaker(StopSettings()).hear(chunk(300, {"good@1": good, "mute@2": mute}))
+        Breaker(RunLimits()).hear(chunk(300, {"good@1": good, "mute@2": mute}))
 
 
 @pytest.mark.parametrize("reason", list(Reason))

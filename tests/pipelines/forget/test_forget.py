@@ -16,10 +16,10 @@ import pytest
 from capfilt.core.config import FetchSettings
 from capfilt.core.errors import ConfigError, InputError, IntegrityError
 from capfilt.core.storage import Folder
-from capfilt.core.urls import canonical, host_of
 from capfilt.ledger.transaction import write_transaction
 from capfilt.pipelines.calibration.marks import MarkBook
 from capfilt.pipelines.dedup.dedup import find_duplicates
+from capfilt.pipelines.download.canonical_url import canonical, host_of
 from capfilt.pipelines.export.export import FORMATS, export
 from capfilt.pipelines.forget.forget import finish_forgetting, forget
 from capfilt.pipelines.selection.select import select

@@ -13,7 +13,7 @@ from capfilt.core.config import InputSettings
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.readers import READERS, redacted
 from capfilt.pipelines.readers.files.failures import NotAnInput
-from capfilt.pipelines.readers.rows.columns import Found
+from capfilt.pipelines.readers.rows.columns import RowFacts
 from capfilt.pipelines.readers.rows.reader import InputFile, Reader, Where, batches, forgotten_row, make_part, raw_table
 from capfilt.pipelines.readers.rows.rows import rows_of_found
 from reading import picture, read_all, texts
@@ -36,7 +36,7 @@ class SqliteReader(Reader):
         with closing(sqlite3.connect(part.file)) as database:
             found = dict(database.execute("SELECT rowid, url || char(9) || text FROM images"))
         lines = [found.get(number, "\t").split("\t") for number in part.where["numbers"][: part.rows]]
-        rows = rows_of_found([Found(url, None, [text]) for url, text in lines], part)
+        rows = rows_of_found([RowFacts(url, None, [text]) for url, text in lines], part)
         gone = [number is None for number in part.where["numbers"]]
         return raw_table(forgotten_row(part, at) if gone[at] else row for at, row in enumerate(rows))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from capfilt.core.urls import canonical, host_of
+from capfilt.pipelines.download.canonical_url import canonical, host_of
 from capfilt.pipelines.stages.tombstones import Tombstones, read_name
 
 
