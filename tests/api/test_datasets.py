@@ -66,5 +66,5 @@ def test_of_a_named_selection(made: capfilt.Run, pairs: Path, changes: dict[str,
     assert 0 < strict.images < 27
     assert sum(1 for _ in run.to_torch(selection="strict")) == strict.images
     assert sum(1 for _ in run.to_torch()) == 27
-    with pytest.raises(capfilt.InputError, match="no selection 'other' there"):
+    with pytest.raises(capfilt.InputError, match="no selection 'other'; create it"):
         run.to_hf(selection="other")

@@ -145,7 +145,7 @@ def test_help_is_there_at_once() -> None:
         (["run", "x", "--out", "o", "--set", "caption.n=5", "--set", "caption.beams=3"], "no more than 3 captions"),
         (["status", "nowhere"], "nowhere: no run here"),
         (["query", "nowhere", "select 1"], "nowhere: no run here"),
-        (["demo", "--images", "3"], "--images 3: the demo's web site has at least 16"),
+        (["demo", "--images", "3"], "--images 3: must be at least 16"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

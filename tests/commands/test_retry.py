@@ -109,7 +109,11 @@ def test_nothing_to_try_needs_no_ray(
     assert told.stdout.endswith("nothing to do: no row failed for these reasons\n")
     assert told.stderr.endswith("[]\n")
     for overrides, error, said in (
-        (("caption.n=3",), ConfigError, r"may change \[fetch\] alone; the run was planned with caption.n = 1, now 3"),
+        (
+            ("caption.n=3",),
+            ConfigError,
+            r"settings of \[fetch\] can change here; .* with caption.n = 1, now 3",
+        ),
         (("fetch.timeuot=3",), ConfigError, "unknown setting fetch.timeuot"),
         (("engine.dtype='float16'",), ConfigError, "engine.dtype"),
     ):

@@ -169,7 +169,7 @@ def test_both_stages_make_a_captioner(
     for path in language.iterdir():
         assert (tmp_path / "two" / "language" / path.name).read_bytes() == path.read_bytes()
     assert check(str(tmp_path / "two"), "captioner")
-    with pytest.raises(ModelError, match=r"one.*not as captioner"):
+    with pytest.raises(ModelError, match=r"one.* is not a captioner"):
         check(str(tmp_path / "one"), "captioner")
     captioner = load_captioner(str(tmp_path / "two"), Placement(device="cpu"))
     decoding = Decoding(max_tokens=6, min_tokens=1)

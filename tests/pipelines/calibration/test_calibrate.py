@@ -152,7 +152,7 @@ def test_marks_of_browse_are_labels(world: Any, tmp_path: Path) -> None:
     from capfilt.pipelines.calibration.marks import MarkBook
 
     folder = Folder.at(copied(world.out, tmp_path / "out"))
-    with pytest.raises(InputError, match="no text was marked"):
+    with pytest.raises(InputError, match="no text is marked; mark some"):
         calibrate(folder, "marks", precision=0.9, images=2, seed=0)
     book = MarkBook(folder)
     for (uid, number), right in list(world.truth.items())[:100]:

@@ -1,7 +1,6 @@
 """Pictures of an evaluation set never become images of a run, by their bytes or by their look."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,12 @@ from capfilt.pipelines.evaluation.decontaminate import EVALUATION_IMAGES, Evalua
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.stages.decode import decode
 from capfilt.pipelines.stages.read import read
-from staged_run import MakeRun
-
-Picture = Callable[..., bytes]
+from pictures import picture
+from staged_run import MakeRun, Pair, Run
 
 
 @pytest.fixture
-def exam(tmp_path: Path, picture: Picture) -> Path:
+def exam(tmp_path: Path) -> Path:
     """An evaluation set of three pictures, and a file that is none."""
     folder = tmp_path / "exam"
     (folder / "deep").mkdir(parents=True)
@@ -35,7 +33,7 @@ def exam(tmp_path: Path, picture: Picture) -> Path:
     return folder
 
 
-def test_leaks_become_failures(make_run: MakeRun, Pair: Any, picture: Picture, exam: Path) -> None:
+def test_leaks_become_failures(make_run: MakeRun, exam: Path) -> None:
     rows = [
         Pair("http://a/0", picture(7)),
         Pair("http://a/1", picture(0)),  # the same bytes
@@ -57,7 +55,7 @@ def test_leaks_become_failures(make_run: MakeRun, Pair: Any, picture: Picture, e
     assert run.status.failures == {"eval_leak": 3, "not_an_image": 1}
 
 
-def test_the_dead_keep_neither_facts_nor_pixels(picture: Picture, exam: Path, make_run: MakeRun, Pair: Any) -> None:
+def test_the_dead_keep_neither_facts_nor_pixels(exam: Path, make_run: MakeRun) -> None:
     run = make_run(
         [Pair("http://a/0", picture(0)), Pair("http://a/1", picture(5))], "x", f"decode.exclude_eval=['{exam}']"
     )
@@ -88,9 +86,7 @@ def test_likeness_is_exact(radius: int) -> None:
     assert [int(leak.split()[0]) for leak in found if leak] == bits[bits <= radius].tolist()
 
 
-def test_a_set_is_read_once_and_its_change_is_noticed(
-    exam: Path, make_run: MakeRun, Pair: Any, picture: Picture
-) -> None:
+def test_a_set_is_read_once_and_its_change_is_noticed(exam: Path, make_run: MakeRun) -> None:
     run = make_run([Pair("http://a/0", picture(7))], "out", f"decode.exclude_eval=['{exam}']")
     run.plan()
     sets = EvaluationSets.find(run.recipe.decode)
@@ -107,7 +103,7 @@ def test_a_set_is_read_once_and_its_change_is_noticed(
         ledger.check_unchanged(changed, run.recipe, ledger.run["models"])
 
 
-def test_what_is_no_picture_is_told(exam: Path, make_run: MakeRun, Pair: Any, picture: Picture) -> None:
+def test_what_is_no_picture_is_told(exam: Path, make_run: MakeRun) -> None:
     run = make_run([Pair("http://a/0", picture(7))], "out", f"decode.exclude_eval=['{exam}']")
     notes = EvaluationSets.find(run.recipe.decode).write(run.ledger, run.recipe.decode)
     assert notes == [f"{exam}: 1 rows of this evaluation set, which are not images"]
@@ -146,7 +142,7 @@ FROM captions
 """
 
 
-def test_a_real_run_leaves_out_and_forgets(tmp_path: Path, exam: Path, picture: Picture, Run: Any) -> None:
+def test_a_real_run_leaves_out_and_forgets(tmp_path: Path, exam: Path) -> None:
     """Through the engine: what is an exam picture or was forgotten is no image, and the run is whole."""
     from capfilt.pipelines.forget.forget import forget
     from capfilt.pipelines.recipes.load import load_recipe
