@@ -14,7 +14,7 @@ import import_graph
 ROOT = Path(__file__).resolve().parent.parent
 GROUND = ("core", "ledger")
 """The ground floor of `capfilt/`: everything may stand on it, and it stands on nothing of ours but itself."""
-STANDARD_LIBRARY_ONLY = ("capfilt.core.errors", "capfilt.core.plugins", "capfilt.core.clients")
+STANDARD_LIBRARY_ONLY = ("capfilt.core.errors", "capfilt.core.plugins", "capfilt.core.clients", "capfilt.core.disk")
 """What models/ may use of the ground floor: it needs no package at all."""
 FORBIDDEN = {
     "models": {"ray", "pyarrow", "duckdb", "typer", "rich"},

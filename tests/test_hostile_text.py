@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capfilt.cli.terminal import console
-from capfilt.commands.query import format_table
+from capfilt.cli.terminal.query_formats import format_table
 from capfilt.core import duckdb_sandbox
 from capfilt.pipelines.readers.rows.reader import Row, raw_table
 

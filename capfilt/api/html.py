@@ -38,7 +38,7 @@ def _facts(stand: Status, kept: dict[str, dict[str, int]]) -> list[tuple[str, st
 
 def _examples(ledger: Ledger) -> list[tuple[str, str]]:
     """Data URIs of thumbnails, and the best texts; the first images of the corpus by uid."""
-    from capfilt.commands.query import run_query
+    from capfilt.pipelines.query import run_query
     from capfilt.report.thumbnails import thumbnails
 
     sql = f"SELECT uid, text FROM corpus ORDER BY uid LIMIT {EXAMPLES}"

@@ -107,7 +107,7 @@ class Run:
         Raises:
             ConfigError: no such table.
         """
-        from capfilt.commands.query import connect, schemas
+        from capfilt.pipelines.query import connect, schemas
 
         if name not in (known := schemas(self._ledger)):
             raise ConfigError(f"table {name!r} is not known; there are: {', '.join(known)}")

@@ -68,7 +68,7 @@ def stop_reason(rounds: list[RoundSummary], stop: StopSettings) -> str:
 
 def _kept(run: Path) -> tuple[dict[str, int], dict[str, float], list[str]]:
     """Kept texts by source, the noise of each source, and the kept synthetic texts."""
-    from capfilt.commands.query import run_query
+    from capfilt.pipelines.query import run_query
 
     sql = "SELECT source, keep, text FROM captions NATURAL JOIN decisions"
     rows = run_query(Folder.at(run), sql, None).to_pylist()

@@ -9,6 +9,11 @@ from markupsafe import Markup
 from capfilt.charts.axes import Axis
 from capfilt.charts.lines import Kind, Series, lines
 
+HOME: Final = "training"
+"""The folder, in a model's directory, of what its training left."""
+FILE: Final = "losses.svg"
+"""The chart's file in that folder."""
+
 Points = Sequence[tuple[float, float]]
 
 _KINDS: Final[tuple[Kind, ...]] = ("first", "second", "third", "fourth")

@@ -11,7 +11,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -20,6 +20,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pyarrow as pa
 from pyarrow import fs as pafs
 
+from capfilt.core.disk.directories import make_directory
+from capfilt.core.disk.put_in_place import sync
 from capfilt.core.errors import InputError
 
 T = TypeVar("T")
@@ -215,7 +217,7 @@ class Folder:
             draft.replace(target)
         finally:
             draft.unlink(missing_ok=True)
-        _sync_directory(target.parent)
+        sync(target.parent)
 
 
 def _delete_local(path: Path) -> None:
@@ -223,7 +225,7 @@ def _delete_local(path: Path) -> None:
         path.unlink()
     except (FileNotFoundError, NotADirectoryError):
         return
-    _sync_directory(path.parent)
+    sync(path.parent)
 
 
 _ASKED: dict[str, Callable[[str], None]] = {}
@@ -238,29 +240,3 @@ def asks_before_writing(folder: Folder, ask: Callable[[str], None]) -> Iterator[
         yield
     finally:
         del _ASKED[folder.path]
-
-
-_KEPT: set[Path] = set()
-"""Directories whose names this process has synced."""
-
-
-def make_directory(path: Path) -> None:
-    """Make a local directory and those above it, each of which is on the disk before anything is put into it."""
-    if path in _KEPT and path.is_dir():
-        return
-    if path.is_dir():  # another process may have made it just now, and not have come to sync it
-        with suppress(PermissionError):  # of a directory above OUT that we may pass, and not read
-            _sync_directory(path.parent)
-    else:
-        make_directory(path.parent)
-        path.mkdir(exist_ok=True)
-        _sync_directory(path.parent)
-    _KEPT.add(path)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

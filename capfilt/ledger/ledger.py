@@ -25,10 +25,11 @@ import pyarrow as pa
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk
 from capfilt.core.config import Recipe
+from capfilt.core.disk.directories import make_directory
 from capfilt.core.errors import BusyError, ChangedError, InputError, IntegrityError
 from capfilt.core.secrets import without_secret_settings
 from capfilt.core.serialization import canonical_json, parquet_bytes, to_toml
-from capfilt.core.storage import Folder, make_directory
+from capfilt.core.storage import Folder
 from capfilt.core.tables import damage_named, parquet_format, read_schema, read_table
 from capfilt.ledger import transaction
 from capfilt.ledger.compatibility import (

@@ -7,10 +7,10 @@ from typing import Any, Final, TypeVar
 
 from duckdb import DuckDBPyConnection
 
-from capfilt.commands import query
 from capfilt.core.duckdb_sandbox import quoted
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines import query
 from capfilt.pipelines.calibration.calibrate import threshold_in_use
 from capfilt.pipelines.selection.scores import judge_columns
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from capfilt.core.duckdb_sandbox import quoted
-from capfilt.models.score_columns import kind_of
+from capfilt.pipelines.selection.scores import is_probability
 from capfilt.report.database import ReportDatabase, in_order
 
 BINS: Final = 40
@@ -77,7 +77,7 @@ def joint_histograms(database: ReportDatabase) -> list[JointHistogram]:
 
 def span(database: ReportDatabase, judge: str) -> tuple[float, float]:
     """The range of an axis for a judge's scores: 0 to 1 for a probability, else what there is."""
-    if kind_of(judge) == "probability":
+    if is_probability(judge):
         return 0.0, 1.0
     name = quoted(judge)
     low, high = database.rows(f"SELECT min({name}), max({name}) FROM texts WHERE isfinite({name})")[0]

@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from capfilt.charts.loss_curves import FILE, HOME
 from capfilt.core.config import CaptionSettings
-from capfilt.training.train import HOME
-
-PICTURE = "losses.svg"
 
 
 def loss_curves(recipe: Mapping[str, Any]) -> dict[str, str]:
@@ -17,7 +15,7 @@ def loss_curves(recipe: Mapping[str, Any]) -> dict[str, str]:
     Names that are no path from where the report is asked for have none.
     """
     names = dict.fromkeys((*CaptionSettings.model_validate(recipe["caption"]).captioners, *recipe["score"]["judges"]))
-    places = {name: Path(name) / HOME / PICTURE for name in names}
+    places = {name: Path(name) / HOME / FILE for name in names}
     return {name: _as_url(place.read_bytes()) for name, place in places.items() if place.is_file()}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from capfilt.charts.loss_curves import loss_chart
+from capfilt.charts.loss_curves import FILE, loss_chart
 from capfilt.charts.svg import standalone
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Metrics:
         lines = read_metrics(self.folder)
         names = [name for name in (lines[0] if lines else {}) if name not in ("step", "rate", SPEED)]
         points = {name: [(line["step"], line[name]) for line in lines if line.get(name) is not None] for name in names}
-        (self.folder / "losses.svg").write_bytes(standalone(loss_chart(points)))
+        (self.folder / FILE).write_bytes(standalone(loss_chart(points)))
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from capfilt.charts.loss_curves import HOME
 from capfilt.core.config import EngineSettings
 from capfilt.training.config import TrainRecipe
 from capfilt.training.data import batches, left_out, load_data, make_sampler
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from capfilt.models.training.group import Group
     from capfilt.models.training.loop import Item, Trainer, TrainProgress
     from capfilt.training.registry import TrainJob
-
-HOME: Final = "training"
 
 
 @dataclass(frozen=True, slots=True)

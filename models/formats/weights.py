@@ -11,6 +11,7 @@ from tokenizers import normalizers
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from capfilt.core.disk.put_in_place import put_in_place, sync
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.checkpoint import (
     CONFIG,
@@ -23,7 +24,6 @@ from capfilt.models.formats.checkpoint import (
     weight_files,
 )
 from capfilt.models.formats.guarded import load_tensors, load_tokenizer_file
-from capfilt.models.formats.put_in_place import put_in_place, sync
 from capfilt.models.med.blip import from_blip
 from capfilt.models.med.model import MED
 from capfilt.models.runtime import Placement

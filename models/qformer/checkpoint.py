@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
+from capfilt.core.disk.put_in_place import put_in_place
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.checkpoint import TOKENIZER, WEIGHTS
 from capfilt.models.formats.guarded import load_tensors
-from capfilt.models.formats.put_in_place import put_in_place
 from capfilt.models.formats.weights import load_tokenizer, write_checkpoint
 from capfilt.models.med.vision import VisionTransformer
 from capfilt.models.qformer.bridge import Bridge

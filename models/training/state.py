@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
+from capfilt.core.disk.put_in_place import put_in_place
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.guarded import load_pickle
-from capfilt.models.formats.put_in_place import put_in_place
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

@@ -22,11 +22,11 @@ from capfilt.core.serialization import canonical_json, parquet_bytes
 from capfilt.core.storage import Folder
 from capfilt.core.tables import read_table
 from capfilt.ledger.ledger import Ledger
-from capfilt.models.score_columns import kind_of
 from capfilt.pipelines.calibration.gather import PAIR, ScoredPairs, labeled_pairs, make_pairs
 from capfilt.pipelines.calibration.labels import Label, read_labels, to_labels
 from capfilt.pipelines.calibration.marks import read_labels as read_marks
 from capfilt.pipelines.calibration.measure import JudgeMeasurement, PairSample, measure
+from capfilt.pipelines.selection.scores import is_probability
 
 FOLDER: Final = "calibration"
 PAIRS: Final = f"{FOLDER}/pairs.parquet"
@@ -138,7 +138,7 @@ def _measured(
             missing[f"{column}, {source}"] = f"{least} pairs of one kind, at least {LEAST} are needed"
             continue
         current = in_use[1] if in_use and in_use[0] == column else None
-        is_share = kind_of(column) == "probability"
+        is_share = is_probability(column)
         done.append(
             measure(column, source, sample, kinds, precision=precision, current=current, seed=seed, is_share=is_share)
         )

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from capfilt.models.score_columns import kind_of
-from capfilt.pipelines.selection.scores import judge_columns
+from capfilt.pipelines.selection.scores import is_probability, judge_columns
 
 EXAMPLES: Final = 5
 """Texts shown of those gained, and of those lost."""
@@ -143,7 +142,7 @@ def _cells(source: str, before: Mask, now: Mask) -> dict[tuple[str, bool, bool],
 
 def _doubt(captions: pa.Table) -> NDArray[np.float64]:
     """1 - probability, NaN where no judge gave one; of several such columns, the first counts."""
-    names: Sequence[str] = [name for name in judge_columns(captions.schema) if kind_of(name) == "probability"]
+    names: Sequence[str] = [name for name in judge_columns(captions.schema) if is_probability(name)]
     if not names:
         return np.full(captions.num_rows, np.nan)
     scores: NDArray[Any] = captions[names[0]].to_numpy()

@@ -21,6 +21,7 @@ from capfilt.core.config import SelectSettings
 from capfilt.core.duckdb_sandbox import quoted
 from capfilt.core.errors import ConfigError
 from capfilt.core.storage import Folder
+from capfilt.models.score_columns import kind_of
 
 NAMED: Final = ("judge", "first", "second", "judges")
 """Settings that name scores. Of `judges`, which names several, the column is a list in their order."""
@@ -35,6 +36,11 @@ def judge_columns(captions: pa.Schema) -> list[str]:
     """The columns of captions/ that judges wrote."""
     fixed = schema.captions_schema(()).names
     return [name for name in captions.names if name not in fixed]
+
+
+def is_probability(judge: str) -> bool:
+    """Whether a judge's column holds probabilities of a text being right, 0 to 1."""
+    return kind_of(judge) == "probability"
 
 
 def missing_scores(judges: Sequence[str], settings: SelectSettings) -> dict[str, str]:

@@ -39,7 +39,7 @@ def test_no_name_is_shadowed_by_a_module() -> None:
     modules = {module.name for module in pkgutil.iter_modules(capfilt.__path__)}
     assert not modules & set(capfilt.__all__)
     script = (
-        "import capfilt.cli, capfilt.commands.run, capfilt.commands.query, capfilt.api.run, capfilt.pipelines.plan\n"
+        "import capfilt.cli, capfilt.commands.run, capfilt.pipelines.query, capfilt.api.run, capfilt.pipelines.plan\n"
         "print(type(capfilt.run).__name__, type(capfilt.open).__name__)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)

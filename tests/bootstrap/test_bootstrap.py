@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from capfilt.commands.query import run_query
 from capfilt.core.storage import Folder
 from capfilt.demo.world.dataset import write_noisy, write_pairs
+from capfilt.pipelines.query import run_query
 from command_line import invoke
 
 pytestmark = [

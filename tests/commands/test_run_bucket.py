@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.commands.query import run_query
 from capfilt.commands.run import run
 from capfilt.core.storage import Folder
 from capfilt.demo.world import jpeg, web_rows
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
+from capfilt.pipelines.query import run_query
 from capfilt.pipelines.recipes.load import load_recipe
 from command_line import invoke
 

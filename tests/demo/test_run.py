@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from capfilt.cli.runs import demo as demo_command
-from capfilt.commands.query import run_query
 from capfilt.commands.run import RunProgress
 from capfilt.core.storage import Folder
 from capfilt.demo.runner import DemoResult, demo
 from capfilt.demo.world import is_right
 from capfilt.demo.world.site import pages
 from capfilt.ledger.status import status
+from capfilt.pipelines.query import run_query
 
 pytestmark = pytest.mark.ray
 

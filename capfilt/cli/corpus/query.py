@@ -35,9 +35,10 @@ def query(
     ] = None,
 ) -> None:
     """Query the tables of a run with SQL."""
-    from capfilt.commands.query import SHOWN_ROWS, run_query
+    from capfilt.cli.terminal.query_formats import SHOWN_ROWS
     from capfilt.core.errors import ConfigError
     from capfilt.core.storage import Folder
+    from capfilt.pipelines.query import run_query
 
     if kind == "parquet" and output is None and sys.stdout.isatty():
         raise ConfigError("--format parquet: cannot be shown on a terminal; use --output FILE or a pipe")
@@ -46,7 +47,7 @@ def query(
 
 
 def _encoded(answer: "Table", kind: Format) -> bytes:
-    from capfilt.commands.query import format_table
+    from capfilt.cli.terminal.query_formats import format_table
     from capfilt.core.serialization import parquet_bytes
 
     return parquet_bytes(answer) if kind == "parquet" else format_table(answer, kind).encode()

@@ -7,11 +7,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from capfilt.core.disk.put_in_place import put_in_place
 from capfilt.core.schema import IMAGE, TEXT
 from capfilt.demo.world.pairs import AnnotatedPair, annotated_pairs, jpeg
 from capfilt.demo.world.scene import Scene
 from capfilt.demo.world.web import WebRow, web_rows
-from capfilt.models.formats.put_in_place import put_in_place
 from capfilt.pipelines.training_data.pairs import QUESTION
 
 COLUMNS = pa.schema(

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from capfilt.commands.query import run_query
 from capfilt.core import schema
 from capfilt.core.errors import ConfigError, InputError
 from capfilt.core.storage import Folder
@@ -21,6 +20,7 @@ from capfilt.pipelines.dedup.dedup import find_duplicates
 from capfilt.pipelines.dedup.groups import leaders
 from capfilt.pipelines.dedup.hamming import near_pairs
 from capfilt.pipelines.dedup.minhash import jaccard, plain, similar_pairs
+from capfilt.pipelines.query import run_query
 from command_line import invoke
 from pictures import picture
 from staged_run import MakeRun, Pair, Run, tree

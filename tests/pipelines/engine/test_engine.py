@@ -8,13 +8,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.commands.query import run_query
 from capfilt.commands.run import RunResult, run
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ChangedError, RunFailed
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
+from capfilt.pipelines.query import run_query
 from capfilt.pipelines.recipes.load import load_recipe
 from waiting import wait_until
 from whole_run import commits, digests, driver

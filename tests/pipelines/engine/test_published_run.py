@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from capfilt.commands.query import run_query
 from capfilt.commands.run import run
 from capfilt.core.chunks import Chunk, Part
 from capfilt.core.errors import ConfigError, ModelError
@@ -21,6 +20,7 @@ from capfilt.pipelines.engine.chunk.chunk_row import CHUNK_ROW, PlannedChunk, ne
 from capfilt.pipelines.engine.chunk.stages import Job
 from capfilt.pipelines.engine.engine import UNFIT
 from capfilt.pipelines.engine.ray_engine import ModelActor
+from capfilt.pipelines.query import run_query
 from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.pipelines.stages.stage_models import check_models
 

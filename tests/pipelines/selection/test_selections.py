@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capfilt.commands.query import run_query
 from capfilt.core import schema
 from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError
 from capfilt.ledger.status import status
+from capfilt.pipelines.query import run_query
 from capfilt.pipelines.selection.diff import ANY, EXAMPLES, Diff, compare, moves
 from capfilt.pipelines.selection.scores import KNOTS
 from capfilt.pipelines.selection.select import select, settings_for

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from bucket_weather import Weather, weather
-from capfilt.commands.query import run_query
 from capfilt.core import schema
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
 from capfilt.pipelines.plan import make_plan
+from capfilt.pipelines.query import run_query
 from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.pipelines.selection.select import select
 from capfilt.pipelines.stages.commit import commit

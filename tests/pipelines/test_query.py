@@ -1,4 +1,4 @@
-"""query: views, what SQL may not do, and how answers are written."""
+"""Queries: views, what SQL may not do, and how answers are written."""
 
 import base64
 import csv
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from rich.cells import cell_len
 
-from capfilt.commands.query import SHOWN_ROWS, connect, format_table, run_query
+from capfilt.cli.terminal.query_formats import SHOWN_ROWS, format_table
 from capfilt.core import schema
 from capfilt.core.config import SelectSettings
 from capfilt.core.errors import InputError, IntegrityError, UserError
@@ -27,6 +27,7 @@ from capfilt.core.serialization import parquet_bytes
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
+from capfilt.pipelines.query import connect, run_query
 from capfilt.pipelines.selection.select import select
 from capfilt.pipelines.stages.commit import commit
 from hand_made_run import Books, make_rows
