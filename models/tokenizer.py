@@ -38,6 +38,7 @@ class Tokenizer:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        # On a fast GPU the host is what a chunk waits for, and captions repeat few words.
         self.piece_cache: dict[str, list[int]] = {}  # pieces of words seen before
         self.ids = {token: self._id(token) for token in (PAD, UNK, CLS, SEP, DEC, ENC)}
         if self.ids[PAD] != 0:

@@ -31,6 +31,7 @@ def parquet_bytes(table: pa.Table, images: bool = False) -> bytes:
         use_dictionary=not images,
         write_statistics=not images,
         store_schema=not images,
+        # pyarrow checks it only where a reader asks; see core/tables.py.
         write_page_checksum=True,
     ) as writer:
         if images:  # without the Arrow schema, its metadata would be lost

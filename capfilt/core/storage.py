@@ -61,6 +61,7 @@ def _open(location: str) -> tuple[pafs.FileSystem, str]:
     url = urlsplit(location)
     if url.scheme == "s3" and os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("1", "yes", "true"):
         endpoint, region = os.environ.get("AWS_ENDPOINT_URL"), os.environ.get("AWS_DEFAULT_REGION")
+        # pyarrow has no setting of the environment for public buckets; without this it looks for keys and fails.
         return pafs.S3FileSystem(anonymous=True, endpoint_override=endpoint, region=region), url.netloc + url.path
     try:
         filesystem, path = pafs.FileSystem.from_uri(location)
@@ -82,6 +83,8 @@ def has_secret(location: str) -> bool:
     return in_user or any(may_be_secret(name) or "@" in value for name, value in parse_qsl(url.query))
 
 
+# A store that cuts an answer short raises OSError in pyarrow, whose own retries cover requests and not bodies (seen
+# against S3 servers in tests).
 def patiently(work: Callable[[], T], local: bool = False) -> T:
     """Do work on an object store, again where that fails: it cut an answer short, say, which pyarrow does not mend.
 

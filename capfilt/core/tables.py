@@ -17,6 +17,7 @@ from capfilt.core.storage import Folder
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
+# By words: pyarrow raises plain OSError for a page with a wrong checksum and for a full disk alike.
 _DAMAGE: Final = (
     "CRC checksum",
     "Unexpected end of stream",

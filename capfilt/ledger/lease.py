@@ -32,6 +32,7 @@ TERM: Final = 90.0
 RENEWAL: Final = 20.0
 CONFIRM: Final = 1.0
 """Seconds between writing a lease and believing it, where the store keeps no conditions."""
+# A driver that was stopped (SIGSTOP) goes on with the write it was in when it wakes up.
 MARGIN: Final = 30.0
 """Seconds before its end from which on nothing is written any more: more than one request to a store takes."""
 
@@ -139,6 +140,7 @@ def lease(
     held.take()
     if not held.document.keeps_conditions():
         _confirm(held, confirm)
+    # A thread and not a timer in the driver's loop: the driver waits for chunks for minutes.
     stop = threading.Event()
     keeper = threading.Thread(target=_keep, args=(held, renewal, stop), daemon=True, name="lease keeper")
     keeper.start()

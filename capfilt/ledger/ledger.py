@@ -123,6 +123,8 @@ class Ledger:
         """
         if self.planned:
             raise ChangedError(f"{self.folder.location} already holds a plan: use another --out")
+        # run.toml goes last and holds the digest of plan.parquet: killed between the two, there is no run yet, and the
+        # next start plans anew.
         plan = parquet_bytes(_plan_table(chunks))
         self.folder.write("plan.parquet", plan)
         run: dict[str, Any] = {
@@ -263,6 +265,7 @@ class Ledger:
         chunks = {chunk.name: chunk for chunk in self.read_plan()}
         records = self.records() if records is None else records
         # Listed after the records are read: a run that works just now commits files first, records last.
+        # Sizes come with the listing, so a file that was cut short is found without reading it.
         present = {name: size for table in CHUNK_TABLES for name, size in self.folder.sizes(table).items()}
         for record in records.to_pylist():
             problem = self._misfit(record, chunks.get(record["chunk"]), present)

@@ -22,6 +22,8 @@ from capfilt.models.runtime import Placement
 
 QUALITY = 90
 """Of the JPEG that an image travels as."""
+# A server may refuse single images by its rules. Refusing one after another, in the same words, it refuses the request,
+# and a run would have ended with no caption at all.
 MOST_REFUSED = 16
 MOST_REFUSED_AT_FIRST = 2
 """Images in a row, all refused by status and before the server has answered anything."""

@@ -29,6 +29,8 @@ class MedCaptioner:
         self.pixels = PixelSpec(model.config.image_size, "squash")
         self.model = model
         self.tokenizer = tokenizer
+        # On CUDA a step is some 250 small kernels that take longer to launch than to run; recorded as a graph they are
+        # launched as one.
         on_cuda = model.text.word.weight.device.type == "cuda"
         self.write = GraphSampler(model).sample if on_cuda else partial(sample, model)
 

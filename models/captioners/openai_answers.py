@@ -46,6 +46,7 @@ def read_answer(data: bytes) -> Answer:
         ValueError, KeyError, IndexError, TypeError: it holds no answer.
     """
     body = _parsed(data)
+    # Gateways report errors of the server behind them inside a 200.
     if "choices" not in body and (body.get("error") or body.get("object") == "error"):
         raise ErrorBody(_status(body), quote(data))
     choice = body["choices"][0]

@@ -147,6 +147,7 @@ class ChatClient:
             except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
                 raise _Again(f"an answer that cannot be read ({type(error).__name__})") from error
         said = self._without_key(quote(data))
+        # Before the status: an exhausted quota comes as 429 too, and waiting for it costs all retries of every image.
         if any(word in data for word in _FINAL):
             raise ModelError(f"captioner {self.url}: HTTP {status}: {said}")
         if status in _RETRYABLE or status >= 500:
@@ -164,6 +165,8 @@ class ChatClient:
 
     def _respells(self, sent: dict[str, Any], refusal: bytes) -> bool:
         """Whether a refused request is worth another spelling, which all later ones get too."""
+        # Servers know one spelling or the other and answer 400 to the wrong one; which is learned from the first
+        # refusal.
         if "max_tokens" not in sent or b"max_completion_tokens" not in refusal:
             return False
         self._spelling = {"max_tokens": "max_completion_tokens"}

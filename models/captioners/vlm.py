@@ -52,6 +52,8 @@ class VlmCaptioner:
         streams = Streams(draws, self.stops, decoding)
         inputs = self._inputs(images, prompt)
         self._check_room(inputs["input_ids"].shape[1] if "input_ids" in inputs else 0, decoding.max_tokens)
+        # `generate` for its loop and its cache alone: its sampling has one random stream a batch, so a caption would
+        # depend on its neighbors.
         self.model.generate(
             **inputs,
             do_sample=True,
@@ -161,5 +163,7 @@ def _take_over(model: Any, processor: Any) -> list[int]:
     pad = next(iter([*own("pad_token_id"), processor.tokenizer.pad_token_id, stops[0]]))
     library: Any = transformers
     for part in parts:
+        # Checkpoints bring penalties, beams and temperatures of their own here, which would be applied beside the
+        # recipe's.
         part.generation_config = library.GenerationConfig(**ids, eos_token_id=stops, pad_token_id=pad)
     return stops

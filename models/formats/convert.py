@@ -90,6 +90,7 @@ def _tensors(source: Path) -> dict[str, Tensor]:
 def _blip(source: Path, tensors: dict[str, Tensor], to: Path, words: Path | None) -> str:
     """Captioner, filter, or both, each in a directory of its own."""
     vocabulary = _vocabulary(source, words)
+    # Momentum copies and queues of BLIP's pretraining go: nothing that captions or judges reads them.
     renamed = {_renamed(name): tensor for name, tensor in tensors.items() if not _UNUSED.search(name)}
     found = {
         role: {name: tensor for name, tensor in renamed.items() if name.startswith(prefixes)}

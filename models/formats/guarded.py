@@ -37,6 +37,7 @@ _KERNELS: Final = ("attn_implementation", "_attn_implementation", "experts_imple
 
 
 @contextmanager
+# Being offline belongs to the library's process, not to one call: so one thread at a time, and put back.
 def offline() -> Iterator[None]:
     """No request by the hub's client, which transformers, timm and open_clip share; for all threads meanwhile."""
     import huggingface_hub
@@ -124,6 +125,7 @@ def open_clip_model(source: OpenClipSource) -> Any:
 
     library: Any = open_clip
     shape = {name: value for name, value in source.shape.items() if name != "custom_text"}
+    # False: building the layers would otherwise download weights that are replaced at once.
     shape["vision_cfg"] = shape["vision_cfg"] | {"timm_model_pretrained": False}
     shape["text_cfg"] = shape["text_cfg"] | {"hf_model_pretrained": False}
     own_text = source.shape.get("custom_text") or "hf_model_name" in shape["text_cfg"]
@@ -157,6 +159,7 @@ def _from_folder(kind: str, folder: Path, **settings: Any) -> Any:
     library.utils.logging.set_verbosity_error()
     try:
         with offline():
+            # token=False: the library would send the user's token along with every request.
             return getattr(library, kind).from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, token=False, **settings
             )

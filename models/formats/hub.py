@@ -33,6 +33,8 @@ def fetch(name: str) -> Path:
     return cached or _download(name, matched["repo"], matched["revision"])
 
 
+# Cache first, and the network not at all where it has the model: nodes without a network run, and a new commit on the
+# hub does not change a run between two starts.
 def _cached(repo: str, revision: str | None) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError

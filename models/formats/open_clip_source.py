@@ -32,6 +32,7 @@ _SHAPE_KEYS: Final = {
     "nonscalar_logit_scale",
 }
 _PARTS: Final = ("vision_cfg", "text_cfg", "multimodal_cfg")
+# open_clip hands these to from_pretrained as they are, so a folder could set trust_remote_code and have its Python run.
 _TOKENIZER_KWARGS: Final = {"clean", "strip_sep_token"}
 """Of `tokenizer_kwargs`, what changes text; everything else would pass to `from_pretrained`."""
 _TOWER: Final = re.compile(r"\w[\w.-]*")
@@ -107,6 +108,7 @@ def _check_shape(shape: Any, file: Path) -> None:
     if unknown := sorted(set(shape) - _SHAPE_KEYS):
         raise ModelError(f"{file}: model_cfg.{unknown[0]} is not supported")
     for part in parts:
+        # open_clip would ask the hub for that model, with the user's token.
         if part.get("hf_model_name"):
             raise ModelError(f"{file}: hf_model_name = {part['hf_model_name']!r}: a checkpoint may not load another")
         if more := sorted(set(part.get("tokenizer_kwargs") or {}) - _TOKENIZER_KWARGS):

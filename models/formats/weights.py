@@ -52,9 +52,11 @@ def write_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     tokenizer.save(folder / TOKENIZER)
+    # safetensors refuses tensors that share memory or lie in strides.
     weights = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
     draft = folder / f".{WEIGHTS}"
     save_file(weights, draft, metadata={"format": "pt"})
+    # Both are on the disk before the weights get their name: who sees weights must find what they are.
     for path in (folder / CONFIG, folder / TOKENIZER):
         sync(path)
     put_in_place(draft, folder / WEIGHTS)

@@ -35,6 +35,7 @@ class DualJudge:
         if not flat:
             return {column: [[] for _ in texts] for column in self.columns}
         seen = normalize(images.to(self.device), self.dtype, self.mean, self.std)
+        # Cosines in float32: bfloat16 keeps two or three digits, and thresholds differ in the third.
         image = F.normalize(self.model.get_image_features(pixel_values=seen).pooler_output.float(), dim=-1)
         text = F.normalize(self._text(flat).float(), dim=-1)
         cosines = (image[owners(texts)] * text[places]).sum(-1)

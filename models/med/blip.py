@@ -65,6 +65,8 @@ def from_blip(weights: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
         KeyError: a tensor that neither layout knows; nothing is left out in silence.
         ModelError: an output layer of its own, which a MED does not have.
     """
+    # An output layer that was trained apart from the word embeddings would be dropped here without a trace, and the
+    # captions would be wrong.
     for name, source in zip(_TIED, _TIED_TO, strict=True):
         if name in weights and not torch.equal(weights[name], weights[source]):
             raise ModelError(f"{name} is not {source}: an output layer of its own is not supported")

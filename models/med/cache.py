@@ -21,6 +21,7 @@ def added(seen: Tensor, like: Tensor) -> Tensor:
     return like.new_zeros(seen.shape).masked_fill_(~seen, float("-inf"))
 
 
+# Allocated at its full length: to append a token by torch.cat copies all tokens so far, in every layer of every step.
 class SelfCache:
     """Keys and values of the tokens decoded so far, allocated once: a pair [rows, H, T_max, d] a layer."""
 

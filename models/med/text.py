@@ -124,6 +124,7 @@ class TextTransformer(nn.Module):
         Padding (on the right) is not computed with, and in the last layer only the first tokens ask.
         """
         texts = asking = Ragged.of(mask)
+        # The texts of an image are packed together, not one by one: they share its keys and values on the query axis.
         images = Ragged.of(mask.view(image[0].keys.shape[0], -1)) if image else None
         seen, first = mask[:, None, None, : texts.longest], texts.firsts()
         x: Tensor = self.norm(self.word(ids[mask]) + self.position(texts.place))

@@ -110,6 +110,8 @@ def fitted(positions: Tensor, rows: int, columns: int) -> Tensor:
     return torch.cat((positions[:, :1], grid.flatten(2).transpose(1, 2).to(positions.dtype)), dim=1)
 
 
+# 2-D sines as the start: with one large patch and small random positions, a MED of 2 M parameters did not learn shapes
+# and places from 100,000 images; with these and the convolutional stem it did.
 def sines(side: int, width: int) -> Tensor:
     """Where learned position embeddings start: [1, 1 + side * side, width], 2-D sines and cosines, zero for [CLS].
 

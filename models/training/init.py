@@ -24,6 +24,8 @@ def load_for_training(folder: Path, side: int) -> tuple[MED, Tokenizer]:
     whole = MED(replace(model.config, image_size=side))
     weights = {name: tensor for name, tensor in model.state_dict().items() if name not in lacking}
     whole.load_state_dict(_with_grid(weights, whole.vision, "vision."), strict=False)
+    # A published captioner holds one self-attention a layer, the decoder's: the encoder starts from it, as BLIP's two
+    # share everything else.
     if any(".encoder." in name for name in lacking):
         whole.text.start_encoder_from_decoder()
     return whole, tokenizer

@@ -127,6 +127,8 @@ class Trainer:
         Raises:
             RunFailed: the value is NaN or infinite; names the step.
         """
+        # Reading the number makes a GPU wait for the host once a step (what that costs was not measured); without it a
+        # training that diverged went on and overwrote its last good state.
         if not math.isfinite(number := float(value.detach())):
             raise RunFailed(
                 f"the {what} is {number} at step {self.step + 1}; what was saved before is kept; "
@@ -145,6 +147,7 @@ class Trainer:
     def _add(self, values: dict[str, Tensor]) -> None:
         """Sums stay on the device: asking for a number would make it wait."""
         for name, value in values.items():
+            # double: float32 sums of thousands of losses would depend on where a training was interrupted.
             self.sums[name] = self.sums.get(name, 0.0) + value.double() / self.pace.accumulate
 
     def _progress(self, pairs_per_second: float, seconds_per_step: float) -> TrainProgress:

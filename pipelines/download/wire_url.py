@@ -34,6 +34,7 @@ def wire_url(text: str, base: URL | None = None) -> URL:
     if origin is None or not url.raw_host:
         return url
     path, _, query = written[origin.end() :].partition("#")[0].partition("?")
+    # encoded=True: yarl's own quoting rewrites escapes, and hosts answered 403 to URLs that were signed.
     return URL.build(
         scheme=url.scheme,
         authority=url.raw_authority,

@@ -39,6 +39,7 @@ class RunMetrics:
         """A chunk came out of its last stage."""
         self.chunks.inc(1, {"state": "failed" if outcome.error else "committed"})
         for name in ("rows", "images", "captions"):
+            # Ray's counters refuse to grow by 0.
             if value := getattr(outcome, name):
                 getattr(self, name).inc(value)
         for reason, number in outcome.reasons.items():

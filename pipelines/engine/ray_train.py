@@ -23,6 +23,8 @@ SCRATCH: Final = "ray"
 """Where Ray keeps its own notes while it works, inside the folder of a training."""
 
 
+# Ray Train's report() stores checkpoints asynchronously: a worker that died in epoch 2 went on from epoch 1, not 2. And
+# a run of a name used before goes on from there without a word.
 class Work(Protocol):
     """What each worker does."""
 
@@ -50,6 +52,7 @@ def together(work: Work, settings: EngineSettings, home: Path, hear: Callable[[A
         from ray.util.queue import Queue
 
         logging.getLogger("ray.train").setLevel(logging.CRITICAL)
+        # No CPU of its own: a worker that waits for it would wait for ever.
         queue = Queue(actor_options={"num_cpus": 0})
         trainer = TorchTrainer(
             _worker,
@@ -64,6 +67,8 @@ def together(work: Work, settings: EngineSettings, home: Path, hear: Callable[[A
         listening.start()
         failed = ""
         try:
+            # Ray takes 30 to 60 s here before the first step on two cores: a controller, workers that import torch, a
+            # process group.
             trainer.fit()
         except TrainingFailedError as error:
             failed = [line for line in str(error).splitlines() if line.strip()][-1]

@@ -47,6 +47,8 @@ def plain_file(data: bytes, suffix: Suffix | None = None) -> tuple[str, bytes] |
     return suffix or "png", sink.getvalue()
 
 
+# From the header alone: whether a file is plain is asked for every image when corpus/ or an export is written, and old
+# runs have no column that says it.
 def _is_plain(file: ImageFile.ImageFile, data: bytes) -> bool:
     return (
         file.format in _SUFFIXES

@@ -85,6 +85,7 @@ def answer(
         ConfigError: wrong SQL, a score that no judge gives, other columns than those of a policy.
     """
     try:
+        # By DuckDB's own parser: whether a text holds one SELECT cannot be told by looking for semicolons.
         statements = connection.extract_statements(policy.sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise ConfigError(f"policy {policy.name}: must be one SELECT")

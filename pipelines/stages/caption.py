@@ -59,6 +59,8 @@ def _write(
     uids = rows["uid"].to_pylist()
 
     def work(part: Sequence[int]) -> list[list[dict[str, Any]]]:
+        # A seed per caption, not per batch: with one seed for a batch, generate of transformers gives an image another
+        # caption as soon as a second image stands beside it, so a resumed run would differ.
         seeds = [[seed_of(uids[row], author, settings, k) for k in range(settings.n)] for row in part]
         images = image_input(rows, captioner.pixels, part)
         captions = captioner.caption(images, seeds, settings.prompt, decoding(settings))
@@ -93,6 +95,7 @@ def image_input(rows: pa.Table, pixels: "PixelSpec", positions: Sequence[int]) -
     found = []
     for data, width, height in zip(*(column.to_pylist() for column in part.columns), strict=True):
         wide, high = pixels.shape(width, height)
+        # bytearray: torch warns of memory that cannot be written to.
         found.append(torch.from_numpy(np.frombuffer(bytearray(data), np.uint8).reshape(high, wide, 3)))
     return found
 
@@ -103,6 +106,8 @@ def pixel_tensor(rows: pa.Table, pixels: "PixelSpec", positions: Sequence[int]) 
 
     column = rows[f"pixels:{pixels.name}"]
     whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # a copy of some 100 MB
+    # A view, from which only the rows of a micro-batch are copied: copying the column each time took 4 ms for an image
+    # of 384 pixels, this 0.2 ms.
     everything = np.frombuffer(whole.buffers()[1], np.uint8).reshape(-1, pixels.size, pixels.size, 3)
     return torch.from_numpy(everything[np.asarray(positions, np.intp) + whole.offset])
 

@@ -22,6 +22,8 @@ Group = tuple[list[str], list[tuple[str, str]]]
 """The robots of a group in lower case, and its rules: field (allow or disallow) and pattern."""
 
 
+# A robots.txt of 512 kB took up to 0.55 s a URL on the event loop while every rule was tried; plain prefixes are looked
+# up now, so only these are tried.
 MOST_WILDCARDS: Final = 1_000
 """Rules with `*` or `$`, which are tried one by one."""
 
