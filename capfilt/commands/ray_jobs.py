@@ -109,6 +109,7 @@ def runtime_env(spec: JobSpec) -> Iterator[dict[str, Any]]:
             (Path(folder) / Path(spec.recipe).name).write_text(text, encoding="utf-8")
             env["working_dir"] = folder
         if spec.ship:
+            # py_modules, not pip or uv: the nodes run one image, and making an environment for each job is slow.
             env |= {"py_modules": [str(Path(__file__).parent.parent)], "excludes": ["**/__pycache__/**"]}
         yield env
 
@@ -153,6 +154,7 @@ class Cluster:
         Raises:
             RunFailed: the cluster does not take it; one line.
         """
+        # A name of our own: Ray answers 500 to a submission id it has seen, whatever came of that job.
         name = f"capfilt-{uuid.uuid4().hex[:8]}"
         about = {"capfilt": __version__, "out": _absolute(spec.out)}
         with runtime_env(spec) as env:

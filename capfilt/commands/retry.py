@@ -107,6 +107,7 @@ def _work(ledger: Ledger, chunks: list[Chunk], recipe: Recipe, wanted: frozenset
     clock = WorkTime()
     with work(planned, ledger.folder.location, recipe, wanted) as outcomes:
         for number, done in enumerate(outcomes, 1):
+            # One chunk at a time, by the driver alone: a worker that outlives it leaves a whole transaction or none.
             replay_pending(ledger.folder)
             rows_done += done.rows
             failed += [f"chunk {done.chunk}: {done.error}"] if done.error else []

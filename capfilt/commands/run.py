@@ -87,6 +87,8 @@ def run(
         IntegrityError: rows in are not images + failures.
     """
     began = time.perf_counter()
+    # Models and policy first: both are checked without loading anything, so a typo is found before the inputs are
+    # listed.
     models = check_models(recipe)
     check_policy(recipe.select, [column for judge in recipe.score.judges for column in registry.columns(judge)])
     ledger = Ledger.at(out)
@@ -94,10 +96,12 @@ def run(
         raise ChangedError(f"--fresh: {out} is not empty; remove it or use another --out")
     listener(RunProgress("plan"))
     if not ledger.planned:
+        # Only for a new run: when it resumes, the digests of the weights say they are the ones that were tried.
         prove_models(recipe)
     plan = make_plan(inputs, recipe.input, limit)
     evaluation = EvaluationSets.find(recipe.decode)
     with ledger.lock():
+        # Before the plan is compared: a forget that was interrupted has rewritten some files and not yet others.
         finish_forgetting(ledger)
         notes = (*plan.notes, *_write_or_check(ledger, plan, evaluation, recipe, models, limit))
         listener(RunProgress("planned", notes=notes))

@@ -67,6 +67,7 @@ def train(request: Request, listener: Listener | None = None, fresh: bool = Fals
         for name in (STATE, RECIPE):
             (home / name).unlink(missing_ok=True)
     write_or_check(home, now)
+    # Without Ray where one process does: starting it takes 30 to 60 s, and tests and notebooks train here.
     if recipe.work.workers == 1:
         return work(request, foundation, listener)
     from capfilt.pipelines.engine.ray_train import together  # here: alone there is no Ray
@@ -92,6 +93,8 @@ def work(request: Request, foundation: Foundation, listener: Listener, group: "G
     torch.manual_seed(recipe.work.seed)
     job = system.code().build(recipe, system.roles, pairs, epoch, group)
     trainer = _trainer(job, recipe, epoch, group)
+    # After the model is built: a state holds what training changed, and random numbers are set last, so that building
+    # draws none of them.
     if state.is_file():
         trainer.restore(load_state(state))
         sampler.go_to(trainer.position)

@@ -18,6 +18,7 @@ from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.model import MED
 from capfilt.models.protocols import Decoding
 
+# Each holds the keys and values of its images and the memory of its graph.
 KEPT_SHAPES: Final = 4
 """Shapes whose buffers and graphs are kept; a run has one or two, and a few more where a chunk ends."""
 
@@ -173,6 +174,7 @@ class RecordedLoop:
 
 def _recorded(work: Callable[[], None]) -> torch.cuda.CUDAGraph:
     work()  # once without: libraries take their memory at first use
+    # thread_local: with the global mode a cudaMalloc by any other thread of the process ends the capture.
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         work()

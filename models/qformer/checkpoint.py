@@ -75,6 +75,7 @@ def _take(source: Path, target: Path) -> None:
     for path in sorted(path for path in source.iterdir() if path.is_file()):
         real = path.resolve()
         try:
+            # A language model is gigabytes; linked, it takes no room and no time.
             os.link(real, draft / path.name)
         except OSError:  # another disk
             shutil.copyfile(real, draft / path.name)

@@ -116,6 +116,7 @@ def export(
         done = Exported(kept.images, kept.texts, len(shards), True)
         if _is_whole(target, basis):
             return Exported(done.images, done.texts, done.shards, False)
+        # From the beginning: a folder with shards of another selection is refused, not filled up.
         target.write(MANIFEST, _json({**basis, "whole": False}))
         counts = _write(kept, shards, target, form, _Record(folder, to, kind, selection), on_shard)
         form.finish(target, counts)
@@ -136,9 +137,12 @@ def _write(
 ) -> dict[str, int]:
     """Write the shards that are not there; the images in each."""
     counts: dict[str, int] = {}
+    # Readers of webdataset take the format of the first sample's image for all of them.
     suffix = kept.common_suffix() if form.layout.one_format else None
     for shard in shards:
         uids = kept.uids(shard)
+        # Before the shard: killed between the two, the run names uids that did not go out; the other way round,
+        # `forget` would miss some that did.
         record.write(shard, uids)
         if not target.exists(form.layout.shard.format(shard.name)):
             form.write(target, shard.name, kept.read(shard, suffix))

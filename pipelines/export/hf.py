@@ -27,6 +27,7 @@ class ImageFolderFormat:
     def write(self, folder: Folder, name: str, rows: pa.Table) -> None:
         write_images(folder, f"{DATA}/{name}", rows)
         paths = rows["image"].combine_chunks().field("path")
+        # load_dataset reads the folders one by one and fails where a column of JSON is null in all rows of one.
         table = rows.append_column("file_name", paths).select(COLUMNS)
         folder.write(self.layout.shard.format(name), parquet_bytes(table))
 

@@ -53,6 +53,7 @@ class LlavaFormat:
         plain = (_sample(name, row, [("", row["text"])]) for row in records(rows))
         folder.write(self.layout.shard.format(name), _lines(plain))
 
+    # A part per request to the writer: what a server was paid for is not asked again after a failure.
     def finish(self, folder: Folder, shards: dict[str, int]) -> None:
         folder.write("llava.json", _array(_read(folder, map(self.layout.shard.format, shards))))
         failures: list[Json] = []

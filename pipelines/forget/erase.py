@@ -79,6 +79,8 @@ def _redact_plan(folder: Folder, gone: Gone) -> None:
     """Take names of rows out of plan.parquet, and tell run.toml its new digest."""
     table = read_table(folder, "plan.parquet", schema=PLAN)
     specs = [_redacted_spec(spec, gone) for spec in table["spec"].to_pylist()]
+    # plan.parquet before run.toml, which holds its digest: killed between the two, the next call finds another digest
+    # and writes run.toml alone.
     if specs != table["spec"].to_pylist():
         table = table.set_column(table.schema.get_field_index("spec"), PLAN.field("spec"), pa.array(specs))
         folder.write("plan.parquet", parquet_bytes(table))

@@ -25,6 +25,7 @@ def fetch(rows: pa.Table, settings: FetchSettings) -> pa.Table:
     wanting = pc.and_(pc.is_null(rows["reason"]), pc.is_null(rows["image"])).to_pylist()
     if not any(wanting):
         return rows
+    # Once a URL, not once a row: lists name the same image several times, and a host is asked once.
     urls = [(url or "").strip() if wants else None for url, wants in zip(rows["url"].to_pylist(), wanting, strict=True)]
     found = download(filter(None, urls), settings)
     found[""] = NO_URL

@@ -72,6 +72,7 @@ def decoded(blobs: pa.Array, pixels: PixelSpec) -> tuple[Pixels, list[str | None
     uids = pa.array([f"{row:032x}" for row in range(count)])
     texts = pa.array([[]] * count, pa.list_(TEXT))
     values = [uids, uids, nothing, texts, blobs.cast(pa.large_binary()), nothing, reason, nothing]
+    # The decode stage itself, so that a model is trained on the very pixels that it is shown in a run.
     rows = decode(pa.table(values, ROWS), DecodeSettings(), [pixels])
     blank = bytes(pixels.bytes)
     joined = b"".join(blob if blob is not None else blank for blob in rows[f"pixels:{pixels.name}"].to_pylist())

@@ -165,6 +165,8 @@ class _Stream:
         """The random numbers as the epoch began and as they are, and how many of its images are taken."""
         return {"begun": self.begun, "now": self.rng.bit_generator.state, "place": self.place}
 
+    # The epoch's order is drawn again from the state it began with: a position is a line of JSON, and not a million
+    # numbers.
     def go_to(self, position: Mapping[str, Any]) -> None:
         self.rng.bit_generator.state = position["begun"]
         if position["place"]:

@@ -26,7 +26,8 @@ CHUNK_ROW = pa.schema(
         ("chunk", pa.string()),
         ("spec", pa.string()),  # Chunk as JSON
         ("digest", pa.string()),  # Ledger.spec_digest of the chunk
-        # large: `binary` ends at 2 GB, and the pixels of 10,000 rows at 384 x 384 (the most a chunk may have) are 4.4 GB.
+        # large: `binary` ends at 2 GB, and the pixels of 10,000 rows (the most a chunk may have) at 384 x 384 are 4.4
+        # GB.
         ("payload", pa.large_binary()),  # the chunk's table, Arrow IPC
         ("error", pa.string()),
         ("seconds", pa.string()),  # by stage, JSON

@@ -32,6 +32,8 @@ class Fit:
     spoiled: int  # records that break the rules of quoting
 
 
+# Parsed by Python's csv, not DuckDB: a chunk is read from a byte offset, which DuckDB's reader does not take, and of
+# two lists separated by | it cut the captions.
 def sniff(head: bytes, usual: str, settings: config.InputSettings) -> Fit:
     """The dialect of a table whose usual delimiter is `usual`, as far as the recipe does not name it."""
     delimiters = [usual, *(mark for mark in DELIMITERS if mark != usual)]

@@ -46,6 +46,8 @@ def samples_of(members: Iterable[tar.Member]) -> list[Sample]:
     """The samples of an archive in the order of their first members."""
     named = [(clean_name(member.name), member) for member in members]
     named = [(name, member) for name, member in named if not _is_hidden(split_name(name)[0])]
+    # Decided per shard, not per sample: webdataset's own rule stays wherever it mixes nothing, so keys are those other
+    # tools give.
     split = _at_the_last_dot if _mixes([split_name(name) for name, _ in named]) else split_name
     return _grouped(named, split)
 

@@ -39,6 +39,8 @@ def members(stream: io.BufferedIOBase) -> Iterator[Member]:
     Raises:
         Broken: the archive breaks off, or is none.
     """
+    # tarfile ends in silence at a broken header behind the first member, and at the first end mark: what follows would
+    # be lost without a word.
     length = None if is_packed(stream) else stream.seek(0, io.SEEK_END)  # to know it, all would have to be unpacked
     offset, ended = 0, False
     name: str | None = None
