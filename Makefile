@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-fast test-slow lint docs docs-reference docs-picture clean fuzz faults bench-guards bench-select bench-models bench-scale bench-train table1
+.PHONY: setup demo test test-fast test-slow lint docs docs-reference docs-picture clean fuzz faults bench-decode bench-guards bench-select bench-models bench-scale bench-train table1
 
 setup: .venv/.ready
 
@@ -63,6 +63,10 @@ bench-guards: setup
 # Time of select over 1 and 10 million candidates.
 bench-select: setup
 	$(BIN)/python tests/bench/select
+
+# CPU time of decoding the JPEGs of PHOTOS; results in tests/bench/decode/.
+bench-decode: setup
+	$(BIN)/python tests/bench/decode $(PHOTOS)
 
 # Cost of the pipeline without its models (a stand-in sleeps); results in tests/bench/scale/.
 bench-scale: setup

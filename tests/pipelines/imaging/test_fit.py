@@ -50,7 +50,7 @@ def test_pictures_come_back_in_their_shapes() -> None:
     found = image_input(rows, SPEC, [0, 2, 3])
     assert [tuple(picture.shape) for picture in found] == [(64, 96, 3), (70, 40, 3), (96, 96, 3)]
     expected = made[0].resize((96, 64), Image.Resampling.BICUBIC)
-    assert np.array_equal(found[0].numpy(), np.asarray(expected))
+    assert np.abs(found[0].numpy().astype(int) - np.asarray(expected)).max() <= 2
     assert np.array_equal(found[1].numpy(), np.asarray(made[1]))
 
 

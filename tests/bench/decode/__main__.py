@@ -1,0 +1,139 @@
+"""CPU time to turn JPEG files into facts and pixels, beside plain Pillow and beside torch's resize.
+
+    python tests/bench/decode FOLDER
+
+FOLDER holds .jpg files. Times are CPU milliseconds a picture, one thread, the best of five rounds, the decoding
+process included where there is one. Every alternative is timed on the same files in the same run.
+"""
+
+import argparse
+import io
+import json
+import os
+import platform
+import resource
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from PIL import Image
+
+from capfilt import __version__
+from capfilt.core.config import DecodeSettings
+from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.imaging.image_file import load_image, read_header
+from capfilt.pipelines.imaging.isolation import isolated
+from capfilt.pipelines.imaging.phash import phash
+from capfilt.pipelines.imaging.resize import square
+from capfilt.pipelines.stages.decode import _decode_here
+
+HERE: Final = Path(__file__).parent
+MARK: Final = "<!-- results -->\n"
+ROUNDS: Final = 5
+ONE: Final = (PixelSpec(384),)
+TWO: Final = (PixelSpec(384), PixelSpec(224, "crop"))
+GATES: Final = {"stage, isolated: 384": 4.5, "stage, isolated: 384 and 224": 6.0}
+"""CPU milliseconds a picture that the stage may take at most."""
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process, and of the children that have ended."""
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def timed(work: Callable[[], object], pictures: int) -> float:
+    """CPU milliseconds a picture, the best of some rounds."""
+    rounds = []
+    for _ in range(ROUNDS):
+        began = cpu_seconds()
+        work()
+        rounds.append(cpu_seconds() - began)
+    return 1000 * min(rounds) / pictures
+
+
+def isolated_time(files: Sequence[bytes], specs: Sequence[PixelSpec]) -> float:
+    """CPU milliseconds a picture with the decoding process: what one pass more costs when it is running already."""
+
+    def passes(count: int) -> float:
+        began = cpu_seconds()
+        for _ in range(count):
+            isolated.decode_isolated(files, specs, DecodeSettings(), 1)
+        isolated._PROCESSES.close()  # its CPU time is known when it has ended
+        return cpu_seconds() - began
+
+    return 1000 * min(passes(3) - passes(1) for _ in range(ROUNDS)) / 2 / len(files)
+
+
+def by_pillow(data: bytes, specs: Sequence[PixelSpec]) -> None:
+    """What a loader does that checks nothing and keeps nothing."""
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    for spec in specs:
+        np.asarray(square(picture, spec))
+
+
+def by_torch(pixels: torch.Tensor, size: int) -> None:
+    """An antialiased bicubic resize of uint8 [1, 3, H, W]."""
+    torch.nn.functional.interpolate(pixels, (size, size), mode="bicubic", antialias=True)
+
+
+def measure(files: Sequence[bytes]) -> dict[str, float]:
+    """CPU milliseconds a picture of every step."""
+    count, settings = len(files), DecodeSettings()
+    found: dict[str, float] = {}
+
+    def note(name: str, work: Callable[[], object]) -> None:
+        found[name] = timed(work, count)
+        print(f"{name:34} {found[name]:6.2f}", flush=True)
+
+    pictures = [load_image(read_header(data, settings), data, settings, 3 * 384).image for data in files]
+    tensors = [torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] for picture in pictures]
+    note("part: decode, Pillow", lambda: [Image.open(io.BytesIO(data)).load() for data in files])
+    note("part: header and guards", lambda: [read_header(data, settings) for data in files])
+    note("part: resize to 384, Pillow", lambda: [square(picture, ONE[0]) for picture in pictures])
+    note("part: crop to 224, Pillow", lambda: [square(picture, TWO[1]) for picture in pictures])
+    note("part: resize to 384, torch", lambda: [by_torch(pixels, 384) for pixels in tensors])
+    note("part: resize to 224, torch", lambda: [by_torch(pixels, 224) for pixels in tensors])
+    note("part: perceptual hash", lambda: [phash(picture) for picture in pictures])
+    for name, specs in (("384", ONE), ("384 and 224", TWO)):
+        note(f"Pillow, nothing checked: {name}", lambda specs=specs: [by_pillow(data, specs) for data in files])
+        note(f"stage, own process: {name}", lambda specs=specs: _decode_here(files, specs, settings, 1))
+        found[f"stage, isolated: {name}"] = isolated_time(files, specs)
+        print(f"{'stage, isolated: ' + name:34} {found[f'stage, isolated: {name}']:6.2f}", flush=True)
+    return found
+
+
+def machine() -> str:
+    """This machine in general words."""
+    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} cores, {gigabytes:.0f} GB memory, {platform.system()}, Python {platform.python_version()}"
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """The table of README.md."""
+    table = ["| step | CPU ms a picture | at most |", "|---|---|---|"]
+    table += [f"| {name} | {ms:.2f} | {GATES.get(name, '')} |" for name, ms in result["ms"].items()]
+    about = f"{result['date']}, {result['machine']}, capfilt {result['capfilt']}, Pillow {Image.__version__}"
+    return [f"{about}: {result['files']} JPEGs of {result['bytes'] / 1000:.0f} kB on average.", "", *table]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="a folder of .jpg files")
+    files = [path.read_bytes() for path in sorted(parser.parse_args().folder.rglob("*.jpg"))]
+    torch.set_num_threads(1)
+    result: dict[str, Any] = {"date": datetime.now(UTC).date().isoformat(), "machine": machine()}
+    result |= {"capfilt": __version__, "files": len(files), "bytes": sum(map(len, files)) / len(files)}
+    result["ms"] = measure(files)
+    (HERE / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    about = (HERE / "README.md").read_text().partition(MARK)[0]
+    (HERE / "README.md").write_text(about + MARK + "\n" + "\n".join(lines(result)) + "\n")
+    if missed := [name for name, most in GATES.items() if result["ms"][name] > most]:
+        raise SystemExit(f"slower than its gate: {', '.join(missed)}")
+
+
+if __name__ == "__main__":
+    main()
