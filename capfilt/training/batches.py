@@ -1,14 +1,23 @@
 """From what was drawn to what a step learns from."""
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from capfilt.models.training.batch import Batch, QuestionBatch
+    from capfilt.models.training.system import Reads
     from capfilt.pipelines.training_data.pairs import TrainingPairs
     from capfilt.pipelines.training_data.pixel_store import Pixels
     from capfilt.pipelines.training_data.sampler import Draw
+
+
+class MakeBatch(Protocol):
+    """From what was drawn, and the pixels of this worker's part, to a batch; `step` counts from 0."""
+
+    def __call__(self, pairs: "TrainingPairs", draw: "Draw", images: "Pixels", step: int) -> "Batch | QuestionBatch":
+        """The batch, with the texts of all workers."""
+        ...
 
 
 def caption_batch(pairs: "TrainingPairs", draw: "Draw", images: "Pixels", step: int = 0) -> "Batch":
@@ -21,7 +30,7 @@ def caption_batch(pairs: "TrainingPairs", draw: "Draw", images: "Pixels", step: 
     return Batch(torch.from_numpy(images), pairs.texts_of(draw), pairs.wrong_of(draw), keys, step)
 
 
-def question_batch(pairs: "TrainingPairs", draw: "Draw", images: "Pixels") -> "QuestionBatch":
+def question_batch(pairs: "TrainingPairs", draw: "Draw", images: "Pixels", step: int = 0) -> "QuestionBatch":
     """Images, a question about each, and its answers."""
     import torch
 
@@ -29,7 +38,11 @@ def question_batch(pairs: "TrainingPairs", draw: "Draw", images: "Pixels") -> "Q
 
     asked = pairs.texts_of(draw)
     answers = [weigh(item["answers"]) for item in asked]
-    return QuestionBatch(torch.from_numpy(images), [item["question"] for item in asked], answers)
+    return QuestionBatch(torch.from_numpy(images), [item["question"] for item in asked], answers, step)
+
+
+BATCHES: Final[Mapping["Reads", MakeBatch]] = {"captions": caption_batch, "questions": question_batch}
+"""What a step learns from, by what its system reads."""
 
 
 def weigh(answers: Sequence[str]) -> list[tuple[str, float]]:

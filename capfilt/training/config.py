@@ -1,28 +1,28 @@
-"""Every setting of `capfilt train`: its name, type, default and meaning."""
+"""Every setting of `capfilt train`: its name, type, default and meaning.
 
-from typing import Literal
+What all systems have in common stands here. The section `model` and each system's own sections are dataclasses of
+`models/`, which knows no pydantic.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from typing import Any, ClassVar, Literal, TypeVar, get_type_hints
 
 from pydantic import Field, field_validator, model_validator
 
 from capfilt.core.config import Section
-from capfilt.models.training.settings import AdamW, Objectives, Schedule
+from capfilt.core.errors import ConfigError, ModelError
+from capfilt.models.runtime import Placement
+from capfilt.models.systems.registry import SYSTEMS
+from capfilt.models.training.settings import AdamW, Schedule
+from capfilt.models.training.system import Asked, ModelSettings, System
 
-_OBJECTIVES, _ADAMW, _SCHEDULE = Objectives(), AdamW(), Schedule(steps=0)
+_ADAMW, _SCHEDULE = AdamW(), Schedule(steps=0)
+
+Made = TypeVar("Made", bound=Section)
 
 Source = Literal["web", "synthetic", "human"]
-
-
-class ModelSettings(Section):
-    """The model to train."""
-
-    size: str = Field("med-tiny", description="size of a new model: med-tiny, med-base, med-large")
-    start: str = Field("", description="checkpoint to start from; empty = a new model")
-    vision: str = Field("", description="checkpoint whose image encoder a new model starts from; empty = from scratch")
-    image_size: int = Field(0, ge=0, description="pixels per side; 0 = that of the size or checkpoint")
-    device: str = Field("auto", description="torch device; auto = cuda, then mps, then cpu")
-    bf16: bool = Field(False, description="compute in bfloat16; weights and optimizer state stay float32")
-    checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory, more time")
-    compile: bool = Field(False, description="torch.compile the image encoder; pays off on GPUs in long runs")
 
 
 class DataSettings(Section):
@@ -56,48 +56,6 @@ class DataSettings(Section):
         if left := sorted(set(self.share) - set(self.sources)):
             raise ValueError(f"share names {left[0]}, which is not in sources")
         return self
-
-
-class ObjectiveSettings(Section):
-    """Training objectives. A weight of 0 turns one off."""
-
-    itc: float = Field(_OBJECTIVES.itc, ge=0, description="weight of image-text contrastive loss; 0 = off")
-    itm: float = Field(
-        _OBJECTIVES.itm, ge=0, description="weight of image-text matching loss, with hard negatives; 0 = off"
-    )
-    lm: float = Field(_OBJECTIVES.lm, ge=0, description="weight of language modeling loss; 0 = off")
-    token_itm: float = Field(
-        _OBJECTIVES.token_itm, ge=0, description="weight of token-level matching loss, not in the paper; 0 = off"
-    )
-    momentum: float = Field(_OBJECTIVES.momentum, ge=0, lt=1, description="momentum of the momentum encoders; 0 = none")
-    queue: int = Field(_OBJECTIVES.queue, ge=0, description="pairs in the queue of momentum features; 0 = no queue")
-    alpha: float = Field(
-        _OBJECTIVES.alpha, ge=0, le=1, description="weight of the momentum encoders' soft targets in ITC"
-    )
-    ramp: float = Field(_OBJECTIVES.ramp, ge=0, description="epochs over which alpha rises from 0")
-    smoothing: float = Field(_OBJECTIVES.smoothing, ge=0, lt=1, description="label smoothing of LM")
-    negatives: Literal["all", "worker"] = Field(
-        _OBJECTIVES.negatives, description="ITM hard negatives: from all workers, or the worker's own"
-    )
-    prompt: str = Field(_OBJECTIVES.prompt, description="prefix of every LM text, not learned")
-    max_tokens: int = Field(_OBJECTIVES.max_tokens, ge=3, description="maximum tokens per text, with [CLS] and [SEP]")
-
-    @model_validator(mode="after")
-    def _fits(self) -> "ObjectiveSettings":
-        if (self.queue or self.alpha) and not self.momentum:
-            raise ValueError("queue and alpha need momentum")
-        return self
-
-
-class QuerySettings(Section):
-    """Q-Former. A size of 0 is that of the text encoder of the MED whose image encoder it reads."""
-
-    queries: int = Field(32, ge=1, description="learned queries")
-    width: int = Field(0, ge=0, description="hidden size; 0 = that of the MED's text encoder")
-    layers: int = Field(0, ge=0, description="layers; 0 = those of the MED's text encoder")
-    heads: int = Field(0, ge=0, description="attention heads; 0 = those of the MED's text encoder")
-    ffn: int = Field(0, ge=0, description="size of the feed-forward layers; 0 = that of the MED's text encoder")
-    language: str = Field("", description="directory of the frozen language model; empty = stage 1, without one")
 
 
 class OptimizerSettings(Section):
@@ -150,15 +108,36 @@ class WorkSettings(Section):
     half: bool = Field(False, description="store the weights as float16")
 
 
+def _section(kind: type) -> type[Section]:
+    """A dataclass of `models/` as a section of a recipe: its fields have their descriptions and bounds with them."""
+    hints = get_type_hints(kind)
+    found: dict[str, Any] = {one.name: (hints[one.name], Field(one.default, **one.metadata)) for one in fields(kind)}
+
+    def fits(section: Section) -> Section:
+        kind(**section.model_dump())
+        return section
+
+    return _subclass(Section, kind.__name__, kind.__doc__, found, fits=model_validator(mode="after")(fits))
+
+
+def _subclass(
+    base: type[Made], name: str, doc: str | None, fields: Mapping[str, tuple[Any, Any]], **own: Any
+) -> type[Made]:
+    """A section with further fields, each with its type and its default."""
+    defaults = {key: default for key, (_, default) in fields.items()}
+    types = {key: kind for key, (kind, _) in fields.items()}
+    return type(name, (base,), {"__doc__": doc, "__module__": __name__, "__annotations__": types, **defaults, **own})
+
+
 class TrainRecipe(Section):
-    """All settings of a training."""
+    """What the recipes of all systems have in common; `recipe_type` adds what is theirs."""
+
+    systems: ClassVar[tuple[str, ...]] = ()
 
     name: str = Field("small", description="name of the recipe")
     about: str = Field("", description="one-line description")
-    model: ModelSettings = ModelSettings()
+    model: Any = _section(ModelSettings)()
     data: DataSettings = DataSettings()
-    objectives: ObjectiveSettings = ObjectiveSettings()
-    queries: QuerySettings = QuerySettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     work: WorkSettings = WorkSettings()
@@ -170,3 +149,42 @@ class TrainRecipe(Section):
                 f"schedule.batch = {self.schedule.batch} is not a multiple of work.workers = {self.work.workers}"
             )
         return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Classes that are made cannot be found by name; Ray Train sends a recipe to its workers.
+        return _remade, (self.systems, self.model_dump())
+
+
+def _remade(systems: tuple[str, ...], settings: dict[str, Any]) -> TrainRecipe:
+    return recipe_type(*systems).model_validate(settings)
+
+
+@cache
+def recipe_type(*names: str) -> type[TrainRecipe]:
+    """The recipe of systems, with the sections that are theirs; of all systems without a name."""
+    kinds = {section: kind for name in names or SYSTEMS for section, kind in SYSTEMS[name].sections.items()}
+    made = {name: _section(kind) for name, kind in {"model": ModelSettings, **kinds}.items()}
+    sections: dict[str, Any] = {name: (kind, kind()) for name, kind in made.items()}
+    return _subclass(TrainRecipe, "TrainRecipe", "All settings of a training.", sections, systems=names)
+
+
+def ask(system: System, recipe: TrainRecipe) -> Asked:
+    """What a recipe asks of a system.
+
+    Raises:
+        ConfigError: this machine has no such device.
+    """
+    given = recipe.model_dump()
+    settings = ModelSettings(**given["model"])
+    try:
+        device = Placement(device=settings.device).resolve()[0]
+    except ModelError as error:
+        raise ConfigError(f"model.device = {settings.device!r}: this device is not available") from error
+    return Asked(
+        system=system,
+        model=settings,
+        own=tuple(kind(**given[name]) for name, kind in system.sections.items()),
+        device=device,
+        seed=recipe.work.seed,
+        half=recipe.work.half,
+    )

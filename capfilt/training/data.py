@@ -5,14 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from capfilt.core.errors import ConfigError
+from capfilt.training.batches import BATCHES
 
 if TYPE_CHECKING:
     from capfilt.models.training.group import Group
     from capfilt.models.training.loop import Item
+    from capfilt.models.training.system import System
     from capfilt.pipelines.training_data.pairs import TrainingPairs
     from capfilt.pipelines.training_data.sampler import Sampler
     from capfilt.training.config import TrainRecipe
-    from capfilt.training.registry import System, TrainJob
 
 
 def load_data(system: "System", locations: tuple[str, ...], recipe: "TrainRecipe", image_size: int) -> "TrainingPairs":
@@ -30,7 +31,7 @@ def load_data(system: "System", locations: tuple[str, ...], recipe: "TrainRecipe
     pairs = load_pairs(
         locations,
         Wanted(
-            column=system.column,
+            column=system.reads,
             sources=settings.sources,
             score=settings.score,
             pixels=spec,
@@ -62,14 +63,16 @@ def make_sampler(pairs: "TrainingPairs", recipe: "TrainRecipe") -> "Sampler":
     return Sampler(pairs.texts, pairs.wrong_starts, sampling, recipe.schedule.batch, recipe.work.seed)
 
 
-def batches(job: "TrainJob", pairs: "TrainingPairs", sampler: "Sampler", group: "Group") -> "Iterator[Item]":
+def batches(
+    system: "System", pairs: "TrainingPairs", sampler: "Sampler", group: "Group", accumulate: int
+) -> "Iterator[Item]":
     """Batches with this worker's pixels; where these are decoded now, one batch ahead of the step."""
-    part = group.part(sampler.size)
+    part, make = group.part(sampler.size), BATCHES[system.reads]
     draws = iter(sampler)
 
     def next_item() -> "Item":
         draw = next(draws)
-        return job.batch(pairs, draw, pairs.pixels(draw.pictures[part])), draw.position
+        return make(pairs, draw, pairs.pixels(draw.pictures[part]), draw.step // accumulate), draw.position
 
     if pairs.held is not None:
         while True:
@@ -79,6 +82,13 @@ def batches(job: "TrainJob", pairs: "TrainingPairs", sampler: "Sampler", group: 
         while True:
             item, coming = coming.result(), pool.submit(next_item)
             yield item
+
+
+def all_texts(pairs: "TrainingPairs") -> Iterator[str]:
+    """All texts, right and wrong; of questions their answers too."""
+    for text in pairs.words.to_pylist():
+        yield from (text["question"], *text["answers"]) if isinstance(text, dict) else (text,)
+    yield from pairs.wrong.to_pylist()
 
 
 def left_out(pairs: "TrainingPairs") -> list[str]:

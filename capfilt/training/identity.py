@@ -10,8 +10,8 @@ from capfilt.core.storage import Folder, split_url
 from capfilt.training.recipes import changed_training
 
 if TYPE_CHECKING:
+    from capfilt.models.training.system import Foundation, System
     from capfilt.training.config import TrainRecipe
-    from capfilt.training.registry import Foundation, System
 
 RECIPE: Final = "recipe.toml"
 STATE: Final = "state.pt"
@@ -24,14 +24,13 @@ def identity(
 ) -> dict[str, Any]:
     """All that makes a training what it is, as `recipe.toml` holds it."""
     from capfilt.models.formats.checkpoint import digest
-    from capfilt.models.med.config import SIZES
 
     files = foundation.files
     return {
         "task": system.name,
         "data": [{"file": name, "bytes": size} for location in locations for name, size in _files(location)],
         "checkpoints": digest(files) if files else "",
-        "shape": {} if files else SIZES[recipe.model.size].to_dict(),
+        "shape": dict(foundation.shape),
         "recipe": recipe.model_dump(mode="json"),
     }
 
@@ -54,14 +53,14 @@ def write_or_check(home: Path, identity: dict[str, Any]) -> None:
     Raises:
         ChangedError: it is another; names the setting.
     """
-    from capfilt.models.med.config import MEDConfig
+    from capfilt.models.med.config import OLD_NAMES
 
     path = home / RECIPE
     if not (path.is_file() and (home / STATE).is_file()):  # without a state nothing was learned that could get lost
         Folder.at(home).write(RECIPE, to_toml(identity).encode())
         return
     old = tomllib.loads(path.read_text(encoding="utf-8"))
-    old["shape"] = MEDConfig.from_dict(old["shape"]).to_dict() if old.get("shape") else {}
+    old["shape"] = {OLD_NAMES.get(name, name): value for name, value in old.get("shape", {}).items()}
     change = changed_training(old["recipe"], identity["recipe"], FREE) or next(
         (f"{key} changed" for key in ("task", "data", "checkpoints", "shape") if old.get(key, {}) != identity[key]), ""
     )

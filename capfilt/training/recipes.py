@@ -1,13 +1,16 @@
 """Recipes of training: every setting of `capfilt train`, in TOML like those of a run.
 
 A recipe has sections, and may have the same sections once more under the name of a system: `[med.schedule]` goes before
-`[schedule]` for `capfilt train med`. `--set section.key=value` goes before both.
+`[schedule]` for `capfilt train med`. `--set section.key=value` goes before both. A system may have a section of its own
+name: what of `[clip]` is no section is a setting of it. Sections of other systems are left out.
 """
 
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, Final
 
+from capfilt.core.config import Section
+from capfilt.models.systems.registry import SYSTEMS
 from capfilt.pipelines.recipes.load import (
     RECIPES,
     Settings,
@@ -18,8 +21,7 @@ from capfilt.pipelines.recipes.load import (
     validate,
     warn_of_old_names,
 )
-from capfilt.training.config import TrainRecipe
-from capfilt.training.registry import SYSTEMS
+from capfilt.training.config import TrainRecipe, recipe_type
 
 FOLDER: Final = RECIPES / "train"
 
@@ -27,8 +29,9 @@ RENAMED: Final = {
     "optimiser": "optimizer",
     "objectives.words": "objectives.token_itm",
     "schedule.least": "schedule.min_ratio",
+    "queries.language": "model.language",
 }
-"""Settings by the names they had until November 2026."""
+"""Settings by the names they had until December 2026."""
 
 
 def load_training(name_or_path: str, system: str, overrides: tuple[str, ...] = ()) -> TrainRecipe:
@@ -37,18 +40,32 @@ def load_training(name_or_path: str, system: str, overrides: tuple[str, ...] = (
     Raises:
         ConfigError: an unknown recipe, key or impossible value; one line that names the setting.
     """
-    settings = read_settings(name_or_path, FOLDER)
-    own = {name: settings.pop(name, {}) for name in SYSTEMS}
+    settings, kind = read_settings(name_or_path, FOLDER), recipe_type(system)
+    own = {name: settings.pop(name, {}) for name in SYSTEMS}[system]
+    others = _sections(recipe_type()) - _sections(kind)
+    common = {name: value for name, value in settings.items() if name not in others}
     chosen: Settings = {}
     for change in overrides:
         override(chosen, change)
     merged, found = _plain(SYSTEMS[system].defaults), []
-    for layer in (settings, own[system], chosen):
+    for layer in (common, _by_section(own, system, _sections(kind)), chosen):
         found += take_old_names(layer, RENAMED)
         merged = merge(merged, layer)
     origin = f"{name_or_path} ({system})"
     warn_of_old_names(origin, found, RENAMED)
-    return validate(TrainRecipe, merged, origin)
+    return validate(kind, merged, origin)
+
+
+def _sections(kind: type[TrainRecipe]) -> set[str]:
+    return {name for name, field in kind.model_fields.items() if isinstance(field.default, Section)}
+
+
+def _by_section(own: Settings, system: str, sections: set[str]) -> Settings:
+    """What a recipe says for one system, by section: a setting that is no section belongs to that of its name."""
+    if system not in sections:
+        return own
+    plain = {name: value for name, value in own.items() if name not in sections and not isinstance(value, dict)}
+    return {name: value for name, value in own.items() if name not in plain} | ({system: plain} if plain else {})
 
 
 def _plain(defaults: Mapping[str, Mapping[str, Any]]) -> Settings:

@@ -5,29 +5,30 @@ TensorBoard's events. The same command resumes from state.pt bit by bit; after t
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from capfilt.charts.loss_curves import HOME
 from capfilt.core.config import EngineSettings
-from capfilt.training.config import TrainRecipe
-from capfilt.training.data import batches, left_out, load_data, make_sampler
+from capfilt.models.systems.registry import SYSTEMS
+from capfilt.models.training.system import Foundation
+from capfilt.training.config import TrainRecipe, ask
+from capfilt.training.data import all_texts, batches, left_out, load_data, make_sampler
 from capfilt.training.identity import RECIPE, STATE, identity, write_or_check
-from capfilt.training.registry import SYSTEMS, Foundation
 
 if TYPE_CHECKING:
     from capfilt.models.training.group import Group
     from capfilt.models.training.loop import Item, Trainer, TrainProgress
-    from capfilt.training.registry import TrainJob
+    from capfilt.models.training.system import Asked, TrainJob
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """What is asked for."""
 
-    task: str  # a name of `registry.SYSTEMS`
+    task: str  # a name of `systems.registry`
     data: tuple[str, ...]  # Parquet files or folders
     out: Path
     recipe: TrainRecipe
@@ -61,7 +62,8 @@ def train(request: Request, listener: Listener | None = None, fresh: bool = Fals
     """
     listener, recipe, home = listener or Listener(), request.recipe, request.out / HOME
     system = SYSTEMS[request.task]
-    foundation = system.code().check(recipe)
+    asked = ask(system, recipe)
+    foundation = system.check(asked)
     now = identity(system, request.data, recipe, foundation)
     if fresh:
         for name in (STATE, RECIPE):
@@ -73,7 +75,7 @@ def train(request: Request, listener: Listener | None = None, fresh: bool = Fals
     from capfilt.pipelines.engine.ray_train import together  # here: alone there is no Ray
 
     one = partial(_as_one_of, request, foundation)
-    outcome: TrainOutcome = together(one, _engine(recipe), home, partial(_hear, listener))
+    outcome: TrainOutcome = together(one, _engine(recipe, asked.device), home, partial(_hear, listener))
     return outcome
 
 
@@ -91,8 +93,9 @@ def work(request: Request, foundation: Foundation, listener: Listener, group: "G
     epoch = max(1, sampler.epoch // recipe.schedule.accumulate)
     # After the data and before the model: the order of draws is part of what makes a resume equal to the bit.
     torch.manual_seed(recipe.work.seed)
-    job = system.code().build(recipe, system.roles, pairs, epoch, group)
-    trainer = _trainer(job, recipe, epoch, group)
+    asked = replace(ask(system, recipe), epoch=epoch)
+    job = system.code().build(asked, all_texts(pairs), group)
+    trainer = _trainer(job, asked, recipe, group)
     # After the model is built: a state holds what training changed, and random numbers are set last, so that building
     # draws none of them.
     if state.is_file():
@@ -103,7 +106,8 @@ def work(request: Request, foundation: Foundation, listener: Listener, group: "G
         return TrainOutcome(steps, 0)
     for line in [*left_out(pairs), *sampler.about(), *([f"resuming at step {first}"] if first else [])]:
         listener.say(line)
-    _run(trainer, job, batches(job, pairs, sampler, group), request.out, listener, group.rank == 0)
+    items = batches(system, pairs, sampler, group, recipe.schedule.accumulate)
+    _run(trainer, job, items, request.out, listener, group.rank == 0)
     return TrainOutcome(steps, steps - first)
 
 
@@ -132,21 +136,21 @@ def _run(
         metrics.close()
 
 
-def _trainer(job: "TrainJob", recipe: TrainRecipe, epoch: int, group: "Group") -> "Trainer":
+def _trainer(job: "TrainJob", asked: "Asked", recipe: TrainRecipe, group: "Group") -> "Trainer":
     from capfilt.models.training.loop import StepSettings, Trainer
     from capfilt.models.training.settings import AdamW, Schedule
 
     how, best = recipe.schedule, recipe.optimizer
     own = how.model_dump(include={"rate", "warmup", "warmup_from", "shape", "decay", "min_ratio"})
-    steps = how.steps or max(1, round(how.epochs * epoch))
+    steps = how.steps or max(1, round(how.epochs * asked.epoch))
     return Trainer(
         job.task,
-        Schedule(steps=steps, epoch=epoch, **own),
+        Schedule(steps=steps, epoch=asked.epoch, **own),
         AdamW(**best.model_dump(exclude={"clip"})),
         StepSettings(
             accumulate=how.accumulate,
             clip=best.clip,
-            bf16=recipe.model.bf16,
+            bf16=asked.model.bf16,
             log_every=recipe.work.log_every,
             save_every=recipe.work.save_every,
         ),
@@ -167,9 +171,7 @@ def _hear(listener: Listener, told: Any) -> None:
         listener.log(told)
 
 
-def _engine(recipe: TrainRecipe) -> EngineSettings:
-    from capfilt.training.runtime import device
-
+def _engine(recipe: TrainRecipe, device: str) -> EngineSettings:
     workers = recipe.work.workers
-    gpus = 1.0 if device(recipe).startswith("cuda") else 0.0
+    gpus = 1.0 if device.startswith("cuda") else 0.0
     return EngineSettings(address=recipe.work.address, workers=workers, cpus=workers + 2, gpus=gpus)

@@ -21,6 +21,7 @@ from capfilt.bootstrap import config as bootstrap
 from capfilt.cli import app
 from capfilt.core import config, schema
 from capfilt.models.registry.catalog import CATALOG
+from capfilt.models.systems.registry import SYSTEMS
 from capfilt.pipelines.readers import READERS
 from capfilt.pipelines.readers.columnar.image_column import IMAGE_NAMES
 from capfilt.pipelines.readers.documents.reader import SHAPES
@@ -34,7 +35,6 @@ from capfilt.pipelines.recipes.load import RECIPES
 from capfilt.pipelines.selection.policies import POLICIES, policy_names
 from capfilt.pipelines.stages import caption_checks
 from capfilt.training import config as training
-from capfilt.training.registry import SYSTEMS
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "reference"
 GENERATED: Final = "<!-- Generated from the code by docs/scripts/reference.py. Do not edit. -->\n"
@@ -107,7 +107,7 @@ def train_settings() -> str:
         for system in SYSTEMS.values()
     ]
     rows = table(("system", "it learns", "defaults that differ from those below"), systems)
-    return _settings("Settings of a training", f"{about}\n{rows}", training.TrainRecipe)
+    return _settings("Settings of a training", f"{about}\n{rows}", training.recipe_type())
 
 
 def bootstrap_settings() -> str:

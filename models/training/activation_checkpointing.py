@@ -7,6 +7,7 @@ from torch.utils.checkpoint import checkpoint
 
 from capfilt.models.med.text import Attention
 from capfilt.models.med.vision import VisionLayer
+from capfilt.models.training.system import ModelSettings
 
 
 def checkpoint_layers(model: nn.Module) -> None:
@@ -15,3 +16,11 @@ def checkpoint_layers(model: nn.Module) -> None:
         if isinstance(module, VisionLayer | Attention):
             # use_reentrant=False: torch's older form breaks where several workers look for unused parameters.
             module.forward = partial(checkpoint, module.forward, use_reentrant=False)  # type: ignore[method-assign]
+
+
+def tune(model: nn.Module, settings: ModelSettings, vision: str = "vision") -> None:
+    """Checkpointing and compilation (of the module named `vision`), as a recipe wants them."""
+    if settings.checkpointing:
+        checkpoint_layers(model)
+    if settings.compile:
+        model.get_submodule(vision).compile()

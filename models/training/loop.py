@@ -5,32 +5,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from capfilt.core.errors import RunFailed
 from capfilt.models.training.batch import Batch, QuestionBatch
+from capfilt.models.training.frozen import locked_names
 from capfilt.models.training.group import Group
 from capfilt.models.training.settings import AdamW, Schedule
+from capfilt.models.training.task import Task
 
 Item = tuple[Batch | QuestionBatch, str]
 """A batch, and where in the data its reader stands after it."""
 
 Forward = Callable[[Any], tuple[Tensor, dict[str, Tensor]]]
-
-
-class Task(Protocol):
-    """A model with its objectives, an `nn.Module`: its state dict is all that training changes but the optimizer."""
-
-    def __call__(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss to go back from, and each objective's value, both of this worker's part."""
-        ...
-
-    def after_update(self) -> None:
-        """What follows each update of the weights."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,17 +55,17 @@ class Trainer:
 
     def __init__(
         self,
-        task: nn.Module,
+        task: Task,
         schedule: Schedule,
         optimizer: AdamW,
         pace: StepSettings,
         group: Group | None = None,
         forward: Any = None,
     ) -> None:
-        self.task: Any = task
+        self.task = task
         self.forward: Any = forward or task
         self.schedule = schedule
-        self.optimizer = optimizer.build(task)
+        self.optimizer = optimizer.build(task, task.rates())
         self.pace = pace
         self.group = group or Group()
         self.device = next(parameter.device for parameter in task.parameters())
@@ -103,7 +93,7 @@ class Trainer:
     def _take_step(self, items: Iterator[Item]) -> int:
         """One update from `accumulate` batches; the number of pairs seen, those of other workers included."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate_at(self.step)
+            group["lr"] = self.schedule.rate_at(self.step) * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)  # None, not zeros: unused parameters get no decay step
         pairs = 0
         for number in range(self.pace.accumulate):
@@ -158,22 +148,37 @@ class Trainer:
         return TrainProgress(self.step, self.schedule.steps, losses, rate, pairs_per_second, left)
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on, of all workers; every worker must ask."""
+        """All that the next step depends on, of all workers; every worker must ask. What is locked is left out."""
+        left = locked_names(self.task)
         return {
             "step": self.step,
             "position": self.position,
-            "task": self.task.state_dict(),
+            "task": {name: tensor for name, tensor in self.task.state_dict().items() if name not in left},
             "optimizer": self.optimizer.state_dict(),
             "random": self.group.objects(_random_state()),
             "sums": self.group.objects(self.sums),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Resume from a state, with as many workers as it was made by."""
+        """Resume from a state, with as many workers as it was made by.
+
+        Raises:
+            RuntimeError: the state is of another task.
+        """
         self.step, self.position, self.sums = state["step"], state["position"], state["sums"][self.group.rank]
-        self.task.load_state_dict(state["task"])
+        self._restore_task(state["task"])
+        factors = [group["factor"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, factor in zip(self.optimizer.param_groups, factors, strict=True):
+            group["factor"] = factor  # a state of a release before December 2026 has none
         _set_random_state(state["random"][self.group.rank])
+
+    def _restore_task(self, saved: dict[str, Any]) -> None:
+        missing, unexpected = self.task.load_state_dict(saved, strict=False)
+        # Until December 2026 some tasks had no random numbers of their own.
+        lacking = set(missing) - locked_names(self.task) - {"_extra_state"}
+        if lacking or unexpected:
+            raise RuntimeError(f"state of another task: {sorted((*lacking, *unexpected))[0]}")
 
 
 def _random_state() -> list[Tensor]:

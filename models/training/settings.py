@@ -1,37 +1,49 @@
 """What is learned and how fast: objectives, learning rate, optimizer.
 
-Free of torch until an optimizer is built: `capfilt.training.config` checks recipes against these and takes its
-defaults from here.
+Free of torch until an optimizer is built: `capfilt.training.config` makes sections of recipes of these dataclasses, or
+takes its defaults from them.
 """
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+Value = TypeVar("Value")
+
+
+def setting(default: Value, description: str, **bounds: float) -> Value:
+    """A field of a dataclass that is a section of a recipe; `bounds` are ge, gt, le, lt."""
+    found: Value = field(default=default, metadata={"description": description, **bounds})
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
 class Objectives:
-    """Weights of the objectives and their options; a weight of 0 turns an objective off.
+    """Training objectives. A weight of 0 turns one off."""
 
-    The paper pretrains with ITC, ITM and LM at 1 each (section 3.2), tunes a captioner with LM alone and a filter with
-    ITC and ITM (section 3.3).
-    """
+    # BLIP pretrains with ITC, ITM and LM at 1 each (section 3.2), tunes a captioner with LM alone and a filter with ITC
+    # and ITM (section 3.3).
+    itc: float = setting(0.0, "weight of image-text contrastive loss; 0 = off", ge=0)
+    itm: float = setting(0.0, "weight of image-text matching loss, with hard negatives; 0 = off", ge=0)
+    lm: float = setting(0.0, "weight of language modeling loss; 0 = off", ge=0)
+    token_itm: float = setting(0.0, "weight of token-level matching loss, not in the paper; 0 = off", ge=0)
+    momentum: float = setting(0.0, "momentum of the momentum encoders; 0 = none", ge=0, lt=1)
+    queue: int = setting(0, "pairs in the queue of momentum features; 0 = no queue", ge=0)
+    alpha: float = setting(0.0, "weight of the momentum encoders' soft targets in ITC", ge=0, le=1)
+    ramp: float = setting(2.0, "epochs over which alpha rises from 0", ge=0)
+    smoothing: float = setting(0.1, "label smoothing of LM", ge=0, lt=1)
+    negatives: Literal["all", "worker"] = setting("all", "ITM hard negatives: from all workers, or the worker's own")
+    prompt: str = setting("", "prefix of every LM text, not learned")
+    max_tokens: int = setting(35, "maximum tokens per text, with [CLS] and [SEP]", ge=3)
 
-    itc: float = 0.0
-    itm: float = 0.0
-    lm: float = 0.0
-    token_itm: float = 0.0  # ITM per token; not in the paper
-    momentum: float = 0.0  # of the momentum encoders; 0 = none
-    queue: int = 0  # pairs whose momentum features are further negatives of ITC
-    alpha: float = 0.0  # share of the ITC target mass that follows the momentum encoders
-    ramp: float = 2.0  # epochs over which alpha rises from 0
-    smoothing: float = 0.1  # label smoothing of LM
-    negatives: Literal["all", "worker"] = "all"  # where hard negatives of ITM come from
-    prompt: str = ""  # prefix of every LM text, not learned
-    max_tokens: int = 35
+    def __post_init__(self) -> None:
+        if (self.queue or self.alpha) and not self.momentum:
+            raise ValueError("queue and alpha need momentum")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,17 +87,28 @@ class AdamW:
     weight_decay: float = 0.05
     decayed: Literal["matrices", "all"] = "matrices"
 
-    def build(self, module: "torch.nn.Module") -> "torch.optim.AdamW":
-        """An optimizer over the parameters of a module that are trained."""
+    def build(self, module: "torch.nn.Module", rates: Mapping[str, float] | None = None) -> "torch.optim.AdamW":
+        """An optimizer over the parameters of a module that are trained.
+
+        Args:
+            rates: factors of the learning rate, by the beginning of the parameters' names; the longest that fits
+                counts, and 1 where none does. A group of the optimizer has its own as `factor`.
+        """
         import torch
 
-        parameters = [p for p in module.parameters() if p.requires_grad]
-        matrices = [p for p in parameters if p.ndim >= 2 or self.decayed == "all"]
-        rest = [p for p in parameters if p.ndim < 2 and self.decayed != "all"]
-        groups: list[dict[str, Any]] = [
-            {"params": matrices, "weight_decay": self.weight_decay},
-            {"params": rest, "weight_decay": 0.0},
+        groups: dict[tuple[float, bool], list[Any]] = {}
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                decays = parameter.ndim >= 2 or self.decayed == "all"
+                groups.setdefault((_factor(name, rates or {}), decays), []).append(parameter)
+        made = [
+            {"params": found, "weight_decay": self.weight_decay if decays else 0.0, "factor": factor}
+            for (factor, decays), found in sorted(groups.items(), key=lambda group: (-group[0][0], not group[0][1]))
         ]
-        used = [group for group in groups if group["params"]]
         # One pass over the weights a step, on a CPU too: several of them cost a small model a tenth of its time.
-        return torch.optim.AdamW(used, betas=(self.beta1, self.beta2), fused=True)
+        return torch.optim.AdamW(made, betas=(self.beta1, self.beta2), fused=True)
+
+
+def _factor(name: str, rates: Mapping[str, float]) -> float:
+    fitting = [prefix for prefix in rates if name.startswith(prefix)]
+    return rates[max(fitting, key=len)] if fitting else 1.0

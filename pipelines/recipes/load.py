@@ -116,11 +116,12 @@ def take_old_names(settings: Settings, renamed: Mapping[str, str]) -> list[str]:
     found = []
     for old, new in renamed.items():
         *section, key = old.split(".")
+        *into, now = new.split(".")
         owner = settings.get(section[0], {}) if section else settings
         if isinstance(owner, dict) and key in owner:
-            value, now = owner.pop(key), new.rpartition(".")[2]
-            both = isinstance(value, dict) and isinstance(owner.get(now), dict)
-            owner[now] = merge(value, owner[now]) if both else value
+            value, target = owner.pop(key), settings.setdefault(into[0], {}) if into else settings
+            both = isinstance(value, dict) and isinstance(target.get(now), dict)
+            target[now] = merge(value, target[now]) if both else value
             found.append(old)
     return found
 

@@ -12,7 +12,7 @@ import typer
 from capfilt.bootstrap.config import BootstrapRecipe
 from capfilt.cli import app
 from capfilt.core.config import Recipe
-from capfilt.training.config import TrainRecipe
+from capfilt.training.config import recipe_type
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 PAGES: Final = [
@@ -26,7 +26,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relativ
 def settings() -> dict[str, set[str]]:
     """Keys by section, of all recipes."""
     found: dict[str, set[str]] = {}
-    for recipe in (Recipe, TrainRecipe, BootstrapRecipe):
+    for recipe in (Recipe, recipe_type(), BootstrapRecipe):
         for name, field in recipe.model_fields.items():
             kind: Any = field.annotation
             if hasattr(kind, "model_fields"):

@@ -23,10 +23,10 @@ from capfilt.models.med.model import MED
 from capfilt.models.protocols import Decoding
 from capfilt.models.registry.registry import load_captioner, load_judge
 from capfilt.models.runtime import Placement
+from capfilt.models.systems.med.task import MEDTask
 from capfilt.models.tokenizer import Tokenizer
 from capfilt.models.training.batch import Batch
 from capfilt.models.training.loop import StepSettings, Trainer, TrainProgress
-from capfilt.models.training.med_task import MEDTask
 from capfilt.models.training.settings import AdamW, Objectives, Schedule
 from capfilt.pipelines.stages.caption import caption
 from capfilt.pipelines.stages.micro_batches import MicroBatches

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from capfilt.core.errors import ConfigError
+from capfilt.models.systems.registry import SYSTEMS
 from capfilt.pipelines.recipes.load import recipe_names
 from capfilt.training.recipes import FOLDER, changed_training, load_training
-from capfilt.training.registry import SYSTEMS
 
 
 @pytest.mark.parametrize("task", SYSTEMS)

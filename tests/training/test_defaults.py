@@ -7,13 +7,13 @@ import pytest
 
 from capfilt.core.clients.endpoint import Endpoint
 from capfilt.core.config import EndpointSettings
-from capfilt.models.training.settings import AdamW, Objectives, Schedule
-from capfilt.training.config import ObjectiveSettings, OptimizerSettings, ScheduleSettings
+from capfilt.models.training.settings import AdamW, Schedule
+from capfilt.training.config import OptimizerSettings, ScheduleSettings
 
 
 @pytest.mark.parametrize(
     ("section", "plain", "own"),
-    [(EndpointSettings, Endpoint, set()), (ObjectiveSettings, Objectives, set()), (OptimizerSettings, AdamW, {"clip"})],
+    [(EndpointSettings, Endpoint, set()), (OptimizerSettings, AdamW, {"clip"})],
 )
 def test_a_section_names_the_fields_of_its_dataclass_with_their_defaults(section: Any, plain: Any, own: set) -> None:
     assert section.model_fields.keys() - own == {field.name for field in fields(plain)}

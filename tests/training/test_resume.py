@@ -47,7 +47,7 @@ data, start, settings, *attempts = sys.argv[1:]
 recipe = load_training("small", "med", (f"model.start={start}", *settings.split(";")))
 # Once, for all children: what training imports when it needs it, and what an optimizer does.
 import torch, pyarrow.dataset, tensorboardX
-import capfilt.models.training.med_task, capfilt.models.training.activation_checkpointing, capfilt.models.training.loop
+import capfilt.models.systems.med.task, capfilt.models.training.activation_checkpointing, capfilt.models.training.loop
 torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
 
 def attempt(out, kill):

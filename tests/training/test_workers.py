@@ -28,8 +28,9 @@ import torch, pyarrow.dataset, tensorboardX
 from torch import distributed
 from capfilt.models.training.group import Group
 from capfilt.training.train import Listener, Request, work
+from capfilt.training.config import ask
 from capfilt.training.recipes import load_training
-from capfilt.training.registry import SYSTEMS
+from capfilt.models.systems.registry import SYSTEMS
 
 data, home, settings = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
 
@@ -40,7 +41,7 @@ def train(out, rank, size):
         distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size)
     for task, own in settings.items():
         recipe = load_training("small", task, tuple(own))
-        foundation = SYSTEMS[task].code().check(recipe)
+        foundation = SYSTEMS[task].check(ask(SYSTEMS[task], recipe))
         work(Request(task, (data,), home / out / task, recipe), foundation, Listener(), Group(rank, size))
     os._exit(0)
 

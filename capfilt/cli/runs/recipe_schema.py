@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from capfilt.bootstrap.config import BootstrapRecipe
 from capfilt.core.config import Recipe
+from capfilt.models.systems.registry import SYSTEMS
 from capfilt.pipelines.recipes.load import RECIPES
-from capfilt.training.config import TrainRecipe
-from capfilt.training.registry import SYSTEMS
+from capfilt.training.config import recipe_type
 
 FOLDER: Final = RECIPES / "schemas"
 
@@ -35,7 +35,7 @@ def schema_text(kind: str) -> str:
 
 
 def _train_schema() -> Schema:
-    made = TrainRecipe.model_json_schema()
+    made = recipe_type().model_json_schema()
     sections = {name: value for name, value in made["properties"].items() if "$ref" in value}
     own = {"type": "object", "additionalProperties": False, "properties": sections}
     systems = {name: {**own, "description": f"settings for `capfilt train {name}` only"} for name in SYSTEMS}

@@ -18,7 +18,7 @@ def models() -> None:
     """List known captioners and judges."""
     from capfilt.cli.terminal import console
     from capfilt.models.registry.catalog import cards
-    from capfilt.training.registry import SYSTEMS
+    from capfilt.models.systems.registry import SYSTEMS
 
     for found, title, last in ((cards("captioner"), "captioner", "prompt"), (cards("filter"), "judge", "scores")):
         rows = [

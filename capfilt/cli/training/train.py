@@ -8,7 +8,7 @@ import typer
 
 from capfilt.cli.terminal.errors import resumable
 from capfilt.cli.terminal.options import old_name, settings_option
-from capfilt.training.registry import SYSTEMS
+from capfilt.models.systems.registry import SYSTEMS
 
 
 def _option(what: str, default: str = "the recipe's", least: float | None = None) -> Any:

@@ -42,10 +42,10 @@ def ours(asked: argparse.Namespace) -> Callable[[], Any]:
     """A step of ours."""
     from capfilt.models.med.config import SIZES
     from capfilt.models.med.model import MED
+    from capfilt.models.systems.med.task import MEDTask
     from capfilt.models.tokenizer import Tokenizer
     from capfilt.models.training.activation_checkpointing import checkpoint_layers
     from capfilt.models.training.batch import Batch
-    from capfilt.models.training.med_task import MEDTask
     from capfilt.models.training.settings import AdamW, Objectives
 
     shape = {"image_size": asked.image_size, "vision_layers": asked.layers, "text_layers": asked.layers}

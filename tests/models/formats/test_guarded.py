@@ -13,7 +13,7 @@ from capfilt.models.protocols import Decoding
 from capfilt.models.qformer.language import LanguageModel
 from capfilt.models.registry import registry
 from capfilt.models.registry.probe import plain_images
-from capfilt.models.training.init import load_for_training
+from capfilt.models.systems.med.start import load_for_training
 
 Published = Callable[[str], Path]
 
@@ -258,7 +258,7 @@ ROUTES: dict[str, tuple[Callable[[Path], None], str]] = {
     "judge CLIP": (judge, "clip-transformers"),
     "judge SigLIP": (judge, "siglip-transformers"),
     "train --start": (training_start, "blip"),
-    "queries.language": (language_model, "language"),
+    "model.language": (language_model, "language"),
     "check": (checked, "llava"),
 }
 

@@ -18,9 +18,9 @@ from capfilt.models.med.blip import from_blip
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
 from capfilt.models.med.vqa import VQA, Answerer
+from capfilt.models.systems.vqa.task import VQATask
 from capfilt.models.tokenizer import DEC, Tokenizer
 from capfilt.models.training.batch import QuestionBatch
-from capfilt.models.training.vqa_task import VQATask
 from capfilt.training.batches import weigh
 from capfilt.training.recipes import load_training
 from capfilt.training.train import Request, train

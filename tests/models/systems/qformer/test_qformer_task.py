@@ -20,10 +20,10 @@ from capfilt.models.qformer.language import IGNORED, LanguageModel
 from capfilt.models.qformer.start import bridge_on, config_for
 from capfilt.models.registry.registry import check, load_captioner
 from capfilt.models.runtime import Placement
+from capfilt.models.systems.qformer.task import Stage1Task, Stage2Task
 from capfilt.models.tokenizer import CLS, DEC, Tokenizer
 from capfilt.models.training.batch import Batch
 from capfilt.models.training.objectives import hard_negatives, itm_loss
-from capfilt.models.training.qformer_task import Stage1Task, Stage2Task
 from capfilt.training.recipes import load_training
 from capfilt.training.train import Request, train
 
@@ -161,7 +161,7 @@ def test_both_stages_make_a_captioner(
     train(request("qformer", pairs_file, tmp_path / "one", tower, "queries.queries=4", "schedule.steps=2"))
     assert is_qformer(tmp_path / "one")
     assert describe(tmp_path / "one").roles == ()
-    second = (f"model.start={tmp_path / 'one'}", f"queries.language={language}", "schedule.steps=3")
+    second = (f"model.start={tmp_path / 'one'}", f"model.language={language}", "schedule.steps=3")
     train(request("qformer", pairs_file, tmp_path / "two", *second, "objectives.prompt=a"))
     described = describe(tmp_path / "two")
     assert (described.roles, described.prompt, described.qformer.queries) == (("captioner",), "a", 4)
@@ -186,8 +186,8 @@ def test_both_stages_make_a_captioner(
     ("settings", "said"),
     [
         ((), "model.vision: stage 1 of a Q-Former needs"),
-        (("queries.language=nowhere",), "queries.language = 'nowhere': not a directory with a config.json"),
-        (("queries.language=LM", "model.start=MED"), "stage 2 of a Q-Former starts from a stage 1"),
+        (("model.language=nowhere",), "model.language = 'nowhere': not a directory with a config.json"),
+        (("model.language=LM", "model.start=MED"), "stage 2 of a Q-Former starts from a stage 1"),
     ],
 )
 def test_mistakes_are_named(

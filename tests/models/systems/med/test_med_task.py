@@ -9,15 +9,14 @@ from torch import nn
 
 from capfilt.models.med.model import MED
 from capfilt.models.normalize import normalize
+from capfilt.models.systems.med.task import MEDTask
 from capfilt.models.tokenizer import DEC, ENC, Tokenizer
-from capfilt.models.training.activation_checkpointing import checkpoint_layers
+from capfilt.models.training.activation_checkpointing import checkpoint_layers, tune
 from capfilt.models.training.batch import Batch
 from capfilt.models.training.loop import StepSettings, Trainer, TrainProgress
-from capfilt.models.training.med_task import MEDTask
 from capfilt.models.training.objectives import hard_negatives, itm_loss, lm_loss, replace_tokens
 from capfilt.models.training.settings import AdamW, Objectives, Schedule
-from capfilt.training.recipes import load_training
-from capfilt.training.runtime import tune
+from capfilt.models.training.system import ModelSettings
 
 TEXTS = ["a red circle", "two blue squares", "the cat sat", "one green star"]
 ALL = Objectives(itc=1, itm=1, lm=1, token_itm=1.0)
@@ -94,7 +93,7 @@ def test_words_are_asked_one_by_one_of_a_text_with_some_exchanged(
 
 @pytest.mark.parametrize("asked", [False, True])
 def test_the_image_tower_is_compiled_where_that_is_asked_for(med: MED, asked: bool) -> None:
-    tune(med, load_training("small", "med", (f"model.compile={str(asked).lower()}",)))
+    tune(med, ModelSettings(compile=asked))
     assert (med.vision._compiled_call_impl is not None) == asked
 
 

@@ -1,24 +1,24 @@
 """One training step of visual question answering: a question, and its answers by how often each was given."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from capfilt.models.med.vqa import ANSWER_TOKENS, QUESTION_TOKENS, VQA, answer_losses
 from capfilt.models.normalize import normalize
 from capfilt.models.tokenizer import DEC, ENC, Tokenizer
 from capfilt.models.training.batch import QuestionBatch
 from capfilt.models.training.group import Group
+from capfilt.models.training.task import Task
 
 
-class VQATask(nn.Module):
+class VQATask(Task):
     """A VQA model with its objective: LM of the answers."""
 
     def __init__(self, model: VQA, tokenizer: Tokenizer, smoothing: float = 0.1, group: Group | None = None) -> None:
-        super().__init__()
+        super().__init__(group=group)
         self.model = model
         self.tokenizer = tokenizer
         self.smoothing = smoothing
-        self.group = group or Group()
 
     def forward(self, batch: QuestionBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum over answers of weight x loss, a question; of this worker's part."""
@@ -34,6 +34,3 @@ class VQATask(nn.Module):
         losses = answer_losses(self.model.answer_logits(words, states[owner], mask[owner]), words, self.smoothing)
         loss = (losses * weights).sum() / len(states)
         return loss, {"answer": loss.detach()}
-
-    def after_update(self) -> None:
-        """Nothing follows."""

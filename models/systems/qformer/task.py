@@ -4,27 +4,27 @@ Dimensions: B pairs of all workers together, b of this worker, Q queries, E feat
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.normalize import normalize
 from capfilt.models.qformer.bridge import Bridge
 from capfilt.models.qformer.language import IGNORED, LanguageModel
+from capfilt.models.systems.med.task import MAX_TEMPERATURE, MIN_TEMPERATURE
 from capfilt.models.tokenizer import CLS, DEC, Tokenizer
 from capfilt.models.training.batch import Batch, pair_codes, same_pairs
 from capfilt.models.training.group import Group
-from capfilt.models.training.med_task import MAX_TEMPERATURE, MIN_TEMPERATURE
 from capfilt.models.training.objectives import hard_negatives, itc_loss, itm_loss, lm_loss
+from capfilt.models.training.task import Task
 
 SMOOTHING = 0.1
 """Label smoothing of ITC and of ITG (LAVIS's code)."""
 
 
-class Stage1Task(nn.Module):
+class Stage1Task(Task):
     """Queries learn what of an image a text tells: ITC, ITM and ITG (BLIP-2, section 3.1).
 
     Negatives are the pairs of all workers; there is no queue, for the frozen tower leaves room for large batches.
@@ -39,13 +39,11 @@ class Stage1Task(nn.Module):
         seed: int = 0,
         group: Group | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(seed, group)
         self.bridge = bridge
         self.tokenizer = tokenizer
         self.weights = weights
         self.max_tokens = max_tokens
-        self.group = group or Group()
-        self.generator = torch.Generator().manual_seed(seed)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to go back from, and each objective's value, both of this worker's part."""
@@ -60,9 +58,6 @@ class Stage1Task(nn.Module):
         losses["itg"] = self._generate(image, batch.texts)
         total = torch.stack([weight * loss for weight, loss in zip(self.weights, losses.values(), strict=True)]).sum()
         return total, {name: loss.detach() for name, loss in losses.items()}
-
-    def after_update(self) -> None:
-        """Nothing follows."""
 
     def _contrast(self, image: list[KeysValues | None], texts: list[str], same: Tensor) -> tuple[Tensor, Tensor]:
         """ITC: the largest cosine over the queries counts."""
@@ -100,31 +95,23 @@ class Stage1Task(nn.Module):
         ids, mask = self.tokenizer.encode(texts, first, self.max_tokens)
         return ids.to(device), mask.to(device)
 
-    def get_extra_state(self) -> Tensor:
-        """The state of the random numbers; part of the state dict."""
-        return self.generator.get_state()
-
-    def set_extra_state(self, state: Any) -> None:
-        self.generator.set_state(state)
-
 
 def _joined(*parts: KeysValues | None) -> KeysValues | None:
     known = [part for part in parts if part is not None]
     return KeysValues(*(torch.cat(side) for side in zip(*known, strict=True))) if known else None
 
 
-class Stage2Task(nn.Module):
+class Stage2Task(Task):
     """Queries learn what a frozen language model needs to caption: LM behind a soft prompt (BLIP-2, section 3.3)."""
 
     def __init__(
         self, bridge: Bridge, model: LanguageModel, prompt: str = "", max_tokens: int = 32, group: Group | None = None
     ) -> None:
-        super().__init__()
+        super().__init__(group=group)
         self.bridge = bridge
         self.language = model  # no module: frozen
         self.prompt = prompt
         self.max_tokens = max_tokens
-        self.group = group or Group()
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over the caption tokens of this worker's part, weighed so that workers agree on all of them."""
@@ -136,9 +123,6 @@ class Stage2Task(nn.Module):
         total = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
         loss = total / self._share(batch.texts, labels)
         return loss, {"lm": loss.detach()}
-
-    def after_update(self) -> None:
-        """Nothing follows."""
 
     def _share(self, texts: list[str], labels: Tensor) -> Tensor:
         """Tokens a worker has on average."""

@@ -4,18 +4,18 @@ Dimensions: B pairs of all workers together, b of this worker, Q pairs in the qu
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.model import MED
 from capfilt.models.normalize import normalize
+from capfilt.models.systems.med.momentum import FeatureQueue, MomentumEncoders
 from capfilt.models.tokenizer import CLS, DEC, ENC, Tokenizer
 from capfilt.models.training.batch import Batch, pair_codes, same_pairs
 from capfilt.models.training.group import Group
-from capfilt.models.training.momentum import FeatureQueue, MomentumEncoders
 from capfilt.models.training.objectives import (
     hard_negatives,
     hard_targets,
@@ -27,6 +27,7 @@ from capfilt.models.training.objectives import (
     soft_targets,
 )
 from capfilt.models.training.settings import Objectives
+from capfilt.models.training.task import Task
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.001, 0.5
 """Bounds of the temperature (BLIP's code)."""
@@ -39,7 +40,7 @@ class Similarity(NamedTuple):
     by_text: Tensor
 
 
-class MEDTask(nn.Module):
+class MEDTask(Task):
     """A MED with its objectives; its state dict is all that training changes, random numbers included.
 
     Args:
@@ -55,14 +56,11 @@ class MEDTask(nn.Module):
         group: Group | None = None,
         epoch: int = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(seed, group)
         self.model = model
         self.tokenizer = tokenizer
         self.objectives = objectives
         self.ramp_steps = round(objectives.ramp * epoch)
-        self.group = group or Group()
-        # One stream for all workers: each draws what all draw and uses its own part.
-        self.generator = torch.Generator().manual_seed(seed)
         self.slow = MomentumEncoders(model, objectives.momentum) if objectives.momentum else None
         self.alpha = 0.0
         self.queue = FeatureQueue(objectives.queue, model.config.projection) if objectives.momentum else None
@@ -198,10 +196,3 @@ class MEDTask(nn.Module):
         device = self.model.temperature.device
         ids, mask = self.tokenizer.encode(texts, first, self.objectives.max_tokens)
         return ids.to(device), mask.to(device)
-
-    def get_extra_state(self) -> Tensor:
-        """The state of the random numbers; part of the state dict."""
-        return self.generator.get_state()
-
-    def set_extra_state(self, state: Any) -> None:
-        self.generator.set_state(state)

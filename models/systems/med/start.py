@@ -1,5 +1,6 @@
 """What a training starts from: a new MED, a checkpoint, or a new one with the image tower of a checkpoint."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,11 +8,31 @@ import torch
 from torch import nn
 
 from capfilt.core.errors import ConfigError
+from capfilt.models.formats.checkpoint import describe
 from capfilt.models.formats.weights import load_med
-from capfilt.models.med.config import MEDConfig
+from capfilt.models.med.config import SIZES, MEDConfig
 from capfilt.models.med.model import MED
 from capfilt.models.med.vision import fitted
+from capfilt.models.registry.resolve import locate
+from capfilt.models.systems.med.system import image_size
 from capfilt.models.tokenizer import Tokenizer
+from capfilt.models.training.system import ModelSettings
+
+
+def start_med(settings: ModelSettings, texts: Iterable[str], judges: bool) -> tuple[MED, Tokenizer]:
+    """The MED a training starts from, and its tokenizer: of a checkpoint, or new with the words of `texts`."""
+    side = image_size(settings)
+    if settings.start:
+        folder = locate(settings.start)
+        model, tokenizer = load_for_training(folder, side)
+        if judges and "filter" not in describe(folder).roles:
+            model.text.start_encoder_from_decoder()
+        return model, tokenizer
+    tokenizer = Tokenizer.from_words(texts)
+    model = MED(replace(SIZES[settings.size], vocab_size=len(tokenizer), image_size=side))
+    if settings.vision:
+        load_vision_tower(model, locate(settings.vision))
+    return model, tokenizer
 
 
 def load_for_training(folder: Path, side: int) -> tuple[MED, Tokenizer]:

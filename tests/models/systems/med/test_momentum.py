@@ -7,10 +7,10 @@ import torch
 
 from capfilt.models.med.model import MED
 from capfilt.models.normalize import normalize
+from capfilt.models.systems.med.momentum import FeatureQueue
+from capfilt.models.systems.med.task import MEDTask
 from capfilt.models.tokenizer import CLS, Tokenizer
 from capfilt.models.training.batch import Batch, pair_codes, same_pairs
-from capfilt.models.training.med_task import MEDTask
-from capfilt.models.training.momentum import FeatureQueue
 from capfilt.models.training.settings import Objectives
 
 TEXTS = ["a red circle", "two blue squares", "the cat sat", "one green star"]

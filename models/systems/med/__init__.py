@@ -1,0 +1,1 @@
+"""MED: pretraining, captioner and filter (BLIP, section 3)."""

@@ -1,0 +1,69 @@
+"""MED, captioner and filter: what they are, and what they need."""
+
+from typing import Final
+
+from capfilt.core.errors import ConfigError
+from capfilt.models.formats.checkpoint import describe
+from capfilt.models.med.config import SIZES, MEDConfig
+from capfilt.models.registry.resolve import locate
+from capfilt.models.training.checks import checkpoint_files
+from capfilt.models.training.settings import Objectives
+from capfilt.models.training.system import Asked, Foundation, ModelSettings, System
+
+
+def check(asked: Asked) -> Foundation:
+    """A known size, or a checkpoint that is whole; see `System.check`."""
+    files = checkpoint_files(asked.model)
+    side = image_size(asked.model)
+    return Foundation(side, files, {} if files else SIZES[asked.model.size].to_dict())
+
+
+def image_size(settings: ModelSettings) -> int:
+    """Pixels of a side of the MED that is trained.
+
+    Raises:
+        ConfigError: no such size.
+        ModelError: no such checkpoint.
+    """
+    config = _shape(settings)
+    side = settings.image_size or config.image_size
+    if side % config.patch_size:
+        raise ConfigError(f"model.image_size = {side} is not a multiple of the patches' {config.patch_size} pixels")
+    return side
+
+
+def _shape(settings: ModelSettings) -> MEDConfig:
+    if settings.start:
+        return describe(locate(settings.start)).config
+    if settings.size not in SIZES:
+        raise ConfigError(f"model.size = {settings.size!r} is not known; there are: {', '.join(SIZES)}")
+    return SIZES[settings.size]
+
+
+MED: Final = System(
+    name="med",
+    about="ITC + ITM + LM",  # BLIP, section 3.2
+    package="med",
+    check=check,
+    roles=("captioner", "filter"),
+    sections={"objectives": Objectives},
+    defaults={"objectives": {"itc": 1.0, "itm": 1.0, "lm": 1.0}},
+)
+CAPTIONER: Final = System(
+    name="captioner",
+    about="LM",  # BLIP, section 3.3: captioner and filter are tuned apart
+    package="med",
+    check=check,
+    roles=("captioner",),
+    sections={"objectives": Objectives},
+    defaults={"objectives": {"lm": 1.0}, "data": {"sources": ["human"]}},
+)
+FILTER: Final = System(
+    name="filter",
+    about="ITC + ITM",
+    package="med",
+    check=check,
+    roles=("filter",),
+    sections={"objectives": Objectives},
+    defaults={"objectives": {"itc": 1.0, "itm": 1.0}, "data": {"sources": ["web", "human"]}},
+)

@@ -1,0 +1,1 @@
+"""Q-Former: BLIP-2 in two stages."""

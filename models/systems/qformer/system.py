@@ -1,0 +1,62 @@
+"""Q-Former: what it is, and what its two stages need (BLIP-2, section 3)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from capfilt.core.errors import ConfigError
+from capfilt.models.formats import checkpoint
+from capfilt.models.qformer.config import describe, is_qformer, language_files
+from capfilt.models.registry.resolve import locate
+from capfilt.models.training.checks import checkpoint_files
+from capfilt.models.training.settings import Objectives, setting
+from capfilt.models.training.system import Asked, Foundation, ModelSettings, System
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queries:
+    """Q-Former. A size of 0 is that of the text encoder of the MED whose image encoder it reads."""
+
+    queries: int = setting(32, "learned queries", ge=1)
+    width: int = setting(0, "hidden size; 0 = that of the MED's text encoder", ge=0)
+    layers: int = setting(0, "layers; 0 = those of the MED's text encoder", ge=0)
+    heads: int = setting(0, "attention heads; 0 = those of the MED's text encoder", ge=0)
+    ffn: int = setting(0, "size of the feed-forward layers; 0 = that of the MED's text encoder", ge=0)
+
+
+def check(asked: Asked) -> Foundation:
+    """What the stage starts from: a MED, or a stage 1 and a language model; see `System.check`."""
+    settings = asked.model
+    _check_stage(settings)
+    language = language_files(Path(settings.language)) if settings.language else ()
+    return Foundation(tower_side(settings), (*checkpoint_files(settings), *language))
+
+
+def _check_stage(settings: ModelSettings) -> None:
+    language = settings.language
+    if not language and not settings.vision:
+        raise ConfigError(
+            "model.vision: stage 1 of a Q-Former needs the checkpoint of a MED, whose image tower it reads"
+        )
+    if language and not (Path(language) / checkpoint.CONFIG).is_file():
+        raise ConfigError(f"model.language = {language!r}: not a directory with a {checkpoint.CONFIG}")
+    if language and (not settings.start or not is_qformer(locate(settings.start))):
+        raise ConfigError(f"model.start = {settings.start!r}: stage 2 of a Q-Former starts from a stage 1")
+
+
+def tower_side(settings: ModelSettings) -> int:
+    """Pixels of a side that the image tower is shown."""
+    if settings.language:
+        return describe(locate(settings.start)).tower.image_size
+    return settings.image_size or checkpoint.describe(locate(settings.vision)).config.image_size
+
+
+QFORMER: Final = System(
+    name="qformer",
+    about="BLIP-2",
+    package="qformer",
+    check=check,
+    roles=("captioner",),
+    sections={"objectives": Objectives, "queries": Queries},
+    defaults={"objectives": {"itc": 1.0, "itm": 1.0, "lm": 1.0, "max_tokens": 32}},
+)

@@ -1,0 +1,16 @@
+"""What `capfilt train` can train; nothing else names a system.
+
+The command's choices and help, the recipe's sections and schema, the checks, `capfilt models` and the test matrix read
+this table. A new system is a folder beside this file and a line in it.
+"""
+
+from typing import Final
+
+from capfilt.models.systems.med.system import CAPTIONER, FILTER, MED
+from capfilt.models.systems.qformer.system import QFORMER
+from capfilt.models.systems.vqa.system import VQA
+from capfilt.models.training.system import System
+
+_SYSTEMS: Final[tuple[System, ...]] = (MED, CAPTIONER, FILTER, VQA, QFORMER)
+
+SYSTEMS: Final = {system.name: system for system in _SYSTEMS}

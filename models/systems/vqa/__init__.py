@@ -1,0 +1,1 @@
+"""Visual question answering on a MED (BLIP, section 5.4)."""

@@ -1,0 +1,17 @@
+"""Visual question answering: what it is, and what it needs."""
+
+from typing import Final
+
+from capfilt.models.systems.med import system as med
+from capfilt.models.training.settings import Objectives
+from capfilt.models.training.system import System
+
+VQA: Final = System(
+    name="vqa",
+    about="answers",
+    package="vqa",
+    check=med.check,  # it starts from what a MED starts from
+    reads="questions",
+    sections={"objectives": Objectives},
+    defaults={"data": {"sources": ["human"]}},
+)

@@ -1,0 +1,107 @@
+"""Every system of the registry, tiny: two steps, saved, loaded, at work in its role, and resumed to the bit.
+
+A new system adds a line to `TINY`.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from capfilt.core.errors import ModelError
+from capfilt.models.formats.vqa import load_vqa
+from capfilt.models.formats.weights import save_med
+from capfilt.models.med.model import MED
+from capfilt.models.protocols import Decoding
+from capfilt.models.registry.registry import Placement, check, load_captioner, load_judge
+from capfilt.models.systems.registry import SYSTEMS
+from capfilt.models.tokenizer import Tokenizer
+from capfilt.models.training.loop import TrainProgress
+from capfilt.training.recipes import load_training
+from capfilt.training.train import Listener, Request, train
+from tiny_language import write_language
+
+COMMON = ("schedule.steps=4", "schedule.batch=8", "schedule.rate=1e-3", "work.log_every=1", "work.save_every=2")
+TINY = {
+    "med": ("model.start=MED", "objectives.momentum=0.9", "objectives.queue=20", "data.marked=1"),
+    "captioner": ("model.start=MED",),
+    "filter": ("model.start=MED", "objectives.token_itm=1"),
+    "vqa": ("model.start=MED",),
+    "qformer": ("model.start=QFORMER", "model.language=LANGUAGE"),
+}
+"""What a tiny training of each system starts from; a word in capitals is a folder of `home`."""
+
+
+@pytest.fixture(scope="module")
+def home(pairs_file: Path, tokenizer: Tokenizer, strong: MED, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A MED, the first stage of a Q-Former on it, and a language model."""
+    home = tmp_path_factory.mktemp("systems")
+    save_med(home / "MED", strong, tokenizer, ("captioner", "filter"))
+    write_language(home / "LANGUAGE", "opt")
+    settings = (*COMMON, "queries.queries=4", f"model.vision={home / 'MED'}")
+    train(Request("qformer", (str(pairs_file),), home / "QFORMER", load_training("small", "qformer", settings)))
+    return home
+
+
+def request(system: str, data: Path, home: Path, out: Path) -> Request:
+    settings = (*COMMON, *(re.sub(r"=([A-Z]+)$", rf"={home}/\1", change) for change in TINY[system]))
+    return Request(system, (str(data),), out, load_training("small", system, settings))
+
+
+def captions(folder: Path) -> None:
+    captioner = load_captioner(str(folder), Placement(device="cpu"))
+    ((caption,),) = captioner.caption(images(captioner.pixels.size), [[1]], "", Decoding(max_tokens=6, min_tokens=1))
+    assert caption.logprob is not None
+    assert caption.logprob < 0
+
+
+def judges(folder: Path) -> None:
+    judge = load_judge(str(folder), Placement(device="cpu"))
+    scores = judge.score(images(judge.pixels.size), [["a red circle", "two blue squares"]])
+    assert set(scores) == set(judge.columns)
+    assert all(math.isfinite(score) for ((first, second),) in scores.values() for score in (first, second))
+    assert all(first != second for ((first, second),) in scores.values())
+
+
+def answers(folder: Path) -> None:
+    assert len(load_vqa(folder).rank(images(16), ["what color is it"], ["red", "blue"], most=1)) == 1
+
+
+def images(side: int) -> torch.Tensor:
+    return torch.randint(0, 256, (1, side, side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+WORK: dict[str, Callable[[Path], None]] = {"captioner": captions, "filter": judges}
+OTHERWISE: dict[str, Callable[[Path], None]] = {"vqa": answers}
+"""What a system without a role in a run is for."""
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_system_trains_saves_works_and_resumes_to_the_bit(
+    name: str, home: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert train(request(name, pairs_file, home, whole)).steps_now == 4
+
+    def stop(progress: TrainProgress) -> None:
+        if progress.step == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(request(name, pairs_file, home, cut), Listener(log=stop))
+    half = {path.name: path.read_bytes() for path in cut.glob("*.safetensors")}
+    assert train(request(name, pairs_file, home, cut)).steps_now == 2
+    weights = {path.name: path.read_bytes() for path in cut.glob("*.safetensors")}
+    assert weights == {path.name: path.read_bytes() for path in whole.glob("*.safetensors")}
+    assert weights != half
+    for role in SYSTEMS[name].roles:
+        assert check(str(whole), "captioner" if role == "captioner" else "filter")
+        WORK[role](whole)
+    if not SYSTEMS[name].roles:
+        OTHERWISE[name](whole)
+    for role in {"captioner", "filter"} - set(SYSTEMS[name].roles):
+        with pytest.raises(ModelError):
+            check(str(whole), "captioner" if role == "captioner" else "filter")
