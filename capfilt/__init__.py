@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from capfilt.core.version import __version__
 
 if TYPE_CHECKING:
+    from capfilt.api.check import Check, check
     from capfilt.api.models import LoadedCaptioner, LoadedJudge, load_captioner, load_judge
     from capfilt.api.names import list_captioners, list_judges, list_policies
     from capfilt.api.run import Run, open, run
@@ -33,6 +34,7 @@ __all__ = [
     "BusyError",
     "CapfiltError",
     "ChangedError",
+    "Check",
     "ConfigError",
     "InputError",
     "IntegrityError",
@@ -43,6 +45,7 @@ __all__ = [
     "RunFailed",
     "UserError",
     "__version__",
+    "check",
     "list_captioners",
     "list_judges",
     "list_policies",
@@ -53,6 +56,7 @@ __all__ = [
 ]
 
 _MODULES: Final = {
+    "capfilt.api.check": ("Check", "check"),
     "capfilt.api.models": ("LoadedCaptioner", "LoadedJudge", "load_captioner", "load_judge"),
     "capfilt.api.names": ("list_captioners", "list_judges", "list_policies"),
     "capfilt.api.run": ("Run", "open", "run"),

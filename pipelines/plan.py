@@ -62,14 +62,14 @@ def make_plan(inputs: Sequence[str], settings: config.InputSettings, limit: int 
     if limit is not None and limit < 1:
         raise ConfigError(f"limit = {limit}: must be at least 1")
     found = find(inputs, settings)
-    tally = _Tally(found.files)
-    parts = list(_first(tally.parts(settings), limit))
+    tally = Tally(found.files)
+    parts = list(first_rows(tally.parts(settings), limit))
     tally.check(complete=limit is None or sum(part.rows for part in parts) < limit)
     used = {part.file for part in parts}
     with ThreadPoolExecutor(_THREADS) as pool:
         digests = pool.map(digest, (file for file in found.files if file.location in used))
         flat = tuple(one for several in digests for one in several)
-    return Plan(tuple(_packed(parts, settings)), flat, (*found.notes, *tally.notes))
+    return Plan(tuple(packed(parts, settings)), flat, (*found.notes, *tally.notes))
 
 
 def digest(file: InputFile) -> list[InputDigest]:
@@ -83,7 +83,7 @@ def digest(file: InputFile) -> list[InputDigest]:
     return digests
 
 
-class _Tally:
+class Tally:
     """Counts what each file gives, to tell a mistake of the user from bad data."""
 
     def __init__(self, files: Sequence[InputFile]) -> None:
@@ -135,7 +135,8 @@ class _Tally:
             yield broken_part(file, 0, detail)
 
 
-def _first(parts: Iterator[Part], limit: int | None) -> Iterator[Part]:
+def first_rows(parts: Iterator[Part], limit: int | None) -> Iterator[Part]:
+    """The parts of the first `limit` rows (all by default), the last one cut."""
     left = limit
     for part in parts:
         if left is not None:
@@ -146,7 +147,7 @@ def _first(parts: Iterator[Part], limit: int | None) -> Iterator[Part]:
             return
 
 
-def _packed(parts: Sequence[Part], settings: config.InputSettings) -> Iterator[Chunk]:
+def packed(parts: Sequence[Part], settings: config.InputSettings) -> Iterator[Chunk]:
     """Whole parts, put together as long as they stay within chunk_rows and chunk_bytes."""
     waiting: list[Part] = []
     number = rows = size = 0

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from capfilt.cli.corpus import browse, calibrate, dedup, export, forget, query, report, select
-from capfilt.cli.runs import demo, jobs, retry, run, status, verify
+from capfilt.cli.runs import check, demo, jobs, retry, run, status, verify
 from capfilt.cli.terminal.errors import CommandGroup
 from capfilt.cli.training import bootstrap, convert, evaluate, models, train
 from capfilt.core.version import __version__
@@ -45,6 +45,7 @@ def capfilt(
 
 
 app.command()(demo.demo)
+app.command()(check.check)
 app.command()(run.run)
 app.command()(retry.retry)
 app.command()(jobs.submit)

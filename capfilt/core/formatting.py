@@ -38,7 +38,9 @@ def speed(rows_per_second: float) -> str:
 
 
 def megabytes(count: float) -> str:
-    """Bytes as people count them: "0.3 MB", "47 MB", "5.2 TB"."""
+    """Bytes as people count them: "12 kB", "0.3 MB", "47 MB", "5.2 TB"."""
+    if 0 < count < 1e5:
+        return f"{max(count / 1000, 0.1):.1f} kB" if count < 2e4 else f"{count / 1000:.0f} kB"
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if count >= size or unit == "MB":
             value = count / size

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from capfilt.cli.runs.check import look
 from capfilt.cli.terminal.errors import resumable
 from capfilt.cli.terminal.options import ExcludeEval, Inputs, Limit, Out, RecipeName, RunSettings, with_evaluation_sets
 from capfilt.core.formatting import seconds
@@ -33,6 +34,9 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Fail if DIR already holds a run. Default: resume it.", show_default=False)
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing; do what `capfilt check` does.", show_default=False)
+    ] = False,
 ) -> None:
     """Caption, score and select the image-text pairs of INPUT.
 
@@ -42,6 +46,9 @@ def run(
 
     given = [f"engine.address={json.dumps(address)}"] if address else []
     chosen = load_recipe(recipe, (*with_evaluation_sets(settings, exclude_eval), *given))
+    if dry_run:
+        look(inputs, chosen, limit=limit)
+        return
     warn_of_demo_models(chosen)
     with resumable():
         from capfilt.cli.terminal import console

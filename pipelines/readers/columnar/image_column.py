@@ -9,6 +9,7 @@ from capfilt.pipelines.imaging.signatures import looks_like_an_image
 from capfilt.pipelines.readers.columnar.table import DAMAGE, Table
 from capfilt.pipelines.readers.columnar.values import holds_bytes, image_bytes, records_in
 from capfilt.pipelines.readers.rows import columns
+from capfilt.pipelines.readers.rows.choices import Choice
 from capfilt.pipelines.readers.text.texts import TEXT_NAMES
 
 IMAGE_NAMES: Final = (
@@ -20,8 +21,8 @@ IMAGE_NAMES: Final = (
 _LOOKED_AT: Final = 16  # rows
 
 
-def image_column(table: Table, settings: config.InputSettings) -> str | None:
-    """The column with image bytes, if there is one.
+def image_column(table: Table, settings: config.InputSettings) -> Choice | None:
+    """The column with image bytes, if there is one, and why it.
 
     Names alone do not tell: a list of URLs may have one binary column, with a hash or an embedding. So where there
     are URLs or paths too, a column counts only if an image stands in its first rows.
@@ -33,11 +34,12 @@ def image_column(table: Table, settings: config.InputSettings) -> str | None:
     candidates = [*named, *(name for name in able if name not in named and name not in other)]
     for name in candidates:
         if _shows_an_image(table, name):
-            return str(name)
+            return Choice("image", str(name), "its first rows hold images")
     references = columns.usual(table.schema.names, columns.URL_NAMES + columns.PATH_NAMES)
     rest = [name for name in references if name not in able]
     structs = [name for name in named if pa.types.is_nested(table.schema.field(name).type)]
-    return next(iter(structs if rest else named), None)
+    called = next(iter(structs if rest else named), None)
+    return Choice("image", str(called), "bytes, and called like an image") if called else None
 
 
 def _taken(settings: config.InputSettings) -> tuple[str, ...]:

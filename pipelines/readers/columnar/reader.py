@@ -21,6 +21,7 @@ from capfilt.pipelines.readers.files.failures import reason_of
 from capfilt.pipelines.readers.files.open import is_local
 from capfilt.pipelines.readers.files.pictures import Neighbours
 from capfilt.pipelines.readers.rows import columns
+from capfilt.pipelines.readers.rows.choices import Choice, column_choices, image_place
 from capfilt.pipelines.readers.rows.columns import Names, Record, RowFacts
 from capfilt.pipelines.readers.rows.reader import InputFile, Reader, Row, batches, make_part, raw_table
 from capfilt.pipelines.readers.rows.references import Several
@@ -47,7 +48,8 @@ class TableShape:
             ConfigError: no usable column.
         """
         names, available = Names.of(settings), tuple(table.schema.names)
-        image = image_column(table, settings)
+        chosen = image_column(table, settings)
+        image = chosen.value if chosen else None
         columns.check(available, names, location, image=image is not None, sample=_sample(table))
         references = columns.usual(available, columns.URL_NAMES + columns.PATH_NAMES)
         texts = columns.text_columns(available, names.text)
@@ -117,6 +119,12 @@ class ColumnarReader(Reader):
 
     def check(self, file: InputFile, settings: config.InputSettings) -> None:
         TableShape.of(self.open(file.location), settings, file.location)
+
+    def choices(self, file: InputFile, settings: config.InputSettings) -> list[Choice]:
+        table = self.open(file.location)
+        TableShape.of(table, settings, file.location)
+        found = column_choices(table.schema.names, Names.of(settings), image_column(table, settings))
+        return found + image_place(file.origin_of_pictures)
 
     def references(self, file: InputFile, settings: config.InputSettings, rows: int | None = None) -> Iterator[str]:
         """Every path that the file names, as written; none where it holds image bytes."""

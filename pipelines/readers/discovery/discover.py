@@ -88,7 +88,7 @@ def _is_picture_by_content(place: Place) -> bool:
 def _named_file(place: Place, sidecars: Sidecars, settings: config.InputSettings) -> InputFile:
     location, identity = place.location(place.base), place.identity(place.base)
     readers = kinds.candidates(place.base)
-    file = InputFile("", location, identity, place.argument, True)
+    file = InputFile("", location, identity, place.argument, True, own_size=place.entries[0].size)
     if readers == ["webdataset"]:
         return replace(file, reader=readers[0], sidecar=sidecars.of(place, place.base))
     if readers:

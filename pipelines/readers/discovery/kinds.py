@@ -1,6 +1,7 @@
 """What a file is: its reader by its suffix, or, for one without a known suffix, a word about what it looks like."""
 
 import posixpath
+from dataclasses import replace
 from typing import Final
 
 from capfilt.core import config
@@ -66,7 +67,7 @@ def chosen(file: InputFile, names: list[str], settings: config.InputSettings) ->
 
 def as_read_by(file: InputFile, reader: str) -> InputFile:
     """The file with another reader."""
-    return InputFile(reader, file.location, file.identity, file.origin, file.named, file.sidecar)
+    return replace(file, reader=reader)
 
 
 def is_picture(path: str) -> bool:

@@ -182,7 +182,8 @@ class Tree:
 
     def _file(self, path: str, reader: str) -> InputFile:
         place = self.place
-        return InputFile(reader, place.location(path), place.identity(path), place.argument)
+        size = self.sizes[path]
+        return InputFile(reader, place.location(path), place.identity(path), place.argument, own_size=size)
 
     def _folder(self, paths: list[str]) -> list[InputFile]:
         """The pictures among `paths`, as one input."""

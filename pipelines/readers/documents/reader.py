@@ -26,9 +26,11 @@ from capfilt.pipelines.readers.documents.shape import DocumentShape
 from capfilt.pipelines.readers.files.failures import UNREADABLE, NotAnInput, reason_of
 from capfilt.pipelines.readers.files.open import open_file
 from capfilt.pipelines.readers.files.pictures import Neighbours
+from capfilt.pipelines.readers.lists.choices import encoding_choice
 from capfilt.pipelines.readers.lists.layout import encoding_at
 from capfilt.pipelines.readers.lists.records import MAX_ARRAY
 from capfilt.pipelines.readers.rows import columns
+from capfilt.pipelines.readers.rows.choices import Choice, column_choices, image_place
 from capfilt.pipelines.readers.rows.columns import Names, RowFacts
 from capfilt.pipelines.readers.rows.reader import (
     InputFile,
@@ -93,16 +95,26 @@ class DocumentReader(Reader):
         rows = cast(list[Any], part.where["records"])
         return part.where | {"records": [None if gone(str(part.start + at)) else row for at, row in enumerate(rows)]}
 
+    def choices(self, file: InputFile, settings: config.InputSettings) -> list[Choice]:
+        shape, keys = self._shape(file, settings)
+        found = [Choice("shape", shape.about, "it has the keys of that"), encoding_choice(file.location, settings)]
+        return found + column_choices(keys, Names.of(settings)) + image_place(file.origin_of_pictures)
+
     def _facts(self, file: InputFile, settings: config.InputSettings) -> Iterator[RowFacts | ValueError]:
+        shape, _ = self._shape(file, settings)
+        names = Names.of(settings)
+        return (found_in(record, names) for record in shape.records(_document(file.location, settings)))
+
+    def _shape(self, file: InputFile, settings: config.InputSettings) -> tuple[DocumentShape, list[str]]:
+        """The shape of the document, and the keys of its first records."""
         document = _document(file.location, settings)
         shape = next((shape for shape in SHAPES if shape.fits(document)), None)
         if shape is None:
             raise NotAnInput(f"{file.location}: a JSON document of no shape that holds images and texts")
-        names = Names.of(settings)
         sample = list(islice(shape.records(document), _SAMPLE))
         keys = list(dict.fromkeys(key for record in sample for key in record))
-        columns.check(keys, names, file.location, sample=sample)
-        return (found_in(record, names) for record in shape.records(document))
+        columns.check(keys, Names.of(settings), file.location, sample=sample)
+        return shape, keys
 
 
 def _to_json(fact: RowFacts | ValueError) -> Json:

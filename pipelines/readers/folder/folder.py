@@ -1,9 +1,9 @@
 """Folders of pictures: every picture is a row, with the texts of the .txt and .json files of its stem."""
 
 import posixpath
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import pyarrow as pa
 
@@ -11,7 +11,8 @@ from capfilt.core import config
 from capfilt.core.chunks import Json, Part
 from capfilt.pipelines.readers.files.failures import Lost
 from capfilt.pipelines.readers.files.pictures import Neighbours
-from capfilt.pipelines.readers.folder.samples import decoded, kind_of, texts_in, url_in
+from capfilt.pipelines.readers.folder.samples import decoded, kind_of, sample_choices, texts_in, url_in
+from capfilt.pipelines.readers.rows.choices import Choice
 from capfilt.pipelines.readers.rows.reader import (
     InputFile,
     Picture,
@@ -23,6 +24,8 @@ from capfilt.pipelines.readers.rows.reader import (
     make_part,
     raw_table,
 )
+
+_LOOKED_AT: Final = 20  # images whose texts are read to say where texts stand
 
 
 class FolderReader(Reader):
@@ -54,6 +57,14 @@ class FolderReader(Reader):
             else:
                 rows.append(_row(name, image, [texts[other] for other in others if other in texts], asked))
         return raw_table(rows)
+
+    def choices(self, file: InputFile, settings: config.InputSettings) -> list[Choice]:
+        folder, first = Neighbours(file.location), file.pictures[:_LOOKED_AT]
+        texts = _contents(folder, [text for picture in first for text in picture.texts], settings.encoding)
+        found = [[one for name in picture.texts if isinstance(one := texts.get(name), tuple)] for picture in first]
+        kinds = Counter(posixpath.splitext(picture.name)[1].lower() or "no suffix" for picture in file.pictures)
+        count = ", ".join(f"{kind} ({number})" for kind, number in kinds.most_common(6))
+        return [Choice("image", count, "files of images that no list names"), *sample_choices(found, settings.text)]
 
     def redacted(self, part: Part, gone: Callable[[str], bool]) -> Where:
         where = cast(Where, part.where)

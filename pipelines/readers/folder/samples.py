@@ -1,12 +1,14 @@
 """Files that belong together by name: the picture and the texts of one sample (webdataset, image folders)."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from capfilt.core.schema import Reason
 from capfilt.pipelines.readers.files.failures import Lost
-from capfilt.pipelines.readers.rows.columns import Names, find, find_texts, matching
+from capfilt.pipelines.readers.rows.choices import Choice
+from capfilt.pipelines.readers.rows.columns import Names, find, find_texts, matching, text_columns
 from capfilt.pipelines.readers.rows.references import IMAGE_EXTENSIONS
 from capfilt.pipelines.readers.text.encoding import decoded_texts
 from capfilt.pipelines.readers.text.texts import parsed_text, texts_of
@@ -53,18 +55,34 @@ def texts_in(files: Files, wanted: Text) -> list[str]:
 
     With names other than auto and none: the files of those extensions, and those fields of the JSON.
     """
-    if wanted == "none":
-        return []
-    texts: list[str] = []
-    for extension, content in files:
+    return [text for _, texts in placed_texts(files, wanted) for text in texts]
+
+
+def placed_texts(files: Files, wanted: Text) -> Iterator[tuple[str, list[str]]]:
+    """The same by where they stand: `.txt`, or `caption in .json`."""
+    for extension, content in files if wanted != "none" else ():
         written = parsed(content) if kind_of(extension) == "json" else parsed_text(content)
         if isinstance(written, dict) and _has_field(written, wanted):
-            texts += find_texts(written, wanted)
+            fields = ", ".join(text_columns(tuple(written), wanted))
+            yield f"{fields} in .{extension}", find_texts(written, wanted)
         elif kind_of(extension) == "json" and (wanted != "auto" or isinstance(written, dict)):
             continue
         elif wanted == "auto" or matching((extension.rpartition(".")[2],), Names(text=wanted).texts):
-            texts += texts_of(written if kind_of(extension) == "json" else content)
-    return texts
+            yield f".{extension}", texts_of(written if kind_of(extension) == "json" else content)
+
+
+def sample_choices(samples: Sequence[Files], wanted: Text) -> list[Choice]:
+    """Where the first samples have their texts.
+
+    Args:
+        samples: of each its text and JSON files.
+    """
+    places = Counter(place for files in samples for place, texts in placed_texts(files, wanted) if texts)
+    if not places:
+        why = "input.text" if wanted != "auto" else "no file beside the images holds one"
+        return [Choice("text", "none", why)]
+    why = "beside the image, of its name" if wanted == "auto" else "input.text"
+    return [Choice("text", place, f"{why}; in {count} of {len(samples)}") for place, count in places.items()]
 
 
 def url_in(files: Files) -> str | None:

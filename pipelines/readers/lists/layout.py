@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote_plus
@@ -46,6 +46,7 @@ class Layout:
     encoding: str = ""  # empty: all of it is UTF-8
     spanning: bool = True  # whether a record of csv and tsv may span lines
     form: tuple[str, ...] = ()  # columns that are encoded like a web form's: a+b%21
+    keys: tuple[str, ...] = ()  # of the first records of JSON; not kept in a plan
 
     def split(self, stream: io.BufferedIOBase) -> Iterator[bytes]:
         """Pieces of `stream`, see `records`."""
@@ -209,7 +210,7 @@ def _json_layout(location: str, extension: str, head: bytes, names: Names, encod
     if not keys:
         raise NotAnInput(f"{location}: neither an array of objects nor one object a line")
     columns.check(keys, names, location, sample=good)
-    return layout
+    return replace(layout, keys=tuple(keys))
 
 
 def _table_layout(

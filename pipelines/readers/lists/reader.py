@@ -15,7 +15,9 @@ from capfilt.core.errors import InputError
 from capfilt.pipelines.readers.files.failures import UNREADABLE, reason_of
 from capfilt.pipelines.readers.files.open import open_file
 from capfilt.pipelines.readers.files.pictures import Neighbours
+from capfilt.pipelines.readers.lists.choices import list_choices
 from capfilt.pipelines.readers.lists.layout import EXTENSIONS, Layout, entries, layout_of
+from capfilt.pipelines.readers.rows.choices import Choice, image_place
 from capfilt.pipelines.readers.rows.columns import RowFacts
 from capfilt.pipelines.readers.rows.reader import InputFile, Reader, batches, broken_part, make_part, raw_table
 from capfilt.pipelines.readers.rows.repeats import first_rows, reference_of
@@ -67,6 +69,10 @@ class ListReader(Reader):
 
     def check(self, file: InputFile, settings: config.InputSettings) -> None:
         layout_of(file.location, settings)
+
+    def choices(self, file: InputFile, settings: config.InputSettings) -> list[Choice]:
+        found = list_choices(layout_of(file.location, settings), file.location, settings)
+        return found + image_place(file.origin_of_pictures)
 
     def references(self, file: InputFile, settings: config.InputSettings, rows: int | None = None) -> Iterator[str]:
         layout = layout_of(file.location, settings)

@@ -11,6 +11,7 @@ from capfilt.core import config
 from capfilt.core.chunks import Json, Part
 from capfilt.core.schema import RAW, Reason
 from capfilt.pipelines.readers.files.pictures import Origin
+from capfilt.pipelines.readers.rows.choices import Choice
 from capfilt.pipelines.readers.text.hygiene import MAX_URL, clean_key, clean_line, clean_texts, clean_url
 
 Item = TypeVar("Item")
@@ -40,6 +41,12 @@ class InputFile:
     sidecar: str | None = None  # location of a CSV with the texts of a shard
     pictures: tuple[Picture, ...] = ()  # of a folder
     origin_of_pictures: Origin | None = None  # where those are that a list names, if not beside it
+    own_size: int = 0  # bytes of the file; 0 of a folder
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file, or of the pictures of a folder."""
+        return sum(picture.size for picture in self.pictures) or self.own_size
 
 
 class Reader(ABC):
@@ -71,6 +78,10 @@ class Reader(ABC):
     def check(self, file: InputFile, settings: config.InputSettings) -> None:
         """Look at the head of a file; raises as `parts` does."""
         return None
+
+    def choices(self, file: InputFile, settings: config.InputSettings) -> list[Choice]:
+        """What it chose in a file, such as columns and encoding, and why; raises as `parts` does."""
+        return []
 
     def references(self, file: InputFile, settings: config.InputSettings, rows: int | None = None) -> Iterator[str]:
         """Every path that the first `rows` rows name (all by default), as written; raises as `parts` does."""

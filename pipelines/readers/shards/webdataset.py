@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +18,17 @@ from capfilt.pipelines.readers.files.failures import UNREADABLE, Broken, Lost, N
 from capfilt.pipelines.readers.files.open import open_file
 from capfilt.pipelines.readers.files.pictures import MAX_IMAGE_BYTES
 from capfilt.pipelines.readers.folder.folder import texts_asked
-from capfilt.pipelines.readers.folder.samples import Files, decoded, fields_in, kind_of, split_name, texts_in, url_in
+from capfilt.pipelines.readers.folder.samples import (
+    Files,
+    decoded,
+    fields_in,
+    kind_of,
+    sample_choices,
+    split_name,
+    texts_in,
+    url_in,
+)
+from capfilt.pipelines.readers.rows.choices import Choice
 from capfilt.pipelines.readers.rows.columns import Names, matching
 from capfilt.pipelines.readers.rows.reader import (
     InputFile,
@@ -38,6 +49,7 @@ from capfilt.pipelines.readers.text.hygiene import clean_line
 
 _MAX_TEXT_FILE: Final = 16_000_000
 _SAMPLE: Final = 20
+_MEMBERS: Final = 100  # of a shard that are looked at to say where its texts stand
 _TEXTS: Final = ("text", "json")
 
 Members = list[tuple[str, int]]
@@ -91,6 +103,20 @@ class WebdatasetReader(Reader):
             for number, sample in enumerate(samples)
         )
 
+    def choices(self, file: InputFile, settings: config.InputSettings) -> list[Choice]:
+        with open_file(file.location) as stream:
+            first = samples_of(islice(_sound(stream), _MEMBERS))[:_SAMPLE]  # the last one may lack members
+            texts = [(one, at) for sample in first for one, at in sample.members if kind_of(one) in _TEXTS]
+            archive = _Archive.of(stream, file.location, texts, settings.encoding)
+        kinds = Counter(f".{extension}" for sample in first for extension in sample.images)
+        found = [Choice("image", ", ".join(kinds), "members of its first samples")] if kinds else []
+        texts_beside = sample_choices([_readable(archive.text_files(one.members)) for one in first], settings.text)
+        if file.sidecar:
+            suffix = file.sidecar.partition("?")[0].rpartition(".")[2]
+            found.append(Choice("text", f"the .{suffix} beside the shard", "it has its name, and names its members"))
+            texts_beside = [choice for choice in texts_beside if choice.value != "none"]
+        return found + texts_beside
+
     def redacted(self, part: Part, gone: Callable[[str], bool]) -> Where:
         where = cast(Where, part.where)
         if "missing" in where:
@@ -112,6 +138,14 @@ def _group(stream: io.BufferedReader) -> tuple[list[Sample], str | None]:
     except UNREADABLE as error:
         damage = reason_of(error)
     return samples_of(members), damage
+
+
+def _sound(stream: io.BufferedReader) -> Iterator[tar.Member]:
+    """The members before any damage."""
+    try:
+        yield from tar.members(stream)
+    except UNREADABLE:
+        return
 
 
 def _check_text(
