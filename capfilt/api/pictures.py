@@ -1,4 +1,4 @@
-"""Pictures as a program has them, made the bytes of an image file."""
+"""Images as a program has them, made the bytes of an image file."""
 
 import io
 from os import PathLike
@@ -18,7 +18,7 @@ PictureLike: TypeAlias = "str | PathLike[str] | bytes | Image | NDArray[np.uint8
 
 
 def named_bytes(picture: PictureLike, number: int) -> tuple[str, bytes]:
-    """What to call a picture in an error, and its image file; arrays and Pillow images become PNG, without loss.
+    """What to call an image in an error, and its image file; arrays and Pillow images become PNG, without loss.
 
     Raises:
         InputError: a file that is not there, or no image at all.

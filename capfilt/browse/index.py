@@ -122,7 +122,7 @@ class Index:
             return cursor.sql(sql, params=values or {}).to_arrow_table()
 
     def spot(self, place: int) -> Spot:
-        """Where the picture of an image is; `Missing` if there is no such place."""
+        """Where the bytes of an image are; `Missing` if there is no such place."""
         found = self.query("SELECT uid FROM images WHERE place = $place", {"place": place})
         if not found.num_rows:
             raise Missing(f"image {place}")
@@ -209,7 +209,7 @@ def finite(score: float | None) -> float | None:
 
 
 def _with_places(ledger: Ledger) -> pa.RecordBatchReader:
-    """images/ without the pictures, every row with its place."""
+    """images/ without the bytes, every row with its place."""
     columns = [schema.IMAGES.field(name) for name in _PICTURE[1:]]
     with_place = pa.schema([("place", pa.int64()), *columns])
 

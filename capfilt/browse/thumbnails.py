@@ -1,4 +1,4 @@
-"""Pictures made small. What reaches the browser is always a JPEG drawn here, never the bytes a stranger's site sent."""
+"""Images made small. What reaches the browser is always a JPEG drawn here, never the bytes a stranger's site sent."""
 
 import io
 from functools import partial
@@ -15,7 +15,7 @@ from capfilt.pipelines.imaging.pillow import pillow_rules
 from capfilt.pipelines.imaging.pixel_budget import PixelBudget
 
 SIZES: Final = (320, 1280)
-"""Longest sides that may be asked for, in pixels: of the grid, and of one picture alone."""
+"""Longest sides that may be asked for, in pixels: of the grid, and of one image alone."""
 
 GROUP_BYTES: Final = 128_000_000
 THUMBNAIL_BYTES: Final = 32_000_000
@@ -26,7 +26,7 @@ Group = dict[str, bytes]
 
 
 class Thumbnails:
-    """Draws pictures of a run; safe to call from several threads."""
+    """Draws images of a run; safe to call from several threads."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._folder = ledger.folder
@@ -35,7 +35,7 @@ class Thumbnails:
         self._room = PixelBudget(self._settings.max_pixels)
 
     def forget(self) -> None:
-        """Start without any remembered picture."""
+        """Start without any remembered image."""
         self._groups: LRUCache[tuple[str, int], Group] = LRUCache(
             GROUP_BYTES, lambda group: sum(map(len, group.values()))
         )
@@ -46,7 +46,7 @@ class Thumbnails:
         """A JPEG whose longest side is `size` pixels, or its own where that is less.
 
         Args:
-            row: where in the chunk's file the picture stood when the run was read.
+            row: where in the chunk's file the image stood when the run was read.
 
         Raises:
             Missing: it is not there any more.
@@ -58,7 +58,7 @@ class Thumbnails:
         name = f"images/{chunk}.parquet"
         ends = self._ends.get(chunk, lambda: self._group_ends(name))
         first = next((group for group, end in enumerate(ends) if row < end), len(ends) - 1)
-        # By uid, not by row: `forget` may have rewritten the file, and a wrong picture would be judged. What is left
+        # By uid, not by row: `forget` may have rewritten the file, and a wrong image would be judged. What is left
         # then stands in the same group as before or in an earlier one.
         for number in range(first, -1, -1):
             group = self._groups.get((chunk, number), partial(self._read, name, number))

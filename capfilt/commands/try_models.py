@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from capfilt.models.protocols import Captioner, Judge
 
 Named = tuple[str, bytes]
-"""What an error calls a picture, and the bytes of its image file."""
+"""What an error calls an image, and the bytes of its image file."""
 
 
 def caption_files(paths: Sequence[Path], recipe: Recipe) -> list[list[dict[str, Any]]]:

@@ -21,7 +21,7 @@ FILE: Final = "__filename"
 def read_images(ledger: Ledger, uids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """uid and bytes of those of the images that the run has, in the order of images/.
 
-    Reads the uids of all images, and then only the row groups (some ten pictures each) that hold a wanted one.
+    Reads the uids of all images, and then only the row groups (some ten images each) that hold a wanted one.
     """
     for path, rows in _places(ledger, pa.array(sorted(set(uids)), pa.string())).items():
         with opened(ledger.folder, f"images/{Path(path).name}") as file:

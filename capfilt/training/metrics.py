@@ -1,4 +1,4 @@
-"""What a training leaves of its course: metrics.jsonl, TensorBoard's events, and the losses as a picture."""
+"""What a training leaves of its course: metrics.jsonl, TensorBoard's events, and the losses as a chart."""
 
 import json
 import math

@@ -9,7 +9,7 @@ from capfilt.models.pixels import PixelSpec
 
 _RESAMPLE: Final = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 _PLAIN: Final = ("Blip", "CLIP", "Siglip", "ViT")
-"""Image processors that make one square of a picture and do nothing else; others tile it or take any shape."""
+"""Image processors that make one square of an image and do nothing else; others tile it or take any shape."""
 
 
 def read_image_processor(folder: Path) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def read_image_processor(folder: Path) -> dict[str, Any]:
 
 
 def square_of(settings: dict[str, Any]) -> PixelSpec | None:
-    """The one square that a plain image processor makes of every picture; None for those that do something else."""
+    """The one square that a plain image processor makes of every image; None for those that do something else."""
     kind = str(settings.get("image_processor_type", "")).removesuffix("Fast").removesuffix("ImageProcessor")
     resample = _RESAMPLE.get(settings.get("resample", 3))
     if kind not in _PLAIN or not settings.get("do_resize", True) or resample is None or settings.get("do_pad"):

@@ -1,11 +1,11 @@
-"""A captioner and a judge on pictures that people described: what `capfilt evaluate` tells.
+"""A captioner and a judge on images that people described: what `capfilt evaluate` tells.
 
 | measure | of | what |
 |---|---|---|
-| BLEU-4, CIDEr | captioner | the likeliest caption of a picture against all human ones |
-| diversity | captioner | captions drawn as CapFilt draws them, one a picture, and human ones beside |
+| BLEU-4, CIDEr | captioner | the likeliest caption of an image against all human ones |
+| diversity | captioner | captions drawn as CapFilt draws them, one an image, and human ones beside |
 | AUC | judge, a score | a human caption over a text that people marked as wrong |
-| TR, IR at 1, 5, 10 | judge that is a MED | a right text of every picture, the picture of every text |
+| TR, IR at 1, 5, 10 | judge that is a MED | a right text of every image, the image of every text |
 """
 
 import hashlib
@@ -52,10 +52,10 @@ class Evaluation:
     pictures: int
     texts: int  # human captions
     wrong: int  # texts that people marked as wrong
-    left_out: dict[str, int]  # pictures, by reason
+    left_out: dict[str, int]  # images, by reason
     captions: Metrics
     drawn: Metrics  # diversity of the captioner's
-    human: Metrics  # diversity of people's, one caption a picture too
+    human: Metrics  # diversity of people's, one caption an image too
     auc: Metrics
     retrieval: Metrics
     notes: tuple[str, ...]  # why something is missing, or says little
@@ -63,7 +63,7 @@ class Evaluation:
 
 @dataclass(slots=True)
 class _Collected:
-    """What one pass over the pictures collects."""
+    """What one pass over the images collects."""
 
     references: list[list[str]] = field(default_factory=list)
     likeliest: list[str] = field(default_factory=list)
@@ -79,7 +79,7 @@ def evaluate(locations: Sequence[str], recipe: Recipe, limit: int | None = None,
 
     Args:
         locations: Parquet files or folders with `image`, `captions` (those of source human count) and maybe `wrong`.
-        limit: only so many pictures.
+        limit: only so many images.
         candidates: of retrieval, that ITM puts in order.
 
     Raises:
@@ -138,7 +138,7 @@ def _notes(collected: _Collected, captioners: "Sequence[Captioner]", judges: "Se
 
 
 def _tables(locations: Sequence[str], limit: int | None, left_out: Counter[str]) -> Iterator[pa.Table]:
-    """`schema.ROWS` of pictures with human captions; a text marked as wrong stands as one of the web."""
+    """`schema.ROWS` of images with human captions; a text marked as wrong stands as one of the web."""
     left = limit
     for file in (file for location in locations for file in parquet_files(location)):
         with opened(file) as parquet:

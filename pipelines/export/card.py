@@ -89,7 +89,7 @@ def _rights() -> Iterator[str]:
     yield "## Rights and limits\n"
     yield "The images and the web texts belong to whoever made them; their licenses are not known and were not checked."
     yield "Synthetic texts were written by a model, and a filter that errs let some wrong texts pass."
-    yield "People and private matters may be shown. Whoever wants a picture out can name its `url` or `sha256`:"
+    yield "People and private matters may be shown. Whoever wants an image out can name its `url` or `sha256`:"
     yield "`capfilt forget` takes it out of the run, and the next export is without it."
 
 

@@ -29,8 +29,8 @@ class ExportLayout:
     mime: str
     reader: str  # code that opens the data set, {to} is where it lies
     yaml: tuple[str, ...] = ()  # further lines for the head of the card
-    image_column: bool = False  # shards are tables with the pictures inside
-    one_format: bool = False  # all pictures are files of one format
+    image_column: bool = False  # shards are tables with the images inside
+    one_format: bool = False  # all images are files of one format
 
 
 class ExportFormat(Protocol):
@@ -66,7 +66,7 @@ def to_json(value: Any) -> bytes:
 
 
 def write_images(folder: Folder, place: str, rows: pa.Table) -> None:
-    """Every picture of the rows as a file of its own in a folder, under its own name."""
+    """Every image of the rows as a file of its own in a folder, under its own name."""
 
     def write(picture: dict[str, Any]) -> None:
         folder.write(f"{place}/{picture['path']}", picture["bytes"])

@@ -16,7 +16,7 @@ from capfilt.pipelines.selection.corpus import corpus_schema, corpus_table, plai
 from capfilt.pipelines.selection.scores import judge_columns
 
 JPEG_SHARE: Final = 0.75
-"""Of JPEGs, from which on the others become JPEGs too where all pictures must be of one format."""
+"""Of JPEGs, from which on the others become JPEGs too where all images must be of one format."""
 
 
 def rows_schema(captions: pa.Schema) -> pa.Schema:
@@ -98,7 +98,7 @@ class Kept:
         return [*shards, Shard(len(shards), tuple(waiting))] if waiting else shards
 
     def read(self, shard: Shard, suffix: Suffix | None = None) -> pa.Table:
-        """`rows_schema` of a shard; all pictures are in memory then, as files of one format if given."""
+        """`rows_schema` of a shard; all images are in memory then, as files of one format if given."""
         table = pa.concat_tables([self._chunk(chunk) for chunk in shard.chunks]).combine_chunks()
         if suffix is None:
             return table
@@ -106,7 +106,7 @@ class Kept:
         return table.set_column(table.column_names.index("image"), "image", images)
 
     def common_suffix(self) -> Suffix:
-        """The one format for all pictures: JPEG where most are, for PNG would be several times as large; else PNG."""
+        """The one format for all images: JPEG where most are, for PNG would be several times as large; else PNG."""
         jpegs = 0
         for chunk in self.ledger.records()["chunk"].to_pylist():
             images = read_table(self.ledger.folder, f"images/{chunk}.parquet", columns=["uid", "format"])
@@ -123,7 +123,7 @@ class Kept:
         return pc.unique(decisions.filter(decisions["keep"])["uid"])
 
     def _weights(self) -> Iterator[tuple[str, int, int]]:
-        """Of each chunk its name, the images kept and about the bytes of their pictures."""
+        """Of each chunk its name, the images kept and about the bytes of their images."""
         folder, records = self.ledger.folder, self.ledger.records()
         for chunk, images in zip(records["chunk"].to_pylist(), records["images"].to_pylist(), strict=True):
             kept = len(self._kept_uids(chunk))

@@ -1,6 +1,6 @@
-"""webdataset: tar shards in which the members of a picture stand together under its uid.
+"""webdataset: tar shards in which the members of an image stand together under its uid.
 
-Readers take the keys and types of the first samples for those of all. So every sample has a picture of the same format
+Readers take the keys and types of the first samples for those of all. So every sample has an image of the same format
 and the same keys in its JSON, none of which is null.
 """
 

@@ -46,7 +46,7 @@ class BadImage(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """An upright RGB picture. `image` may be smaller than `width` x `height`: a JPEG is decoded at a lower scale."""
+    """An upright RGB image. `image` may be smaller than `width` x `height`: a JPEG is decoded at a lower scale."""
 
     image: Image.Image
     width: int

@@ -24,7 +24,7 @@ UNSIGNED: Final = ("CUR", "TGA", "PCD")
 # Left out on purpose: EPS and PDF (Ghostscript, an external program), WMF, BUFR, GRIB and HDF5 (stubs for code that
 # is not there), FITS (astronomy's; 2 MB of one took 4.2 GB), MPEG (a film), FPX and MIC (need olefile), IPTC (a
 # wrapper that opens further files), IM (about to leave Pillow), and IMT, MCIDAS and SPIDER, whose header tests are
-# loose enough to take noise for a picture.
+# loose enough to take noise for an image.
 
 
 class _Switches:
@@ -45,7 +45,7 @@ def pillow_rules(max_pixels: int) -> Iterator[None]:
     """Hold Pillow to our rules: the pixel cap everywhere, truncated files refused, its warnings silent.
 
     The switches belong to the process: threads under the same cap share them, others wait until they are free. So hold
-    them for as long as pictures are decoded and no longer: whoever keeps them stops every other decode of the process.
+    them for as long as images are decoded and no longer: whoever keeps them stops every other decode of the process.
     """
     held = _SWITCHES
     with held.changed:

@@ -15,19 +15,19 @@ from capfilt.pipelines.imaging.image_file import exif_orientation, load_image, r
 Suffix = Literal["jpg", "png"]
 
 _SUFFIXES: Final = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
-"""The plain formats. An MPO is a JPEG with further pictures behind it, which readers of JPEG pass over."""
+"""The plain formats. An MPO is a JPEG with further images behind it, which readers of JPEG pass over."""
 _MODES: Final = ("RGB", "L", "1", "P")
 _PNG_EXIF: Final = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 _PNG_DEPTH: Final = 24  # where the header has the bits a channel
 
 LIMITS: Final = DecodeSettings(max_pixels=1_000_000_000, min_side=1, max_frames=10**9, max_metadata=10**12)
-"""These pictures were let in once already."""
+"""These images were let in once already."""
 
 
 def plain_file(data: bytes, suffix: Suffix | None = None) -> tuple[str, bytes] | None:
-    """The suffix and bytes of a plain file of the picture in `data`, without loss but for "jpg"; None if `data` is one.
+    """The suffix and bytes of a plain file of the image in `data`, without loss but for "jpg"; None if `data` is one.
 
-    A JPEG is written with quality 100 and all of its color, within 3 of 255 of the picture.
+    A JPEG is written with quality 100 and all of its color, within 3 of 255 of the image.
 
     Args:
         suffix: the format wanted; None for any plain one.

@@ -1,6 +1,6 @@
 """corpus/: the images that have a kept text, each with all of its kept texts, best first.
 
-A loader must see the pixels that captioner and judges saw: a picture that loaders decode in other ways is re-encoded
+A loader must see the pixels that captioner and judges saw: an image that loaders decode in other ways is re-encoded
 here. The original bytes stay in images/.
 """
 
@@ -83,7 +83,7 @@ def _structs(table: pa.Table, kind: pa.StructType) -> pa.StructArray:
 
 
 def plain_images(images: pa.Array, suffix: Suffix | None = None) -> pa.Array:
-    """`schema.IMAGE` structs in which every picture is a plain file (see `imaging.plain_file`), the others re-encoded.
+    """`schema.IMAGE` structs in which every image is a plain file (see `imaging.plain_file`), the others re-encoded.
 
     Structs without bytes, and plain files, stay as they are.
     """

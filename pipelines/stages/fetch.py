@@ -19,7 +19,7 @@ def fetch(rows: pa.Table, settings: FetchSettings) -> pa.Table:
         rows: `schema.ROWS`; further columns are kept. Only rows that have neither failed nor an image change.
 
     Returns:
-        The same rows in the same order; each touched one has `image` (as sent, perhaps zero bytes or no picture at
+        The same rows in the same order; each touched one has `image` (as sent, perhaps zero bytes or no image at
         all: that is for decode to say), or `stage` = fetch, `reason` and `detail`.
     """
     wanting = pc.and_(pc.is_null(rows["reason"]), pc.is_null(rows["image"])).to_pylist()

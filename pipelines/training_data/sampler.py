@@ -105,11 +105,11 @@ class Sampler:
         """What is drawn, in words, for the log."""
         count = {name: self.texts.count(number) for number, name in enumerate(SOURCES)}
         said = ", ".join(f"{n} {name}" for name, n in count.items() if n)
-        lines = [f"{len(self.texts.starts) - 1} pictures with {self.texts.count()} texts: {said}"]
+        lines = [f"{len(self.texts.starts) - 1} images with {self.texts.count()} texts: {said}"]
         shared = zip([s for s, share in self.sampling.share.items() if share > 0], self.shares, strict=True)
         of = ", ".join(f"{100 * share:.1f} % {name}" for name, share in shared)
         how = f"softmax(score / {self.sampling.temperature:g})" if self.sampling.temperature else "chance"
-        return [*lines, f"a batch of {self.size}: {of or 'every picture alike'}; one text a picture, drawn by {how}"]
+        return [*lines, f"a batch of {self.size}: {of or 'every image alike'}; one text per image, drawn by {how}"]
 
 
 class _Stream:

@@ -69,7 +69,7 @@ class TableShape:
 
 
 class ColumnarReader(Reader):
-    """One row a row, or all rows of one picture; a part is a range of rows, or a list of them."""
+    """One row a row, or all rows of one image; a part is a range of rows, or a list of them."""
 
     @abstractmethod
     def open(self, location: str) -> Table:
@@ -135,7 +135,7 @@ class ColumnarReader(Reader):
 
 
 def _found(records: list[Record], shape: TableShape) -> RowFacts | ValueError | None:
-    """What the records of one picture come to; None where they could not be read."""
+    """What the records of one image come to; None where they could not be read."""
     if not records:
         return None
     return merged([_fact(record, shape) for record in records])
@@ -162,7 +162,7 @@ def _sample(table: Table) -> list[Record]:
 
 
 def _weights(table: Table, shape: TableShape, file: InputFile) -> Iterator[int]:
-    """Bytes of the picture of every row: the mean of its group, or the size of the file it names."""
+    """Bytes of the image of every row: the mean of its group, or the size of the file it names."""
     if shape.image is None and any(paths := list(_paths(table, shape))):
         paths += [None] * (table.rows - len(paths))
         yield from Neighbours.beside(file.location, file.origin_of_pictures).sizes(paths)
@@ -175,7 +175,7 @@ def _weights(table: Table, shape: TableShape, file: InputFile) -> Iterator[int]:
 
 # Only where told to for URLs: to compare them all, planning a CSV of a million rows took 9.4 s of CPU instead of 1.2.
 def _repeats(table: Table, shape: TableShape, settings: config.InputSettings) -> list[list[int]] | None:
-    """The rows of each picture, where some picture has several; looked for in a column of URLs only when told to."""
+    """The rows of each image, where some image has several; looked for in a column of URLs only when told to."""
     wanted = columns.usual(shape.columns, columns.PATH_NAMES) if settings.merge == "auto" else list(shape.columns)
     if settings.merge == "never" or shape.image is not None or not wanted:
         return None

@@ -1,4 +1,4 @@
-"""What stands beside a file and belongs to it: the captions of a shard, the pictures of a list."""
+"""What stands beside a file and belongs to it: the captions of a shard, the images of a list."""
 
 import posixpath
 from collections import Counter, defaultdict
@@ -37,9 +37,9 @@ def shard_stem(path: str) -> str:
 
 
 def origin_of(references: Sequence[str], home: str, paths: Iterable[str]) -> Origin | None:
-    """Where the pictures are that a list in the folder `home` names, by the paths of all pictures that there are.
+    """Where the images are that a list in the folder `home` names, by the paths of all images that there are.
 
-    None where they stand beside it as named, or where it cannot be told. Lists name pictures by a bare name though
+    None where they stand beside it as named, or where it cannot be told. Lists name images by a bare name though
     they lie in a folder beside (`annotations/x.json`, `val2017/a.jpg`), or by folders that were left behind
     (`data/train/a.jpg` in `train/`).
     """
@@ -58,7 +58,7 @@ def origin_of(references: Sequence[str], home: str, paths: Iterable[str]) -> Ori
 
 
 def _origins(reference: str, home: str, by_name: dict[str, list[str]]) -> Iterable[Origin]:
-    """The shortest cuts of a reference that lead to a picture, one for each place it is found in."""
+    """The shortest cuts of a reference that lead to an image, one for each place it is found in."""
     parts = posixpath.normpath(reference).lstrip("/").split("/")
     for strip in range(len(parts)):
         tail = "/".join(parts[strip:])

@@ -1,4 +1,4 @@
-"""From INPUT arguments to input files: what is a list, a shard, a picture, and what only describes these."""
+"""From INPUT arguments to input files: what is a list, a shard, an image, and what only describes these."""
 
 import posixpath
 from collections import Counter, defaultdict
@@ -63,7 +63,7 @@ def _check_something(trees: Sequence[Tree], files: Sequence[InputFile]) -> None:
 
 
 def _named(places: list[Place], sidecars: Sidecars, settings: config.InputSettings) -> list[InputFile]:
-    """Files that were given by name. Pictures among them are grouped by folder, each with the texts of its stem.
+    """Files that were given by name. Images among them are grouped by folder, each with the texts of its stem.
 
     Raises:
         InputError: a file of no known type.
@@ -103,7 +103,7 @@ def _named_file(place: Place, sidecars: Sidecars, settings: config.InputSettings
 
 
 def _with_origin(file: InputFile, place: Place, settings: config.InputSettings) -> InputFile:
-    """The list with the place of its pictures: beside it, or in a folder of its folder."""
+    """The list with the place of its images: beside it, or in a folder of its folder."""
     sample = list(reader_named(file.reader).references(file, settings, _SAMPLE))
     if not sample:
         return file

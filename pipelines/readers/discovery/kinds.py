@@ -71,12 +71,12 @@ def as_read_by(file: InputFile, reader: str) -> InputFile:
 
 
 def is_picture(path: str) -> bool:
-    """Whether a file is a picture by its name."""
+    """Whether a file is an image by its name."""
     return kind_of(posixpath.splitext(path)[1]) == "image"
 
 
 def shows_a_picture(location: str) -> bool:
-    """Whether a file begins like a picture."""
+    """Whether a file begins like an image."""
     return looks_like_an_image(read_head(location, HEAD))
 
 

@@ -1,7 +1,7 @@
 """The inputs in a directory or among the files of a glob.
 
 Files are found here rather than named, so whatever stands here is read, or left out with a reason: a table beside a
-shard that bears its name or names its members, the log of an img2dataset download, a text without a picture, a link
+shard that bears its name or names its members, the log of an img2dataset download, a text without an image, a link
 out of the folder, a file of no known kind.
 """
 
@@ -49,7 +49,7 @@ class Tree:
         self.folders = {posixpath.dirname(path) for path in self.sizes}
 
     def files(self) -> list[InputFile]:
-        """Shards, lists, and the pictures that no list names."""
+        """Shards, lists, and the images that no list names."""
         lists, others = self._lists()
         pictures = [path for path in others if kinds.is_picture(path)]
         unknown = [path for path in others if path not in self.picture_stems and not kinds.is_picture(path)]
@@ -107,7 +107,7 @@ class Tree:
         if path.endswith("_stats.json") and path.removesuffix("_stats.json") + ".parquet" in self.sizes:
             return "the log of a download"
         if "parquet" in readers and stem(path) in self.folders and self._is_download_log(path):
-            return "the log of a download whose pictures are here"
+            return "the log of a download whose images are here"
         return None
 
     @staticmethod
@@ -134,7 +134,7 @@ class Tree:
             return False
 
     def _is_picture(self, path: str) -> bool:
-        """Whether a file without a known suffix is a picture; if not, it is left out."""
+        """Whether a file without a known suffix is an image; if not, it is left out."""
         if not self.sizes[path]:
             self._leave_out(path, "an empty file")
             return False
@@ -145,7 +145,7 @@ class Tree:
         return False
 
     def _with_origin(self, path: str, file: InputFile, pictures: list[str]) -> InputFile:
-        """The list with the place of its pictures; a note where they are nowhere."""
+        """The list with the place of its images; a note where they are nowhere."""
         if not pictures:
             return file
         try:
@@ -165,7 +165,7 @@ class Tree:
             return  # it is broken, and will be a row that says so
 
     def _texts(self, others: list[str], loose: list[str], named: set[str]) -> list[str]:
-        """The texts of loose pictures; those of pictures that a list names, or of none, are left out."""
+        """The texts of loose images; those of images that a list names, or of none, are left out."""
         elsewhere = self.picture_stems - {stem(path) for path in self.sizes if kinds.is_picture(path)}
         stems = {stem(path) for path in loose} | elsewhere
         named_stems = {stem(path) for path in named}
@@ -186,7 +186,7 @@ class Tree:
         return InputFile(reader, place.location(path), place.identity(path), place.argument, own_size=size)
 
     def _folder(self, paths: list[str]) -> list[InputFile]:
-        """The pictures among `paths`, as one input."""
+        """The images among `paths`, as one input."""
         place = self.place
         names = [(posixpath.relpath(path, place.base), self.sizes[path]) for path in paths]
         pictures = tuple(pictures_of(names))

@@ -49,7 +49,7 @@ class Karpathy(DocumentShape):
 
 
 class VisualGenome(DocumentShape):
-    about = "Visual Genome's `region_descriptions.json`; pictures are named by their ids"
+    about = "Visual Genome's `region_descriptions.json`; images are named by their ids"
     example: ClassVar[Any] = [{"id": 1, "regions": [{"image_id": 1, "phrase": "a clock on a wall"}]}]
 
     def fits(self, document: Any) -> bool:

@@ -121,7 +121,7 @@ def _to_json(fact: RowFacts | ValueError) -> Json:
     if isinstance(fact, ValueError):
         return {"error": str(fact)}
     if fact.image is not None:
-        return {"error": "a picture inside a JSON document; use one object a line (.jsonl)"}
+        return {"error": "an image inside a JSON document; use one object a line (.jsonl)"}
     return [fact.url, fact.path, list(fact.texts)]
 
 

@@ -1,1 +1,1 @@
-"""Files wherever they are: where an argument points, what is in a packed or foreign file, the pictures a list names."""
+"""Files wherever they are: where an argument points, what is in a packed or foreign file, the images a list names."""

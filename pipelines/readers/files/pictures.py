@@ -1,4 +1,4 @@
-"""Pictures that are named relative to a folder."""
+"""Images that are named relative to a folder."""
 
 import os
 import posixpath
@@ -18,7 +18,7 @@ from capfilt.pipelines.readers.files.links import is_inside, real_root
 from capfilt.pipelines.readers.files.open import is_local
 
 MAX_IMAGE_BYTES: Final = 256_000_000
-"""A larger file is no picture anybody wants in memory; its row fails as too_large."""
+"""A larger file is no image anybody wants in memory; its row fails as too_large."""
 
 _THREADS: Final = 8
 _SAMPLED: Final = 64
@@ -26,7 +26,7 @@ _SAMPLED: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the pictures of a list are, if not right beside it."""
+    """Where the images of a list are, if not right beside it."""
 
     folder: str  # relative to the folder of the list
     strip: int  # folders at the front of every reference that are not there
@@ -42,7 +42,7 @@ class Origin:
 
 
 class Neighbours:
-    """Pictures that are named relative to a folder.
+    """Images that are named relative to a folder.
 
     A reference never leaves the folder, whatever it says and wherever a link leads: lists come from strangers.
     """
@@ -56,7 +56,7 @@ class Neighbours:
 
     @classmethod
     def beside(cls, location: str, origin: Origin | None = None) -> "Neighbours":
-        """The pictures of a list at `location`: beside it, or where `origin` says."""
+        """The images of a list at `location`: beside it, or where `origin` says."""
         base, mark, query = location.partition("?") if "://" in location else (location, "", "")
         folder = posixpath.dirname(base)
         if origin is None:
@@ -86,7 +86,7 @@ class Neighbours:
         return self._inside[folder] and (not os.path.islink(path) or is_inside(path, self._real))
 
     def read(self, reference: str) -> bytes:
-        """All bytes of a picture.
+        """All bytes of an image.
 
         Raises:
             Lost: it is missing, cannot be read or is no file of a sensible size.
@@ -112,7 +112,7 @@ class Neighbours:
             return list(pool.map(self._read_or_lost, references))
 
     def sizes(self, references: Sequence[str | None]) -> list[int]:
-        """Bytes of each picture, 0 for one that is not there.
+        """Bytes of each image, 0 for one that is not there.
 
         On an object store, where each look is a request, the mean of the first ones stands for all.
         """

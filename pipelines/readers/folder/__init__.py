@@ -1,1 +1,1 @@
-"""Folders of pictures, and what belongs together by name."""
+"""Folders of images, and what belongs together by name."""

@@ -1,4 +1,4 @@
-"""Folders of pictures: every picture is a row, with the texts of the .txt and .json files of its stem."""
+"""Folders of images: every image is a row, with the texts of the .txt and .json files of its stem."""
 
 import posixpath
 from collections import Counter, defaultdict
@@ -29,10 +29,10 @@ _LOOKED_AT: Final = 20  # images whose texts are read to say where texts stand
 
 
 class FolderReader(Reader):
-    """One picture a row; the key is its path in the folder."""
+    """One image a row; the key is its path in the folder."""
 
     name = "folder"
-    about = "pictures, each with the .txt and .json files of its name"
+    about = "images, each with the .txt and .json files of its name"
 
     def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         start = 0
@@ -82,7 +82,7 @@ def texts_asked(settings: config.InputSettings) -> dict[str, Json]:
 def pictures_of(files: Iterable[tuple[str, int]]) -> list[Picture]:
     """Group the (name, bytes) of a folder's files, sorted by name.
 
-    A text or JSON file belongs to the pictures of its stem; one without a picture is a row of its own.
+    A text or JSON file belongs to the images of its stem; one without an image is a row of its own.
     """
     sizes = dict(sorted(files))
     by_stem: dict[str, list[str]] = defaultdict(list)

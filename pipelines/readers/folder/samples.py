@@ -1,4 +1,4 @@
-"""Files that belong together by name: the picture and the texts of one sample (webdataset, image folders)."""
+"""Files that belong together by name: the image and the texts of one sample (webdataset, image folders)."""
 
 import json
 from collections import Counter
@@ -86,7 +86,7 @@ def sample_choices(samples: Sequence[Files], wanted: Text) -> list[Choice]:
 
 
 def url_in(files: Files) -> str | None:
-    """The URL that a sample's JSON gives, where the picture came from."""
+    """The URL that a sample's JSON gives, where the image came from."""
     values = (parsed(content) for extension, content in files if kind_of(extension) == "json")
     for value in values:
         try:
@@ -109,7 +109,7 @@ def fields_in(files: Files) -> Iterator[str]:
 
 
 def parsed(content: str) -> Any:
-    """A JSON value; None where it cannot be parsed: a broken description does not cost the picture."""
+    """A JSON value; None where it cannot be parsed: a broken description does not cost the image."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError):

@@ -28,7 +28,7 @@ from capfilt.pipelines.readers.text.texts import decode
 EXTENSIONS: Final = ("csv", "tsv", "jsonl", "ndjson", "json", "txt")
 
 _HEAD: Final = 1 << 20
-_LONG_HEAD: Final = 16 << 20  # of JSON, whose first line may hold a picture
+_LONG_HEAD: Final = 16 << 20  # of JSON, whose first line may hold an image
 _SAMPLE: Final = 100
 _TABLE: Final = 0.8  # share of the lines of a .txt that must have a reference in a column for it to be a table
 _FORM_ENCODED: Final = ("title", "description")  # of YFCC100M
@@ -134,7 +134,7 @@ def layout_of(location: str, settings: config.InputSettings) -> Layout:
 
     Raises:
         InputError: it cannot be opened or unpacked, or is no JSON though its name says so.
-        NotAnInput: it is no list of pictures (.json and .txt can be many things).
+        NotAnInput: it is no list of images (.json and .txt can be many things).
         ConfigError: no usable column, or an encoding that cannot be told.
     """
     extension = list_extension(location)
@@ -281,7 +281,7 @@ def _usual_delimiter(lines: Sequence[str]) -> str:
 
 
 def _is_header(first: list[str], names: Names) -> bool:
-    """A header names columns: it holds a usual or a given name, or at least neither a URL nor a picture's path."""
+    """A header names columns: it holds a usual or a given name, or at least neither a URL nor an image's path."""
     if names.url in first or columns.usual(first, columns.URL_NAMES + columns.PATH_NAMES):
         return True
     return not any("://" in name or is_reference(name) or is_embedded(name) for name in first)

@@ -32,10 +32,10 @@ Span = tuple[int, int]
 
 
 class ListReader(Reader):
-    """One record a row, or all records of one picture; a part is a slice of the file, or a list of spans."""
+    """One record a row, or all records of one image; a part is a slice of the file, or a list of spans."""
 
     name = "lists"
-    about = "tables and JSON with a URL, a path or the picture itself (base64) and texts, one a line"
+    about = "tables and JSON with a URL, a path or the image itself (base64) and texts, one a line"
     suffixes = EXTENSIONS
 
     def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
@@ -97,7 +97,7 @@ def _merged(
     firsts: NDArray[np.int64],
     settings: config.InputSettings,
 ) -> Iterator[Part]:
-    """Parts whose rows are all records of one picture each, in the order of their first ones."""
+    """Parts whose rows are all records of one image each, in the order of their first ones."""
     found = list(spans)
     order = np.argsort(firsts[: len(found)], kind="stable").tolist()
     grouped = [list(group) for _, group in groupby(order, key=lambda row: int(firsts[row]))]
@@ -123,7 +123,7 @@ def _entries_at(stream: io.BufferedReader, layout: Layout, rows: Sequence[Sequen
 
 
 def _spans(file: InputFile, layout: Layout, damage: list[str]) -> Iterator[tuple[Span, int]]:
-    """(span, bytes of record and picture) of every record; what ends the file early goes to `damage`."""
+    """(span, bytes of record and image) of every record; what ends the file early goes to `damage`."""
     neighbours = _neighbours(file, layout)
     with open_file(file.location, layout.encoding or "utf-8") as stream:
         stream.seek(layout.begin)
@@ -153,7 +153,7 @@ def _take(pieces: Iterator[bytes], damage: list[str]) -> list[bytes]:
 
 
 def _neighbours(file: InputFile, layout: Layout) -> Neighbours | None:
-    """The pictures beside a list, if it names any; a list of URLs costs no look at the file system."""
+    """The images beside a list, if it names any; a list of URLs costs no look at the file system."""
     sample = islice(entries(file.location, layout), _SAMPLE)
     if any(_path(entry, layout) for entry in sample):
         return Neighbours.beside(file.location, file.origin_of_pictures)

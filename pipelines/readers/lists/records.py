@@ -21,7 +21,7 @@ MAX_LINE: Final = 4_000_000
 """Bytes; a longer line is cut, so that a file without line ends does not fill the memory."""
 
 MAX_JSON_LINE: Final = 100_000_000
-"""The same for a line of JSON, which may hold a picture as base64."""
+"""The same for a line of JSON, which may hold an image as base64."""
 
 MAX_ARRAY: Final = 1_000_000_000
 """Bytes; a JSON array is read as a whole."""
@@ -31,7 +31,7 @@ _PIECE: Final = 1 << 20
 _MAX_QUOTED_LINES: Final = 100
 """A quote that is still open after so many lines was never meant to be one."""
 
-csv.field_size_limit(MAX_LINE)  # Python's own limit of 131,072 characters is less than a picture in base64
+csv.field_size_limit(MAX_LINE)  # Python's own limit of 131,072 characters is less than an image in base64
 
 Splitter = Callable[[io.BufferedIOBase], Iterator[bytes]]
 

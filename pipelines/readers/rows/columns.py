@@ -24,7 +24,7 @@ PATH_NAMES: Final = (
     "file", "path", "image", "img", "images", "photo", "picture", "image_base64", "base64", "b64", "img_b64",
     "image_bytes",
 )  # fmt: skip
-"""Columns that hold a file path (or a URL, or the picture itself as base64), likeliest first, in lower case."""
+"""Columns that hold a file path (or a URL, or the image itself as base64), likeliest first, in lower case."""
 
 Record = Mapping[str, Any]
 
@@ -56,12 +56,12 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class RowFacts:
-    """What a record says about its picture."""
+    """What a record says about its image."""
 
     url: str | None
     path: str | None
     texts: list[str]
-    image: bytes | None = None  # where the record holds the picture itself
+    image: bytes | None = None  # where the record holds the image itself
 
 
 def check(
@@ -71,10 +71,10 @@ def check(
 
     Args:
         image: it brings image bytes itself.
-        sample: its first records; where none of them has a reference anywhere, the file is no list of pictures.
+        sample: its first records; where none of them has a reference anywhere, the file is no list of images.
 
     Raises:
-        NotAnInput: no column holds a URL or the path of a picture.
+        NotAnInput: no column holds a URL or the path of an image.
         ConfigError: names the file, the columns there are and the setting.
     """
     listed = clean_line(", ".join(available))[:300] or "none"
@@ -101,10 +101,10 @@ def usual(available: Iterable[str], names: Sequence[str]) -> list[str]:
 
 
 def find(record: Record, names: Names) -> RowFacts:
-    """URL, path, texts and picture of one record.
+    """URL, path, texts and image of one record.
 
     Raises:
-        Several: it has more than one picture.
+        Several: it has more than one image.
     """
     url = path = image = None
     several: list[str | bytes] = []
@@ -170,6 +170,6 @@ def _without_number(column: str) -> str:
 
 @lru_cache(maxsize=1024)
 def reference_columns(available: tuple[str, ...], url: str) -> tuple[tuple[str, bool], ...]:
-    """The columns that may name the picture, likeliest first, and whether they are called like a URL."""
+    """The columns that may name the image, likeliest first, and whether they are called like a URL."""
     columns = usual(available, URL_NAMES + PATH_NAMES) if url == "auto" else [url]
     return tuple((column, column.strip().lower() in URL_NAMES) for column in columns)

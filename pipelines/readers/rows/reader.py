@@ -31,7 +31,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One file that gives rows (or one folder of pictures)."""
+    """One file that gives rows (or one folder of images)."""
 
     reader: str
     location: str  # absolute path or URL
@@ -66,7 +66,7 @@ class Reader(ABC):
         `Part.where` belongs to the reader, but for "bytes": the image bytes of the part, about.
 
         Raises:
-            NotAnInput: the file is sound, but holds no pictures.
+            NotAnInput: the file is sound, but holds no images.
             ConfigError: a column that is not there or cannot be guessed.
             InputError: nothing of the file can be read. Later damage is a row: see `broken_part`.
         """

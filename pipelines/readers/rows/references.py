@@ -1,4 +1,4 @@
-"""What a value says about a picture: a URL, a path, or the picture itself as base64 or a `data:` URL."""
+"""What a value says about an image: a URL, a path, or the image itself as base64 or a `data:` URL."""
 
 import base64
 import binascii
@@ -31,23 +31,23 @@ IMAGE_EXTENSIONS: Final = frozenset(
     }
     | {"j2k", "heic", "heif", "hif", "jxl", "svg", "ico", "tga", "dds", "psd", "qoi"}
 )
-"""Suffixes of pictures, those included that cannot be read: a row that says so is better than none."""
+"""Suffixes of images, those included that cannot be read: a row that says so is better than none."""
 
 PICTURE: Final = re.compile(rf"\.({'|'.join(sorted(IMAGE_EXTENSIONS))})(#\d+)?$", re.IGNORECASE)
-"""The end of a picture's path; Flickr8k numbers the captions of one picture with `#0`, `#1`, ..."""
+"""The end of an image's path; Flickr8k numbers the captions of one image with `#0`, `#1`, ..."""
 
 _NUMBER: Final = re.compile(r"(?<=\.)(\w{2,5})#\d+$")
 _LOCAL: Final = re.compile(r"(?:/(?!/)|\.{1,2}/|~/|file:|[A-Za-z]:[\\/]|\\\\)")
 _DATA: Final = re.compile(r"data:(?:image/[\w.+-]*|application/octet-stream)?(;[^,]*)?,", re.IGNORECASE)
 _BASE64: Final = re.compile(r"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|Qk[0-3]|SUkqA|TU0AK|AAAA[\w+/]{2}Z0eX)[\w+/=\s-]{24,}")
-"""Base64 of a picture: how JPEG, PNG, GIF, WebP, BMP, TIFF and AVIF or HEIC begin."""
+"""Base64 of an image: how JPEG, PNG, GIF, WebP, BMP, TIFF and AVIF or HEIC begin."""
 
 _FIELDS: Final = ("bytes", "base64", "b64", "data", "url", "src", "path", "file_name", "filename")
 """The fields of an object that stands in the place of a reference, likeliest first."""
 
 
 class Several(ValueError):
-    """A sample has more than one picture: which of them its texts are about cannot be told."""
+    """A sample has more than one image: which of them its texts are about cannot be told."""
 
     def __init__(self, count: int, names: str = "", paths: Sequence[str] = ()) -> None:
         self.paths = paths
@@ -55,7 +55,7 @@ class Several(ValueError):
 
 
 def references_of(value: Any) -> list[str | bytes]:
-    """Every reference in a value, pictures as their bytes; what stands for nothing is left out.
+    """Every reference in a value, images as their bytes; what stands for nothing is left out.
 
     Raises:
         ValueError: base64 that cannot be decoded.
@@ -88,7 +88,7 @@ def is_path(reference: str, in_url_column: bool) -> bool:
 
 
 def is_reference(value: Any) -> bool:
-    """Whether a value is a URL, the path of a picture, or a picture, and nothing else."""
+    """Whether a value is a URL, the path of an image, or an image, and nothing else."""
     if isinstance(value, (list, tuple, Mapping)):
         return any(is_reference(one) for one in references_of(value))
     if not isinstance(value, str):
@@ -106,12 +106,12 @@ def path_named(reference: str) -> str:
 
 
 def is_embedded(text: str) -> bool:
-    """Whether a string is a `data:` URL, or begins as the base64 of a picture does."""
+    """Whether a string is a `data:` URL, or begins as the base64 of an image does."""
     return bool(_DATA.match(text) or _BASE64.match(text))
 
 
 def embedded(text: str) -> bytes | None:
-    """The picture that a `data:` URL or base64 spells; None for anything else.
+    """The image that a `data:` URL or base64 spells; None for anything else.
 
     Raises:
         ValueError: it cannot be decoded.

@@ -1,4 +1,4 @@
-"""Rows of a list that name the same picture: one picture with several texts."""
+"""Rows of a list that name the same image: one image with several texts."""
 
 from array import array
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ from capfilt.pipelines.readers.rows.rows import Entry
 from capfilt.pipelines.readers.text.hygiene import MAX_URL, MISSING
 
 NONE: Final = 0
-"""In place of the digest of a record that names no picture."""
+"""In place of the digest of a record that names no image."""
 
 _BITS: Final = (1 << 64) - 1
 
 
 def reference_of(entry: Entry, names: Names) -> int:
-    """64 bits that tell the picture of a record from every other, or `NONE`."""
+    """64 bits that tell the image of a record from every other, or `NONE`."""
     if isinstance(entry, ValueError):
         return NONE
     values = [entry.get(column) for column, _ in reference_columns(tuple(entry), names.url)]
@@ -35,7 +35,7 @@ def reference_of(entry: Entry, names: Names) -> int:
 
 
 def _digest(references: list[str]) -> int:
-    """Of what tells a picture; a picture inside the list is one of its own."""
+    """Of what tells an image; an image inside the list is one of its own."""
     named = [path_named(one) if "#" in one else one for one in references if one and one not in MISSING]
     if not named or max(map(len, named)) > MAX_URL:
         return NONE
@@ -43,7 +43,7 @@ def _digest(references: list[str]) -> int:
 
 
 def first_rows(references: Iterable[int]) -> NDArray[np.int64] | None:
-    """For each record the number of the first one with the same picture; None where all differ."""
+    """For each record the number of the first one with the same image; None where all differ."""
     digests = np.array(array("Q", references), np.uint64)
     told = digests != NONE
     if len(np.unique(digests[told])) == int(told.sum()):

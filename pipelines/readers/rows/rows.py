@@ -35,7 +35,7 @@ def rows_of_found(found: Sequence[RowFacts | ValueError], part: Part) -> list[Ro
 
 
 def found_in(entry: Entry, names: Names, image: bytes | None = None) -> RowFacts | ValueError:
-    """What an entry says of its picture, or why nothing can be told."""
+    """What an entry says of its image, or why nothing can be told."""
     if isinstance(entry, ValueError):
         return entry
     try:
@@ -53,7 +53,7 @@ def paths_in(fact: RowFacts | ValueError) -> Sequence[str]:
 
 
 def merged(found: Sequence[RowFacts | ValueError]) -> RowFacts | ValueError:
-    """The first of several entries about one picture, with the texts of all that can be read."""
+    """The first of several entries about one image, with the texts of all that can be read."""
     good = [fact for fact in found if isinstance(fact, RowFacts)]
     if not good:
         return found[0]

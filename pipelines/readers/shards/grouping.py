@@ -1,8 +1,8 @@
 """Which members of a shard make a sample.
 
 webdataset cuts a name at its first dot, `0001.left.jpg` -> `0001`. Sites and cameras put dots into names, and then that
-rule throws pictures together: `shop.1.png`, `shop.1.json`, `shop.2.png`, ... are all `shop`, and a text lands on
-another's picture. In a shard where it does, the name is cut at its last dot, so that a text goes only to the picture
+rule throws images together: `shop.1.png`, `shop.1.json`, `shop.2.png`, ... are all `shop`, and a text lands on
+another's image. In a shard where it does, the name is cut at its last dot, so that a text goes only to the image
 that has its whole stem.
 """
 
@@ -30,7 +30,7 @@ class Sample:
 
     @property
     def images(self) -> list[str]:
-        """The extensions of its pictures."""
+        """The extensions of its images."""
         return [extension for extension, _ in self.members if kind_of(extension) == "image"]
 
     def takes(self, extension: str) -> bool:
@@ -70,7 +70,7 @@ def unique(key: str, keys: set[str]) -> str:
 def _grouped(named: list[tuple[str, tar.Member]], split: Split) -> list[Sample]:
     """A key that comes again with a member that its sample already has opens a new sample, named `key#2`.
 
-    A mask or a depth map beside a picture (`0001.jpg`, `0001.seg.png`) is a sample of its own, without texts.
+    A mask or a depth map beside an image (`0001.jpg`, `0001.seg.png`) is a sample of its own, without texts.
     """
     latest: dict[str, Sample] = {}
     samples: list[Sample] = []
@@ -97,7 +97,7 @@ def _add(sample: Sample, name: str, member: tar.Member, extension: str) -> None:
 
 
 def _mixes(named: list[tuple[str, str]]) -> bool:
-    """Whether cutting at the first dot puts members of different pictures into one sample."""
+    """Whether cutting at the first dot puts members of different images into one sample."""
     by_key: dict[str, set[str]] = defaultdict(set)
     for key, extension in named:
         by_key[key].add(extension)

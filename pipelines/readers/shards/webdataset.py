@@ -64,7 +64,7 @@ class WebdatasetReader(Reader):
     """
 
     name = "webdataset"
-    about = "webdataset shards (.tar) of pictures with .txt and .json, with or without a table of captions beside them"
+    about = "webdataset shards (.tar) of images with .txt and .json, with or without a table of captions beside them"
     suffixes = ("tar",)
 
     def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
@@ -74,7 +74,7 @@ class WebdatasetReader(Reader):
         if not samples and damage:
             raise InputError(f"{file.location}: {damage}")
         if samples and not any(kind_of(extension) for sample in samples for extension, _ in sample.members):
-            raise NotAnInput(f"{file.location}: an archive without pictures or texts")
+            raise NotAnInput(f"{file.location}: an archive without images or texts")
         common: dict[str, Json] = {**texts_asked(settings), "sidecar": file.sidecar}
         start = 0
         for group, size in batches(((sample, sample.size) for sample in samples), settings):

@@ -15,7 +15,7 @@ MAX_TEXTS: Final = 100
 """Texts of one image that are kept: each is judged, so a row with a million of them would stop a run."""
 
 MAX_URL: Final = 8_192
-"""Characters a URL may have; picture data in a `data:` URL, for one, are longer."""
+"""Characters a URL may have; image data in a `data:` URL, for one, are longer."""
 
 MISSING: Final = frozenset(
     {"#N/A", "#N/A N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "NaT", "None", "n/a", "nan", "null"}

@@ -51,7 +51,7 @@ def test_pictures_are_read_beside_shards_and_lists(tmp_path: Path) -> None:
     said = notes(folder)
     for name in ("notes.csv", "README.md", "LICENSE", "src.tar"):
         assert said.count(name) == 1
-    assert "an archive without pictures or texts" in said
+    assert "an archive without images or texts" in said
 
 
 def test_a_folder_of_nothing_that_can_be_read_is_refused_with_the_reason(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_it_goes_on_anywhere(settings: dict[str, object], at: int) -> None:
 def test_it_says_what_it_draws() -> None:
     about = sampler(size=8, share={"web": 3, "human": 1}, temperature=0.5).about()
     assert about == [
-        "50 pictures with 85 texts: 50 web, 25 synthetic, 10 human",
-        "a batch of 8: 75.0 % web, 25.0 % human; one text a picture, drawn by softmax(score / 0.5)",
+        "50 images with 85 texts: 50 web, 25 synthetic, 10 human",
+        "a batch of 8: 75.0 % web, 25.0 % human; one text per image, drawn by softmax(score / 0.5)",
     ]
     assert [SOURCES.index(name) for name in ("web", "synthetic", "human")] == [WEB, SYNTHETIC, HUMAN]
