@@ -79,7 +79,7 @@ class Breaker:
 
 
 def _in_one_way(reasons: Counter[str]) -> int:
-    """Rows that failed in the commonest way; all that another try may heal is one way, for a dead network has many."""
+    """Rows that failed in the commonest way; all retryable ones are one way, for a dead network has many."""
     passing = sum(count for reason, count in reasons.items() if Reason(reason).has(Trait.RETRYABLE))
     return max(passing, *(reasons.values() or (0,)))
 
