@@ -30,6 +30,7 @@ from capfilt.pipelines.readers.rows.rows import found_in, merged, rows_of_found
 
 _ROWS: Final = 8192  # decoded at once
 _IMAGES: Final = 256
+_LOOKED_AT: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class TableShape:
         names, available = Names.of(settings), tuple(table.schema.names)
         chosen = image_column(table, settings)
         image = chosen.value if chosen else None
-        columns.check(available, names, location, image=image is not None, sample=_sample(table))
+        names = columns.check(available, names, location, _sample(table), image=image is not None)
         references = columns.usual(available, columns.URL_NAMES + columns.PATH_NAMES)
         texts = columns.text_columns(available, names.text)
         wanted = [image, *(references if names.url == "auto" else [names.url]), *texts]
@@ -122,15 +123,15 @@ class ColumnarReader(Reader):
 
     def choices(self, file: InputFile, settings: config.InputSettings) -> list[Choice]:
         table = self.open(file.location)
-        TableShape.of(table, settings, file.location)
-        found = column_choices(table.schema.names, Names.of(settings), image_column(table, settings))
+        shape = TableShape.of(table, settings, file.location)
+        found = column_choices(table.schema.names, shape.names, image_column(table, settings))
         return found + image_place(file.origin_of_pictures)
 
     def references(self, file: InputFile, settings: config.InputSettings, rows: int | None = None) -> Iterator[str]:
-        """Every path that the file names, as written; none where it holds image bytes."""
+        """Every path that the file names, as written; none where it holds the bytes of its images."""
         table = self.open(file.location)
         shape = TableShape.of(table, settings, file.location)
-        if shape.image is None:
+        if shape.image is None or _holds_only_paths(table, shape.image):
             yield from (path for path in islice(_paths(table, shape), rows) if path)
 
 
@@ -149,6 +150,18 @@ def _fact(record: Record, shape: TableShape) -> RowFacts | ValueError:
     path = value.get("path") if isinstance(value, dict) else None
     rest = {name: field for name, field in record.items() if name != shape.image}
     return found_in({"file_name": path} | rest if path else rest, shape.names, image_bytes(value))
+
+
+def _holds_only_paths(table: Table, image: str) -> bool:
+    """Whether the images of the first rows are structs of a path without bytes: `datasets` writes those, too."""
+    if not pa.types.is_struct(table.schema.field(image).type) or not table.groups:
+        return False
+    try:
+        batch = next(iter(table.batches(0, [image], _LOOKED_AT)), None)
+    except DAMAGE:
+        return False
+    values = [record[image] for record in records_in(batch)] if batch else []
+    return any(values) and not any(value and value.get("bytes") for value in values)
 
 
 def _sample(table: Table) -> list[Record]:

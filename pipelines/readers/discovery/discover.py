@@ -14,7 +14,7 @@ from capfilt.pipelines.readers.discovery import kinds
 from capfilt.pipelines.readers.discovery.beside import Sidecars, origin_of
 from capfilt.pipelines.readers.discovery.tree import Tree
 from capfilt.pipelines.readers.files.places import Place, expanded, list_paths, open_place
-from capfilt.pipelines.readers.folder.folder import is_description, pictures_of, stem
+from capfilt.pipelines.readers.folder.folder import is_description, picture_keys, pictures_of, text_key
 from capfilt.pipelines.readers.rows.reader import InputFile
 
 PACKED: Final = "packed with gzip, bzip2, xz or zstd or not"
@@ -41,8 +41,8 @@ def find(inputs: Sequence[str], settings: config.InputSettings) -> FoundInputs:
         raise InputError("no input given")
     places = [open_place(one) for argument in inputs for one in expanded(argument)]
     sidecars = Sidecars()
-    stems = {stem(entry.path) for place in places for entry in place.entries if kinds.is_picture(entry.path)}
-    trees = [Tree(place, settings, sidecars, stems) for place in places if place.kind != "file"]
+    keys = picture_keys(entry.path for place in places for entry in place.entries if kinds.is_picture(entry.path))
+    trees = [Tree(place, settings, sidecars, keys) for place in places if place.kind != "file"]
     files = []
     for tree in trees:
         files += tree.files()
@@ -69,11 +69,11 @@ def _named(places: list[Place], sidecars: Sidecars, settings: config.InputSettin
         InputError: a file of no known type.
         ConfigError: a list has no usable column.
     """
-    stems = {stem(place.base) for place in places if kinds.is_picture(place.base)}
+    keys = picture_keys(place.base for place in places if kinds.is_picture(place.base))
     folders: dict[str, list[Place]] = defaultdict(list)
     files = []
     for place in places:
-        is_text = is_description(place.base) and stem(place.base) in stems
+        is_text = is_description(place.base) and text_key(place.base) in keys
         if is_text or kinds.is_picture(place.base) or _is_picture_by_content(place):
             folders[posixpath.dirname(place.base)].append(place)
         else:

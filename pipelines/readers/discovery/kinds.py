@@ -8,7 +8,7 @@ from capfilt.core import config
 from capfilt.core.errors import UserError
 from capfilt.pipelines.imaging.signatures import looks_like_an_image
 from capfilt.pipelines.readers import all_readers, reader_named
-from capfilt.pipelines.readers.files.failures import UNREADABLE, NotAnInput
+from capfilt.pipelines.readers.files.failures import UNREADABLE, NotAnInput, NothingToRead
 from capfilt.pipelines.readers.files.open import open_file, read_head
 from capfilt.pipelines.readers.files.packing import PACKINGS, data_suffix
 from capfilt.pipelines.readers.folder.samples import kind_of
@@ -52,10 +52,12 @@ def chosen(file: InputFile, names: list[str], settings: config.InputSettings) ->
         UserError: one does, but something is wrong; see `Reader.check`.
     """
     refusal: NotAnInput | None = None
-    for name in names:
+    for name in _by_signature(file.location) or names:
         one = as_read_by(file, name)
         try:
             reader_named(name).check(one, settings)
+        except NothingToRead:
+            raise
         except NotAnInput as error:
             refusal = error
             continue
@@ -78,6 +80,12 @@ def is_picture(path: str) -> bool:
 def shows_a_picture(location: str) -> bool:
     """Whether a file begins like an image."""
     return looks_like_an_image(read_head(location, HEAD))
+
+
+def _by_signature(location: str) -> list[str]:
+    """The reader of a binary format, whatever the suffix; tables and JSON have no signature."""
+    head = read_head(location, HEAD)
+    return [name for mark, name in _CONTENT if head.startswith(mark)] if b"\0" in head else []
 
 
 def by_content(location: str) -> list[str]:

@@ -22,7 +22,7 @@ from capfilt.pipelines.readers.files.failures import Lost, NotAnInput
 from capfilt.pipelines.readers.files.packing import data_suffix
 from capfilt.pipelines.readers.files.pictures import Neighbours
 from capfilt.pipelines.readers.files.places import Place
-from capfilt.pipelines.readers.folder.folder import is_description, pictures_of, stem
+from capfilt.pipelines.readers.folder.folder import is_description, picture_keys, pictures_of, stem, text_key
 from capfilt.pipelines.readers.rows.reader import InputFile
 
 _SAMPLE = 100
@@ -33,9 +33,9 @@ _DATASET_FILES = ("state.json", "dataset_info.json", "dataset_dict.json", "datas
 class Tree:
     """Sorts the files of a place."""
 
-    def __init__(self, place: Place, settings: config.InputSettings, sidecars: Sidecars, stems: set[str]) -> None:
+    def __init__(self, place: Place, settings: config.InputSettings, sidecars: Sidecars, keys: set[str]) -> None:
         self.place, self.settings = place, settings
-        self.picture_stems = stems  # of the images of all arguments
+        self.picture_keys = keys  # of the images of all arguments
         self.sizes = {entry.path: entry.size for entry in place.entries if not entry.leaves}
         self.left_out: dict[str, list[str]] = defaultdict(list)
         for entry in place.entries:
@@ -50,14 +50,14 @@ class Tree:
 
     def files(self) -> list[InputFile]:
         """Shards, lists, and the images that no list names."""
+        unnamed = self._unnamed_pictures()
+        self.picture_keys = self.picture_keys | picture_keys(unnamed)
         lists, others = self._lists()
-        pictures = [path for path in others if kinds.is_picture(path)]
-        unknown = [path for path in others if path not in self.picture_stems and not kinds.is_picture(path)]
-        pictures += [path for path in unknown if not is_description(path) and self._is_picture(path)]
+        pictures = [path for path in others if kinds.is_picture(path)] + unnamed
         lists = {path: self._with_origin(path, file, pictures) for path, file in lists.items()}
-        named = {path for file in lists.values() for path in self._named_by(file)} if pictures else set()
+        named = self._named_by_all(lists) if pictures else set()
         loose = [path for path in pictures if path not in named]
-        texts = self._texts(others, loose, named)
+        texts = self._texts(others, pictures, loose, named)
         return [*self.shards.values(), *lists.values(), *self._folder(loose + texts)]
 
     def notes(self) -> list[str]:
@@ -76,7 +76,7 @@ class Tree:
             if path in self.shards or self.place.location(path) in self.sidecars:
                 continue
             readers = kinds.candidates(path)
-            if not readers or (is_description(path) and stem(path) in self.picture_stems):
+            if not readers or (is_description(path) and text_key(path) in self.picture_keys):
                 others.append(path)
             elif why := self._why_not(path, readers):
                 self._leave_out(path, why)
@@ -94,7 +94,7 @@ class Tree:
             lists[path] = file  # broken; its reader says so in a row
 
     def _plain(self, error: UserError, file: InputFile) -> str:
-        return str(error).removeprefix(f"{file.location}: ").partition(";")[0]
+        return str(error).removeprefix(f"{file.location}: ").partition(", one of:")[0]
 
     def _why_not(self, path: str, readers: list[str]) -> str | None:
         """Why a list is no input of its own."""
@@ -133,6 +133,13 @@ class Tree:
         except InputError:
             return False
 
+    def _unnamed_pictures(self) -> list[str]:
+        """The images among the files without a known suffix; the others are left out."""
+        unknown = [path for path in self.sizes if not kinds.candidates(path) and path not in self.picture_keys]
+        sidecars = {path for path in unknown if self.place.location(path) in self.sidecars}
+        loose = [path for path in unknown if path not in sidecars and not kinds.is_picture(path)]
+        return [path for path in loose if not is_description(path) and self._is_picture(path)]
+
     def _is_picture(self, path: str) -> bool:
         """Whether a file without a known suffix is an image; if not, it is left out."""
         if not self.sizes[path]:
@@ -155,6 +162,24 @@ class Tree:
         home = posixpath.dirname(path)
         return replace(file, origin_of_pictures=origin_of(sample, home, pictures) if sample else None)
 
+    def _named_by_all(self, lists: dict[str, InputFile]) -> set[str]:
+        """The images that lists name. A list without texts adds nothing where others name all of its pictures."""
+        bare = {path for path, file in lists.items() if not self._gives_texts(file)}
+        named: set[str] = set()
+        for path in sorted(lists, key=lambda path: (path in bare, path)):
+            found = set(self._named_by(lists[path]))
+            if path in bare and found and found <= named:
+                self._leave_out(path, "names pictures that another list names, without texts")
+                del lists[path]
+            named |= found
+        return named
+
+    def _gives_texts(self, file: InputFile) -> bool:
+        try:
+            return reader_named(file.reader).gives_texts(file, self.settings)
+        except InputError:
+            return True  # it is broken, and will be a row that says so
+
     def _named_by(self, file: InputFile) -> Iterator[str]:
         neighbours = Neighbours.beside(file.location, file.origin_of_pictures)
         try:
@@ -164,18 +189,18 @@ class Tree:
         except InputError:
             return  # it is broken, and will be a row that says so
 
-    def _texts(self, others: list[str], loose: list[str], named: set[str]) -> list[str]:
+    def _texts(self, others: list[str], pictures: list[str], loose: list[str], named: set[str]) -> list[str]:
         """The texts of loose images; those of images that a list names, or of none, are left out."""
-        elsewhere = self.picture_stems - {stem(path) for path in self.sizes if kinds.is_picture(path)}
-        stems = {stem(path) for path in loose} | elsewhere
-        named_stems = {stem(path) for path in named}
+        elsewhere = self.picture_keys - picture_keys(pictures)
+        keys = picture_keys(loose) | elsewhere
+        named_keys = picture_keys(named)
         texts = [path for path in others if is_description(path)]
         for path in texts:
-            if stem(path) not in stems and stem(path) in named_stems:
+            if text_key(path) not in keys and text_key(path) in named_keys:
                 self._leave_out(path, "texts of images that a list names")
-            elif stem(path) not in stems:
+            elif text_key(path) not in keys:
                 self._leave_out(path, "a text without an image of its name")
-        return [path for path in texts if stem(path) in stems]
+        return [path for path in texts if text_key(path) in keys]
 
     def _leave_out(self, path: str, why: str) -> None:
         self.left_out[why].append(posixpath.relpath(path, self.place.base))

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from capfilt.pipelines.readers.documents.shape import DocumentShape, is_list_of_rows
+from capfilt.pipelines.readers.files.failures import NothingToRead
 from capfilt.pipelines.readers.rows.columns import Record
+from capfilt.pipelines.readers.text.texts import usual_text
 
 
 class Coco(DocumentShape):
@@ -18,16 +20,17 @@ class Coco(DocumentShape):
     def fits(self, document: Any) -> bool:
         if not isinstance(document, dict) or not is_list_of_rows(document.get("images")):
             return False
-        notes = document.get("annotations")
-        return isinstance(notes, list) and any(isinstance(note, dict) and "caption" in note for note in notes[:1000])
+        return isinstance(document.get("annotations"), list) and "id" in document["images"][0]
 
     def records(self, document: Any) -> Iterator[Record]:
-        captions: dict[Any, list[Any]] = defaultdict(list)
+        captions: dict[str, list[Any]] = defaultdict(list)  # ids are numbers here and strings there, in one file too
         for note in document["annotations"]:
-            if isinstance(note, dict) and "caption" in note:
-                captions[note.get("image_id")].append(note["caption"])
+            if isinstance(note, dict) and (name := usual_text(note)):
+                captions[str(note.get("image_id"))].append(note[name])
+        if not captions:
+            raise NothingToRead("annotations without captions (boxes, keypoints, ...)")
         for image in document["images"]:
-            yield dict(image) | {"captions": captions.pop(image.get("id"), [])}
+            yield dict(image) | {"captions": captions.pop(str(image.get("id")), [])}
         for missing, texts in captions.items():
             yield {"file_name": None, "captions": texts, "image_id": missing}
 

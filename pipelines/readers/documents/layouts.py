@@ -53,7 +53,8 @@ class ParallelLists(DocumentShape):
     @staticmethod
     def _columns(document: dict[str, Any]) -> dict[str, list[Any]]:
         named = usual(document, URL_NAMES + PATH_NAMES)
-        length = len(document[named[0]]) if named and isinstance(document[named[0]], list) else 0
+        first = document[named[0]] if named else None
+        length = len(first) if isinstance(first, list) and any(map(is_reference, first[:20])) else 0
         return {k: v for k, v in document.items() if isinstance(v, list) and length and len(v) == length}
 
 
@@ -99,6 +100,18 @@ class ListOfLists(DocumentShape):
         header = made_up_header(table)
         for row in document:
             yield dict(zip(header, row, strict=True))
+
+
+class OneRow(DocumentShape):
+    about = "one row alone"
+    example: ClassVar[Any] = {"url": "http://h/a.jpg", "caption": "a cat"}
+
+    def fits(self, document: Any) -> bool:
+        named = usual(document, URL_NAMES + PATH_NAMES) if isinstance(document, dict) else []
+        return any(isinstance(document[name], str) and is_reference(document[name]) for name in named)
+
+    def records(self, document: Any) -> Iterator[Record]:
+        yield document
 
 
 class FileMap(DocumentShape):

@@ -17,13 +17,14 @@ from capfilt.pipelines.readers.documents.layouts import (
     ColumnsOfRows,
     FileMap,
     ListOfLists,
+    OneRow,
     ParallelLists,
     RowMap,
     RowsInside,
     SplitTable,
 )
 from capfilt.pipelines.readers.documents.shape import DocumentShape
-from capfilt.pipelines.readers.files.failures import UNREADABLE, NotAnInput, reason_of
+from capfilt.pipelines.readers.files.failures import UNREADABLE, NotAnInput, NothingToRead, reason_of
 from capfilt.pipelines.readers.files.open import open_file
 from capfilt.pipelines.readers.files.pictures import Neighbours
 from capfilt.pipelines.readers.lists.choices import encoding_choice
@@ -45,7 +46,7 @@ from capfilt.pipelines.readers.rows.rows import found_in, paths_in, rows_of_foun
 
 SHAPES: Final[tuple[DocumentShape, ...]] = (
     Coco(), Karpathy(), RowsInside(), SplitTable(), ParallelLists(), ColumnsOfRows(), FileMap(), RowMap(),
-    VisualGenome(), ListOfLists(),
+    VisualGenome(), ListOfLists(), OneRow(),
 )  # fmt: skip
 """Every shape, the most particular ones first."""
 
@@ -96,25 +97,26 @@ class DocumentReader(Reader):
         return part.where | {"records": [None if gone(str(part.start + at)) else row for at, row in enumerate(rows)]}
 
     def choices(self, file: InputFile, settings: config.InputSettings) -> list[Choice]:
-        shape, keys = self._shape(file, settings)
+        shape, keys, names = self._shape(file, settings)
         found = [Choice("shape", shape.about, "it has the keys of that"), encoding_choice(file.location, settings)]
-        return found + column_choices(keys, Names.of(settings)) + image_place(file.origin_of_pictures)
+        return found + column_choices(keys, names) + image_place(file.origin_of_pictures)
 
     def _facts(self, file: InputFile, settings: config.InputSettings) -> Iterator[RowFacts | ValueError]:
-        shape, _ = self._shape(file, settings)
-        names = Names.of(settings)
+        shape, _, names = self._shape(file, settings)
         return (found_in(record, names) for record in shape.records(_document(file.location, settings)))
 
-    def _shape(self, file: InputFile, settings: config.InputSettings) -> tuple[DocumentShape, list[str]]:
-        """The shape of the document, and the keys of its first records."""
+    def _shape(self, file: InputFile, settings: config.InputSettings) -> tuple[DocumentShape, list[str], Names]:
+        """The shape of the document, the keys of its first records, and which of them count."""
         document = _document(file.location, settings)
         shape = next((shape for shape in SHAPES if shape.fits(document)), None)
         if shape is None:
-            raise NotAnInput(f"{file.location}: a JSON document of no shape that holds images and texts")
-        sample = list(islice(shape.records(document), _SAMPLE))
+            raise NothingToRead(f"{file.location}: a JSON document of no shape that holds images and texts")
+        try:
+            sample = list(islice(shape.records(document), _SAMPLE))
+        except NothingToRead as error:
+            raise NothingToRead(f"{file.location}: {error}") from error
         keys = list(dict.fromkeys(key for record in sample for key in record))
-        columns.check(keys, Names.of(settings), file.location, sample=sample)
-        return shape, keys
+        return shape, keys, columns.check(keys, Names.of(settings), file.location, sample)
 
 
 def _to_json(fact: RowFacts | ValueError) -> Json:

@@ -19,7 +19,11 @@ class DocumentShape(ABC):
 
     @abstractmethod
     def records(self, document: Any) -> Iterator[Record]:
-        """One record an image, with the usual names of columns."""
+        """One record an image, with the usual names of columns.
+
+        Raises:
+            NothingToRead: it has this shape, but holds no texts or no images.
+        """
 
 
 def is_row(value: Any) -> bool:

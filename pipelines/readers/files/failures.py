@@ -26,6 +26,10 @@ class NotAnInput(ConfigError):
     """A sound file that holds nothing to read; found in a folder it is left out with this reason."""
 
 
+class NothingToRead(NotAnInput):
+    """The same, of a file whose format is certain: no other reader is asked."""
+
+
 UNREADABLE: Final = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, Broken)
 """What a file that breaks off raises while it is read (never an error of the file system)."""
 

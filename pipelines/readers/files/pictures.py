@@ -16,6 +16,7 @@ from capfilt.core.storage import patiently, split_url
 from capfilt.pipelines.readers.files.failures import Lost
 from capfilt.pipelines.readers.files.links import is_inside, real_root
 from capfilt.pipelines.readers.files.open import is_local
+from capfilt.pipelines.readers.files.spelling import Spelling, spelled
 
 MAX_IMAGE_BYTES: Final = 256_000_000
 """A larger file is no image anybody wants in memory; its row fails as too_large."""
@@ -30,15 +31,20 @@ class Origin:
 
     folder: str  # relative to the folder of the list
     strip: int  # folders at the front of every reference that are not there
+    spelling: Spelling = ()  # how the references have to be spelled
+    others: tuple[str, ...] = ()  # further folders, none of which holds a name that another has
 
     def to_json(self) -> dict[str, Json]:
         """For `Part.where`."""
-        return {"pictures": [self.folder, self.strip]}
+        return {"pictures": [self.folder, self.strip, list(self.spelling), list(self.others)]}
 
     @classmethod
     def from_json(cls, where: Mapping[str, Any]) -> "Origin | None":
-        """The origin that `to_json` wrote."""
-        return cls(*where["pictures"]) if where.get("pictures") else None
+        """The origin that `to_json` wrote; plans of older versions have two values."""
+        if not where.get("pictures"):
+            return None
+        folder, strip, *rest = where["pictures"]
+        return cls(folder, strip, *(tuple(one) for one in rest))
 
 
 class Neighbours:
@@ -47,10 +53,12 @@ class Neighbours:
     A reference never leaves the folder, whatever it says and wherever a link leads: lists come from strangers.
     """
 
-    def __init__(self, folder: str, strip: int = 0) -> None:
+    def __init__(self, folder: str, origin: Origin | None = None, others: Sequence["Neighbours"] = ()) -> None:
         self.filesystem, path = split_url(folder)
         self.root = path if "://" in folder else folder  # as written, so that paths compare with those of a listing
-        self.strip = strip  # folders at the front of a reference that are not there
+        self.strip = origin.strip if origin else 0
+        self.spelling = origin.spelling if origin else ()
+        self.others = others  # further folders to look in
         self._real = real_root(self.root) if is_local(self.filesystem) else ""
         self._inside: dict[str, bool] = {}  # folders that were looked at
 
@@ -61,9 +69,10 @@ class Neighbours:
         folder = posixpath.dirname(base)
         if origin is None:
             return cls(folder + mark + query)
-        scheme, _, path = folder.rpartition("://")
-        path = posixpath.normpath(posixpath.join(path, origin.folder))
-        return cls((f"{scheme}://" if scheme else "") + path + mark + query, origin.strip)
+        scheme, separator, path = folder.rpartition("://")
+        paths = [posixpath.normpath(posixpath.join(path, one)) for one in (origin.folder, *origin.others)]
+        first, *others = [scheme + separator + one + mark + query for one in paths]
+        return cls(first, origin, [cls(one, origin) for one in others])
 
     def resolve(self, reference: str) -> str:
         """The path of `reference` on the file system.
@@ -71,7 +80,18 @@ class Neighbours:
         Raises:
             Lost: it leaves the folder.
         """
-        named = reference.split("/", self.strip)[-1]
+        for place in (self, *self.others) if self.others else ():
+            if self._is_there(path := place._path(reference)):
+                return path
+        return self._path(reference)
+
+    def _is_there(self, path: str) -> bool:
+        info = self.filesystem.get_file_info(path)
+        return bool(info.type == pafs.FileType.File)
+
+    def _path(self, reference: str) -> str:
+        named = posixpath.normpath(spelled(reference, self.spelling)) if self.spelling else reference
+        named = named.split("/", self.strip)[-1]
         path = posixpath.normpath(posixpath.join(self.root, named))
         if not path.startswith(self.root.rstrip("/") + "/") or "\0" in path:
             raise Lost(Reason.MISSING_FILE, f"path leaves the folder of the list: {reference}")

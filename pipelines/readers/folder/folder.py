@@ -1,6 +1,7 @@
-"""Folders of images: every image is a row, with the texts of the .txt and .json files of its stem."""
+"""Folders of images: every image is a row, with the texts of the .txt and .json files of its name."""
 
 import posixpath
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, cast
@@ -82,29 +83,46 @@ def texts_asked(settings: config.InputSettings) -> dict[str, Json]:
 def pictures_of(files: Iterable[tuple[str, int]]) -> list[Picture]:
     """Group the (name, bytes) of a folder's files, sorted by name.
 
-    A text or JSON file belongs to the images of its stem; one without an image is a row of its own.
+    A text or JSON file belongs to the images of its stem, or to the one it is named after (`a.jpg.txt`); one without
+    an image is a row of its own.
     """
     sizes = dict(sorted(files))
-    by_stem: dict[str, list[str]] = defaultdict(list)
+    pictures = [name for name in sizes if not is_description(name)]
+    stems = {text_key(name) for name in pictures}
+    names = {picture_key(name) for name in pictures}
+    texts: dict[str, list[str]] = defaultdict(list)
+    alone: list[str] = []
     for name in sizes:
-        by_stem[stem(name)].append(name)
-    pictures = []
-    for name, size in sizes.items():
-        siblings = by_stem[stem(name)]
-        if not is_text_of(name, siblings):
-            texts = tuple(sibling for sibling in siblings if sibling != name and is_text_of(sibling, siblings))
-            pictures.append(Picture(name, size, texts))
-    return pictures
+        if is_description(name):
+            belongs = text_key(name) in stems or text_key(name) in names
+            (texts[text_key(name)] if belongs else alone).append(name)
+    own = {name: texts[text_key(name)] for name in pictures}
+    named = {name: texts[picture_key(name)] if picture_key(name) not in stems else [] for name in pictures}
+    found = [Picture(name, sizes[name], (*own[name], *named[name])) for name in pictures]
+    return sorted([*found, *(Picture(name, sizes[name]) for name in alone)], key=lambda picture: picture.name)
+
+
+def text_key(name: str) -> str:
+    """What a text must be named after to belong to the images of this stem; letters in one Unicode form.
+
+    (macOS takes `é` apart in the names of files, and a text may come from elsewhere.)
+    """
+    return picture_key(stem(name))
+
+
+def picture_key(name: str) -> str:
+    """The whole name in the same form, for texts like `a.jpg.txt`."""
+    return unicodedata.normalize("NFC", name)
+
+
+def picture_keys(names: Iterable[str]) -> set[str]:
+    """Every key under which a text may belong to one of these pictures."""
+    return {key for name in names for key in (text_key(name), picture_key(name))}
 
 
 def stem(name: str) -> str:
     """The path without its last extension."""
     return posixpath.splitext(name)[0]
-
-
-def is_text_of(name: str, siblings: Iterable[str]) -> bool:
-    """Whether `name` describes one of the files of its stem."""
-    return is_description(name) and any(not is_description(sibling) for sibling in siblings)
 
 
 def is_description(name: str) -> bool:

@@ -69,7 +69,16 @@ def _best_quoting(head: bytes, delimiter: str, quote: str) -> Fit:
         plain = fit_of(head, Dialect(delimiter, quote=""))
         if plain.listed > usual.listed + _MARGIN:
             return plain
-    return usual
+        spaced = fit_of(head, replace(usual.dialect, spaced=True))
+        if spaced.spoiled <= usual.spoiled and _reads_better(spaced, usual):
+            return spaced
+    single = fit_of(head, Dialect(delimiter, quote="'")) if b"'" in head else usual
+    return single if single.listed > usual.listed + _MARGIN else usual
+
+
+def _reads_better(one: Fit, other: Fit) -> bool:
+    """Whether a fit reads at least as many records and, as fewer fields are cut, makes fewer columns of them."""
+    return one.listed >= other.listed and (one.width < other.width or one.listed > other.listed + _MARGIN)
 
 
 def _fields(piece: bytes, dialect: Dialect) -> list[str] | None:

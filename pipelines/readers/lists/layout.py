@@ -1,6 +1,8 @@
 """How a text list is laid out: format, encoding, dialect, columns, with or without a header."""
 
 import io
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -84,7 +86,8 @@ class Layout:
             "url": self.names.url,
             "text": text,
         }
-        others: dict[str, Json] = {"quote": self.dialect.quote, "escape": self.dialect.escape}
+        dialect = self.dialect
+        others: dict[str, Json] = {"quote": dialect.quote, "escape": dialect.escape, "spaced": dialect.spaced}
         more: dict[str, Json] = {"encoding": self.encoding, "spanning": self.spanning, "form": list(self.form)}
         return usual | others | more
 
@@ -92,7 +95,9 @@ class Layout:
     def from_json(cls, where: Mapping[str, Any]) -> "Layout":
         """The layout that `to_json` wrote, with `begin` left out; plans of older versions lack the later keys."""
         kind = where["kind"]
-        dialect = Dialect(where["delimiter"], where.get("quote", '"'), where.get("escape", ""))
+        dialect = Dialect(
+            where["delimiter"], where.get("quote", '"'), where.get("escape", ""), where.get("spaced", False)
+        )
         return cls(
             kind,
             Names.from_json(where),
@@ -111,6 +116,8 @@ class Layout:
             line = decode(piece).strip()
             return {"url" if "://" in line else "path": line}
         fields = self.fields(piece)
+        while len(fields) > len(self.header) and not fields[-1].strip():  # of commas at the end of lines
+            fields.pop()
         if len(fields) != len(self.header):
             raise ValueError(f"{len(fields)} columns, expected {len(self.header)}: {decode(piece).strip()[:100]}")
         record = dict(zip(self.header, fields, strict=True))
@@ -141,10 +148,11 @@ def layout_of(location: str, settings: config.InputSettings) -> Layout:
     encoding = encoding_at(location, settings)
     long = min(_LONG_HEAD, records.MAX_ARRAY)
     head = _head(location, encoding, long if extension in ("json", "jsonl", "ndjson") else _HEAD)
-    extension = extension or ("jsonl" if head.lstrip()[:1] in (b"{", b"[") else "csv")
+    extension = _by_content(head, extension)
     names = Names.of(settings)
     if not head.strip(b" \t\r\n\xef\xbb\xbf"):
         return Layout("jsonl" if extension == "ndjson" else extension, Names())
+    _check_line_ends(location, head)
     if extension in ("csv", "tsv", "txt"):
         return _table_layout(location, extension, head, names, encoding, settings)
     return _json_layout(location, extension, head, names, encoding)
@@ -200,17 +208,47 @@ def _head(location: str, encoding: str, size: int) -> bytes:
     return head[:size]
 
 
+def _by_content(head: bytes, extension: str) -> str:
+    """The extension that a list should have: JSON is JSON whatever the file is called."""
+    begin = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if re.match(rb"\[\s*\{", begin):
+        return "json"
+    line = begin.partition(b"\n")[0].rstrip(b"\r, ")
+    if extension in ("csv", "tsv", "txt") and begin.startswith(b"{") and _is_object(line):
+        return "jsonl"
+    return extension or ("jsonl" if begin[:1] in (b"{", b"[") else "csv")
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _check_line_ends(location: str, head: bytes) -> None:
+    """Refuse a file whose lines end as they did on old Macs: it would be one line."""
+    if b"\n" not in head and head.rstrip(b"\r").count(b"\r") > 0:
+        raise ConfigError(f"{location}: its lines end in a carriage return alone; convert them to line feeds")
+
+
 def _json_layout(location: str, extension: str, head: bytes, names: Names, encoding: str) -> Layout:
-    is_array = extension == "json" and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    is_array = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
     layout = Layout("json" if is_array else "jsonl", names, encoding=encoding)
-    good = [entry for entry in map(layout.entry, _sample(layout, head)) if not isinstance(entry, ValueError)]
+    good = _good_ones(layout, head)
+    if not good and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):  # objects that span lines
+        layout = replace(layout, kind="json")
+        good = _good_ones(layout, head)
     keys = list(dict.fromkeys(key for entry in good for key in entry))
     if not keys and extension != "json":
         raise InputError(f"{location}: its first lines are no JSON objects")
     if not keys:
         raise NotAnInput(f"{location}: neither an array of objects nor one object a line")
-    columns.check(keys, names, location, sample=good)
-    return replace(layout, keys=tuple(keys))
+    return replace(layout, keys=tuple(keys), names=columns.check(keys, names, location, good))
+
+
+def _good_ones(layout: Layout, head: bytes) -> list[Record]:
+    return [entry for entry in map(layout.entry, _sample(layout, head)) if not isinstance(entry, ValueError)]
 
 
 def _table_layout(
@@ -230,15 +268,14 @@ def _table_layout(
     pieces = _sample(layout, head)
     table = [_fields(layout, piece) for piece in pieces]
     first = [name.strip() for name in table[0]]
-    sample = [{str(at): cell for at, cell in enumerate(row)} for row in table]
     if settings.header == "yes" or (settings.header == "auto" and _is_header(first, names)):
-        columns.check(first, names, location, sample=sample)
+        names = columns.check(first, names, location, _records(first, table[1:]))
         begin = head.index(pieces[0]) + len(pieces[0])
         return Layout(kind, names, dialect, tuple(first), begin, encoding, spanning)
     header = made_up_header([row for row in table if len(row) == len(first)])
     form = _FORM_ENCODED if header[-len(YFCC) :] == list(YFCC) else ()
     names = Names(names.url, form) if form and names.text == "auto" else names
-    columns.check(header, names, location, sample=sample)
+    names = columns.check(header, names, location, _records(header, table))
     return Layout(kind, names, dialect, tuple(header), 0, encoding, spanning, form)
 
 
@@ -264,6 +301,10 @@ def _sample(layout: Layout, head: bytes) -> list[bytes]:
     except Broken:  # the head may end in the middle of an element
         return found
     return found
+
+
+def _records(header: Sequence[str], table: Sequence[Sequence[str]]) -> list[Record]:
+    return [dict(zip(header, row, strict=False)) for row in table]
 
 
 def _fields(layout: Layout, piece: bytes) -> list[str]:

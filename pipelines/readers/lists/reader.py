@@ -18,7 +18,7 @@ from capfilt.pipelines.readers.files.pictures import Neighbours
 from capfilt.pipelines.readers.lists.choices import list_choices
 from capfilt.pipelines.readers.lists.layout import EXTENSIONS, Layout, entries, layout_of
 from capfilt.pipelines.readers.rows.choices import Choice, image_place
-from capfilt.pipelines.readers.rows.columns import RowFacts
+from capfilt.pipelines.readers.rows.columns import RowFacts, text_columns
 from capfilt.pipelines.readers.rows.reader import InputFile, Reader, batches, broken_part, make_part, raw_table
 from capfilt.pipelines.readers.rows.repeats import first_rows, reference_of
 from capfilt.pipelines.readers.rows.rows import Entry, found_in, merged, paths_in, rows_of, rows_of_found
@@ -78,6 +78,10 @@ class ListReader(Reader):
         layout = layout_of(file.location, settings)
         for entry in islice(entries(file.location, layout), rows):
             yield from paths_in(found_in(entry, layout.names))
+
+    def gives_texts(self, file: InputFile, settings: config.InputSettings) -> bool:
+        layout = layout_of(file.location, settings)
+        return layout.kind in ("json", "jsonl") or bool(text_columns(layout.header, layout.names.text))
 
 
 def _slices(

@@ -43,12 +43,14 @@ class Dialect:
     delimiter: str = ","
     quote: str = '"'  # empty: quotes mean nothing
     escape: str = ""  # put before a quote inside quotes; empty: quotes are doubled
+    spaced: bool = False  # whether blanks may stand between a delimiter and a quote
 
     @property
     def options(self) -> dict[str, Any]:
         """For `csv.reader`."""
         quoting: dict[str, Any] = {"quotechar": self.quote} if self.quote else {"quoting": csv.QUOTE_NONE}
-        return {"delimiter": self.delimiter, "escapechar": self.escape or None, **quoting}
+        common: dict[str, Any] = {"escapechar": self.escape or None, "skipinitialspace": self.spaced}
+        return {"delimiter": self.delimiter, **common, **quoting}
 
 
 def lines(stream: io.BufferedIOBase) -> Iterator[bytes]:
@@ -71,7 +73,8 @@ def csv_lines(dialect: Dialect) -> Splitter:
         if dialect.escape
         else rb"(?:[^" + quote + rb"]++|" + quote * 2 + rb")"
     )
-    field = rb"(?:" + quote + inner + rb"*+" + quote + rb"|[^" + quote + mark + rb"]*+)"
+    blanks = rb" *+" if dialect.spaced else b""
+    field = rb"(?:" + blanks + quote + inner + rb"*+" + quote + rb"|[^" + quote + mark + rb"]*+)"
     closed = re.compile(field + rb"(?:" + mark + field + rb")*+", re.DOTALL).fullmatch
 
     def split(stream: io.BufferedIOBase) -> Iterator[bytes]:
@@ -172,7 +175,7 @@ def json_object(piece: bytes) -> dict[str, Any]:
         ValueError: it is no JSON object.
     """
     try:
-        value = json.loads(decode(piece).lstrip(" \t\r\n[,"))
+        value = json.loads(decode(piece).lstrip(" \t\r\n[,").rstrip(" \t\r\n,"))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(value, dict):

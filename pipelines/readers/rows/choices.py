@@ -41,11 +41,15 @@ def image_place(origin: Origin | None) -> list[Choice]:
     """In which folder the images of a list are, where that is not the folder of the list."""
     if origin is None:
         return []
+    folders = ", ".join(f"{folder}/" for folder in (origin.folder, *origin.others))
     without = f", without {origin.strip} leading folders of the list" if origin.strip else ""
-    return [Choice("images", f"{origin.folder}/{without}", "the paths of the list are found there")]
+    spelled = f", spelled otherwise ({', '.join(origin.spelling)})" if origin.spelling else ""
+    return [Choice("images", folders + without + spelled, "the paths of the list are found there")]
 
 
 def _why_url(references: Sequence[str], names: Names) -> str:
+    if names.by_values:
+        return "all of its values name images"
     if names.url != "auto":
         return "input.url"
     return USUAL if len(references) == 1 else "usual names; of each row the first that is filled"

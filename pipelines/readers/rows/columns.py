@@ -1,7 +1,7 @@
 """Which column is what: names given by the recipe, or the usual ones of public lists."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, Final
@@ -9,15 +9,23 @@ from typing import Any, Final
 from capfilt.core import config
 from capfilt.core.errors import ConfigError
 from capfilt.pipelines.readers.files.failures import NotAnInput
-from capfilt.pipelines.readers.rows.references import Several, is_path, is_reference, path_named, references_of
+from capfilt.pipelines.readers.rows.references import (
+    Several,
+    is_path,
+    is_reference,
+    names_a_picture,
+    path_named,
+    references_of,
+)
 from capfilt.pipelines.readers.text.hygiene import clean_line
 from capfilt.pipelines.readers.text.texts import TEXT_NAMES, texts_of
 
 URL_NAMES: Final = (
-    "url", "image_url", "img_url", "imageurl", "imgurl", "image_link", "photo_url", "photo_image_url", "picture_url",
-    "media_url", "download_url", "downloadurl", "coco_url", "original_url", "uri", "src", "link", "urls", "image_urls",
+    "image_url", "img_url", "imageurl", "imgurl", "image_link", "photo_image_url", "picture_url", "image_urls",
+    "coco_url", "url", "photo_url", "media_url", "download_url", "downloadurl", "original_url", "originalurl", "uri",
+    "src", "link", "urls",
 )  # fmt: skip
-"""Columns that hold a URL, likeliest first, in lower case."""
+"""Columns that hold a URL, likeliest first, in lower case; beside an `image_url` a `url` is that of the page."""
 
 PATH_NAMES: Final = (
     "file_name", "filename", "image_path", "img_path", "filepath", "file_path", "image_name", "img_name", "image_file",
@@ -35,6 +43,7 @@ class Names:
 
     url: str = "auto"
     text: str | tuple[str, ...] = "auto"
+    by_values: bool = False  # the values of the column of references told it, not its name
 
     @classmethod
     def of(cls, settings: config.InputSettings) -> "Names":
@@ -64,14 +73,12 @@ class RowFacts:
     image: bytes | None = None  # where the record holds the image itself
 
 
-def check(
-    available: Sequence[str], names: Names, where: str, image: bool = False, sample: Iterable[Record] | None = None
-) -> None:
-    """Refuse a file without the columns that are asked for.
+def check(available: Sequence[str], names: Names, where: str, sample: Sequence[Record], image: bool = False) -> Names:
+    """The names, with that of the column of references where only its values show it; or a refusal.
 
     Args:
+        sample: its first records; where none of them has a reference anywhere, the file is no list of pictures.
         image: it brings image bytes itself.
-        sample: its first records; where none of them has a reference anywhere, the file is no list of images.
 
     Raises:
         NotAnInput: no column holds a URL or the path of an image.
@@ -85,11 +92,22 @@ def check(
             raise ConfigError(f"{where}: input.text = {name!r} is not a column; there are: {listed}")
     guessed = usual(available, URL_NAMES) or usual(available, PATH_NAMES)
     if names.url == "auto" and not image and not guessed:
-        error = f"{where}: no column looks like a URL or a path; give input.url, one of: {listed}"
-        is_list = sample is None or any(is_reference(value) for record in sample for value in record.values())
-        raise ConfigError(error) if is_list else NotAnInput(error)
+        names = replace(names, url=_by_content(available, sample, where, listed), by_values=True)
     if names.text == "auto" and not text_columns(tuple(available), "auto") and len(available) > 1 and not image:
         raise ConfigError(f"{where}: no column looks like a text; give input.text (or none), one of: {listed}")
+    return names
+
+
+def _by_content(available: Sequence[str], sample: Sequence[Record], where: str, listed: str) -> str:
+    """The only column all of whose values name an image by its suffix, or hold one."""
+    columns = [[record.get(name) for record in sample if record.get(name) not in (None, "")] for name in available]
+    full = [
+        name for name, values in zip(available, columns, strict=True) if values and all(map(names_a_picture, values))
+    ]
+    if len(full) == 1:
+        return full[0]
+    error = f"{where}: no column looks like a URL or a path; give input.url, one of: {listed}"
+    raise ConfigError(error) if any(any(map(is_reference, values)) for values in columns) else NotAnInput(error)
 
 
 def usual(available: Iterable[str], names: Sequence[str]) -> list[str]:
@@ -109,7 +127,8 @@ def find(record: Record, names: Names) -> RowFacts:
     url = path = image = None
     several: list[str | bytes] = []
     for column, holds_urls in reference_columns(tuple(record), names.url):
-        values = references_of(record.get(column))
+        value = record.get(column)
+        values = references_of(str(value) if isinstance(value, int) and column == names.url else value)
         if len(values) != 1:
             several = max(several, values, key=len)
             continue

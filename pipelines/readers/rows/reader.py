@@ -45,7 +45,7 @@ class InputFile:
 
     @property
     def size(self) -> int:
-        """Bytes of the file, or of the pictures of a folder."""
+        """Bytes of the file, or of the images of a folder."""
         return sum(picture.size for picture in self.pictures) or self.own_size
 
 
@@ -86,6 +86,10 @@ class Reader(ABC):
     def references(self, file: InputFile, settings: config.InputSettings, rows: int | None = None) -> Iterator[str]:
         """Every path that the first `rows` rows name (all by default), as written; raises as `parts` does."""
         return iter(())
+
+    def gives_texts(self, file: InputFile, settings: config.InputSettings) -> bool:
+        """Whether it may hold texts; a list without any is left out where another one names its pictures."""
+        return True
 
     def redacted(self, part: Part, gone: Callable[[str], bool]) -> Where:
         """`part.where` without the names of the rows that are gone, of each of which `read` makes a `forgotten_row`.

@@ -99,6 +99,13 @@ def is_reference(value: Any) -> bool:
     return (bool(PICTURE.search(text)) and not re.search(r"[\t|;,]|\s\s", text)) or is_embedded(text)
 
 
+def names_a_picture(value: Any) -> bool:
+    """Whether a value is a reference that ends like an image, but for the query of a URL, or an image itself."""
+    if not is_reference(value) or not isinstance(value, str):
+        return False
+    return bool(PICTURE.search(value.strip().partition("?")[0])) or is_embedded(value.strip())
+
+
 def path_named(reference: str) -> str:
     """The path without what is not of it: `file://`, and the number of a caption behind `.jpg`."""
     path = re.sub(r"^file:(?://(?:localhost)?)?", "", reference, flags=re.IGNORECASE)

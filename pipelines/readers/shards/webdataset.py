@@ -51,6 +51,7 @@ _MAX_TEXT_FILE: Final = 16_000_000
 _SAMPLE: Final = 20
 _MEMBERS: Final = 100  # of a shard that are looked at to say where its texts stand
 _TEXTS: Final = ("text", "json")
+_TABLES: Final = ("csv", "tsv", "jsonl", "ndjson", "parquet", "arrow")
 
 Members = list[tuple[str, int]]
 """(extension, offset of the header block) of the files of a sample."""
@@ -197,11 +198,17 @@ def _row(
         several = Several(len(images), ", ".join(extension for extension, _ in images))
         return Row(key, url, texts, None, Reason.BAD_ROW, str(several))
     if not images:
-        return Row(key, url, texts, detail=None if url else "no image in the sample")
+        return Row(key, url, texts, detail=None if url else _why_no_image(members))
     try:
         return Row(key, url, texts, archive.image(images[0][1]))
     except Lost as error:
         return Row(key, url, texts, None, error.reason, error.detail)
+
+
+def _why_no_image(members: Members) -> str:
+    tables = sorted({extension for extension, _ in members if extension.rpartition(".")[2].lower() in _TABLES})
+    only = f", only {' '.join(f'.{one}' for one in tables)}; a table in a shard is not read" if tables else ""
+    return f"no image in the sample{only}"
 
 
 def _readable(files: list[tuple[str, str] | Lost]) -> Files:

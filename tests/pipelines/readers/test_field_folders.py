@@ -68,7 +68,11 @@ def test_a_folder_of_nothing_that_can_be_read_is_refused_with_the_reason(tmp_pat
         ("a.pdf", b"%PDF-1.7", "PDF document"),
         ("a.h5", b"\x89HDF\r\n", "HDF5"),
         ("a.pkl", b"\x80\x04\x95" + bytes(9), "pickle, which is never loaded"),
-        ("metadata.json1", b'{"file_name": "0.png", "text": "a"}\n', r"it reads like \.csv or \.jsonl; rename it"),
+        (
+            "metadata.json1",
+            b'{"file_name": "0.png"}\n{"file_name": "1.png"}\n',
+            r"it reads like \.csv or \.jsonl; rename it",
+        ),
         ("list.parquet.bak", b"", "an empty file"),
     ],
 )

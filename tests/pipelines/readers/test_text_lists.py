@@ -199,7 +199,7 @@ def test_a_json_array_that_breaks_off_keeps_what_came_before(tmp_path: Path) -> 
         ("list.csv", "url,text\nhttp://h/0,a\n", {"url": "URLS"}, r"input\.url = 'URLS' .* url, text"),
         ("list.jsonl", '{"url": "http://h/0", "text": "a"}\n', {"text": "alt"}, r"input\.text = 'alt' .* url, text"),
         ("list.txt", "just words\n", {}, "one URL"),
-        ("list.json", '{\n"a": 1\n}\n', {}, "one object a line"),
+        ("list.json", '{\n"a": 1\n}\n', {}, "no shape that holds images"),
     ],
 )
 def test_wrong_columns_are_one_line(
