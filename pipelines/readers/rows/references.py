@@ -80,7 +80,7 @@ def is_path(reference: str, in_url_column: bool) -> bool:
     """Whether a reference is a path: it has no `://`, and in a column of URLs it looks like nothing else."""
     if reference.lower().startswith("file:"):
         return True
-    if "://" in reference:
+    if "://" in reference or (in_url_column and reference.startswith("//")):
         return False
     if not in_url_column or _LOCAL.match(reference):
         return True

@@ -13,7 +13,7 @@ TEXT_NAMES: Final = (
     "text", "captions", "caption", "alt", "alt_text", "alttext", "alt-text", "top_caption", "raw_caption", "sentences",
     "sentence", "texts", "txt", "description", "caption_reference_description", "title", "prompt", "comment",
     "comments", "conversations", "messages", "conversation", "regions", "phrase", "caption_text", "image_caption",
-    "raw",
+    "caption_str", "photo_description", "raw",
 )  # fmt: skip
 """Columns and fields that hold the text, likeliest first, in lower case."""
 
