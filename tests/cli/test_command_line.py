@@ -28,7 +28,8 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 OPTIONS = {
     "demo": {"--out", "--images", "--seed"},
-    "run": {"--out", "--recipe", "--set", "--limit", "--fresh", "--exclude-eval", "--address"},
+    "run": {"--out", "--recipe", "--set", "--limit", "--fresh", "--exclude-eval", "--address", "--dry-run"},
+    "check": {"--recipe", "--set", "--exclude-eval", "--limit", "--sample", "--price-per-gpu-hour", "--html"},
     "submit": {
         *("--out", "--recipe", "--set", "--exclude-eval", "--limit", "--address"),
         *("--env", "--ship", "--follow", "--wait"),
@@ -306,7 +307,7 @@ def test_submit_takes_every_option_of_run_that_says_what_to_do() -> None:
     of_run, of_submit = (
         {option for parameter in commands()[name].params for option in parameter.opts} for name in ("run", "submit")
     )
-    assert of_run - of_submit == {"--fresh"}
+    assert of_run - of_submit == {"--fresh", "--dry-run"}
 
 
 def test_the_old_name_of_an_option_works_and_says_the_new_one(tmp_path: Path) -> None:

@@ -45,8 +45,9 @@ def check(
         typer.Option("--html", metavar="PAGE", help="Also write a page with thumbnails. Default: none."),
     ] = None,
 ) -> None:
-    """Look at INPUT before a run: files, columns, rows, and what is left out and why. Writes no run.
+    """Show what a run would read of INPUT; estimate its time.
 
+    Files by kind, the columns chosen and why, ten rows with their texts, and what is left out and why. No run is made.
     With --sample, some rows are captioned and scored, and time and storage of the whole run are estimated.
     Exit code 1 if no image or no text can be used, 2 if INPUT cannot be read.
     """

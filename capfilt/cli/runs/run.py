@@ -35,7 +35,10 @@ def run(
         bool, typer.Option("--fresh", help="Fail if DIR already holds a run. Default: resume it.", show_default=False)
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing; do what `capfilt check` does.", show_default=False)
+        bool,
+        typer.Option(
+            "--dry-run", help="Show what `capfilt check` shows; write nothing. Default: run.", show_default=False
+        ),
     ] = False,
 ) -> None:
     """Caption, score and select the image-text pairs of INPUT.
