@@ -173,6 +173,7 @@ ROWS: Final = pa.schema(
         ("url", pa.string()),
         pa.field("texts", pa.list_(TEXT), nullable=False),
         ("image", pa.large_binary()),
+        ("redirect_hosts", pa.list_(pa.string())),  # from fetch, see `IMAGES`
         ("stage", pa.string()),  # where the row failed: read, fetch, decode, ...
         ("reason", pa.string()),  # null while the row is alive
         ("detail", pa.string()),
@@ -198,6 +199,7 @@ IMAGES: Final = pa.schema(
     [
         pa.field("uid", pa.string(), nullable=False),  # stable name of the input row, 32 hex digits
         ("url", pa.string()),  # where the image came from; null for a file
+        ("redirect_hosts", pa.list_(pa.string())),  # hosts that redirects led to, in order; null where none did
         pa.field("source", pa.string(), nullable=False),  # identity of the input file + "#" + key of the row
         *IMAGE_FACTS,
         ("image", IMAGE),  # the original bytes, and a file name made of uid and format

@@ -10,6 +10,7 @@ from yarl import URL
 
 from capfilt.core.config import FetchSettings
 from capfilt.core.schema import Reason, Trait
+from capfilt.pipelines.download.canonical_url import host_of
 from capfilt.pipelines.download.content_encoding import BadEncoding, decoded
 from capfilt.pipelines.download.failure import DownloadError, TooManyRedirects
 from capfilt.pipelines.download.guard import check_url
@@ -32,6 +33,14 @@ class FetchRequest:
     seconds: float  # in all
     max_bytes: int
     picture: bool  # else a file that a site has about itself: no opt-out covers it, and it is cut where it is too long
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """What a URL led to."""
+
+    body: bytes
+    redirect_hosts: tuple[str, ...] = ()  # hosts that redirects led to, beside the URL's own, in order
 
 
 class Downloader:
@@ -69,7 +78,7 @@ class Downloader:
             # A host that was never reached (dns, tls) fails all its URLs alike; only an answer is about robots.txt.
             raise failure.about("robots.txt") if failure.reason.has(Trait.ANSWERED) else failure from None
 
-    async def get(self, url: URL) -> bytes:
+    async def get(self, url: URL) -> Downloaded:
         """The body of an allowed `url`, within `fetch.timeout` seconds from now.
 
         Raises:
@@ -87,7 +96,7 @@ class Downloader:
         """`optout.Read`: the text of a site's file, None where the site says that there is none."""
         try:
             await self._hosts.turn(url)
-            body = await self._tried(
+            found = await self._tried(
                 url, FetchRequest(self._settings.timeout * SITE_SHARE, robots.LIMIT, picture=False)
             )
         except TooManyRedirects:
@@ -96,9 +105,9 @@ class Downloader:
             if failure.reason.has(Trait.CLIENT_ERROR):
                 return None
             raise SiteUnreachable from failure
-        return body.decode("utf-8", "replace")
+        return found.body.decode("utf-8", "replace")
 
-    async def _tried(self, url: URL, request: FetchRequest) -> bytes:
+    async def _tried(self, url: URL, request: FetchRequest) -> Downloaded:
         """Retry transient failures with backoff, before one deadline."""
         now = asyncio.get_running_loop().time
         deadline = now() + request.seconds
@@ -119,12 +128,14 @@ class Downloader:
             await asyncio.sleep(pause)
             await self._hosts.turn(url)
 
-    async def _followed(self, url: URL, request: FetchRequest) -> bytes:
+    async def _followed(self, url: URL, request: FetchRequest) -> Downloaded:
+        hosts = dict.fromkeys([host_of(str(url))])  # in order, none twice
         for _ in range(self._settings.max_redirects + 1):
             found = await self._step(url, request)
             if isinstance(found, bytes):
-                return found
+                return Downloaded(found, tuple(hosts)[1:])
             url = found
+            hosts.setdefault(host_of(str(url)))
             await (self.allowed(url) if request.picture else self._hosts.turn(url))
         raise TooManyRedirects(self._settings.max_redirects)
 

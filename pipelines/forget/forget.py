@@ -36,6 +36,17 @@ class MatchedRow:
     url: str | None
     source: str
     sha256: str | None = None  # None: it is a failure
+    redirect_hosts: list[str] | None = None
+
+    @property
+    def names(self) -> set[Name]:
+        """Every name by which it may be asked for."""
+        return set(names_of(self.uid, self.url, self.sha256, self.redirect_hosts))
+
+    @property
+    def names_before_fetch(self) -> set[Name]:
+        """Those that are known without asking its server again."""
+        return set(names_of(self.uid, self.url, None))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,8 +107,9 @@ def _write_down(ledger: Ledger, wanted: Iterable[Name], rows: Sequence[MatchedRo
     """Write down what is to go, before anything does."""
     stones = Tombstones.of(ledger.folder)
     stones = stones if stones.key else Tombstones(secrets.token_hex(32))
-    # The uid as well where a digest was named, or the bytes would have to be fetched again to be recognized.
-    asked = {*wanted, *(("uid", row.uid) for row in rows if row.sha256 and ("sha256", row.sha256) in wanted)}
+    wanted = set(wanted)
+    # The uid as well, where a row would have to be fetched again to be recognized: by its digest, or a redirect's host.
+    asked = wanted | {("uid", row.uid) for row in rows if wanted.isdisjoint(row.names_before_fetch)}
     pending = {name for row in rows for name in (("uid", row.uid), ("source", row.source))}
     stones = replace(
         stones,
@@ -111,12 +123,11 @@ def _write_down(ledger: Ledger, wanted: Iterable[Name], rows: Sequence[MatchedRo
 
 def _matches(ledger: Ledger, wanted: set[Name]) -> list[MatchedRow]:
     """The rows of images/ and failures/ that one of the names means."""
-    images = ledger.dataset("images", schema.IMAGES).to_batches(columns=["uid", "url", "source", "sha256"])
+    columns = ["uid", "url", "source", "sha256", "redirect_hosts"]
+    images = ledger.dataset("images", schema.IMAGES).to_batches(columns=columns)
     failures = ledger.dataset("failures", schema.FAILURES).to_batches(columns=["uid", "url", "source"])
     every = (MatchedRow(*values) for batch in chain(images, failures) for values in _values(batch))
-    return [
-        row for row in every if row.source != SOURCE and not wanted.isdisjoint(names_of(row.uid, row.url, row.sha256))
-    ]
+    return [row for row in every if row.source != SOURCE and not wanted.isdisjoint(row.names)]
 
 
 def _values(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:

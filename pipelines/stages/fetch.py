@@ -1,11 +1,13 @@
 """fetch: rows that have a URL and no image get its bytes, or a reason why not."""
 
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from capfilt.core.config import FetchSettings
 from capfilt.core.schema import Reason
-from capfilt.pipelines.download import DownloadError, download
+from capfilt.pipelines.download import Downloaded, DownloadError, download
 from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
 
 STAGE = "fetch"
@@ -30,12 +32,19 @@ def fetch(rows: pa.Table, settings: FetchSettings) -> pa.Table:
     found = download(filter(None, urls), settings)
     found[""] = NO_URL
     results = [None if url is None else found[url] for url in urls]
-    images = pa.array([result if isinstance(result, bytes) else None for result in results], pa.large_binary())
-    field = rows.schema.field("image")
-    rows = rows.set_column(rows.schema.get_field_index("image"), field, pc.coalesce(rows["image"], images))
+    got = [result if isinstance(result, Downloaded) else None for result in results]
+    rows = _filled(rows, "image", [one and one.body for one in got])
+    rows = _filled(rows, "redirect_hosts", [one.redirect_hosts or None if one else None for one in got])
     failures = {
         row: RowFailure(STAGE, result.reason, result.detail)
         for row, result in enumerate(results)
         if isinstance(result, DownloadError)
     }
     return mark_failed(rows, failures)
+
+
+def _filled(rows: pa.Table, name: str, values: list[Any]) -> pa.Table:
+    """`rows` with values where the column has none."""
+    index = rows.schema.get_field_index(name)
+    field = rows.schema.field(index)
+    return rows.set_column(index, field, pc.coalesce(rows[name], pa.array(values, field.type)))

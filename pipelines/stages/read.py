@@ -28,6 +28,7 @@ def _rows(part: Part) -> pa.Table:
     columns = {
         "uid": pa.array([make_uid(part.identity, key, url) for key, url in zip(keys, urls, strict=True)], pa.string()),
         "source": pa.array([f"{part.identity}#{key}" for key in keys], pa.string()),
+        "redirect_hosts": pa.nulls(part.rows, pa.list_(pa.string())),
         "stage": pa.array([STAGE if reason else None for reason in raw["reason"].to_pylist()], pa.string()),
     }
     return pa.table([columns[name] if name in columns else raw[name] for name in ROWS.names], schema=ROWS)

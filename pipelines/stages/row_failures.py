@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from capfilt.core.schema import IMAGE_FACTS, Reason
 
-_OF_THE_IMAGE = frozenset({"image", "candidates", *IMAGE_FACTS.names})
+_OF_THE_IMAGE = frozenset({"image", "redirect_hosts", "candidates", *IMAGE_FACTS.names})
 """What a failed row loses, beside its `pixels:` columns: all that is made of its image."""
 
 

@@ -68,16 +68,17 @@ class Tombstones:
     def _secret(self) -> bytes:
         return bytes.fromhex(self.key)
 
-    def covers(self, uid: str, url: str | None, sha256: str | None) -> bool:
-        """Whether a request covers this row."""
-        return any(self.hash(kind, value) in self.asked for kind, value in names_of(uid, url, sha256))
+    def covers(self, uid: str, url: str | None, sha256: str | None, hosts: Iterable[str] | None = None) -> bool:
+        """Whether a request covers this row; `hosts` are those that redirects led to."""
+        return any(self.hash(kind, value) in self.asked for kind, value in names_of(uid, url, sha256, hosts))
 
     def apply(self, rows: pa.Table) -> pa.Table:
         """`rows` (`schema.ROWS`, perhaps with facts) in which every row that is to be forgotten is a failure."""
         if not self.asked:
             return rows
         digests = rows["sha256"].to_pylist() if "sha256" in rows.column_names else [None] * rows.num_rows
-        keys = zip(rows["uid"].to_pylist(), rows["url"].to_pylist(), digests, strict=True)
+        uids, urls, hosts = (rows[name].to_pylist() for name in ("uid", "url", "redirect_hosts"))
+        keys = zip(uids, urls, digests, hosts, strict=True)
         failure = RowFailure(STAGE, schema.Reason.FORGOTTEN)
         failures = {
             row: failure
@@ -103,17 +104,19 @@ def tombstone_rows(marks: Iterable[str]) -> pa.Table:
     return pa.Table.from_pylist([{"uid": mark, **common} for mark in sorted(marks)], schema=schema.FAILURES)
 
 
-def names_of(uid: str, url: str | None, sha256: str | None) -> Iterator[tuple[str, str]]:
-    """Every name a request may use for a row, as (kind, value)."""
+def names_of(
+    uid: str, url: str | None, sha256: str | None, hosts: Iterable[str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Every name a request may use for a row, as (kind, value); `hosts` are those that redirects led to."""
     yield "uid", uid
     if sha256:
         yield "sha256", sha256
     if url:
         for spelling in {canonical(url), older_canonical(url)}:
             yield "url", spelling
-        for host in {host_of(url), older_host(url)} - {""}:
-            labels = host.split(".")
-            yield from (("domain", ".".join(labels[start:])) for start in range(len(labels)))
+    for host in {*(hosts or ()), *((host_of(url), older_host(url)) if url else ())} - {""}:
+        labels = host.split(".")
+        yield from (("domain", ".".join(labels[start:])) for start in range(len(labels)))
 
 
 def read_name(kind: str, value: str) -> str:

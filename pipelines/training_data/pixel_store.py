@@ -71,7 +71,8 @@ def decoded(blobs: pa.Array, pixels: PixelSpec) -> tuple[Pixels, list[str | None
     reason = pa.array([None if blob.is_valid else "no_image" for blob in blobs], pa.string())
     uids = pa.array([f"{row:032x}" for row in range(count)])
     texts = pa.array([[]] * count, pa.list_(TEXT))
-    values = [uids, uids, nothing, texts, blobs.cast(pa.large_binary()), nothing, reason, nothing]
+    hosts = pa.nulls(count, pa.list_(pa.string()))
+    values = [uids, uids, nothing, texts, blobs.cast(pa.large_binary()), hosts, nothing, reason, nothing]
     # The decode stage itself, so that a model is trained on the very pixels that it is shown in a run.
     rows = decode(pa.table(values, ROWS), DecodeSettings(), [pixels])
     blank = bytes(pixels.bytes)

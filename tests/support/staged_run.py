@@ -19,6 +19,7 @@ from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.pipelines.selection.select import select
 from capfilt.pipelines.stages.commit import commit
 from capfilt.pipelines.stages.decode import decode
+from capfilt.pipelines.stages.fetch import fetch
 from capfilt.pipelines.stages.read import read
 from capfilt.pipelines.stages.tombstones import Tombstones
 from pictures import picture
@@ -82,7 +83,8 @@ class Run:
     def commit(self, chunk: Chunk) -> None:
         """Take a chunk through the stages, with scores that the rows bring along."""
         folder, ledger = self.ledger.folder, self.ledger
-        rows = decode(Tombstones.of(folder).apply(read(chunk)), self.recipe.decode)
+        rows = fetch(Tombstones.of(folder).apply(read(chunk)), self.recipe.fetch)
+        rows = decode(rows, self.recipe.decode)
         rows = without_leaks(rows, folder, self.recipe.decode)
         commit(self._judged(rows), chunk, folder, ledger.spec_digest(chunk))
 

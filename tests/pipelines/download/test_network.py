@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -262,6 +263,16 @@ def test_redirected_urls_keep_to_the_limit_of_the_host_they_reach(
     )
     assert all(row["image"] == b"picture" for row in rows)
     assert most_busy() <= 4
+
+
+def test_the_hosts_that_redirects_led_to_are_told(site: str, get: Get) -> None:
+    named = site.replace("127.0.0.1", "LocalHost")
+    twice = f"{named}/redirect?to={quote(f'{site}/redirect?to={site}/body/x', safe='')}"
+    there_and_back = f"{site}/redirect?to={quote(f'{named}/redirect?to={site}/body/x', safe='')}"
+    urls = [f"{site}/body/x", f"{site}/redirect?to=/body/x", twice, there_and_back, f"{named}/redirect?to={site}/no"]
+    rows = get(*urls, max_redirects=3)
+    assert [row["redirect_hosts"] for row in rows] == [None, None, ["127.0.0.1"], ["localhost"], None]
+    assert [row["image"] for row in rows] == [b"x", b"x", b"x", b"x", None]
 
 
 def test_it_works_in_a_thread_and_leaves_global_random_alone(site: str, get: Get) -> None:

@@ -215,17 +215,24 @@ def test_a_row_not_worked_yet_is_left_alone(
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, list[str]]]:
-    """A web server that gives every picture, and notes what was asked for."""
+    """A web server that gives every picture, below /to/ by a redirect, and notes what was asked for."""
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
+            if self.path.startswith("/to/"):
+                self.send_response(302)
+                self.send_header("Location", f"http://127.0.0.1:{web.server_port}/{self.path[4:]}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             found = self.path.endswith(".jpg")
             self.send_response(200 if found else 404)
-            self.send_header("Content-Length", "2" if found else "0")
+            body = picture(int(self.path[1:-4])) if found else b""
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(b"ok" if found else b"")
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             return
@@ -248,6 +255,37 @@ def test_it_is_never_fetched_again(tmp_path: Path, server: tuple[str, list[str]]
     rows = fetch(rows, FetchSettings(allow_private=("127.0.0.0/8",), ports=(port,)))
     assert rows["reason"].to_pylist() == [None, "forgotten", None]
     assert {path for path in asked if path.endswith(".jpg")} == {"/0.jpg", "/2.jpg"}
+
+
+def test_the_host_that_a_redirect_led_to_is_forgotten(tmp_path: Path, server: tuple[str, list[str]]) -> None:
+    address, _ = server
+    port = address.rpartition(":")[2]
+    source = tmp_path / "urls.csv"
+    links = [f"http://localhost:{port}/to/{n}.jpg" for n in range(2)]
+    source.write_text("url,text\n" + "".join(f"{url},text\n" for url in (*links, f"http://localhost:{port}/2.jpg")))
+    run = Run(tmp_path / "out", source, settings=('fetch.allow_private=["127.0.0.0/8"]', f"fetch.ports=[{port}]"))
+    (chunk,) = run.plan()
+    run.commit(chunk)
+    found = run.table("images")
+    assert [row["redirect_hosts"] for row in found] == [["127.0.0.1"], ["127.0.0.1"], None]
+    assert forget(run.ledger.folder, [("domain", "127.0.0.1")]).images == 2
+    assert [row["url"] for row in run.table("images")] == [f"http://localhost:{port}/2.jpg"]
+    assert run.status.failures == {"forgotten": 2}
+    assert traces(run.out, [row["uid"] for row in found if row["redirect_hosts"]]) == []
+    again = Tombstones.of(run.ledger.folder).apply(read(chunk))  # before it is fetched
+    assert again["reason"].to_pylist() == ["forgotten", "forgotten", None]
+
+
+def test_a_redirect_to_a_forgotten_host_is_not_committed(tmp_path: Path, server: tuple[str, list[str]]) -> None:
+    address, _ = server
+    port = address.rpartition(":")[2]
+    source = tmp_path / "urls.csv"
+    source.write_text(f"url,text\nhttp://localhost:{port}/to/1.jpg,a text\n")
+    run = Run(tmp_path / "out", source, settings=('fetch.allow_private=["127.0.0.0/8"]', f"fetch.ports=[{port}]"))
+    (chunk,) = run.plan()
+    forget(run.ledger.folder, [("domain", "127.0.0.1")])
+    run.commit(chunk)
+    assert run.status.failures == {"forgotten": 1}
 
 
 def shards(folder: Path, files: dict[str, bytes], kind: str) -> Path:

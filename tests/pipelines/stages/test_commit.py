@@ -183,8 +183,8 @@ def test_everybody_opens_the_pictures(full_books: Books, tmp_path: Path, monkeyp
 
 def test_a_flipped_bit_on_the_disk_is_noticed(full_books: Books) -> None:
     data = bytearray(full_books.ledger.folder.read("images/000000.parquet"))
-    column = pq.read_metadata(pa.BufferReader(data)).row_group(0).column(8)
-    assert column.path_in_schema == "image.bytes"
+    group = pq.read_metadata(pa.BufferReader(data)).row_group(0)
+    (column,) = (one for n in range(group.num_columns) if (one := group.column(n)).path_in_schema == "image.bytes")
     data[column.data_page_offset + column.total_compressed_size - 1] ^= 1
     with pytest.raises(OSError, match="CRC checksum"):
         pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
