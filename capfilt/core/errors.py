@@ -27,6 +27,10 @@ class UnconditionalStore(UserWarning):
     """A store has no conditional PUTs, so two runs that start at one moment may both take a folder."""
 
 
+class UnknownWords(UserWarning):
+    """Texts to train on hold many words that the vocabulary does not know."""
+
+
 class UserError(CapfiltError):
     """A mistake a person can mend; the message is one line and names the setting or file."""
 

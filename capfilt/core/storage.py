@@ -30,6 +30,8 @@ TMP_PREFIX = ".tmp-"
 """Begins the name of a file that is being written. Such a name has no suffix, for the globs of others
 (`read_parquet('out/images/*.parquet')`) match hidden files too, and a killed writer leaves its file behind."""
 
+_WITHDRAWN: Final = b"# withdrawn "
+
 TRIES: Final = 4
 FIRST_PAUSE: Final = 0.2
 """Seconds before an object store is asked once more; doubles."""
@@ -171,12 +173,27 @@ class Folder:
     def write(self, name: str, data: bytes) -> None:
         """Write a file so that it is there whole or not at all, replacing an older one.
 
-        Whoever asked to be asked first (`asks_before_writing`) may raise.
+        The owner of a lease on the folder guards it (`guarded_writes`), and may refuse.
         """
         if self.is_local:
             self._write_local(Path(self.full(name)), data)
             return
         patiently(lambda: self._put(name, data))
+
+    def withdraw(self, name: str) -> None:
+        """Make a TOML file say nothing while what it speaks of is replaced; one that is not there may stay so.
+
+        On an object store a comment of its own takes its place: after a deletion, the late PUT of an older writer
+        would find the name as it left it, and bring its file back.
+        """
+        if self.is_local:
+            self.delete(name)
+        else:
+            self.write(name, _WITHDRAWN + uuid.uuid4().hex.encode() + b"\n")
+
+    def is_withdrawn(self, name: str) -> bool:
+        """Whether a file is there, and says nothing (see `withdraw`)."""
+        return not self.is_local and self.read(name).startswith(_WITHDRAWN)
 
     def delete(self, name: str) -> None:
         """Remove a file; one that is not there is no error."""
@@ -199,11 +216,14 @@ class Folder:
             return bytes(stream.read())
 
     def _ask(self, name: str) -> None:
-        if ask := _ASKED.get(self.path):
-            ask(name)
+        if guard := _GUARDS.get(self.path):
+            guard.check(name)
 
     def _put(self, name: str, data: bytes) -> None:
         self._ask(name)  # before each try: they may take long
+        if (guard := _GUARDS.get(self.path)) and guard.put:
+            guard.put(name, data)
+            return
         with self.filesystem.open_output_stream(self.full(name)) as stream:
             stream.write(data)
 
@@ -231,15 +251,28 @@ def _delete_local(path: Path) -> None:
     sync(path.parent)
 
 
-_ASKED: dict[str, Callable[[str], None]] = {}
-"""By the path of a folder on an object store, whom to ask before a file is written or deleted there."""
+@dataclass(frozen=True, slots=True)
+class WriteGuard:
+    """What stands between this process and a folder on an object store."""
+
+    check: Callable[[str], None]
+    """Asked with a file's name before it is written or deleted; what it raises prevents that."""
+    put: Callable[[str, bytes], None] | None = None
+    """Writes a file in place of an unconditional PUT."""
+
+
+_GUARDS: dict[str, WriteGuard] = {}
+"""By the path of a folder on an object store."""
 
 
 @contextmanager
-def asks_before_writing(folder: Folder, ask: Callable[[str], None]) -> Iterator[None]:
-    """Call `ask` with a file's name before this process writes or deletes it; what it raises prevents that."""
-    _ASKED[folder.path] = ask
+def guarded_writes(folder: Folder, guard: WriteGuard) -> Iterator[None]:
+    """Let the guard see to all that this process writes to a folder."""
+    before = _GUARDS.get(folder.path)
+    _GUARDS[folder.path] = guard
     try:
         yield
     finally:
-        del _ASKED[folder.path]
+        del _GUARDS[folder.path]
+        if before:
+            _GUARDS[folder.path] = before

@@ -1,7 +1,7 @@
-"""A small JSON document on a bucket that is replaced only if nobody else replaced it since it was read.
+"""Files on a bucket that are replaced only if nobody else replaced them since they were seen.
 
-pyarrow has no conditional PUT; obstore (Rust object_store) has If-None-Match and If-Match. It is used for this document
-alone, with the endpoint, region and keys that pyarrow takes from the environment too.
+pyarrow has no conditional PUT; obstore (Rust object_store) has If-None-Match and If-Match. It is used for writing under
+a lease alone, with the endpoint, region and keys that pyarrow takes from the environment too.
 """
 
 import json
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from obstore.store import S3Config
 
 Version = str | None
-"""Names one state of the document: its ETag, or None where there is no document."""
+"""Names one state of a file: its ETag, or None where there is none."""
 
 TIMEOUT: Final = timedelta(seconds=5)
-"""Of one request. No retries here: whoever renews tries again, and knows until when."""
+"""Of one request for a small document; whoever renews a lease needs to know early that it failed."""
 
 
 class Conflict(Exception):
-    """The document is not in the state that was read."""
+    """The file is not in the state that was seen."""
 
 
 class Document(Protocol):
@@ -72,10 +72,35 @@ class S3Document:
     """A document on S3, or a store that speaks its protocol."""
 
     def __init__(self, folder: Folder, name: str) -> None:
+        self.files, self.name = ConditionalFiles(folder, TIMEOUT), name
+
+    def read(self) -> tuple[dict[str, Any], Version]:
+        data, version = self.files.read(self.name)
+        return ({} if data is None else dict(json.loads(data))), version
+
+    def write(self, content: dict[str, Any], version: Version) -> Version:
+        return self.files.write(self.name, json.dumps(content).encode(), version)
+
+    def keeps_conditions(self) -> bool:
+        content, _ = patiently(self.read)
+        try:
+            patiently(lambda: self.write(content, None))  # "only if there is none", and there is one
+        except Conflict:
+            return True
+        return False
+
+
+class ConditionalFiles:
+    """The files of a folder on S3, written only if they are in the state that was seen.
+
+    Args:
+        timeout: of one request. No retries here: whoever writes tries again, and knows until when.
+    """
+
+    def __init__(self, folder: Folder, timeout: timedelta) -> None:
         from obstore.store import S3Store
 
-        bucket, _, prefix = folder.path.partition("/")
-        self.key = f"{prefix}/{name}" if prefix else name
+        bucket, _, self.prefix = folder.path.partition("/")
         endpoint = _endpoint(folder.location)
         settings: S3Config = {"endpoint": endpoint} if endpoint else {}
         if os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("1", "yes", "true"):
@@ -85,42 +110,63 @@ class S3Document:
         self.store = S3Store(
             bucket,
             config=settings,
-            client_options={"allow_http": endpoint.startswith("http://"), "timeout": TIMEOUT},
-            retry_config={"max_retries": 0, "retry_timeout": TIMEOUT},
+            client_options={"allow_http": endpoint.startswith("http://"), "timeout": timeout},
+            retry_config={"max_retries": 0, "retry_timeout": timeout},
         )
 
-    def read(self) -> tuple[dict[str, Any], Version]:
+    def version(self, name: str) -> Version:
+        """The version of a file; None where there is none.
+
+        Raises:
+            OSError: the store does not answer.
+        """
         import obstore
         from obstore.exceptions import BaseError
 
         try:
-            found = obstore.get(self.store, self.key)
-            return dict(json.loads(bytes(found.bytes()))), found.meta["e_tag"]
+            return obstore.head(self.store, self._key(name))["e_tag"]
         except FileNotFoundError:
-            return {}, None
+            return None
         except BaseError as error:
             raise OSError(_first_line(error)) from error
 
-    def write(self, content: dict[str, Any], version: Version) -> Version:
+    def read(self, name: str) -> tuple[bytes | None, Version]:
+        """Bytes and version of a file; (None, None) where there is none.
+
+        Raises:
+            OSError: the store does not answer.
+        """
+        import obstore
+        from obstore.exceptions import BaseError
+
+        try:
+            found = obstore.get(self.store, self._key(name))
+            return bytes(found.bytes()), found.meta["e_tag"]
+        except FileNotFoundError:
+            return None, None
+        except BaseError as error:
+            raise OSError(_first_line(error)) from error
+
+    def write(self, name: str, data: bytes, version: Version) -> Version:
+        """Replace the file of `version`, or make one where that is None; gives the new version.
+
+        Raises:
+            Conflict: it has another version by now.
+            OSError: the store does not answer.
+        """
         import obstore
         from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
-        data = json.dumps(content).encode()
+        mode: Any = "create" if version is None else {"e_tag": version}
         try:
-            mode: Any = "create" if version is None else {"e_tag": version}
-            return obstore.put(self.store, self.key, data, mode=mode, use_multipart=False)["e_tag"]
+            return obstore.put(self.store, self._key(name), data, mode=mode, use_multipart=False)["e_tag"]
         except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
             raise Conflict(_first_line(error)) from error
         except BaseError as error:
             raise OSError(_first_line(error)) from error
 
-    def keeps_conditions(self) -> bool:
-        content, _ = patiently(self.read)
-        try:
-            patiently(lambda: self.write(content, None))  # "only if there is none", and there is one
-        except Conflict:
-            return True
-        return False
+    def _key(self, name: str) -> str:
+        return f"{self.prefix}/{name}" if self.prefix else name
 
 
 def _endpoint(location: str) -> str:

@@ -4,8 +4,8 @@ The owner writes `lease.json` and renews it; a lease not renewed for `TERM` seco
 it for ever. It is taken and renewed by conditional PUTs, so of two that take it at once one is refused. Each owner gets
 the next generation number, which stays in the file when the lease is given back.
 
-Whoever cannot renew stops `MARGIN` seconds before the lease ends: every write of the driver asks the lease first (see
-`Folder.write`), and every worker compares its generation before it writes a commit record (`refuse_stale`).
+Whoever cannot renew stops `MARGIN` seconds before the lease ends: every write of the driver asks the lease first, and
+every write of a worker compares its driver's generation with that in the file. Both are fenced (see `fencing`).
 
 On a store without conditional PUTs a new owner waits a moment and reads back what it wrote: of two, the last writer
 wins and the other one sees it.
@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from capfilt.core.errors import BusyError, UnconditionalStore
-from capfilt.core.storage import Folder, asks_before_writing, patiently
+from capfilt.core.storage import Folder, WriteGuard, guarded_writes, patiently
 from capfilt.ledger.conditional import Conflict, Document, PlainDocument, S3Document, Version
+from capfilt.ledger.fencing import LEASE, NO_LEASE, Fence, FencingToken
 
-NAME: Final = "lease.json"
 TERM: Final = 90.0
 """Seconds after its last renewal that a lease still holds."""
 RENEWAL: Final = 20.0
@@ -109,7 +109,7 @@ class Lease:
         Args:
             name: of the file that is to be written.
         """
-        if name == NAME:
+        if name == LEASE:
             return
         if not self.lost and time.monotonic() > self.ends:
             self.lost = f"could not renew its lease ({self.trouble or 'this process was stopped for a while'})"
@@ -146,7 +146,7 @@ def lease(
     keeper.start()
     _held[folder.path] = held
     try:
-        with asks_before_writing(folder, held.check):
+        with guarded_writes(folder, _guard(held)):
             yield held
         held.check()
     finally:
@@ -157,33 +157,26 @@ def lease(
             held.give_back()
 
 
-def held_generation(folder: Folder) -> int:
-    """The generation of the lease that this process holds on a folder; 0 where there is none."""
-    return _held[folder.path].generation if folder.path in _held else 0
+def _guard(held: Lease) -> WriteGuard:
+    if isinstance(held.document, PlainDocument):
+        return WriteGuard(held.check)
+    return WriteGuard(held.check, Fence(held.folder, held.generation, held.check).put)
 
 
-def refuse_stale(folder: Folder, generation: int) -> None:
-    """Refuse to write for a driver that does not hold the folder any more.
-
-    Args:
-        generation: of the lease that the driver held when it gave out the work; 0 = it held none.
-
-    Raises:
-        BusyError: a later driver took the folder.
-    """
-    if not generation:
-        return
-    now = int(PlainDocument(folder, NAME).read()[0].get("generation", generation))
-    if now != generation:
-        raise BusyError(f"{folder.location} was taken over by another run (lease {now}, this one had {generation})")
+def held_token(folder: Folder) -> FencingToken:
+    """What the workers of this process need to write to a folder; of generation 0 where no lease is needed."""
+    if folder.path not in _held:
+        return NO_LEASE
+    held = _held[folder.path]
+    return FencingToken(held.generation, isinstance(held.document, S3Document))
 
 
 def _document(folder: Folder) -> Document:
     """With conditions where they can be had; obstore knows fewer kinds of credentials than pyarrow."""
-    plain = PlainDocument(folder, NAME)
+    plain = PlainDocument(folder, LEASE)
     if folder.filesystem.type_name != "s3":
         return plain
-    document = S3Document(folder, NAME)
+    document = S3Document(folder, LEASE)
     try:
         patiently(document.read)
     except OSError:
@@ -196,7 +189,7 @@ def _confirm(held: Lease, seconds: float) -> None:
     """Make sure of a lease on a store that takes every write: wait, and see who was last."""
     text = f"{held.folder.location}: the store has no conditional PUTs: do not start two runs there at the same moment"
     warnings.warn(text, UnconditionalStore, stacklevel=4)
-    held.document = PlainDocument(held.folder, NAME)
+    held.document = PlainDocument(held.folder, LEASE)
     time.sleep(seconds)
     held.refuse(held.document.read()[0])
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from capfilt.core import schema
 from capfilt.core.errors import IntegrityError
@@ -23,6 +24,7 @@ class Status:
     images: int
     failures: dict[str, int]  # by reason, most frequent first
     captions: dict[str, int]  # by source; empty when the run does not balance
+    odd_scores: dict[str, int]  # NaN or infinite ones by judge column, where there are any
     rate: float | None  # rows a second of the latest session
     complete: bool  # every planned chunk is committed
     balanced: bool
@@ -45,6 +47,7 @@ def status(folder: Folder) -> Status:
     problem = _problem(ledger, records)
     failures = _by_frequency(dict(pairs) for pairs in records["reasons"].to_pylist())
     images = sum(records["images"].to_pylist())
+    captions, odd_scores = ({}, {}) if problem else _captions(ledger)
     return Status(
         chunks_done=records.num_rows,
         chunks_left=len(left),
@@ -52,7 +55,8 @@ def status(folder: Folder) -> Status:
         rows_done=sum(records["rows"].to_pylist()),
         images=images,
         failures=failures,
-        captions={} if problem else _captions_by_source(ledger),
+        captions=captions,
+        odd_scores=odd_scores,
         rate=sessions[-1].rate if sessions else None,
         complete=not left,
         balanced=not problem,
@@ -108,7 +112,18 @@ def _by_frequency(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _captions_by_source(ledger: Ledger) -> dict[str, int]:
-    batches = ledger.dataset("captions", schema.captions_schema(())).to_batches(columns=["source"])
-    counts = (batch["source"].value_counts().to_pylist() for batch in batches)
-    return _by_frequency({item["values"]: item["counts"] for item in some} for some in counts)
+def _captions(ledger: Ledger) -> tuple[dict[str, int], dict[str, int]]:
+    """The texts by source, and their scores that are NaN or infinite by column; reads no text."""
+    columns = ledger.captions_schema()
+    judges = [field.name for field in columns if field.name not in schema.captions_schema(()).names]
+    sources: list[dict[str, int]] = []
+    odd: Counter[str] = Counter()
+    for batch in ledger.dataset("captions", columns).to_batches(columns=["source", *judges]):
+        sources.append({item["values"]: item["counts"] for item in batch["source"].value_counts().to_pylist()})
+        odd.update({name: count for name in judges if (count := _not_finite(batch[name]))})
+    return _by_frequency(sources), dict(odd)
+
+
+def _not_finite(scores: pa.Array) -> int:
+    """NaN and infinite values; null is no score, and not counted."""
+    return len(scores) - scores.null_count - (pc.sum(pc.is_finite(scores)).as_py() or 0)

@@ -40,6 +40,7 @@ class ModelSettings:
     start: str = setting("", "checkpoint to start from; empty = a new model")
     vision: str = setting("", "checkpoint whose image encoder a new model starts from; empty = from scratch")
     language: str = setting("", "directory of a frozen language model; empty = none")
+    max_unknown: float = setting(0.5, "share of the texts that the checkpoint's vocabulary may not know", ge=0, le=1)
     image_size: int = setting(0, "pixels per side; 0 = that of the size or checkpoint", ge=0)
     device: str = setting("auto", "torch device; auto = cuda, then mps, then cpu")
     bf16: bool = setting(False, "compute in bfloat16; weights and optimizer state stay float32")

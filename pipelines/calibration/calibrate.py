@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
@@ -54,7 +55,7 @@ class Calibration:
     basis: str  # sha256 of what the pairs were made from
     pairs: dict[str, dict[str, int]]  # source -> kind (right, wrong; or own, shuffled, hard) -> pairs
     left_out: dict[str, int]  # pairs that could not be used, by reason
-    unmeasured: dict[str, str]  # "judge, source" -> why
+    unmeasured: dict[str, str]  # "judge, source" -> why; "judge" -> how many of its scores were left out
     precision: float  # what the recommended thresholds shall reach
     measured: tuple[JudgeMeasurement, ...]
 
@@ -130,12 +131,15 @@ def _measured(
 ) -> tuple[list[JudgeMeasurement], dict[str, str]]:
     """What was measured, and what could not be."""
     done: list[JudgeMeasurement] = []
-    missing: dict[str, str] = {}
+    missing = {column: f"{odd} of {pairs.num_rows} scores are NaN or infinite" for column, odd in _odd(pairs).items()}
     for column, source, sample, kinds in _samples(pairs, made):
         positive = int(sample.positive.sum())
         least = min(positive, len(sample.positive) - positive)
         if least < LEAST:
             missing[f"{column}, {source}"] = f"{least} pairs of one kind, at least {LEAST} are needed"
+            continue
+        if sample.scores.min() == sample.scores.max():
+            missing[f"{column}, {source}"] = f"every score is {sample.scores[0]:g}: it tells nothing apart"
             continue
         current = in_use[1] if in_use and in_use[0] == column else None
         is_share = is_probability(column)
@@ -151,12 +155,22 @@ def _samples(pairs: pa.Table, made: bool) -> Iterator[tuple[str, str, PairSample
     images = np.unique(np.array(pairs["uid"].to_pylist(), dtype=np.str_), return_inverse=True)[1]
     positive = pairs["positive"].to_numpy()
     names = [name for name in SOURCES if name in set(sources)]
-    for column in [name for name in pairs.column_names if name not in {field.name for field in PAIR}]:
+    for column in _judge_columns(pairs):
         scores = pairs[column].to_numpy().astype(np.float64)  # null becomes NaN
         for source in [*names, *([ALL] if len(names) > 1 else [])]:
             rows = np.isfinite(scores) & ((sources == source) | (source == ALL))
             sample = PairSample(scores[rows], positive[rows], images[rows], sources[rows], made)
             yield column, source, sample, kinds[rows]
+
+
+def _judge_columns(pairs: pa.Table) -> list[str]:
+    return [name for name in pairs.column_names if name not in {field.name for field in PAIR}]
+
+
+def _odd(pairs: pa.Table) -> dict[str, int]:
+    """How many scores are there and no finite numbers, by judge column; nothing where there are none."""
+    finite = {name: pc.sum(pc.is_finite(pairs[name])).as_py() or 0 for name in _judge_columns(pairs)}
+    return {name: odd for name in finite if (odd := pairs.num_rows - pairs[name].null_count - finite[name])}
 
 
 def _counts(pairs: pa.Table) -> dict[str, dict[str, int]]:

@@ -8,7 +8,7 @@ from typing import Final
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ModelError
 from capfilt.core.storage import Folder
-from capfilt.ledger.lease import held_generation
+from capfilt.ledger.lease import held_token
 from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk
 from capfilt.pipelines.engine.chunk.outcome import ChunkOutcome
 from capfilt.pipelines.engine.chunk.stages import Job
@@ -37,7 +37,7 @@ def work(
     """
     folder = Folder.at(out)
     pixels = tuple(stage_models.pixels(recipe))
-    job = Job(folder.everywhere, recipe, pixels, retry, held_generation(folder))
+    job = Job(folder.everywhere, recipe, pixels, retry, held_token(folder))
     with closing(_engine(recipe.engine.kind)(chunks, job)) as outcomes:
         yield map(_checked, outcomes)
 

@@ -3,7 +3,8 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from pyarrow import fs as pafs
@@ -11,7 +12,8 @@ from pyarrow import fs as pafs
 from bucket_weather import Weather, weather
 from capfilt.core.errors import BusyError, UnconditionalStore
 from capfilt.core.storage import Folder
-from capfilt.ledger.lease import NAME, held_generation, lease, refuse_stale
+from capfilt.ledger.fencing import LEASE, NO_LEASE, Fence, FencingToken, fenced_writes
+from capfilt.ledger.lease import held_token, lease
 from capfilt.ledger.ledger import Ledger, Session
 from capfilt.pipelines.stages.tombstones import Tombstones
 from waiting import wait_until
@@ -27,11 +29,11 @@ def sky(s3: str, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Weath
 def hold_for(folder: Folder, seconds: float) -> None:
     """A lease whose owner died: nobody renews it."""
     held = {"owner": "someone", "who": "process 7 on elsewhere", "until": time.time() + seconds, "generation": 6}
-    folder.write(NAME, json.dumps(held).encode())
+    folder.write(LEASE, json.dumps(held).encode())
 
 
 def read(folder: Folder) -> dict[str, object]:
-    return dict(json.loads(folder.read(NAME)))
+    return dict(json.loads(folder.read(LEASE)))
 
 
 def test_the_second_is_refused_and_told_who_the_first_is(bucket: str) -> None:
@@ -44,8 +46,8 @@ def test_it_is_given_back_and_the_next_has_a_higher_generation(bucket: str) -> N
     folder = Folder.at(f"{bucket}/out")
     for generation in (1, 2):
         with lease(folder) as held:
-            assert held.generation == held_generation(folder) == read(folder)["generation"] == generation
-    assert held_generation(folder) == 0
+            assert held.generation == held_token(folder).generation == read(folder)["generation"] == generation
+    assert held_token(folder) == NO_LEASE
 
 
 def test_it_is_renewed_while_its_owner_lives(bucket: str) -> None:
@@ -97,7 +99,7 @@ def test_of_many_that_take_it_at_once_one_has_it(sky: Weather, bucket: str) -> N
         from capfilt.ledger.lease import Lease
 
         folder = Folder.at(f"{bucket}/out")
-        one = Lease(folder, S3Document(folder, NAME), 60.0, 1.0)
+        one = Lease(folder, S3Document(folder, LEASE), 60.0, 1.0)
         start.wait()
         try:
             one.take()
@@ -177,14 +179,102 @@ def test_a_driver_that_lost_it_writes_nothing_more(bucket: str) -> None:
     assert folder.names("sessions") == folder.names("redo") == []
 
 
-def test_a_worker_that_outlived_its_driver_commits_nothing(bucket: str) -> None:
+def test_a_worker_that_outlived_its_driver_commits_nothing(sky: Weather, bucket: str) -> None:
     folder = Folder.at(f"{bucket}/out")
-    with lease(folder) as first:
-        refuse_stale(folder, first.generation)
-    with lease(folder) as second:
-        refuse_stale(folder, second.generation)
-        with pytest.raises(BusyError, match=r"lease 2, this one had 1"):
-            refuse_stale(folder, first.generation)
+    with lease(folder):
+        first = held_token(folder)
+    with lease(folder):
+        second = held_token(folder)
+    assert (first, second) == (FencingToken(1, True), FencingToken(2, True))
+    with fenced_writes(folder, second):
+        folder.write("commits/000000.parquet", b"of the second")
+    with fenced_writes(folder, first), pytest.raises(BusyError, match=r"lease 2, this one had 1"):
+        folder.write("commits/000000.parquet", b"of the first")
+    assert folder.read("commits/000000.parquet") == b"of the second"
+
+
+LATE = ["commits/000000.parquet", "images/000000.parquet", "forgotten.json", "selection.toml", "redo/000000.parquet"]
+"""A record, the data it speaks of, a tombstone, a selection and a transaction."""
+
+
+@pytest.mark.parametrize("before", [b"", b"as both found it"], ids=["a new file", "a file that was there"])
+@pytest.mark.parametrize("name", LATE)
+def test_what_a_stale_writer_sent_is_refused_when_it_comes_late(
+    s3: str, sky: Weather, bucket: str, name: str, before: bytes
+) -> None:
+    folder = Folder.at(f"{bucket}/out")
+    direct = Folder(pafs.S3FileSystem(endpoint_override=s3, region="us-east-1"), folder.path, folder.location)
+    if before:
+        direct.write(name, before)
+    with lease(folder):
+        token = held_token(folder)
+    late = threading.Thread(target=lambda: told(lambda: write_for(folder, token, name, b"of the first")))
+    sky.slow, sky.held_back = name, threading.Event()
+    late.start()
+    wait_until(lambda: sky.waiting > 0)  # its PUT has left, and is on its way
+    sky.slow = ""
+    with lease(folder):
+        folder.write(name, b"of the second")
+    refused = sum(sky.refused.values())
+    sky.held_back.set()
+    late.join(30)
+    assert sum(sky.refused.values()) == refused + 1
+    assert folder.read(name) == b"of the second"
+
+
+def test_a_selection_that_is_written_anew_is_not_brought_back_by_a_late_one(sky: Weather, bucket: str) -> None:
+    folder = Folder.at(f"{bucket}/out")
+    with lease(folder):
+        token = held_token(folder)
+        folder.withdraw("selection.toml")
+    sky.slow, sky.held_back = "selection.toml", threading.Event()
+    late = threading.Thread(target=lambda: told(lambda: write_for(folder, token, "selection.toml", b"policy = 'old'")))
+    late.start()
+    wait_until(lambda: sky.waiting > 0)
+    sky.slow = ""
+    with lease(folder):
+        folder.withdraw("selection.toml")
+        sky.held_back.set()
+        late.join(30)
+        assert Ledger(folder).selection() == {}
+        assert folder.is_withdrawn("selection.toml")
+
+
+def test_a_write_whose_answer_got_lost_is_ours(sky: Weather, bucket: str) -> None:
+    folder = Folder.at(f"{bucket}/out")
+    with lease(folder, renewal=1000.0):
+        sky.faults, sky.every = ("reset", "truncate", "503"), 3
+        for n in range(12):
+            folder.write("sessions/000000.json", str(n).encode())
+        sky.faults = ()
+        assert folder.read("sessions/000000.json") == b"11"
+    assert sky.met.total() >= 6
+
+
+def test_an_older_write_that_lands_in_between_is_written_over(s3: str, sky: Weather, bucket: str) -> None:
+    folder = Folder.at(f"{bucket}/out")
+    direct = Folder(pafs.S3FileSystem(endpoint_override=s3, region="us-east-1"), folder.path, folder.location)
+    with lease(folder):
+        sky.slow, sky.held_back = "000000", threading.Event()
+        mine = threading.Thread(target=lambda: folder.write("commits/000000.parquet", b"mine"))
+        mine.start()
+        wait_until(lambda: sky.waiting > 0)
+        with direct.filesystem.open_output_stream(folder.full("commits/000000.parquet")) as stream:
+            stream.write(b"of an older owner")
+        sky.slow = ""
+        sky.held_back.set()
+        mine.join(30)
+        assert direct.read("commits/000000.parquet") == b"mine"
+
+
+def write_for(folder: Folder, token: FencingToken, name: str, data: bytes) -> None:
+    """As a worker does whose process holds no lease."""
+    Fence(folder, token.generation, lambda _: None).put(name, data)  # it looked before the lease changed hands
+
+
+def told(work: Callable[[], None]) -> None:
+    with suppress(BusyError):
+        work()
 
 
 def test_a_renewal_whose_answer_got_lost_is_ours(sky: Weather, bucket: str) -> None:
@@ -227,7 +317,7 @@ def test_a_renewal_that_comes_late_changes_nothing(s3: str, sky: Weather, bucket
     folder = Folder.at(f"{bucket}/out")
     direct = Folder(pafs.S3FileSystem(endpoint_override=s3, region="us-east-1"), folder.path, folder.location)
     with pytest.raises(BusyError, match="taken over"), lease(folder, renewal=0.1) as held:  # noqa: PT012
-        sky.slow, sky.held_back = NAME, threading.Event()
+        sky.slow, sky.held_back = LEASE, threading.Event()
         wait_until(lambda: sky.waiting > 0)
         hold_now(direct)
         before = sum(sky.refused.values())

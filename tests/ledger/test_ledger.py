@@ -24,7 +24,8 @@ from capfilt.ledger.ledger import Ledger, Session
 from capfilt.ledger.status import status
 from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.pipelines.selection.select import select
-from hand_made_run import Books
+from command_line import invoke
+from hand_made_run import Books, candidate, make_rows
 
 INPUTS = [("list.csv", 1234, "d1"), ("more.csv", 99, "d2")]
 MODELS = {"captioner demo-captioner": "aa", "filter demo-filter": "bb"}
@@ -343,3 +344,17 @@ def test_parquet_bytes_do_not_depend_on_how_columns_are_cut() -> None:
 def test_stable_json_refuses_what_json_cannot_say() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical_json(float("nan"))
+
+
+def test_scores_that_are_no_numbers_are_counted(books: Books) -> None:
+    odd = {0: float("nan"), 1: float("inf"), 3: None, 4: float("-inf")}  # rows of the first part of the first chunk
+    for number in range(3):
+        rows = make_rows(
+            books.chunks[number], lambda row: [candidate(0, "a", odd.get(row, 0.5)), candidate(1, "b", 0.1, itc=0.2)]
+        )
+        books.commit(number, rows)
+    stand = status(books.ledger.folder)
+    assert stand.captions == {"synthetic": 13, "web": 13}
+    assert stand.odd_scores == {"itm": 5, "itc": 5}  # rows 0, 1 and 4 stand in two files
+    shown = invoke("status", books.ledger.folder.path).output
+    assert "warning:  5 of 26 scores in itm are NaN or infinite: look at score.judges" in shown

@@ -95,7 +95,7 @@ def warn_of_demo_models(recipe: "Recipe") -> None:
 
 
 def _report(out: str, outcome: "RunResult") -> None:
-    from capfilt.cli.runs.status import count_rows, failure_rows
+    from capfilt.cli.runs.status import count_rows, failure_rows, odd_score_lines
     from capfilt.cli.terminal import console
     from capfilt.core.storage import Folder
     from capfilt.ledger.status import status
@@ -112,6 +112,8 @@ def _report(out: str, outcome: "RunResult") -> None:
         [(source, selection.kept.get(source, 0), selection.dropped.get(source, 0)) for source in sources],
     )
     console.say()
+    for line in odd_score_lines(stand):
+        console.complain("warning", line)
     if stand.empty:
         console.complain("error", stand.empty)
         raise typer.Exit(1)

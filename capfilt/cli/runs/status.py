@@ -77,4 +77,14 @@ def _lines(stand: "Status") -> list[str]:
         f"balanced: {'yes, rows in = images + failures' if stand.balanced else f'NO: {stand.problem}'}",
         f"selected: {'yes' if stand.selected else 'no, the latest selection is of other chunks'}",
         *(f"skipped:  {note}" for note in stand.left_out),
+        *(f"warning:  {line}" for line in odd_score_lines(stand)),
+    ]
+
+
+def odd_score_lines(stand: "Status") -> list[str]:
+    """What is to be said of scores that are no numbers; nothing where all are."""
+    total = sum(stand.captions.values())
+    return [
+        f"{count} of {total} scores in {column} are NaN or infinite: look at score.judges and engine.dtype"
+        for column, count in stand.odd_scores.items()
     ]

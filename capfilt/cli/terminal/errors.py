@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import typer
 from typer.core import TyperGroup
 
-from capfilt.core.errors import CapfiltError, RenamedSetting, UnconditionalStore, UserError
+from capfilt.core.errors import CapfiltError, RenamedSetting, UnconditionalStore, UnknownWords, UserError
 
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
@@ -59,7 +59,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """What we warn of ourselves is one line; every other warning looks as Python shows it."""
-    if issubclass(category, RenamedSetting | UnconditionalStore):
+    if issubclass(category, RenamedSetting | UnconditionalStore | UnknownWords):
         typer.echo(f"warning: {message}", err=True)
     else:
         typer.echo(warnings.formatwarning(message, category, filename, lineno, line), nl=False, err=True)

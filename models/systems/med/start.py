@@ -16,6 +16,7 @@ from capfilt.models.med.vision import fitted
 from capfilt.models.registry.resolve import locate
 from capfilt.models.systems.med.system import image_size
 from capfilt.models.tokenizer import Tokenizer
+from capfilt.models.training.checks import check_vocabulary
 from capfilt.models.training.system import ModelSettings
 
 
@@ -27,6 +28,7 @@ def start_med(settings: ModelSettings, texts: Iterable[str], judges: bool) -> tu
         model, tokenizer = load_for_training(folder, side)
         if judges and "filter" not in describe(folder).roles:
             model.text.start_encoder_from_decoder()
+        check_vocabulary(tokenizer, texts, settings.max_unknown)
         return model, tokenizer
     tokenizer = Tokenizer.from_words(texts)
     model = MED(replace(SIZES[settings.size], vocab_size=len(tokenizer), image_size=side))

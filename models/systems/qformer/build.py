@@ -15,6 +15,7 @@ from capfilt.models.registry.resolve import locate
 from capfilt.models.systems.med.start import load_for_training
 from capfilt.models.systems.qformer.system import Queries, tower_side
 from capfilt.models.systems.qformer.task import Stage1Task, Stage2Task
+from capfilt.models.training.checks import check_vocabulary
 from capfilt.models.training.group import Group
 from capfilt.models.training.settings import Objectives
 from capfilt.models.training.system import Asked, TrainJob
@@ -22,12 +23,13 @@ from capfilt.models.training.system import Asked, TrainJob
 
 def build(asked: Asked, texts: Iterable[str], group: Group) -> TrainJob:
     """See `system.SystemCode`; with a language model it is stage 2."""
-    return _stage_2(asked, group) if asked.model.language else _stage_1(asked, group)
+    return _stage_2(asked, group) if asked.model.language else _stage_1(asked, texts, group)
 
 
-def _stage_1(asked: Asked, group: Group) -> TrainJob:
+def _stage_1(asked: Asked, texts: Iterable[str], group: Group) -> TrainJob:
     """ITC, ITM and ITG on the frozen tower of a MED; the checkpoint is what stage 2 starts from."""
     med, tokenizer = load_for_training(locate(asked.model.vision), tower_side(asked.model))
+    check_vocabulary(tokenizer, texts, asked.model.max_unknown)
     shape = config_for(med, **asdict(asked.section(Queries)))
     spec = QFormerSpec(qformer=shape, tower=med.config)
     bridge = bridge_on(med, shape).to(asked.device)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from capfilt.core.config import Recipe
 from capfilt.core.storage import Folder
-from capfilt.ledger.lease import refuse_stale
+from capfilt.ledger.fencing import NO_LEASE, FencingToken, fenced_writes
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk, Stage
 from capfilt.pipelines.engine.chunk.symptoms import COLUMN, Symptoms
@@ -45,14 +45,14 @@ class Job:
         pixels: what the recipe's models want of every image; found out where the models' names are understood.
         retry: the chunks are committed ones; only their rows that failed for one of these reasons are processed, and a
             transaction is left for the caller to `replay_pending`. Empty = the chunks are new.
-        generation: of the driver's lease; nothing is committed for a driver that lost it.
+        lease: of the driver; nothing is written for a driver that lost it.
     """
 
     out: str
     recipe: Recipe
     pixels: tuple[PixelSpec, ...]
     retry: frozenset[str] = frozenset()
-    generation: int = 0
+    lease: FencingToken = NO_LEASE
 
 
 def make_stages(names: Sequence[str], job: Job, journal: JournalOf = lambda _: NoJournal()) -> dict[str, Stage]:
@@ -102,8 +102,8 @@ def _score(recipe: Recipe, journal: JournalOf) -> Stage:
 
 def _commit(rows: pa.Table, planned: PlannedChunk, job: Job) -> pa.Table:
     write, folder = recommit if job.retry else commit, Folder.at(job.out)
-    refuse_stale(folder, job.generation)
-    record = write(rows, planned.chunk, folder, planned.digest)
+    with fenced_writes(folder, job.lease):
+        record = write(rows, planned.chunk, folder, planned.digest)
     return record.append_column(COLUMN, [[Symptoms.of(rows).to_json()]])
 
 

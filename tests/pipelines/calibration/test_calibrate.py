@@ -22,6 +22,7 @@ from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.calibrate import Calibration, calibrate, read_calibration, threshold_in_use
 from command_line import invoke
+from hand_made_run import Books, candidate, make_rows
 
 Run = Callable[..., Any]
 
@@ -172,6 +173,27 @@ def test_a_bucket_is_calibrated_like_a_folder(world: Any, labels: Path) -> None:
     result = calibrate(folder, str(labels), precision=0.9, images=2, seed=0)
     assert one(result, "itm", "web").auc.value > 0.9
     assert folder.exists("calibration/isotonic.json")
+
+
+def test_constant_scores_and_those_that_are_no_numbers_are_named(books: Books, tmp_path: Path) -> None:
+    odd = {0: float("nan"), 1: float("inf")}
+
+    def texts(row: int) -> list[dict[str, Any]]:
+        return [candidate(n, f"text {n}", odd.get(row, n / 8), itc=0.5) for n in range(4)]
+
+    labels = []
+    for number, chunk in enumerate(books.chunks):
+        rows = make_rows(chunk, texts)
+        books.commit(number, rows)
+        alive = [row["uid"] for row in rows.to_pylist() if not row["reason"]]
+        labels += [{"uid": uid, "candidate": n, "label": n % 2 == 0} for uid in alive for n in range(4)]
+    pq.write_table(pa.Table.from_pylist(labels), tmp_path / "labels.parquet")
+    folder, path = books.ledger.folder, tmp_path / "labels.parquet"
+    result = calibrate(folder, str(path), precision=0.9, images=2, seed=0)
+    assert result.unmeasured["itm"] == "16 of 52 scores are NaN or infinite"
+    assert result.unmeasured["itc, all"] == "every score is 0.5: it tells nothing apart"
+    shown = invoke("calibrate", folder.path, "--pairs", path).output
+    assert "not measured: itm: 16 of 52 scores are NaN or infinite" in shown
 
 
 def test_the_command_shows_tables_of_80_columns_and_draws(world: Any, labels: Path) -> None:
