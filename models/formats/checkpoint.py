@@ -39,11 +39,9 @@ _SUPPORTED: Final[dict[str, dict[str, Any]]] = {
     "text_config": {
         "hidden_act": "gelu",
         "layer_norm_eps": 1e-12,
-        "tie_word_embeddings": True,
         "is_decoder": True,
         "position_embedding_type": "absolute",
     },
-    "": {"tie_word_embeddings": True},
 }
 """Settings of a published BLIP that change its numbers, with the only value that a MED has; also the default."""
 _PIXELS: Final = {
@@ -206,6 +204,7 @@ def _published(settings: dict[str, Any], folder: Path) -> Description:
         vocab_size=text.get("vocab_size", 30524),
         max_positions=text.get("max_position_embeddings", 512),
         projection=settings.get("image_text_hidden_size", 256),
+        tie_word_embeddings=any(part.get("tie_word_embeddings", True) for part in (settings, text)),
     )
     return Description(config, (role,), layout)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from capfilt.models.formats.checkpoint import (
     weight_files,
 )
 from capfilt.models.formats.guarded import load_tensors, load_tokenizer_file
-from capfilt.models.med.blip import from_blip
+from capfilt.models.med.blip import OUTPUT, from_blip
 from capfilt.models.med.model import MED
 from capfilt.models.runtime import Placement
 from capfilt.models.tokenizer import Tokenizer
@@ -95,8 +96,13 @@ def load_med(
         raise
     except Exception as error:  # tokenizers and safetensors raise bare Exceptions
         raise ModelError(f"{folder}: {type(error).__name__}: {error}") from error
+    config = described.config
+    if described.layout:  # what the file holds decides, as in transformers: a head that is stored is not tied over
+        if described.layout == "captioning" and not config.tie_word_embeddings and OUTPUT[0] not in weights:
+            raise ModelError(f"{folder / CONFIG}: tie_word_embeddings is false, but the weights hold no {OUTPUT[0]}")
+        config = replace(config, tie_word_embeddings="lm_head.words" not in named)
     with SkipInit():
-        model = MED(described.config)
+        model = MED(config)
     try:
         missing, _ = model.load_state_dict(named, assign=True, strict=described.layout is None)
     except RuntimeError as error:

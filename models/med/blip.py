@@ -11,7 +11,6 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from capfilt.core.errors import ModelError
 from capfilt.models.med.config import Layout
 
 _VISION: Final = {
@@ -34,9 +33,10 @@ _HEADS: Final = {
     },
     "retrieval": {"vision_proj": "vision_proj", "text_proj": "text_proj", "itm_head": "itm_head"},
 }
-_TIED: Final = ("text_decoder.cls.predictions.decoder.weight", "text_decoder.cls.predictions.decoder.bias")
-"""The output layer of the decoder: the word embeddings and the bias once more."""
+OUTPUT: Final = ("text_decoder.cls.predictions.decoder.weight", "text_decoder.cls.predictions.decoder.bias")
+"""The output layer of the decoder: where it is tied, the word embeddings and the bias once more."""
 _TIED_TO: Final = ("text_decoder.bert.embeddings.word_embeddings.weight", "text_decoder.cls.predictions.bias")
+_OWN: Final = ("lm_head.words", "lm_head.bias")
 
 
 def _text_names(layout: Layout) -> dict[str, str]:
@@ -63,16 +63,14 @@ def from_blip(weights: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
 
     Raises:
         KeyError: a tensor that neither layout knows; nothing is left out in silence.
-        ModelError: an output layer of its own, which a MED does not have.
     """
-    # An output layer that was trained apart from the word embeddings would be dropped here without a trace, and the
-    # captions would be wrong.
-    for name, source in zip(_TIED, _TIED_TO, strict=True):
-        if name in weights and not torch.equal(weights[name], weights[source]):
-            raise ModelError(f"{name} is not {source}: an output layer of its own is not supported")
     names = _VISION | _text_names(layout) | _HEADS[layout]
-    kept = {name: tensor for name, tensor in weights.items() if name not in _TIED and "position_ids" not in name}
-    return {_rename(name, names): tensor for name, tensor in kept.items()}
+    kept = {name: tensor for name, tensor in weights.items() if name not in OUTPUT and "position_ids" not in name}
+    renamed = {_rename(name, names): tensor for name, tensor in kept.items()}
+    for name, source, ours in zip(OUTPUT, _TIED_TO, _OWN, strict=True):
+        if name in weights and not torch.equal(weights[name], weights[source]):
+            renamed[ours] = weights[name]  # the layer that computes; the bias beside it is a copy that went stale
+    return renamed
 
 
 def _split(name: str) -> tuple[str, str, str]:

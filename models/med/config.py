@@ -31,6 +31,7 @@ class MEDConfig:
     vocab_size: int = 30524  # BERT's 30522 + [DEC] + [ENC]
     max_positions: int = 512
     projection: int = 256  # width of the ITC features
+    tie_word_embeddings: bool = True  # the output layer is the word embeddings; False: it has words of its own
     name: str = "med-base"
 
     def __post_init__(self) -> None:

@@ -18,23 +18,32 @@ INIT_STD = 0.02
 
 
 class LMHead(nn.Module):
-    """BERT's prediction head: dense, gelu, norm, then the word embeddings read backwards, plus a bias."""
+    """BERT's prediction head: dense, gelu, norm, then the word embeddings read backwards, plus a bias.
 
-    def __init__(self, width: int, vocab_size: int) -> None:
+    Args:
+        tied: False where the head has an embedding of its own for every word.
+    """
+
+    def __init__(self, width: int, vocab_size: int, tied: bool = True) -> None:
         super().__init__()
         self.dense = Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
+        self.words = None if tied else nn.Parameter(torch.zeros(vocab_size, width))
         self.packed_words: Tensor | None = None  # packed
 
     def forward(self, states: Tensor, words: Tensor) -> Tensor:
-        """[..., D] -> logits [..., V]."""
+        """[..., D] -> logits [..., V]; `words` are the word embeddings [V, D]."""
         states = self.norm(self.dense.gelu(states))
         return (
-            linear(states, words, self.bias)
+            linear(states, self.output_words(words), self.bias)
             if self.packed_words is None
             else packed_linear(states, self.packed_words, self.bias)
         )
+
+    def output_words(self, words: Tensor) -> Tensor:
+        """What the states are compared with [V, D]: the head's own embeddings, or else the word embeddings."""
+        return words if self.words is None else self.words
 
 
 class MED(nn.Module):
@@ -48,7 +57,7 @@ class MED(nn.Module):
         self.vision_proj = nn.Linear(config.vision_width, config.projection)
         self.text_proj = nn.Linear(config.text_width, config.projection)
         self.itm_head = nn.Linear(config.text_width, 2)  # class 1 = match
-        self.lm_head = LMHead(config.text_width, config.vocab_size)
+        self.lm_head = LMHead(config.text_width, config.vocab_size, config.tie_word_embeddings)
         self.temperature = nn.Parameter(torch.tensor(0.07))
         std = INIT_STD * (768 / config.text_width) ** 0.5
         self.apply(lambda module: _initialize(module, std))
@@ -63,7 +72,9 @@ class MED(nn.Module):
             if isinstance(module, Linear) and not module.weight.is_meta:
                 module.pack(module in few)
         if not self.lm_head.bias.is_meta:
-            self.lm_head.packed_words = packed(self.text.word.weight.detach(), for_captioning)
+            self.lm_head.packed_words = packed(
+                self.lm_head.output_words(self.text.word.weight).detach(), for_captioning
+            )
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Normalized pixels [B, 3, S, S] -> image states [B, N, vision width]."""

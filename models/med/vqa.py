@@ -33,7 +33,7 @@ class VQA(nn.Module):
         self.config = med.config
         self.med = med
         self.answer = TextTransformer(replace(med.config, vision_width=med.config.text_width))
-        self.lm_head = LMHead(med.config.text_width, med.config.vocab_size)
+        self.lm_head = LMHead(med.config.text_width, med.config.vocab_size, med.config.tie_word_embeddings)
         self.lm_head.load_state_dict(med.lm_head.state_dict())
         self.answer.load_state_dict(self.answer.state_dict() | _fitting(med.text, self.answer))
 

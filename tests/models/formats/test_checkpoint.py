@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+import transformers as tf
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from capfilt.core.errors import ModelError
-from capfilt.models.formats.weights import load_med, load_tokenizer
+from capfilt.models.formats.weights import load_med, load_tokenizer, save_med
 from capfilt.models.registry import registry
 from capfilt.models.tokenizer import UNK, Tokenizer
+from capfilt.models.training.init import load_for_training
 
 Published = Callable[[str], Path]
 
@@ -39,15 +41,54 @@ def rewrite(folder: Path, work: Callable[[dict[str, Tensor]], None]) -> None:
     )
 
 
-HEAD, WORDS = "text_decoder.cls.predictions.decoder.weight", "text_decoder.bert.embeddings.word_embeddings.weight"
+HEAD, BIAS = "text_decoder.cls.predictions.decoder.weight", "text_decoder.cls.predictions.decoder.bias"
+WORDS = "text_decoder.bert.embeddings.word_embeddings.weight"
 
 
-def test_an_output_layer_of_its_own_is_refused_and_a_tied_one_that_is_stored_is_not(copied: Published) -> None:
+UNTIED = {"tie_word_embeddings": False}
+
+
+@pytest.mark.parametrize("settings", [{}, UNTIED], ids=["tied by config.json", "untied by config.json"])
+@pytest.mark.parametrize("stored", [(HEAD,), (HEAD, BIAS), (BIAS,)], ids=["words", "words and bias", "bias"])
+def test_an_output_layer_of_its_own_gives_transformers_logits(
+    copied: Published, settings: dict[str, Any], stored: tuple[str, ...]
+) -> None:
     folder = copied("blip")
-    rewrite(folder, lambda weights: weights.update({HEAD: weights[WORDS].clone()}))
-    load_med(folder)
+    rewrite(folder, lambda weights: weights.update({HEAD: weights[WORDS].clone()}))  # tied, and stored all the same
+    assert load_med(folder)[0].lm_head.words is None
+    change(folder / "config.json", "", **settings)
+    change(folder / "config.json", "text_config", **settings)
+    random = torch.Generator().manual_seed(3)
+    count, width = load_file(folder / "model.safetensors")[WORDS].shape
+    own = {HEAD: torch.randn(count, width, generator=random), BIAS: torch.randn(count, generator=random)}
+    rewrite(folder, lambda weights: weights.update({name: own[name] for name in stored}))
+    theirs = tf.BlipForConditionalGeneration.from_pretrained(folder).eval()
+    ours, _ = load_med(folder)
+    pixels = torch.randn(2, 3, ours.config.image_size, ours.config.image_size, generator=random)
+    ids = torch.randint(5, 30, (2, 7), generator=random)
+    with torch.no_grad():
+        wanted = theirs(pixel_values=pixels, input_ids=ids).logits
+        found = ours.lm_logits(ids, ours.text.project_image_kv(ours.encode_image(pixels)))
+    assert torch.allclose(found, wanted, atol=1e-4)
+    assert (ours.lm_head.words is None) == (HEAD not in stored)
+
+
+def test_it_stays_its_own_when_it_is_saved_and_trained(copied: Published, tmp_path: Path) -> None:
+    folder = copied("blip")
     rewrite(folder, lambda weights: weights.update({HEAD: weights[WORDS] + 1}))
-    with pytest.raises(ModelError, match="an output layer of its own is not supported"):
+    model, tokenizer = load_for_training(folder, 64)
+    assert model.lm_head.words is not None
+    save_med(tmp_path / "saved", model, tokenizer, ("captioner",))
+    again, _ = load_med(tmp_path / "saved")
+    assert again.lm_head.words is not None
+    assert torch.equal(again.lm_head.words, model.lm_head.words)
+
+
+def test_one_that_is_said_to_be_there_and_is_not_is_refused(copied: Published) -> None:
+    folder = copied("blip")
+    change(folder / "config.json", "", **UNTIED)
+    change(folder / "config.json", "text_config", **UNTIED)
+    with pytest.raises(ModelError, match=r"tie_word_embeddings is false, but the weights hold no text_decoder"):
         load_med(folder)
 
 
@@ -58,8 +99,7 @@ def test_an_output_layer_of_its_own_is_refused_and_a_tied_one_that_is_stored_is_
         ("vision_config", "hidden_act", "quick_gelu"),
         ("text_config", "layer_norm_eps", 1e-5),
         ("vision_config", "layer_norm_eps", 1e-6),
-        ("text_config", "tie_word_embeddings", False),
-        ("", "tie_word_embeddings", False),
+        ("text_config", "is_decoder", False),
         ("vision_config", "num_channels", 1),
     ],
 )
