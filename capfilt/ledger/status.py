@@ -127,4 +127,4 @@ def _captions(ledger: Ledger) -> tuple[dict[str, int], dict[str, int]]:
 def _not_finite(scores: pa.Array) -> int:
     """NaN and infinite values; null is no score, and not counted."""
     finite: int | None = pc.sum(pc.is_finite(scores)).as_py()
-    return len(scores) - scores.null_count - (finite or 0)
+    return len(scores) - int(scores.null_count) - (finite or 0)
