@@ -15,8 +15,8 @@ from torch import Tensor
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.weights import load_med, load_tokenizer, save_med
 from capfilt.models.registry import registry
+from capfilt.models.systems.med.start import load_for_training
 from capfilt.models.tokenizer import UNK, Tokenizer
-from capfilt.models.training.init import load_for_training
 
 Published = Callable[[str], Path]
 
