@@ -128,6 +128,9 @@ def open_clip_model(source: OpenClipSource) -> Any:
     # False: building the layers would otherwise download weights that are replaced at once.
     shape["vision_cfg"] = shape["vision_cfg"] | {"timm_model_pretrained": False}
     shape["text_cfg"] = shape["text_cfg"] | {"hf_model_pretrained": False}
+    if source.text_tower:  # its settings were fetched when it was found: open_clip would ask the hub here
+        check_settings(source.text_tower)
+        shape["text_cfg"]["hf_model_name"] = str(source.text_tower)
     own_text = source.shape.get("custom_text") or "hf_model_name" in shape["text_cfg"]
     kind = library.CoCa if "multimodal_cfg" in shape else library.CustomTextCLIP if own_text else library.CLIP
     with offline():

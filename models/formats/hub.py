@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from capfilt.core.errors import ModelError
-from capfilt.models.formats.checkpoint import weight_files
+from capfilt.models.formats.checkpoint import CONFIG, weight_files
 from capfilt.models.formats.open_clip_source import CONFIG as OPEN_CLIP_CONFIG
 
 HUB_NAME: Final = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -35,6 +35,30 @@ def fetch(name: str) -> Path:
 
 # Cache first, and the network not at all where it has the model: nodes without a network run, and a new commit on the
 # hub does not change a run between two starts.
+def fetch_settings(name: str) -> Path:
+    """The directory of the settings and the tokenizer of a model of the hub, without its weights.
+
+    Args:
+        name: owner/model, or the one word that the hub's oldest models have.
+
+    Raises:
+        ModelError: they are in no cache here and cannot be fetched; one line.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, local_files_only=True))
+        if (folder / CONFIG).is_file():
+            return folder
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_SMALL)))
+    except Exception as error:  # as in `_download`
+        raise _absent(name, name, error) from error
+
+
 def _cached(repo: str, revision: str | None) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -57,10 +81,14 @@ def _download(name: str, repo: str, revision: str | None) -> Path:
         weights = "open_clip_*.safetensors" if (folder / OPEN_CLIP_CONFIG).is_file() else "model*.safetensors"
         folder = Path(snapshot_download(repo, revision=revision, allow_patterns=[*_SMALL, weights]))
     except Exception as error:  # the hub's own errors, the network's and those of the file system
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ModelError(
-            f"model {name!r} is not in the local hub cache and could not be downloaded ({reason}); "
-            f"where there is a network, `hf download {repo}`, and name the directory"
-        ) from error
+        raise _absent(name, repo, error) from error
     weight_files(folder)
     return folder
+
+
+def _absent(name: str, repo: str, error: Exception) -> ModelError:
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return ModelError(
+        f"model {name!r} is not in the local hub cache and could not be downloaded ({reason}); "
+        f"where there is a network, `hf download {repo}`, and name the directory"
+    )

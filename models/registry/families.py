@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats import open_clip_source
-from capfilt.models.formats.checkpoint import FORMAT, describe, med_files, weight_files
+from capfilt.models.formats.checkpoint import CONFIG, FORMAT, describe, med_files, weight_files
 from capfilt.models.formats.image_processor import read_image_processor, square_of
 from capfilt.models.formats.model_info import ModelInfo, Role
 from capfilt.models.formats.open_clip_source import OpenClipSource
@@ -122,7 +122,7 @@ def _open_clip(checkpoint: Checkpoint) -> ModelInfo:
         folder=checkpoint.folder,
         roles=("filter",),
         pixels=source.pixels,
-        files=(*small, source.weights),
+        files=(*small, *([source.text_tower / CONFIG] if source.text_tower else []), source.weights),
         columns=COSINE,
         open_clip=source,
     )

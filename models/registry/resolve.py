@@ -37,11 +37,13 @@ def resolve(name: str, max_side: int = 768) -> ModelInfo:
 
 def _checkpoint(name: str, max_side: int) -> Checkpoint:
     if name.startswith(open_clip_source.PREFIX):
-        source = open_clip_source.from_name(name, hub.fetch)
+        source = open_clip_source.from_name(name, hub.fetch, hub.fetch_settings)
         return Checkpoint(name, source.weights.parent, {}, max_side, source)
     folder = locate(name)
     if (folder / open_clip_source.CONFIG).is_file():
-        return Checkpoint(name, folder, {}, max_side, open_clip_source.from_folder(folder))
+        # What a folder of this machine names is not fetched; a model of the hub may name its text tower there.
+        fetch = None if Path(name).expanduser().is_dir() else hub.fetch_settings
+        return Checkpoint(name, folder, {}, max_side, open_clip_source.from_folder(folder, fetch))
     return Checkpoint(name, folder, _settings(folder), max_side)
 
 

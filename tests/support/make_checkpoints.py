@@ -184,6 +184,22 @@ def siglip(folder: Path, size: Size) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def clip_with_a_text_tower_of_the_hub(folder: Path, size: Size) -> None:
+    """As LAION's of RoBERTa: beside it, in `tower`, what `hf_model_name` stands for."""
+    import transformers as tf
+
+    tokenizer, tower = _tokenizer(form="<s> $A </s>"), folder / "tower"
+    own = {"vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    tf.RobertaConfig(**own, intermediate_size=64, max_position_embeddings=130, pad_token_id=0).save_pretrained(tower)
+    tokenizer.save_pretrained(tower)
+    vision = {"image_size": SIDE["tiny"], "layers": 1, "width": 32, "head_width": 16, "patch_size": 8}
+    text = {"hf_model_name": str(tower), "hf_tokenizer_name": "roberta-base", "hf_pooler_type": "mean_pooler"}
+    model = {"embed_dim": 24, "custom_text": True, "vision_cfg": vision, "text_cfg": text}
+    _save_open_clip(folder, model | {"text_cfg": text | {"hf_model_pretrained": False, "hf_proj_type": "mlp"}})
+    path = folder / "open_clip_config.json"
+    path.write_text(path.read_text(encoding="utf-8").replace(str(tower), "roberta-base"), encoding="utf-8")
+
+
 def clip_of_transformers(folder: Path, size: Size) -> None:
     import transformers as tf
 
@@ -245,6 +261,7 @@ MAKERS: Final[dict[str, Callable[[Path, Size], None]]] = {
     "qwen2-vl": qwen2_vl,
     "clip": clip,
     "siglip": siglip,
+    "clip-text-tower": clip_with_a_text_tower_of_the_hub,
     "clip-transformers": clip_of_transformers,
     "siglip-transformers": siglip_of_transformers,
     "language": language,

@@ -142,12 +142,12 @@ def test_names_of_open_clip_say_pixels_and_weights(tmp_path: Path) -> None:
         asked.append(name)
         return folder
 
-    openai = from_name("open_clip:ViT-L-14:openai", fetch)
+    openai = from_name("open_clip:ViT-L-14:openai", fetch, fetch)
     assert (openai.weights, openai.pixels.name) == (folder / "open_clip_model.safetensors", "crop-224")
     assert openai.shape["vision_cfg"]["width"] == 1024
     assert openai.shape["quick_gelu"]  # OpenAI's weights were trained with it, and the architecture does not say so
-    assert "quick_gelu" not in from_name("open_clip:ViT-L-14:datacomp_xl_s13b_b90k", fetch).shape
-    siglip = from_name("open_clip:ViT-B-16-SigLIP:webli", fetch)
+    assert "quick_gelu" not in from_name("open_clip:ViT-L-14:datacomp_xl_s13b_b90k", fetch, fetch).shape
+    siglip = from_name("open_clip:ViT-B-16-SigLIP:webli", fetch, fetch)
     assert (siglip.pixels.name, siglip.mean, siglip.tokenizer) == ("squash-224", (0.5, 0.5, 0.5), folder)
     assert asked == [
         "timm/vit_large_patch14_clip_224.openai",
@@ -156,12 +156,14 @@ def test_names_of_open_clip_say_pixels_and_weights(tmp_path: Path) -> None:
     ]
     file = tmp_path / "mine.safetensors"
     file.touch()
-    mine = from_name(f"open_clip:ViT-B-32:{file}", fetch)
+    mine = from_name(f"open_clip:ViT-B-32:{file}", fetch, fetch)
     assert (mine.weights, mine.pixels.name, "quick_gelu" in mine.shape) == (file, "crop-224", False)
+    roberta = from_name("open_clip:roberta-ViT-B-32:laion2b_s12b_b32k", fetch, fetch)
+    assert (roberta.text_tower, asked[-1]) == (folder, "roberta-base")
     with pytest.raises(ModelError, match=r"'nope' is neither a \.safetensors file nor one of its tags: openai, "):
-        from_name("open_clip:ViT-B-32:nope", fetch)
+        from_name("open_clip:ViT-B-32:nope", fetch, fetch)
     with pytest.raises(ModelError, match=r"knows no architecture '\.\./ViT-B-32'"):
-        from_name("open_clip:../ViT-B-32:openai", fetch)
+        from_name("open_clip:../ViT-B-32:openai", fetch, fetch)
 
 
 def test_an_architecture_with_a_file_of_weights_judges_as_its_directory_does(

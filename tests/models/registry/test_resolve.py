@@ -139,23 +139,20 @@ def test_a_name_of_nothing_is_one_line(name: str) -> None:
 class Hub(BaseHTTPRequestHandler):
     """As much of the hub's protocol as a snapshot needs."""
 
-    folder: Path
+    folders: dict[str, Path]  # by the name of a model
     asked: list[str]
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
-        if self.path.startswith("/api/models/acme/tiny"):
-            files = [{"rfilename": path.name} for path in sorted(self.folder.iterdir())]
-            sizes = [
-                {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": "0" * 40}
-                for path in sorted(self.folder.iterdir())
-            ]
+        path = self.path.removeprefix("/api/models")
+        name = next((name for name in self.folders if path.startswith(f"/{name}")), "")
+        files = [file for file in sorted(self.folders[name].iterdir()) if file.is_file()] if name else []
+        if name and path != self.path:
+            siblings = [{"rfilename": file.name} for file in files]
+            sizes = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "0" * 40} for f in files]
             tree = "/tree/" in self.path
-            self._send(json.dumps(sizes if tree else {"id": "acme/tiny", "sha": "a" * 40, "siblings": files}).encode())
-        elif (
-            "/resolve/" in self.path
-            and (file := self.folder / self.path.rpartition("/")[2].partition("?")[0]).is_file()
-        ):
+            self._send(json.dumps(sizes if tree else {"id": name, "sha": "a" * 40, "siblings": siblings}).encode())
+        elif name and (file := self.folders[name] / self.path.rpartition("/")[2].partition("?")[0]).is_file():
             self._send(file.read_bytes())
         else:
             self.send_error(404)
@@ -176,8 +173,10 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    handler = type("OneHub", (Hub,), {"folder": folder, "asked": []})
+def hub(folder: Path, **others: Path) -> Iterator[tuple[str, list[str]]]:
+    """A hub that has acme/tiny, and others by names of one word."""
+    others = {name.replace("_", "-"): other for name, other in others.items()}
+    handler = type("OneHub", (Hub,), {"folders": {"acme/tiny": folder} | others, "asked": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -189,10 +188,13 @@ def hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
 def check_in_a_process(name: str, home: Path, endpoint: str) -> str:
     """`registry.check` where the hub is another: its address is read when the library is imported."""
+    return in_a_process(f"registry.check({name!r}, 'captioner')", home, endpoint)
+
+
+def in_a_process(what: str, home: Path, endpoint: str) -> str:
     code = (
         "from capfilt.models.registry import registry\nfrom capfilt.core.errors import ModelError\n"
-        f"try:\n    print(registry.check({name!r}, 'captioner'))\n"
-        "except ModelError as error:\n    print('error:', error)"
+        f"try:\n    print({what})\nexcept ModelError as error:\n    print('error:', error)"
     )
     environment = {"PATH": "/usr/bin:/bin", "HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HOME": str(home)}
     environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -216,3 +218,33 @@ def test_without_a_network_one_line_says_what_to_do(tmp_path: Path) -> None:
     assert said.startswith("error: model 'acme/tiny' is not in the local hub cache and could not be downloaded (")
     assert said.endswith("where there is a network, `hf download acme/tiny`, and name the directory")
     assert "\n" not in said
+
+
+SCORED = """[float(s) for s in (lambda judge: judge.score(
+    __import__("torch").full((1, judge.pixels.size, judge.pixels.size, 3), 90, dtype=__import__("torch").uint8),
+    [["a red circle", "two dogs", "a dog on a mat"]])["clip"][0])(registry.load_judge("acme/tiny"))]"""
+
+
+def test_a_text_tower_that_open_clip_knows_is_fetched_with_the_model(published: Published, tmp_path: Path) -> None:
+    """As LAION's models with RoBERTa: their settings name it, and its own stand in another place of the hub."""
+    folder, home = published("clip-text-tower"), tmp_path / "home"
+    with hub(folder, roberta_base=folder / "tower") as (endpoint, asked):
+        scores = in_a_process(SCORED.replace("\n", " "), home, endpoint)
+        assert len(set(json.loads(scores))) == 3
+        assert any("/roberta-base/resolve/" in path for path in asked)
+    assert in_a_process(SCORED.replace("\n", " "), home, "http://127.0.0.1:9") == scores  # from the cache
+
+
+def test_one_that_it_does_not_know_is_not(published: Published, tmp_path: Path) -> None:
+    folder = copied(published("clip-text-tower"), tmp_path / "served")
+    config = folder / "open_clip_config.json"
+    config.write_text(config.read_text().replace('"hf_model_name": "roberta-base"', '"hf_model_name": "some-one"'))
+    with hub(folder, some_one=published("clip-text-tower") / "tower") as (endpoint, asked):
+        said = in_a_process("registry.load_judge('acme/tiny')", tmp_path / "home", endpoint)
+        assert said.endswith("hf_model_name = 'some-one': a checkpoint may not load another")
+        assert not any("some-one" in path for path in asked)
+
+
+def test_a_folder_of_this_machine_names_none(published: Published) -> None:
+    with pytest.raises(ModelError, match="hf_model_name = 'roberta-base': a checkpoint may not load another"):
+        registry.load_judge(str(published("clip-text-tower")))
