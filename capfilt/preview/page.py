@@ -7,6 +7,7 @@ from capfilt.preview.check import CheckReport
 from capfilt.preview.words import (
     estimate_lines,
     estimate_table,
+    hours,
     image_words,
     sample_tables,
     survey_lines,
@@ -31,6 +32,7 @@ def _facts(found: CheckReport) -> dict[str, Any]:
     sample = found.sample
     return {
         "found": found,
+        "hours": hours,
         "tables": survey_tables(found.survey),
         "lines": survey_lines(found.survey, found.chunks),
         "shown": [(row, image_words(row, 80)) for row in found.shown],

@@ -38,6 +38,7 @@ PICTURE: Final = re.compile(rf"\.({'|'.join(sorted(IMAGE_EXTENSIONS))})(#\d+)?$"
 
 _NUMBER: Final = re.compile(r"(?<=\.)(\w{2,5})#\d+$")
 _LOCAL: Final = re.compile(r"(?:/(?!/)|\.{1,2}/|~/|file:|[A-Za-z]:[\\/]|\\\\)")
+_WEB: Final = re.compile(r"https?:", re.IGNORECASE)  # a mistyped URL too: it fails as one, not as a missing file
 _DATA: Final = re.compile(r"data:(?:image/[\w.+-]*|application/octet-stream)?(;[^,]*)?,", re.IGNORECASE)
 _BASE64: Final = re.compile(r"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|Qk[0-3]|SUkqA|TU0AK|AAAA[\w+/]{2}Z0eX)[\w+/=\s-]{24,}")
 """Base64 of an image: how JPEG, PNG, GIF, WebP, BMP, TIFF and AVIF or HEIC begin."""
@@ -80,7 +81,7 @@ def is_path(reference: str, in_url_column: bool) -> bool:
     """Whether a reference is a path: it has no `://`, and in a column of URLs it looks like nothing else."""
     if reference.lower().startswith("file:"):
         return True
-    if "://" in reference or (in_url_column and reference.startswith("//")):
+    if "://" in reference or _WEB.match(reference) or (in_url_column and reference.startswith("//")):
         return False
     if not in_url_column or _LOCAL.match(reference):
         return True

@@ -241,3 +241,11 @@ def test_urls_of_a_parquet_are_merged_only_when_asked(tmp_path: Path) -> None:
     pq.write_table(pa.table({"url": ["http://h/0"] * 3, "text": ["a", "b", "c"]}), tmp_path / "a.parquet")
     assert len(read_all(tmp_path / "a.parquet")) == 3
     assert len(read_all(tmp_path / "a.parquet", merge="always")) == 1
+
+
+@pytest.mark.parametrize("url", [r"http:\\h\a.jpg", "http:/h/a.jpg", "HTTPS:h/a.jpg"])
+def test_a_mistyped_url_fails_as_a_url_not_as_a_missing_file(url: str, tmp_path: Path) -> None:
+    records = [{"url": "http://h/0.jpg", "text": "zero"}, {"url": url, "text": "one"}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    row = read_all(tmp_path / "a.jsonl")[1]
+    assert (row["url"], row["reason"]) == (url, None)
