@@ -2,12 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from capfilt.models.formats.open_clip_source import OpenClipSource
 from capfilt.models.pixels import PixelSpec
 
 Role = Literal["captioner", "filter"]
+
+DUAL: Final = {
+    "clip": "CLIPModel",
+    "siglip": "SiglipModel",
+    "vision-text-dual-encoder": "VisionTextDualEncoderModel",
+}
+"""Classes of `transformers` for an image and a text tower side by side, by the `model_type` of their config.json."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

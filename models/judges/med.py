@@ -1,5 +1,6 @@
 """The two encoders of BLIP and of our own MED as a judge."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -39,15 +40,29 @@ class MedJudge:
     @torch.inference_mode()
     def score(self, images: Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:
         """Scores of every text of every image: {"itm": probabilities in 0..1, "itc": cosines in -1..1}."""
-        weight = self.model.vision.norm.weight
         most = max((len(row) for row in texts), default=0)
         if most == 0:
             return {name: [[] for _ in texts] for name in self.columns}
-        states = self.model.encode_image(normalize(images.to(weight.device), weight.dtype))
+        states = self.encode_image(images)
         # Filled up with empty texts, for the texts of an image lie side by side on its query axis.
         flat = [text for row in texts for text in (*row, *[""] * (most - len(row)))]
         itm, itc = self._match(states, flat), self._cosine(states, flat, most)
         return {"itm": _ragged(itm, texts, most), "itc": _ragged(itc, texts, most)}
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """uint8 [B, S, S, 3] -> ITC features [B, E] of length 1."""
+        return self.model.image_feature(self.encode_image(images))
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """M texts -> ITC features [M, E] of length 1."""
+        device = self.model.vision.norm.weight.device  # published weights have no temperature
+        ids, mask = self.tokenizer.encode(texts, CLS, MAX_TOKENS)
+        return self.model.text_feature(ids.to(device), mask.to(device))
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """uint8 [B, S, S, 3] -> states of the image tower [B, N, D]."""
+        weight = self.model.vision.norm.weight
+        return self.model.encode_image(normalize(images.to(weight.device), weight.dtype))
 
     def _match(self, states: Tensor, flat: list[str]) -> Tensor:
         ids, mask = self.tokenizer.encode(flat, self.first, MAX_TOKENS)
@@ -57,8 +72,7 @@ class MedJudge:
         return logits.float().softmax(-1)[:, 1]
 
     def _cosine(self, states: Tensor, flat: list[str], most: int) -> Tensor:
-        ids, mask = self.tokenizer.encode(flat, CLS, MAX_TOKENS)
-        texts = self.model.text_feature(ids.to(states.device), mask.to(states.device))
+        texts = self.text_features(flat)
         images = self.model.image_feature(states).repeat_interleave(most, 0)
         return (texts * images).float().sum(-1)
 

@@ -3,6 +3,7 @@
 Dimensions: B images, M texts, T tokens, D width, E width of the features.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import open_clip
@@ -44,12 +45,21 @@ class OpenClipJudge:
         flat, places = flatten(texts)
         if not flat:
             return {column: [[] for _ in texts] for column in self.columns}
-        seen = normalize(images.to(self.device), self.dtype, self.source.mean, self.source.std)
-        image = F.normalize(self.model.encode_image(seen).float(), dim=-1)
-        parts = [self._text(flat[start : start + TEXTS_AT_ONCE]) for start in range(0, len(flat), TEXTS_AT_ONCE)]
-        text = F.normalize(torch.cat(parts).float(), dim=-1)
+        image, text = self.image_features(images), self.text_features(flat)
         cosines = (image[owners(texts)] * text[places]).sum(-1)
         return {column: fold(cosines, texts) for column in self.columns}
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """uint8 [B, S, S, 3] -> [B, E] of length 1."""
+        seen = normalize(images.to(self.device), self.dtype, self.source.mean, self.source.std)
+        return F.normalize(self.model.encode_image(seen).float(), dim=-1)
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """M texts -> [M, E] of length 1."""
+        parts = [
+            self._text(list(texts[start : start + TEXTS_AT_ONCE])) for start in range(0, len(texts), TEXTS_AT_ONCE)
+        ]
+        return F.normalize(torch.cat(parts).float(), dim=-1)
 
     def _text(self, texts: list[str]) -> Tensor:
         """Features [M, E] of texts."""

@@ -1,18 +1,17 @@
-"""Texts of images and images of texts, found by ITC and put in order by ITM (BLIP, section 5.1).
+"""Texts of images and images of texts, found by a dual encoder; those of a MED put in order by ITM (BLIP, section 5.1).
 
 Dimensions: N images, M texts, k candidates a query.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from capfilt.core.errors import ModelError
 from capfilt.models.judges.med import MAX_TOKENS, MedJudge
-from capfilt.models.normalize import normalize
-from capfilt.models.tokenizer import CLS
 
 BATCH = 64
 
@@ -28,9 +27,24 @@ class Ranks:
     of_texts: Tensor  # float64 [M]: image retrieval, IR
 
 
+@runtime_checkable
+class EncodesApart(Protocol):
+    """A judge whose score is a cosine of two features, or that has such features beside it (a MED's ITC)."""
+
+    name: str
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """uint8 [B, S, S, 3] -> [B, E] of length 1."""
+        ...
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """M texts -> [M, E] of length 1."""
+        ...
+
+
 @torch.inference_mode()
-def rank(judge: MedJudge, images: Images, texts: Sequence[str], owner: Sequence[int], candidates: int) -> Ranks:
-    """Ranks of all queries.
+def rank(judge: EncodesApart, images: Images, texts: Sequence[str], owner: Sequence[int], candidates: int) -> Ranks:
+    """Ranks of all queries: by the cosine, and with a MED by ITM among the nearest.
 
     Args:
         owner: the image of each text; a text that several images have is right for all of them.
@@ -39,17 +53,26 @@ def rank(judge: MedJudge, images: Images, texts: Sequence[str], owner: Sequence[
     Raises:
         ModelError: a score that is no finite number.
     """
-    similarity = _features(judge, images) @ _text_features(judge, texts).T
+    features = [torch.cat([judge.image_features(batch) for batch in images()]).float(), _text_features(judge, texts)]
+    similarity = features[0] @ features[1].T
     right = _right(texts, owner, len(similarity))
+    by_image = by_text = similarity
+    if isinstance(judge, MedJudge):
+        by_image, by_text = _reranked(judge, images, texts, similarity, candidates)
+    if not bool(torch.isfinite(by_image).all() & torch.isfinite(by_text).all()):
+        raise ModelError(f"judge {judge.name!r} gives scores that are no finite numbers: its weights are broken")
+    return Ranks(_best(by_image, right), _best(by_text.T, right.T))
+
+
+def _reranked(
+    judge: MedJudge, images: Images, texts: Sequence[str], similarity: Tensor, candidates: int
+) -> tuple[Tensor, Tensor]:
+    """Scores [N, M] of the texts of an image, and of the images of a text, with ITM's logit among the candidates."""
     near_texts = _nearest(similarity, candidates)
     near_images = _nearest(similarity.T, candidates).T
     matched = _match(judge, images, texts, near_texts | near_images)
-    if not bool(torch.isfinite(similarity).all() & torch.isfinite(matched).all()):
-        raise ModelError(f"judge {judge.name!r} gives scores that are no finite numbers: its weights are broken")
     far = similarity - 100.0  # behind all candidates, in order of ITC
-    by_image = torch.where(near_texts, matched + similarity, far)
-    by_text = torch.where(near_images, matched + similarity, far)
-    return Ranks(_best(by_image, right), _best(by_text.T, right.T))
+    return tuple(torch.where(near, matched + similarity, far) for near in (near_texts, near_images))  # type: ignore[return-value]
 
 
 def recall(ranks: Tensor, at: int) -> float:
@@ -57,22 +80,9 @@ def recall(ranks: Tensor, at: int) -> float:
     return float((ranks < at).double().mean())
 
 
-def _features(judge: MedJudge, images: Images) -> Tensor:
-    return torch.cat([judge.model.image_feature(_see(judge, batch)) for batch in images()]).float()
-
-
-def _text_features(judge: MedJudge, texts: Sequence[str]) -> Tensor:
-    device = judge.model.vision.norm.weight.device  # published weights have no temperature
-    parts = []
-    for start in range(0, len(texts), BATCH):
-        ids, mask = judge.tokenizer.encode(texts[start : start + BATCH], CLS, MAX_TOKENS)
-        parts.append(judge.model.text_feature(ids.to(device), mask.to(device)))
+def _text_features(judge: EncodesApart, texts: Sequence[str]) -> Tensor:
+    parts = [judge.text_features(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
     return torch.cat(parts).float()
-
-
-def _see(judge: MedJudge, batch: Tensor) -> Tensor:
-    weight = judge.model.vision.norm.weight
-    return judge.model.encode_image(normalize(batch.to(weight.device), weight.dtype))
 
 
 def _right(texts: Sequence[str], owner: Sequence[int], images: int) -> Tensor:
@@ -95,7 +105,7 @@ def _match(judge: MedJudge, images: Images, texts: Sequence[str], wanted: Tensor
     logits = torch.zeros(wanted.shape, device=wanted.device)
     row = 0
     for batch in images():
-        for states in torch.split(_see(judge, batch), 1):
+        for states in torch.split(judge.encode_image(batch), 1):
             columns = wanted[row].nonzero()[:, 0]
             ids, mask = judge.tokenizer.encode([texts[int(column)] for column in columns], judge.first, MAX_TOKENS)
             image = judge.model.text.project_image_kv(states)

@@ -14,7 +14,7 @@ from capfilt.core.errors import ModelError
 from capfilt.models.formats import open_clip_source
 from capfilt.models.formats.checkpoint import CONFIG, FORMAT, describe, med_files, weight_files
 from capfilt.models.formats.image_processor import read_image_processor, square_of
-from capfilt.models.formats.model_info import ModelInfo, Role
+from capfilt.models.formats.model_info import DUAL, ModelInfo, Role
 from capfilt.models.formats.open_clip_source import OpenClipSource
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.qformer import config as qformer_config
@@ -130,7 +130,7 @@ def _open_clip(checkpoint: Checkpoint) -> ModelInfo:
 
 def _is_dual(checkpoint: Checkpoint) -> bool:
     kind = checkpoint.settings.get("model_type")
-    return kind in ("clip", "siglip") and checkpoint.architecture in ("CLIPModel", "SiglipModel")
+    return kind in DUAL and checkpoint.architecture == DUAL[kind]
 
 
 def _published_judge(family: str, columns: tuple[str, ...]) -> Callable[[Checkpoint], ModelInfo]:

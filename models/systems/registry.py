@@ -6,11 +6,12 @@ this table. A new system is a folder beside this file and a line in it.
 
 from typing import Final
 
+from capfilt.models.systems.dual.system import CLIP, FLIP, LIT, SIGLIP
 from capfilt.models.systems.med.system import CAPTIONER, FILTER, MED
 from capfilt.models.systems.qformer.system import QFORMER
 from capfilt.models.systems.vqa.system import VQA
 from capfilt.models.training.system import System
 
-_SYSTEMS: Final[tuple[System, ...]] = (MED, CAPTIONER, FILTER, VQA, QFORMER)
+_SYSTEMS: Final[tuple[System, ...]] = (MED, CAPTIONER, FILTER, VQA, QFORMER, CLIP, FLIP, SIGLIP, LIT)
 
 SYSTEMS: Final = {system.name: system for system in _SYSTEMS}

@@ -33,6 +33,17 @@ def itc_loss(
     ) / 2
 
 
+def sigmoid_loss(logits: Tensor, same: Tensor) -> Tensor:
+    """SigLIP: a yes or no for each pair, summed over the candidates of a row and averaged over rows.
+
+    Args:
+        logits: [b, C], scale * cosine + bias of images with texts.
+        same: bool [b, C]: true matches; pairs of the same image or the same text are among them.
+    """
+    signs = same.to(logits.dtype) * 2 - 1
+    return -F.logsigmoid(signs * logits).sum(1).mean()
+
+
 def hard_targets(same: Tensor, like: Tensor) -> Tensor:
     """Hard targets [b, C]: the mass of a row, shared evenly by its true matches."""
     target = same.to(like.dtype)

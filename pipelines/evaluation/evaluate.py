@@ -5,7 +5,7 @@
 | BLEU-4, CIDEr | captioner | the likeliest caption of an image against all human ones |
 | diversity | captioner | captions drawn as CapFilt draws them, one an image, and human ones beside |
 | AUC | judge, a score | a human caption over a text that people marked as wrong |
-| TR, IR at 1, 5, 10 | judge that is a MED | a right text of every image, the image of every text |
+| TR, IR at 1, 5, 10 | judge: a MED or dual encoder | a right text of every image, the image of every text |
 """
 
 import hashlib
@@ -122,7 +122,7 @@ def _check_finite(scores: dict[str, list[float]]) -> None:
 
 def _notes(collected: _Collected, captioners: "Sequence[Captioner]", judges: "Sequence[Judge]") -> Iterator[str]:
     """What a reader would otherwise wonder about."""
-    from capfilt.models.judges.med import MedJudge
+    from capfilt.models.judges.retrieval import EncodesApart
 
     if captioners and len(collected.references) == 1:
         yield "BLEU and CIDEr compare images with each other, and say nothing of one image"
@@ -133,8 +133,8 @@ def _notes(collected: _Collected, captioners: "Sequence[Captioner]", judges: "Se
             yield f"{column} is {values[0]:g} for every text: it tells nothing apart"
     if judges and (all(collected.right) or not any(collected.right)):
         yield "no AUC: no text is marked as wrong (column wrong)"
-    if judges and not isinstance(judges[0], MedJudge):
-        yield f"no retrieval: {judges[0].name} is not a BLIP or MED, which it is measured for"
+    if judges and not isinstance(judges[0], EncodesApart):
+        yield f"no retrieval: {judges[0].name} has no features of images and texts apart, which it compares"
 
 
 def _tables(locations: Sequence[str], limit: int | None, left_out: Counter[str]) -> Iterator[pa.Table]:
@@ -228,11 +228,10 @@ def _auc(collected: _Collected) -> Metrics:
 def _retrieval(judges: "Sequence[Judge]", collected: _Collected, texts: list[str], candidates: int) -> Metrics:
     if not judges:
         return {}
-    from capfilt.models.judges.med import MedJudge
-    from capfilt.models.judges.retrieval import rank, recall
+    from capfilt.models.judges.retrieval import EncodesApart, rank, recall
 
     judge = judges[0]
-    if not isinstance(judge, MedJudge):
+    if not isinstance(judge, EncodesApart):
         return {}
     owner = [number for number, own in enumerate(collected.references) for _ in own]
     ranks = rank(judge, lambda: collected.pixels, texts, owner, candidates)

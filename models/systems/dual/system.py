@@ -1,0 +1,148 @@
+"""CLIP, FLIP, SigLIP and LiT: what they are, and what they need. They are one system with other settings."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+from capfilt.core.errors import ConfigError
+from capfilt.models.formats.checkpoint import CONFIG
+from capfilt.models.formats.model_info import DUAL
+from capfilt.models.registry.resolve import locate
+from capfilt.models.systems.parts.tower_info import tower_info
+from capfilt.models.training.checks import checkpoint_files
+from capfilt.models.training.settings import setting
+from capfilt.models.training.system import Asked, Foundation, System
+
+
+@dataclass(frozen=True, kw_only=True)
+class DualSize:
+    """Shape of a new dual encoder."""
+
+    image_size: int
+    patch_size: int
+    vision_width: int
+    vision_layers: int
+    vision_heads: int
+    text_width: int
+    text_layers: int
+    text_heads: int
+    max_tokens: int = 77
+    projection: int = 512
+
+
+SIZES: Final = {
+    "dual-tiny": DualSize(
+        image_size=48,
+        patch_size=8,
+        vision_width=128,
+        vision_layers=4,
+        vision_heads=4,
+        text_width=128,
+        text_layers=3,
+        text_heads=4,
+        max_tokens=40,
+        projection=64,
+    ),
+    "dual-base": DualSize(
+        image_size=224,
+        patch_size=16,
+        vision_width=768,
+        vision_layers=12,
+        vision_heads=12,
+        text_width=512,
+        text_layers=12,
+        text_heads=8,
+    ),
+    "dual-large": DualSize(
+        image_size=224,
+        patch_size=14,
+        vision_width=1024,
+        vision_layers=24,
+        vision_heads=16,
+        text_width=768,
+        text_layers=12,
+        text_heads=12,
+        projection=768,
+    ),
+}
+"""`dual-base` and `dual-large` are CLIP's ViT-B/16 and ViT-L/14."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """Dual encoders: how images and texts are contrasted. `model.vision` is an image tower to start from."""
+
+    loss: Literal["softmax", "sigmoid"] = setting(
+        "softmax", "softmax over the batch (CLIP) or sigmoid per pair (SigLIP)"
+    )
+    lock: bool = setting(False, "do not train the image tower (LiT)")
+    drop: float = setting(0.0, "share of an image's patches dropped in training (FLIP)", ge=0, lt=1)
+    part: int = setting(
+        0,
+        "pairs that go through the towers at once; fewer need less memory, the loss stays that of the batch; 0 = all",
+        ge=0,
+    )
+    temperature: float = setting(0.07, "temperature of a new model at the start", ge=0.01, le=1)
+
+    def __post_init__(self) -> None:
+        if self.lock and self.drop:
+            raise ValueError("a locked tower is not trained, so drop must be 0")
+
+
+def check(asked: Asked) -> Foundation:
+    """A known size, or towers and checkpoints that fit; see `System.check`."""
+    settings, wanted = asked.model, asked.section(Contrast)
+    if settings.start:
+        return _started(asked)
+    if settings.size not in SIZES:
+        raise ConfigError(f"model.size = {settings.size!r} is not known; there are: {', '.join(SIZES)}")
+    size = SIZES[settings.size]
+    if settings.vision:
+        tower = tower_info(settings.vision)
+        _check_side(settings.image_size, tower.side, "model.vision", settings.vision)
+        return Foundation(tower.side, tower.files, asdict(size))
+    if wanted.lock:
+        raise ConfigError("contrast.lock: model.vision must name the image tower that is locked")
+    side = settings.image_size or size.image_size
+    if side % size.patch_size:
+        raise ConfigError(f"model.image_size = {side} is not a multiple of the patches' {size.patch_size} pixels")
+    return Foundation(side, (), asdict(size))
+
+
+def _started(asked: Asked) -> Foundation:
+    """What an earlier dual encoder is, which keeps its shape and its words."""
+    settings, name = asked.model, asked.model.start
+    if settings.vision:
+        raise ConfigError("model.vision: model.start has an image tower already")
+    told: dict[str, Any] = json.loads((locate(name) / CONFIG).read_text(encoding="utf-8"))
+    kind = str(told.get("model_type") or told.get("format") or "model of an unnamed type")
+    if kind not in DUAL:
+        raise ConfigError(f"model.start = {name!r}: a {kind} is no dual encoder; {', '.join(DUAL)} are")
+    if asked.section(Contrast).drop and kind == "siglip":
+        raise ConfigError(f"contrast.drop: the image tower of a {kind} pools all patches, so none can be dropped")
+    side = int(told.get("vision_config", {}).get("image_size", 224))
+    _check_side(settings.image_size, side, "model.start", name)
+    return Foundation(side, checkpoint_files(settings))
+
+
+def _check_side(asked: int, has: int, setting: str, name: str) -> None:
+    if asked not in (0, has):
+        raise ConfigError(f"model.image_size = {asked}: the image tower of {setting} = {name!r} takes {has} pixels")
+
+
+def _system(name: str, about: str, **contrast: Any) -> System:
+    return System(
+        name=name,
+        about=about,
+        package="dual",
+        check=check,
+        roles=("filter",),
+        sections={"contrast": Contrast},
+        defaults={"model": {"size": "dual-tiny"}, "contrast": contrast},
+    )
+
+
+CLIP: Final = _system("clip", "ITC with a learned temperature")  # Radford et al. 2021
+FLIP: Final = _system("flip", "CLIP, half of the patches dropped", drop=0.5)  # Li et al. 2023
+SIGLIP: Final = _system("siglip", "a sigmoid a pair", loss="sigmoid", temperature=0.1)  # Zhai et al. 2023
+LIT: Final = _system("lit", "texts for a locked image tower", lock=True, temperature=0.1)  # Zhai et al. 2022
