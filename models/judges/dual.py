@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from capfilt.models.dual_encoder import DualEncoder
 from capfilt.models.formats.model_info import ModelInfo
+from capfilt.models.judges.dual_encoder import DualEncoder
 from capfilt.models.judges.pairs import flatten, fold, owners
 from capfilt.models.runtime import Placement
 

@@ -18,6 +18,8 @@ MOMENTUM = ("objectives.momentum=0.9", "objectives.queue=20", "objectives.alpha=
 SETTINGS = {
     "med": (*MOMENTUM, "objectives.token_itm=1", "data.marked=1", "schedule.accumulate=2"),
     "qformer": ("queries.queries=4",),
+    "flip": ("model.image_size=16", "contrast.part=3"),
+    "siglip": ("model.image_size=16",),
 }
 COMMON = ("schedule.steps=3", "schedule.batch=8", "schedule.rate=1e-4", "work.log_every=1", "work.save_every=2")
 
@@ -60,8 +62,8 @@ def trained(pairs_file: Path, tokenizer: Tokenizer, tmp_path_factory: pytest.Tem
     """Folders `one` and `two` of what one process and two workers made, a folder a task."""
     home = tmp_path_factory.mktemp("workers")
     save_med(home / "start", strong, tokenizer, ("captioner", "filter"))
-    starts = {task: f"model.{'vision' if task == 'qformer' else 'start'}={home / 'start'}" for task in SETTINGS}
-    settings = json.dumps({task: (*COMMON, *own, starts[task]) for task, own in SETTINGS.items()})
+    starts = {"med": (f"model.start={home / 'start'}",), "qformer": (f"model.vision={home / 'start'}",)}
+    settings = json.dumps({task: (*COMMON, *own, *starts.get(task, ())) for task, own in SETTINGS.items()})
     command = [sys.executable, "-c", BOTH, str(pairs_file), str(home), settings]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=170)
     assert done.returncode == 0, done.stderr[-3000:]

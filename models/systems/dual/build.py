@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from capfilt.models.dual_encoder import DualEncoder
+from capfilt.models.judges.dual_encoder import DualEncoder
 from capfilt.models.registry.resolve import locate
 from capfilt.models.systems.dual.system import SIZES, Contrast, DualSize
 from capfilt.models.systems.dual.task import DualTask
@@ -91,7 +91,8 @@ def on_tower(tower: Any, size: DualSize, words: Any, wanted: Contrast) -> Any:
     from transformers import BertConfig, BertModel, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
 
     make, shape = VisionTextDualEncoderConfig.from_vision_text_configs, BertConfig
-    text: Any = BertModel(shape(**_shapes(size, words)[1]))
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # as the text towers of CLIP and LiT
+    text: Any = BertModel(shape(**_shapes(size, words)[1], **still))
     width = tower.config.hidden_size if wanted.lock else size.projection
     config: Any = make(tower.config, text.config, projection_dim=width)
     config.logit_scale_init_value = -math.log(wanted.temperature)

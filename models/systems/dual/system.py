@@ -113,7 +113,7 @@ def _started(asked: Asked) -> Foundation:
     """What an earlier dual encoder is, which keeps its shape and its words."""
     settings, name = asked.model, asked.model.start
     if settings.vision:
-        raise ConfigError("model.vision: model.start has an image tower already")
+        raise ConfigError("model.vision: model.start has one, so only one of them can be given")
     told: dict[str, Any] = json.loads((locate(name) / CONFIG).read_text(encoding="utf-8"))
     kind = str(told.get("model_type") or told.get("format") or "model of an unnamed type")
     if kind not in DUAL:

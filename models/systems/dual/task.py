@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from capfilt.models.dual_encoder import DualEncoder
+from capfilt.models.judges.dual_encoder import DualEncoder
 from capfilt.models.systems.dual.system import Contrast
 from capfilt.models.training.batch import Batch, pair_codes, same_pairs
 from capfilt.models.training.frozen import locked

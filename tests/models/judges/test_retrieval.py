@@ -1,16 +1,19 @@
 """Retrieval against a plain one: every pair scored, every list sorted."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from capfilt.core.errors import ModelError
 from capfilt.models.judges.med import MedJudge
-from capfilt.models.judges.retrieval import _best, rank, recall
+from capfilt.models.judges.retrieval import EncodesApart, _best, rank, recall
 from capfilt.models.med.config import SIZES
 from capfilt.models.med.model import MED
 from capfilt.models.normalize import normalize
+from capfilt.models.registry.registry import Placement, load_judge
 from capfilt.models.tokenizer import CLS, ENC, Tokenizer
 
 TEXTS = [
@@ -102,3 +105,19 @@ def test_a_judge_of_nan_is_refused(judge: MedJudge, images: torch.Tensor) -> Non
     finally:
         with torch.no_grad():
             weight.copy_(before)
+
+
+@pytest.mark.parametrize("name", ["clip-transformers", "siglip-transformers", "clip"])
+def test_a_dual_encoder_is_ranked_by_the_scores_that_it_gives(published: Callable[[str], Path], name: str) -> None:
+    judge = load_judge(str(published(name)), Placement(device="cpu"))
+    side = judge.pixels.size
+    pictures = torch.randint(0, 256, (6, side, side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    scores = torch.tensor(judge.score(pictures, [TEXTS] * 6)["clip"])
+    assert isinstance(judge, EncodesApart)
+    found = rank(judge, lambda: pictures.split(4), TEXTS, OWNER, candidates=3)
+    for row, place in enumerate(found.of_images.tolist()):
+        own = {TEXTS[column] for column, owner in enumerate(OWNER) if owner == row}
+        right = torch.tensor([text in own for text in TEXTS])
+        above = scores[row] - scores[row][right].max()
+        tied = (above.abs() <= 1e-6) & ~right
+        assert place == int((above > 1e-6).sum()) + int(tied.sum()) / 2

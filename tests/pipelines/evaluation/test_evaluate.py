@@ -140,7 +140,10 @@ def test_what_says_little_or_is_missing_is_told(pairs_file: Path, tmp_path: Path
     recipe = load_recipe("blip", ("caption.n=0", f'score.judges=["{published("clip-transformers")}"]'))
     measured = evaluate([str(path)], recipe)
     assert (measured.pictures, measured.left_out) == (6, {"no human caption": 6})
-    assert [note.split(":")[0] for note in measured.notes] == ["no AUC", "no retrieval"]
+    assert [note.split(":")[0] for note in measured.notes] == ["no AUC"]
+    assert {f"{side}_{at}" for side in ("tr", "ir") for at in (1, 5, 10)} == measured.retrieval.keys()
+    blip2 = load_recipe("blip", ("caption.n=0", f'score.judges=["{published("blip2-itm")}"]'))
+    assert evaluate([str(pairs_file)], blip2, limit=2).notes[-1].startswith("no retrieval: blip2-itm has no features")
     alone = evaluate([str(pairs_file)], load_recipe("demo", ("score.judges=[]",)), limit=1)
     assert not alone.captions
     assert "say nothing of one image" in alone.notes[0]
