@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,10 @@ pytest_plugins = ["decoding", "demo_like_run", "hand_made_run", "misbehaving_web
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 """Of torch, before anybody imports it: threads that wait for each other on a busy machine cost tiny models ten times
 their work."""
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+"""The suite starts some hundred processes; each would compile the product anew, 0.4 s of CPU."""
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -31,14 +31,18 @@ def work_locally(chunks: Sequence[PlannedChunk], job: Job) -> Generator[ChunkOut
 
 @contextmanager
 def _threads(recipe: Recipe) -> Iterator[None]:
-    """As many CPU threads as one model actor on this machine would have, for the same last digits of scores."""
+    """As many CPU threads as one model actor on this machine would have, for the same last digits of scores.
+
+    A person's OMP_NUM_THREADS counts more than the cores. In Ray's processes it does not: Ray itself sets it there.
+    """
     if not (recipe.caption.captioners or recipe.score.judges):
         yield  # nothing here needs torch
         return
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(recipe.engine.threads or os.cpu_count() or 1)
+    asked = before if "OMP_NUM_THREADS" in os.environ else 0
+    torch.set_num_threads(recipe.engine.threads or asked or os.cpu_count() or 1)
     try:
         yield
     finally:

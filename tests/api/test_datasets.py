@@ -6,9 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 
 import capfilt
 
@@ -21,6 +19,8 @@ def corpus(made: capfilt.Run) -> dict[str, dict[str, Any]]:
 
 
 def test_as_torch_reads_them(made: capfilt.Run, corpus: dict[str, dict[str, Any]]) -> None:
+    import torch
+
     rows = list(made.to_torch())
     assert [row["uid"] for row in rows] == list(corpus)
     for row in rows:
@@ -32,6 +32,8 @@ def test_as_torch_reads_them(made: capfilt.Run, corpus: dict[str, dict[str, Any]
 
 @pytest.mark.slow
 def test_workers_of_a_loader_share_them(made: capfilt.Run, corpus: dict[str, dict[str, Any]]) -> None:
+    from torch.utils.data import DataLoader
+
     data = made.to_torch(transform=Image.Image.getbands)  # of a module that workers can import
     loader = DataLoader(data, batch_size=None, num_workers=2, multiprocessing_context="spawn")
     rows = list(loader)

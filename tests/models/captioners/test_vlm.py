@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 
 from capfilt.core.config import CaptionSettings, Recipe, ScoreSettings
 from capfilt.core.errors import ConfigError, ModelError
-from capfilt.models.captioners.vlm import Streams
 from capfilt.models.decoding.sampling import uniforms
 from capfilt.models.protocols import Captioner, Decoding, ImageInput
 from capfilt.models.registry import registry
@@ -96,6 +95,8 @@ def test_pictures_and_seeds_make_a_difference(published: Published) -> None:
 
 def test_log_probability_is_the_model_s_own_and_not_that_of_the_draw() -> None:
     """Neither temperature nor nucleus nor the shortest length are in it, and nothing after a caption's end."""
+    from capfilt.models.captioners.vlm import Streams
+
     odd = Decoding(max_tokens=4, min_tokens=2, temperature=0.4, top_p=0.5)
     streams = Streams(uniforms([1, 2], 4), [3], odd)
     logits = torch.randn(4, 2, 12, generator=torch.Generator().manual_seed(0))

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs as pafs
-from sklearn.metrics import roc_auc_score
 
 from capfilt.core.errors import ChangedError, InputError
 from capfilt.core.serialization import to_toml
@@ -48,6 +47,8 @@ def one(result: Calibration, column: str, source: str) -> Any:
 
 
 def test_labels_give_what_scikit_learn_finds_in_the_tables(world: Any, labels: Path, made: Calibration) -> None:
+    from sklearn.metrics import roc_auc_score
+
     result = calibrate(Folder.at(world.out), str(labels), precision=0.9, images=100, seed=0)
     captions = pq.read_table(world.out / "captions").to_pylist()
     web = [(c["itm"], world.truth[c["uid"], 0]) for c in captions if c["source"] == "web"]

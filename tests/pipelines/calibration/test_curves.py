@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from capfilt.pipelines.calibration.curves import MOST_NOISE, labeled, made, sweep
 
@@ -24,6 +23,8 @@ def pairs(draw: st.DrawFn) -> Pairs:
 @given(pairs())
 @settings(max_examples=100, deadline=None)
 def test_labelled_curves_are_those_of_scikit_learn(given_pairs: Pairs) -> None:
+    from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
     scores, right, times = (np.array(part) for part in given_pairs)
     counts = sweep(scores, labeled(right, times.astype(float)))
     assert counts.auc == pytest.approx(roc_auc_score(right, scores, sample_weight=times))
@@ -37,6 +38,8 @@ def test_labelled_curves_are_those_of_scikit_learn(given_pairs: Pairs) -> None:
 @given(pairs())
 @settings(max_examples=100, deadline=None)
 def test_precision_and_recall_are_those_of_scikit_learn(given_pairs: Pairs) -> None:
+    from sklearn.metrics import precision_recall_curve
+
     scores, right = np.array(given_pairs[0]), np.array(given_pairs[1])
     counts = sweep(scores, labeled(right))
     precision, recall, thresholds = precision_recall_curve(right, scores)

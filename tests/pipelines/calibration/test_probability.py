@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.calibration import calibration_curve
-from sklearn.isotonic import IsotonicRegression
 
 from capfilt.pipelines.calibration.curves import labeled, made
 from capfilt.pipelines.calibration.probability import BINS, fit, predict_unseen, reliability
@@ -16,6 +14,8 @@ SCORES = st.lists(st.floats(-1, 2, width=32), min_size=4, max_size=60)
 @given(SCORES, st.integers(0, 2**60 - 1))
 @settings(max_examples=100, deadline=None)
 def test_labelled_fits_are_those_of_scikit_learn(values: list[float], bits: int) -> None:
+    from sklearn.isotonic import IsotonicRegression
+
     scores, right = np.array(values), np.array([bool(bits >> n & 1) for n in range(len(values))])
     knots = fit(scores, right, labeled(right))
     oracle = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores, right)
@@ -27,6 +27,8 @@ def test_labelled_fits_are_those_of_scikit_learn(values: list[float], bits: int)
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=80), st.integers(0, 2**80 - 1))
 @settings(max_examples=100, deadline=None)
 def test_reliability_is_that_of_scikit_learn(values: list[float], bits: int) -> None:
+    from sklearn.calibration import calibration_curve
+
     predicted, right = np.array(values), np.array([bool(bits >> n & 1) for n in range(len(values))])
     predicted = np.minimum(np.floor(predicted * BINS + 0.5) / BINS + 0.03, 1)  # away from the borders of bins
     mine = reliability(predicted, labeled(right))

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -32,6 +31,8 @@ Tree = Callable[[Path], dict[str, bytes]]
 @pytest.fixture(autouse=True)
 def _quiet_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its cache goes away with the test, and it draws no bars."""
+    import datasets
+
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     datasets.disable_progress_bars()
 
@@ -54,6 +55,8 @@ def texts_of(row: dict[str, Any]) -> list[str]:
 
 
 def test_parquet(run: Run, tmp_path: Path) -> None:
+    import datasets
+
     done = write(run, tmp_path / "set", "parquet")
     rows, files = wanted(run), sorted(map(str, (tmp_path / "set/data").glob("*.parquet")))
     assert (done.images, done.texts, done.shards) == (
@@ -75,6 +78,8 @@ def test_parquet(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_card_leads_datasets_to_the_data(kind: str, make_run: Any, tmp_path: Path) -> None:
     """Also where pictures are of several formats and a column begins without values."""
+    import datasets
+
     rows = [Pair(f"http://a/{n}" if n > 6 else "", picture(n, format=("JPEG", "PNG", "WEBP")[n % 3]), (f"text {n}",))
             for n in range(9)]  # fmt: skip
     run = make_run(rows).finish()
@@ -84,6 +89,8 @@ def test_the_card_leads_datasets_to_the_data(kind: str, make_run: Any, tmp_path:
 
 
 def test_hf_imagefolder(run: Run, tmp_path: Path) -> None:
+    import datasets
+
     write(run, tmp_path / "set", "hf")
     rows = wanted(run)
     found = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "set/data"), split="train")
@@ -221,6 +228,8 @@ def test_the_same_bytes_whatever_happens(kind: str, run: Run, tmp_path: Path) ->
 
 
 def test_another_selection_is_another_export(run: Run, tmp_path: Path) -> None:
+    import datasets
+
     folder, strict = run.ledger.folder, run.recipe.select.model_copy(update={"threshold": 0.85})
     select(folder, strict, name="strict")
     select(folder, run.recipe.select)

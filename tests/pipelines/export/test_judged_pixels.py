@@ -9,12 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
-import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torchvision.io
 from numpy.typing import NDArray
 from PIL import Image, features
 
@@ -134,6 +131,8 @@ def by_pillow(data: bytes) -> Pixels:
 
 
 def by_opencv(data: bytes) -> Pixels:
+    import cv2
+
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert found is not None
     return np.ascontiguousarray(found[..., ::-1])
@@ -141,6 +140,7 @@ def by_opencv(data: bytes) -> Pixels:
 
 def by_torchvision(data: bytes) -> Pixels:
     import torch
+    import torchvision.io
 
     raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     found = torchvision.io.decode_image(raw, torchvision.io.ImageReadMode.RGB)
@@ -237,6 +237,8 @@ def test_the_readers_of_shards_see_it_too(kind: str, finished: Any, tmp_path: Pa
 
 @pytest.fixture
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
     datasets.disable_progress_bars()
@@ -247,6 +249,8 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_load_dataset_opens_the_folder(kind: str, finished: Any, tmp_path: Path) -> None:
     """Formats are mixed, and the first URLs are null."""
+    import datasets
+
     export(finished.ledger.folder, str(tmp_path / "set"), kind, FORMATS[kind](), shard_rows=20)
     pixels = expected(finished)
     found = datasets.load_dataset(str(tmp_path / "set"), split="train")
@@ -266,6 +270,8 @@ def test_load_dataset_opens_the_folder(kind: str, finished: Any, tmp_path: Path)
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("kind", ["webdataset", "open_clip"])
 def test_so_does_the_webdataset_builder(kind: str, finished: Any, tmp_path: Path) -> None:
+    import datasets
+
     export(finished.ledger.folder, str(tmp_path / "set"), kind, FORMATS[kind](), shard_rows=20)
     shards = sorted(map(str, (tmp_path / "set/data").glob("*.tar")))
     found = datasets.load_dataset("webdataset", data_files=shards, split="train")
