@@ -4,7 +4,8 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,54 +24,78 @@ FORBIDDEN = {
 }
 
 
-def python_files(folder: str) -> list[Path]:
-    return sorted(path for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
+def python_files(*folders: str) -> list[Path]:
+    return sorted(
+        path for folder in folders for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts
+    )
 
 
-def imports(path: Path, top_level_only: bool = False) -> Iterator[str]:
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(path: Path, top_level_only: bool = False) -> frozenset[str]:
     """Dotted names a file imports; with `top_level_only` what importing the file costs, not what its functions do."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree, found = tree_of(path), set()
     for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield node.module or ""
+            found.add(node.module or "")
+    return frozenset(found)
 
 
-def roots(names: Iterator[str]) -> set[str]:
+def roots(names: frozenset[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("path", python_files("models"), ids=str)
-def test_models_know_tensors_only(path: Path) -> None:
-    names = list(imports(path))
-    assert not roots(iter(names)) & FORBIDDEN["models"]
-    upward = [
-        n for n in names if n.startswith("capfilt.") and not n.startswith(("capfilt.models", *STANDARD_LIBRARY_ONLY))
-    ]
-    assert not upward
+def offenders(files: list[Path], wrong: Callable[[Path], set[str]]) -> dict[str, set[str]]:
+    """What is wrong in each file, by its name; files where nothing is are not there."""
+    assert files
+    return {str(path.relative_to(ROOT)): found for path in files if (found := wrong(path))}
 
 
-@pytest.mark.parametrize("path", python_files("pipelines"), ids=str)
-def test_pipelines_know_rows_and_only_the_engine_knows_ray(path: Path) -> None:
-    engine = path.is_relative_to(ROOT / "pipelines" / "engine")
-    assert not roots(imports(path)) & (FORBIDDEN["pipelines"] | (set() if engine else {"ray"}))
-    assert not roots(imports(path, top_level_only=True)) & {"torch", "transformers", "open_clip", "img2dataset"}
-    allowed = ("capfilt.pipelines", "capfilt.models", *(f"capfilt.{name}" for name in GROUND))
-    assert not [n for n in imports(path) if n.startswith("capfilt.") and not n.startswith(allowed)]
+def beyond(path: Path, *allowed: str) -> set[str]:
+    """What a file imports of ours that stands outside the allowed rooms."""
+    return {name for name in imports(path) if name.startswith("capfilt.") and not name.startswith(allowed)}
 
 
-@pytest.mark.parametrize("path", [path for name in GROUND for path in python_files(f"capfilt/{name}")], ids=str)
-def test_the_ground_floor_stands_below_everything(path: Path) -> None:
-    assert not roots(imports(path)) & FORBIDDEN["ground"]
-    allowed = tuple(f"capfilt.{name}" for name in GROUND)
-    assert not [n for n in imports(path) if n.startswith("capfilt") and not n.startswith(allowed)]
+def test_models_know_tensors_only() -> None:
+    def wrong(path: Path) -> set[str]:
+        forbidden = roots(imports(path)) & FORBIDDEN["models"]
+        return forbidden | beyond(path, "capfilt.models", *STANDARD_LIBRARY_ONLY)
+
+    assert offenders(python_files("models"), wrong) == {}
 
 
-@pytest.mark.parametrize("path", [*python_files("models"), *python_files("pipelines"), *python_files("tests")], ids=str)
-def test_the_two_folders_are_imported_by_their_full_names(path: Path) -> None:
-    assert not roots(imports(path)) & {"models", "pipelines"}
+def test_pipelines_know_rows_and_only_the_engine_knows_ray() -> None:
+    heavy = {"torch", "transformers", "open_clip", "img2dataset"}
+
+    def wrong(path: Path) -> set[str]:
+        engine = path.is_relative_to(ROOT / "pipelines" / "engine")
+        forbidden = roots(imports(path)) & (FORBIDDEN["pipelines"] | (set() if engine else {"ray"}))
+        upward = beyond(path, "capfilt.pipelines", "capfilt.models", *(f"capfilt.{name}" for name in GROUND))
+        return forbidden | upward | roots(imports(path, top_level_only=True)) & heavy
+
+    assert offenders(python_files("pipelines"), wrong) == {}
+
+
+def test_the_ground_floor_stands_below_everything() -> None:
+    def wrong(path: Path) -> set[str]:
+        whole = imports(path) & {"capfilt"}
+        return (
+            roots(imports(path)) & FORBIDDEN["ground"] | whole | beyond(path, *(f"capfilt.{name}" for name in GROUND))
+        )
+
+    assert offenders(python_files(*(f"capfilt/{name}" for name in GROUND)), wrong) == {}
+
+
+def test_the_two_folders_are_imported_by_their_full_names() -> None:
+    files = python_files("models", "pipelines", "tests")
+    assert offenders(files, lambda path: roots(imports(path)) & {"models", "pipelines"}) == {}
 
 
 def test_no_files_and_no_folders_import_in_a_circle() -> None:
@@ -131,7 +156,7 @@ DOORS = {"models/formats/guarded.py": LOADS - {"snapshot_download"}, "models/for
 def loading_calls(path: Path) -> set[str]:
     """Names of the loading calls in a file, `torch.load` and `torch.jit.load` among them."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ImportFrom):
             found |= LOADS & {alias.name for alias in node.names}
         if not isinstance(node, ast.Call):
@@ -144,12 +169,12 @@ def loading_calls(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    "path", [path for name in ("models", "pipelines", "capfilt") for path in python_files(name)], ids=str
-)
-def test_one_door_leads_to_the_libraries_that_load_models(path: Path) -> None:
+def test_one_door_leads_to_the_libraries_that_load_models() -> None:
     """Whatever reads a checkpoint goes through `models/formats/guarded.py`, where code and hosts are refused."""
-    name = str(path.relative_to(ROOT))
-    allowed = DOORS.get(name, set()) | ({"torch.load"} if name in DOORS else set())
-    assert loading_calls(path) - allowed == set()
-    assert not roots(imports(path)) & LOADING_MODULES
+
+    def wrong(path: Path) -> set[str]:
+        name = str(path.relative_to(ROOT))
+        allowed = DOORS.get(name, set()) | ({"torch.load"} if name in DOORS else set())
+        return loading_calls(path) - allowed | roots(imports(path)) & LOADING_MODULES
+
+    assert offenders(python_files("models", "pipelines", "capfilt"), wrong) == {}
