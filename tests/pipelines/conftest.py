@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from staged_run import MakeRun, Pair, Run, pairs, write_pairs
+from staged_run import MakeRun, Pair, Run, pairs
 
 
 @pytest.fixture
@@ -13,13 +13,18 @@ def make_run(tmp_path: Path) -> MakeRun:
     """`make_run(rows, name="out", *settings)`: a run over these rows, not even planned."""
 
     def make(rows: Sequence[Pair], name: str = "out", *settings: str) -> Run:
-        source = write_pairs(tmp_path / "inputs" / name / "pairs.parquet", rows)
-        return Run(tmp_path / name, source, rows, settings)
+        return Run.over(rows, tmp_path, name, settings)
 
     return make
 
 
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run over `pairs()` that no test changes."""
+    return Run.over(pairs(), tmp_path_factory.mktemp("staged")).finish()
+
+
 @pytest.fixture
-def run(make_run: MakeRun) -> Run:
-    """A finished run over `pairs()`."""
-    return make_run(pairs()).finish()
+def run(finished_run: Run, tmp_path: Path) -> Run:
+    """A copy of it that a test may change."""
+    return finished_run.copy(tmp_path / "out")

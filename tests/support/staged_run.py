@@ -1,7 +1,8 @@
 """A finished run made by the real stages from real pictures, without models or Ray: what comes after starts here."""
 
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,6 +64,15 @@ class Run:
 
     def __post_init__(self) -> None:
         self.recipe = load_recipe("blip", ("input.chunk_rows=6", "decode.isolate=false", *self.settings))
+
+    @classmethod
+    def over(cls, rows: Sequence[Pair], folder: Path, name: str = "out", settings: tuple[str, ...] = ()) -> "Run":
+        """A run over these rows, not even planned."""
+        return cls(folder / name, write_pairs(folder / "inputs" / name / "pairs.parquet", rows), rows, settings)
+
+    def copy(self, out: Path) -> "Run":
+        """The same run elsewhere, over the same input."""
+        return replace(self, out=Path(shutil.copytree(self.out, out)))
 
     @property
     def ledger(self) -> Ledger:

@@ -76,7 +76,7 @@ def test_parquet(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_the_card_leads_datasets_to_the_data(kind: str, make_run: Any, tmp_path: Path) -> None:
+def test_the_card_leads_datasets_to_the_data(kind: str, make_run: MakeRun, tmp_path: Path) -> None:
     """Also where pictures are of several formats and a column begins without values."""
     import datasets
 
@@ -178,7 +178,7 @@ def test_open_clip_trains_on_it(make_run: MakeRun, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "pattern"), [("parquet", "*.parquet"), ("webdataset", "*.tar"), ("hf", "")])
-def test_capfilt_reads_its_own_exports(kind: str, pattern: str, run: Any, tmp_path: Path) -> None:
+def test_capfilt_reads_its_own_exports(kind: str, pattern: str, run: Run, tmp_path: Path) -> None:
     """Plain pictures keep their bytes, and every kept text comes along."""
     write(run, tmp_path / "set", kind)
     data = tmp_path / "set/data"
@@ -285,7 +285,7 @@ def test_what_is_forgotten_goes_out_no_more(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["webdataset", "open_clip"])
-def test_a_score_that_is_no_number(kind: str, make_run: Any, tmp_path: Path) -> None:
+def test_a_score_that_is_no_number(kind: str, make_run: MakeRun, tmp_path: Path) -> None:
     (tmp_path / "all.sql").write_text(
         "SELECT uid, candidate, true AS keep, row_number() OVER (PARTITION BY uid ORDER BY candidate) AS rank,"
         " 'all' AS reason FROM captions"

@@ -19,7 +19,7 @@ from capfilt.core.config import DecodeSettings
 from capfilt.pipelines.export.export import FORMATS, export
 from capfilt.pipelines.imaging.image_file import load_image, read_header
 from capfilt.pipelines.imaging.pillow import pillow_rules
-from staged_run import Pair
+from staged_run import Pair, Run
 
 Pixels = NDArray[np.uint8]
 
@@ -156,21 +156,23 @@ def shown_fixture() -> dict[str, bytes]:
     return pictures()
 
 
-@pytest.fixture(params=["mixed", "mostly jpeg"])
-def finished(request: pytest.FixtureRequest, make_run: Any, shown: dict[str, bytes]) -> Any:
+@pytest.fixture(scope="module", params=["mixed", "mostly jpeg"])
+def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shown: dict[str, bytes]) -> Run:
     """A run over all of them, its judges scored; with enough JPEGs beside them in the second one."""
     files = list(shown.values())
     if request.param == "mostly jpeg":
         files += [saved(scene((40 + n, 30)), "JPEG", quality=95) for n in range(4 * len(files))]
     rows = [Pair(f"http://a/{n}" if n > 20 else "", data, (f"text {n}",)) for n, data in enumerate(files)]
-    return make_run(rows).finish()
+    return Run.over(rows, tmp_path_factory.mktemp("shown")).finish()
 
 
-def expected(run: Any) -> dict[str, Pixels]:
-    return {uid: judged(data) for uid, data in originals(run).items()}
+@pytest.fixture(scope="module")
+def pixels(finished: Run) -> dict[str, Pixels]:
+    """What captioner and judges see, by uid."""
+    return {uid: judged(data) for uid, data in originals(finished).items()}
 
 
-def originals(run: Any) -> dict[str, bytes]:
+def originals(run: Run) -> dict[str, bytes]:
     files = sorted((run.out / "images").glob("*.parquet"))
     return {row["uid"]: row["image"]["bytes"] for file in files for row in pq.read_table(file).to_pylist()}
 
@@ -202,8 +204,9 @@ def differs(a: Pixels, b: Pixels) -> int:
 
 @pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning")
 @pytest.mark.parametrize("kind", ["corpus", *FORMATS])
-def test_every_reader_sees_what_the_judges_saw(kind: str, finished: Any, tmp_path: Path) -> None:
-    pixels = expected(finished)
+def test_every_reader_sees_what_the_judges_saw(
+    kind: str, finished: Run, pixels: dict[str, Pixels], tmp_path: Path
+) -> None:
     if kind == "corpus":
         files = sorted((finished.out / "corpus").glob("*.parquet"))
         found = {row["uid"]: row["image"]["bytes"] for file in files for row in pq.read_table(file).to_pylist()}
@@ -220,11 +223,11 @@ def test_every_reader_sees_what_the_judges_saw(kind: str, finished: Any, tmp_pat
 
 @pytest.mark.filterwarnings("ignore")  # webdataset leaves its files to be collected
 @pytest.mark.parametrize("kind", ["webdataset", "open_clip"])
-def test_the_readers_of_shards_see_it_too(kind: str, finished: Any, tmp_path: Path) -> None:
+def test_the_readers_of_shards_see_it_too(kind: str, finished: Run, pixels: dict[str, Pixels], tmp_path: Path) -> None:
     import webdataset
 
     export(finished.ledger.folder, str(tmp_path / "set"), kind, FORMATS[kind](), shard_rows=20)
-    shards, pixels = sorted(map(str, (tmp_path / "set/data").glob("*.tar"))), expected(finished)
+    shards = sorted(map(str, (tmp_path / "set/data").glob("*.tar")))
     # The pipe of open_clip_train.data.get_wds_dataset: decode("pilrgb"), rename(image="jpg;png;jpeg;webp", text="txt")
     samples = list(
         webdataset.WebDataset(shards, shardshuffle=False).decode("pilrgb").rename(image="jpg;png;jpeg;webp", text="txt")
@@ -247,12 +250,11 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.filterwarnings("ignore")  # datasets leaves the files of further frames to be collected
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("kind", FORMATS)
-def test_load_dataset_opens_the_folder(kind: str, finished: Any, tmp_path: Path) -> None:
+def test_load_dataset_opens_the_folder(kind: str, finished: Run, pixels: dict[str, Pixels], tmp_path: Path) -> None:
     """Formats are mixed, and the first URLs are null."""
     import datasets
 
     export(finished.ledger.folder, str(tmp_path / "set"), kind, FORMATS[kind](), shard_rows=20)
-    pixels = expected(finished)
     found = datasets.load_dataset(str(tmp_path / "set"), split="train")
     assert found.num_rows == len(pixels)
     if kind == "llava":
@@ -269,21 +271,21 @@ def test_load_dataset_opens_the_folder(kind: str, finished: Any, tmp_path: Path)
 
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("kind", ["webdataset", "open_clip"])
-def test_so_does_the_webdataset_builder(kind: str, finished: Any, tmp_path: Path) -> None:
+def test_so_does_the_webdataset_builder(kind: str, finished: Run, pixels: dict[str, Pixels], tmp_path: Path) -> None:
     import datasets
 
     export(finished.ledger.folder, str(tmp_path / "set"), kind, FORMATS[kind](), shard_rows=20)
     shards = sorted(map(str, (tmp_path / "set/data").glob("*.tar")))
     found = datasets.load_dataset("webdataset", data_files=shards, split="train")
-    assert found.num_rows == len(expected(finished))
+    assert found.num_rows == len(pixels)
     assert {"itm", "itc"} == json.loads(found[0]["json"]["captions"][0]["scores"]).keys()
 
 
-def test_the_original_bytes_stay_in_images(finished: Any, shown: dict[str, bytes]) -> None:
+def test_the_original_bytes_stay_in_images(finished: Run, shown: dict[str, bytes]) -> None:
     assert set(shown.values()) <= set(originals(finished).values())
 
 
-def test_plain_files_are_carried_as_they_are(finished: Any, shown: dict[str, bytes]) -> None:
+def test_plain_files_are_carried_as_they_are(finished: Run, shown: dict[str, bytes]) -> None:
     files = sorted((finished.out / "corpus").glob("*.parquet"))
     carried = {row["image"]["bytes"] for file in files for row in pq.read_table(file).to_pylist()}
     plain = {"jpeg", "jpeg gray", "jpeg progressive", "mpo", "png", "png gray", "png of two colors", "png palette",
