@@ -317,8 +317,8 @@ class EngineSettings(Section):
     threads: int = Field(
         0,
         ge=0,
-        description="CPU threads per model actor, may change scores in the last digits; 0 = cores / actors of the node, "
-        "or OMP_NUM_THREADS where engine.kind = 'local'",
+        description="CPU threads per model actor, may change scores in the last digits; "
+        "0 = cores / actors of the node, or OMP_NUM_THREADS where engine.kind = 'local'",
     )
     compile: bool = Field(
         False, description="torch.compile the image tower of BLIP and MED; worthwhile on GPUs, in long runs"
