@@ -3,6 +3,7 @@
 | form | how it is known |
 |---|---|
 | BLIP as its authors saved it (`.pth`) | tensors of `visual_encoder.` |
+| BLIP-2 of stage 1, or tuned for retrieval, as LAVIS saved it (`.pth`) | tensors of `Qformer.` |
 | open_clip's training (`epoch_5.pt`) | tensors of `visual.` and a `logit_scale`; the architecture must be named |
 | pickled weights of `transformers` (`pytorch_model.bin`) | a `config.json` beside |
 | a LoRA adapter (directory) | `adapter_config.json`; the model it was trained on must be named |
@@ -20,8 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from capfilt.core.errors import ModelError
-from capfilt.models.formats.checkpoint import ADAPTER, CONFIG, VOCABULARY, WEIGHTS, weight_files
+from capfilt.models.formats.checkpoint import ADAPTER, CONFIG, TOKENIZER_CONFIG, VOCABULARY, WEIGHTS, weight_files
 from capfilt.models.formats.guarded import load_pickle, load_tensors
+from capfilt.models.formats.lavis_blip2 import from_lavis, image_processor
 from capfilt.models.formats.open_clip_source import CONFIG as OPEN_CLIP_CONFIG
 from capfilt.models.formats.open_clip_source import architecture_shape
 
@@ -46,13 +48,21 @@ _LAYOUTS: Final = {
 }
 
 
-def convert(source: Path, to: Path, architecture: str = "", base: Path | None = None, words: Path | None = None) -> str:
+def convert(
+    source: Path,
+    to: Path,
+    architecture: str = "",
+    base: Path | None = None,
+    words: Path | None = None,
+    vision: Path | None = None,
+) -> str:
     """Rewrite a checkpoint; gives what it was, in words.
 
     Args:
         architecture: of open_clip, for its training files.
         base: the model that a LoRA adapter was trained on.
         words: `vocab.txt` of BERT, or a folder that holds it; by default beside the source.
+        vision: file of the image tower of a BLIP-2 that lacks it.
 
     Raises:
         ModelError: a file of no known form, what it needs is missing, or `to` is there already.
@@ -66,7 +76,7 @@ def convert(source: Path, to: Path, architecture: str = "", base: Path | None = 
     tensors = _tensors(source)
     names = set(tensors)
     if any(name.startswith("Qformer.") for name in names):
-        raise ModelError(f"{source}: BLIP-2 as LAVIS saves it is not supported; use the conversion of transformers")
+        return _blip2(source, tensors, to, words, vision)
     if any(name.startswith("visual_encoder.") for name in names):
         return _blip(source, tensors, to, words)
     if "logit_scale" in names and any(name.startswith("visual.") for name in names):
@@ -106,6 +116,21 @@ def _blip(source: Path, tensors: dict[str, Tensor], to: Path, words: Path | None
         (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         shutil.copyfile(vocabulary, folder / VOCABULARY)
     return f"BLIP, {' and '.join(found)}"
+
+
+def _blip2(source: Path, tensors: dict[str, Tensor], to: Path, words: Path | None, vision: Path | None) -> str:
+    vocabulary = _vocabulary(source, words)
+    renamed, settings = from_lavis(source, tensors, _tensors(vision) if vision else {})
+    _save(to, renamed)
+    bert = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
+    for name, content in (
+        (CONFIG, settings),
+        ("preprocessor_config.json", image_processor(settings)),
+        (TOKENIZER_CONFIG, bert),
+    ):
+        (to / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    shutil.copyfile(vocabulary, to / VOCABULARY)
+    return "BLIP-2, filter"
 
 
 def _vocabulary(source: Path, words: Path | None) -> Path:

@@ -20,14 +20,20 @@ def convert(
         Path | None,
         typer.Option(metavar="FILE", help="BLIP: BERT's vocab.txt. Default: beside FILE.", show_default=False),
     ] = None,
+    vision: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="BLIP-2: its image tower, eva_vit_g.pth. Default: in FILE.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Convert a checkpoint to a directory of safetensors.
 
-    Reads BLIP's own files, trainings of open_clip, pickled weights of transformers and LoRA adapters; runs no code of
-    theirs.
+    Reads BLIP's own files, BLIP-2 of LAVIS, trainings of open_clip, pickled weights of transformers and LoRA adapters;
+    runs no code of theirs.
     """
     from capfilt.cli.terminal import console
     from capfilt.models.formats.convert import convert as rewrite
 
-    console.say(f"{file}: {rewrite(file, to, architecture, base, words)}")
+    console.say(f"{file}: {rewrite(file, to, architecture, base, words, vision)}")
     console.say(f"written: {to}")

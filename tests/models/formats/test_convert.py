@@ -16,6 +16,8 @@ from capfilt.cli import app
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.convert import convert
 from capfilt.models.formats.weights import load_med
+from capfilt.models.normalize import normalize
+from capfilt.models.registry import registry
 
 Published = Callable[[str], Path]
 BACK = (
@@ -126,7 +128,6 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tensors", "said"),
     [
-        ({"Qformer.bert.x": torch.ones(1)}, "BLIP-2 as LAVIS saves it is not supported"),
         ({"a.weight": torch.ones(1)}, "neither BLIP, open_clip nor a model of transformers"),
         ({"visual_encoder.cls_token": torch.ones(1)}, r"BLIP's words are not in it; name BERT's vocab.txt by --words"),
     ],
@@ -135,3 +136,115 @@ def test_what_is_not_known_is_one_line(tmp_path: Path, tensors: dict[str, torch.
     torch.save({"model": tensors}, tmp_path / "x.pth")
     with pytest.raises(ModelError, match=said):
         convert(tmp_path / "x.pth", tmp_path / "out")
+
+
+LAVIS = (
+    (r"^vision_model\.embeddings\.patch_embedding\.", "visual_encoder.patch_embed.proj."),
+    (r"^vision_model\.embeddings\.position_embedding$", "visual_encoder.pos_embed"),
+    (r"^vision_model\.embeddings\.class_embedding$", "visual_encoder.cls_token"),
+    (r"^vision_model\.post_layernorm\.", "ln_vision."),
+    (r"^vision_model\.encoder\.layers\.(\d+)\.self_attn\.projection\.", r"visual_encoder.blocks.\1.attn.proj."),
+    (r"^vision_model\.encoder\.layers\.(\d+)\.self_attn\.", r"visual_encoder.blocks.\1.attn."),
+    (r"^vision_model\.encoder\.layers\.(\d+)\.layer_norm", r"visual_encoder.blocks.\1.norm"),
+    (r"^vision_model\.encoder\.layers\.", "visual_encoder.blocks."),
+    (r"^qformer\.layernorm\.", "Qformer.bert.embeddings.LayerNorm."),
+    (r"^embeddings\.", "Qformer.bert.embeddings."),
+    (
+        r"^qformer\.encoder\.layer\.(\d+)\.(\w*)attention\.attention\.",
+        r"Qformer.bert.encoder.layer.\1.\2attention.self.",
+    ),
+    (r"^qformer\.", "Qformer.bert."),
+    (r"^vision_projection\.", "vision_proj."),
+    (r"^text_projection\.", "text_proj."),
+)
+
+
+def as_lavis_saves_it(weights: dict[str, Any]) -> dict[str, Any]:
+    """The tensors of `Blip2ForImageTextRetrieval` by LAVIS's names, the biases of queries and values apart."""
+    found = {}
+    for name, tensor in weights.items():
+        for pattern, theirs in LAVIS:
+            renamed, done = re.subn(pattern, theirs, name)
+            if done:
+                break
+        if renamed.endswith("attn.qkv.bias"):
+            query, _, value = tensor.chunk(3)
+            found |= {renamed.replace("qkv.bias", "q_bias"): query, renamed.replace("qkv.bias", "v_bias"): value}
+        else:
+            found[renamed] = tensor
+    more = {"temp": torch.ones([]), "Qformer.cls.predictions.bias": torch.ones(5)}
+    return found | more | {"Qformer.bert.embeddings.position_ids": torch.arange(5)}
+
+
+@pytest.fixture(scope="module")
+def retriever(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, dict[str, Any]]:
+    """A small Blip2ForImageTextRetrieval, words for it, and its tensors as LAVIS names them."""
+    import transformers as tf
+
+    torch.manual_seed(1)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "dog", "cat", "on", "mat"]
+    text = {"num_hidden_layers": 1, "hidden_size": 32, "ffn_dim": 32, "num_attention_heads": 2, "vocab_size": 9}
+    vision = {"hidden_size": 128, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2}
+    qformer = {"vocab_size": len(words) + 1, "hidden_size": 128, "intermediate_size": 64, "num_hidden_layers": 4}
+    config = tf.Blip2Config(
+        vision_config=vision | {"image_size": 32, "patch_size": 8},
+        qformer_config=qformer
+        | {"num_attention_heads": 2, "encoder_hidden_size": 128, "use_qformer_text_input": True}
+        | {"max_position_embeddings": 40},
+        text_config={"model_type": "opt", "word_embed_proj_dim": 32, **text},
+        num_query_tokens=4,
+        image_text_hidden_size=16,
+    )
+    model = tf.Blip2ForImageTextRetrieval(config).eval()
+    for name, parameter in model.named_parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+        if name.endswith("qkv.bias"):
+            parameter.data[128:256] = 0  # EVA's keys have none
+    vocabulary = tmp_path_factory.mktemp("words") / "vocab.txt"
+    vocabulary.write_text("\n".join(words) + "\n")
+    return model, vocabulary, as_lavis_saves_it(dict(model.state_dict()))
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["tuned for retrieval", "stage 1 and its tower"])
+def test_blip2_of_lavis_judges_as_its_class_in_transformers(
+    retriever: tuple[Any, Path, dict[str, Any]], tmp_path: Path, apart: bool
+) -> None:
+    model, vocabulary, weights = retriever
+    tower = {name.removeprefix("visual_encoder."): t for name, t in weights.items() if name.startswith("visual_")}
+    own = {name: tensor for name, tensor in weights.items() if not (apart and name.startswith("visual_encoder."))}
+    torch.save({"model": own}, tmp_path / "blip2.pth")
+    torch.save(tower | {"norm.weight": torch.ones(3), "head.bias": torch.ones(3)}, tmp_path / "eva.pth")
+    vision = ["--vision", str(tmp_path / "eva.pth")] if apart else []
+    command = ["convert", str(tmp_path / "blip2.pth"), "--to", str(tmp_path / "out"), "--words", str(vocabulary)]
+    done = CliRunner().invoke(app, [*command, *vision])
+    assert done.exit_code == 0, done.output
+    judge = registry.load_judge(str(tmp_path / "out"))
+    images = torch.randint(0, 255, (2, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    texts = ["a red dog", "cat on a mat"]
+    scores = judge.score(images, [texts, texts])
+    pixels = normalize(images, torch.float32)
+    ids = torch.tensor([[2, 5, 6, 7, 3, 0], [2, 8, 9, 5, 10, 3]])
+    for row in range(2):
+        seen, mask = pixels[[row, row]], (ids > 0).long()
+        with torch.no_grad():
+            asked = {"pixel_values": seen, "input_ids": ids, "attention_mask": mask}
+            itm = model(**asked, use_image_text_matching_head=True).logits_per_image.softmax(-1)[:, 1]
+            itc = model(**asked).logits_per_image.diagonal()
+        assert scores["itm"][row] == pytest.approx(itm.tolist(), abs=1e-5)
+        assert scores["itc"][row] == pytest.approx(itc.tolist(), abs=1e-5)
+
+
+def test_blip2_that_cannot_be_converted_says_what_is_missing(
+    retriever: tuple[Any, Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    _, vocabulary, weights = retriever
+    file = tmp_path / "blip2.pth"
+    torch.save({name: tensor for name, tensor in weights.items() if not name.startswith("visual_encoder.")}, file)
+    with pytest.raises(ModelError, match=r"its image tower is not in it; name its file .* by --vision"):
+        convert(file, tmp_path / "out", words=vocabulary)
+    torch.save({name: tensor for name, tensor in weights.items() if not name.startswith("itm_head.")}, file)
+    with pytest.raises(ModelError, match="BLIP-2 of stage 2"):
+        convert(file, tmp_path / "out", words=vocabulary)
+    torch.save(weights | {"Qformer.bert.pooler.dense.weight": torch.ones(2, 2)}, file)
+    with pytest.raises(ModelError, match=r"Qformer\.bert\.pooler\.dense\.weight is no tensor of BLIP-2"):
+        convert(file, tmp_path / "out", words=vocabulary)
