@@ -5,18 +5,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from capfilt.cli.corpus.browse import _open
 from capfilt.commands.ray_jobs import JobSpec, environment, runtime_env
 from capfilt.core import duckdb_sandbox
+from capfilt.core.chunks import Chunk, Part
 from capfilt.core.errors import ConfigError, InputError
+from capfilt.core.schema import ROWS
 from capfilt.core.secrets import redact
 from capfilt.core.storage import Folder, has_secret, split_url, without_secrets
 from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines.engine.chunk.chunk_row import CHUNK_ROW, PlannedChunk, new_row, run_stages
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.pipelines.stages.read import read
+from capfilt.pipelines.stages.row_failures import mark_poison
 
 WITH_SECRETS = [
     "s3://AKIAKEY:s3cret@bucket/run",
@@ -164,3 +169,22 @@ def test_a_statement_that_writes_is_seen_at_any_depth(tmp_path: Path, query: str
 def test_a_query_has_no_directory_to_write_to() -> None:
     with duckdb_sandbox.connect({}) as connection:
         assert connection.sql("SELECT current_setting('temp_directory')").fetchall() == [("",)]
+
+
+def test_a_worker_s_log_and_a_failed_row_hide_what_looks_like_a_key(caplog: pytest.LogCaptureFixture) -> None:
+    """An exception of a library may hold the URL it asked, password and all; Ray keeps the logs of its workers."""
+    planned = PlannedChunk(Chunk("000007", (Part("lists", "x.csv", "x.csv", 0, 0, {}),)), "d")
+
+    def stage(rows: pa.Table, _: PlannedChunk) -> pa.Table:
+        raise OSError("https://me:hunter2@models.example/v1 refused sk-abcdefghijklmnopqrstuv")
+
+    with caplog.at_level("ERROR"):
+        after = run_stages(pa.Table.from_pylist([new_row(planned)], CHUNK_ROW), {"caption": stage})
+    error = after["error"][0].as_py()
+    assert error == "caption: OSError: https://***@models.example/v1 refused ***"
+    assert "chunk 000007" in caplog.text
+    rows = pa.Table.from_pylist([{"uid": "1", "source": "x#1", "texts": []}], ROWS)
+    detail = mark_poison(rows, "score", {0: "asked https://me:hunter2@models.example/v1"})["detail"][0].as_py()
+    assert detail == "asked https://***@models.example/v1"
+    for secret in ("hunter2", "sk-abc"):
+        assert secret not in caplog.text + error + detail

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from capfilt.core.schema import IMAGE_FACTS, Reason
+from capfilt.core.secrets import redact
 
 _OF_THE_IMAGE = frozenset({"image", "redirect_hosts", "candidates", *IMAGE_FACTS.names})
 """What a failed row loses, beside its `pixels:` columns: all that is made of its image."""
@@ -48,4 +49,4 @@ def mark_failed(rows: pa.Table, failures: Mapping[int, RowFailure]) -> pa.Table:
 
 def mark_poison(rows: pa.Table, stage: str, poison: Mapping[int, str]) -> pa.Table:
     """`rows` in which those at these positions are failures of reason `poison`, the value of each as detail."""
-    return mark_failed(rows, {row: RowFailure(stage, Reason.POISON, detail) for row, detail in poison.items()})
+    return mark_failed(rows, {row: RowFailure(stage, Reason.POISON, redact(detail)) for row, detail in poison.items()})

@@ -74,11 +74,24 @@ def test_compose_holds_together() -> None:
             assert not source.startswith(".") or (DOCKER / source).is_file(), source
 
 
+def test_nobody_without_the_token_reaches_a_head() -> None:
+    """The dashboard takes jobs, that is code, from everybody who reaches it."""
+    text, services = (DOCKER / "compose.yaml").read_text(), load("compose.yaml")["services"]
+    for name in ("head", "worker", "job"):
+        told = services[name]["environment"]
+        assert told["RAY_AUTH_MODE"] == "token"
+        assert told["RAY_AUTH_TOKEN"].startswith("${RAY_AUTH_TOKEN:?"), "a token that everybody can read is none"
+    assert "disabled" not in text
+    for file in sorted((DOCKER / "kuberay").glob("*.yaml")):
+        clusters = [part for part in yaml.safe_load_all(file.read_text()) if "rayClusterSpec" in part.get("spec", {})]
+        assert all(part["spec"]["rayClusterSpec"]["authOptions"]["mode"] == "token" for part in clusters), file
+
+
 def test_compose_is_read_by_docker() -> None:
     docker = shutil.which("docker")
     if not docker or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
         pytest.skip("there is no `docker compose` on this machine")
-    command = [docker, "compose", "-f", str(DOCKER / "compose.yaml"), "config", "--quiet"]
+    command = ["env", "RAY_AUTH_TOKEN=test", docker, "compose", "-f", str(DOCKER / "compose.yaml"), "config", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

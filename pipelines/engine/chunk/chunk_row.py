@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from capfilt.core.chunks import Chunk
 from capfilt.core.errors import IntegrityError
+from capfilt.core.secrets import redact
 from capfilt.pipelines.engine.chunk.peak_memory import larger, peak_memory
 
 CHUNK_ROW = pa.schema(
@@ -68,8 +69,8 @@ def run_stages(row: pa.Table, stages: Mapping[str, Stage]) -> pa.Table:
         try:
             rows = _complete(name, rows, stage(rows, planned))
         except Exception as failure:  # whatever it was, it is this chunk's failure: reported, retried by the next run
-            error = f"{name}: {type(failure).__name__}: {failure}".splitlines()[0]
-            logging.getLogger(__name__).error("chunk %s: %s", planned.chunk.name, traceback.format_exc())
+            error = redact(f"{name}: {type(failure).__name__}: {failure}".splitlines()[0])
+            logging.getLogger(__name__).error("chunk %s: %s", planned.chunk.name, redact(traceback.format_exc()))
         seconds[name] = round(time.perf_counter() - began, 4)
         if error:
             break
