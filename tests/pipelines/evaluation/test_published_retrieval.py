@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +60,8 @@ def by_the_paper(folder: Path, pairs: list[Pair]) -> dict[str, float]:
     owner = [number for number, (_, own) in enumerate(pairs) for _ in own]
     mean, std = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])
     pixels = torch.stack([torch.from_numpy(np.array(image)) for image, _ in pairs]).float() / 255
-    words = tokenizer(texts, padding=True, truncation=True, max_length=35, return_tensors="pt")
+    plain = [" ".join(re.sub(r"[.!\"()*#:;~]", " ", text.lower()).split()[:30]) for text in texts]  # its preprocessing
+    words = tokenizer(plain, padding=True, truncation=True, max_length=35, return_tensors="pt")
     with torch.no_grad():
         states = model.vision_model(((pixels - mean) / std).permute(0, 3, 1, 2)).last_hidden_state
         image = torch.nn.functional.normalize(model.vision_proj(states[:, 0]), dim=-1)
