@@ -74,3 +74,36 @@ def test_files_exist(page: Path) -> None:
     for word in code_of(page):
         if re.fullmatch(rf"(?:{'|'.join(FOLDERS)})/[\w./-]*", word):
             assert (ROOT / word).exists(), word
+
+
+TEST: Final = re.compile(r"`(?:(test_\w+\.py)::)?(test_\w+)`")
+
+
+def promises() -> list[tuple[str, str]]:
+    """The rows of the tables of SECURITY.md that promise something, each with the file that its section names."""
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8").split("## Promised")[1].split("## Not promised")[0]
+    found = []
+    for section in text.split("\n### "):
+        named = re.search(r"\| promise \|.*test in `tests/(?:\w+/)*(test_\w+\.py)`", section)
+        rows = [
+            line for line in section.splitlines() if line.startswith("|") and not line.startswith(("|---", "| pro"))
+        ]
+        found += [(row, named[1] if named else "") for row in rows]
+    return found
+
+
+def test_every_promise_of_security_names_a_test_that_exists() -> None:
+    files = {file.name: file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py")}
+    there = {
+        (name, test) for name, text in files.items() for test in re.findall(r"^def (test_\w+)", text, re.MULTILINE)
+    }
+    rows = promises()
+    assert len(rows) > 20
+    for row, default in rows:
+        named = [(file or default, test) for file, test in TEST.findall(row)]
+        whole = re.findall(r"`(?:tests/(?:\w+/)*)?(test_\w+\.py)`", row)
+        assert named or whole, f"no test stands beside: {row[:80]}"
+        assert set(named) <= there, set(named) - there
+        assert set(whole) <= files.keys(), whole
+    prose = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    assert {pair for pair in TEST.findall(prose) if pair[0]} <= there
