@@ -45,9 +45,10 @@ def commands_of(page: Path) -> Iterator[list[str]]:
     text = page.read_text(encoding="utf-8")
     for block in re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL):
         outside = re.sub(r"^cat > .*?^EOT$", "", block, flags=re.DOTALL | re.MULTILINE)
-        for line in outside.replace("\\\n", " ").splitlines():
-            if line.startswith("capfilt "):
-                yield shlex.split(line, comments=True)
+        for line in re.findall(
+            r"^capfilt (?:[^\n\"']|\"[^\"]*\"|'[^']*')*", outside.replace("\\\n", " "), re.MULTILINE
+        ):
+            yield shlex.split(line, comments=True)  # a quoted argument may go on over lines
 
 
 @pages
