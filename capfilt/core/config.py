@@ -125,7 +125,10 @@ class DecodeSettings(Section):
     isolate: bool = Field(True, description="decode in a separate process, so that a crash or hang fails one row")
     exclude_eval: tuple[str, ...] = Field((), description="evaluation sets whose images are excluded; any INPUT")
     eval_radius: int = Field(
-        4, ge=0, le=16, description="maximum distance (bits of 64) to the phash of an excluded image"
+        8,
+        ge=0,
+        le=16,
+        description="maximum distance (bits of 64) to the phash of an excluded image or its mirror image",
     )
 
 

@@ -188,6 +188,8 @@ IMAGE_FACTS: Final = pa.schema(
         ("height", pa.int32()),  # after EXIF orientation, in pixels
         ("format", pa.string()),  # Pillow's name, lower case: jpeg, png, webp, ...
         ("phash", pa.uint64()),  # 64-bit DCT perceptual hash
+        ("phash_mirrored", pa.uint64()),  # of the image flipped left to right; null in runs before 0.2
+        ("color_layout", pa.binary(48)),  # 4 x 4 pixels of YCbCr; null in runs before 0.2
     ]
 )
 """What decode adds to `ROWS` (null in failed rows), beside one `pixels:<PixelSpec.name>` column a pixel size."""

@@ -40,7 +40,8 @@ def changed_recipe(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """The first setting that matters and differs, of two dumped recipes; what an older plan lacks was the default."""
     defaults = settings_that_matter(Recipe().model_dump(mode="json"))
     before, now = (defaults | settings_that_matter(recipe) for recipe in (old, new))
-    for key in sorted(before.keys() | now.keys()):
+    unused = {"decode.eval_radius"} if not before["decode.exclude_eval"] and not now["decode.exclude_eval"] else set()
+    for key in sorted((before.keys() | now.keys()) - unused):
         if before.get(key) != now.get(key):
             return f"was planned with {key} = {_shown(before.get(key))}, now {_shown(now.get(key))}"
     return ""

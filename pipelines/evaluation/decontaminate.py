@@ -19,6 +19,7 @@ from capfilt.core.serialization import parquet_bytes
 from capfilt.core.storage import Folder
 from capfilt.core.tables import read_table
 from capfilt.ledger.ledger import Ledger
+from capfilt.pipelines.imaging.color_layout import Layouts, layouts_of, mirrored, same_colors
 from capfilt.pipelines.plan import Plan, make_plan
 from capfilt.pipelines.stages.decode import decode
 from capfilt.pipelines.stages.read import read
@@ -32,6 +33,8 @@ EVALUATION_IMAGES: Final = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("sha256", pa.string(), nullable=False),
         pa.field("phash", pa.uint64(), nullable=False),
+        ("phash_mirrored", pa.uint64()),  # this and the next are null in runs before 0.2
+        ("color_layout", pa.binary(48)),
     ]
 )
 """The table evaluation.parquet."""
@@ -98,30 +101,54 @@ def without_leaks(rows: pa.Table, folder: Folder, settings: config.DecodeSetting
     if not settings.exclude_eval:
         return rows
     known = read_table(folder, NAME, schema=EVALUATION_IMAGES)
-    leaks = find_leaks(rows["sha256"].to_pylist(), rows["phash"].to_pylist(), known, settings.eval_radius)
+    leaks = find_leaks(rows, known, settings.eval_radius)
     failures = {row: RowFailure("decode", Reason.EVAL_LEAK, leak) for row, leak in enumerate(leaks) if leak is not None}
     return mark_failed(rows, failures)
 
 
-def find_leaks(
-    digests: Sequence[str | None], hashes: Sequence[int | None], known: pa.Table, radius: int
-) -> list[str | None]:
+def find_leaks(rows: pa.Table, known: pa.Table, radius: int) -> list[str | None]:
     """What each image shows of `known` (`EVALUATION_IMAGES`), in words; None where nothing.
 
-    Every known image is compared with every given one: exact, and a chunk is small.
+    Every known image, and its mirror image, is compared with every given one: exact, and a chunk is small.
+
+    Args:
+        rows: sha256, phash and color_layout, null in failed rows.
+        radius: bits of 64 in which the hashes may differ.
     """
     places = {digest: row for row, digest in reversed(list(enumerate(known["sha256"].to_pylist())))}
-    sources, pictures = known["source"].to_pylist(), known["phash"].to_numpy()
+    sources, views = known["source"].to_pylist(), _views(known)
     found: list[str | None] = []
-    for digest, phash in zip(digests, hashes, strict=True):
+    layouts = layouts_of(rows["color_layout"].to_pylist())
+    for digest, phash, layout in zip(rows["sha256"].to_pylist(), rows["phash"].to_pylist(), layouts, strict=True):
         if digest in places:
             found.append(f"the bytes of {sources[places[digest]]}")
         else:
-            found.append(None if phash is None else _likeness(phash, pictures, sources, radius))
+            likeness = (_likeness(phash, layout, view, sources, radius) for view in views)
+            found.append(None if phash is None else next(filter(None, likeness), None))
     return found
 
 
-def _likeness(phash: int, pictures: NDArray[np.uint64], sources: Sequence[str], radius: int) -> str | None:
-    bits = np.bitwise_count(pictures ^ np.uint64(phash))
-    nearest = int(bits.argmin())
-    return f"{bits[nearest]} of 64 bits from {sources[nearest]}" if bits[nearest] <= radius else None
+@dataclass(frozen=True, slots=True)
+class _View:
+    """How the known images look, upright or mirrored."""
+
+    words: str
+    hashes: NDArray[np.uint64]
+    layouts: Layouts
+
+
+def _views(known: pa.Table) -> list[_View]:
+    """Upright, and mirrored where that is known."""
+    layouts = layouts_of(known["color_layout"].to_pylist())
+    views = [_View("", known["phash"].to_numpy(), layouts)]
+    if not known["phash_mirrored"].null_count:
+        views.append(_View("mirrored ", known["phash_mirrored"].to_numpy(), mirrored(layouts)))
+    return views
+
+
+def _likeness(phash: int, layout: Layouts, view: _View, sources: Sequence[str], radius: int) -> str | None:
+    bits = np.bitwise_count(view.hashes ^ np.uint64(phash))
+    near = np.flatnonzero(bits <= radius)
+    near = near[np.argsort(bits[near], kind="stable")]
+    same = near[same_colors(np.tile(layout, (len(near), 1)), view.layouts[near], view.hashes[near])]
+    return f"{bits[same[0]]} of 64 bits from {view.words}{sources[same[0]]}" if len(same) else None

@@ -9,12 +9,13 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
 from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.imaging.color_layout import color_layout
 from capfilt.pipelines.imaging.image_file import BadImage, DecodedImage, load_image, read_header
-from capfilt.pipelines.imaging.phash import SIDE, phash
+from capfilt.pipelines.imaging.phash import SIDE, phash, thumbnail
 from capfilt.pipelines.imaging.pillow import pillow_rules
 from capfilt.pipelines.imaging.pixel_budget import PixelBudget
 from capfilt.pipelines.imaging.resize import fitted, square
@@ -43,6 +44,8 @@ class ImageFacts:
     height: int
     format: str
     phash: int
+    phash_mirrored: int
+    color_layout: bytes
 
 
 Outcome = ImageFacts | BadImage
@@ -133,5 +136,13 @@ def _resized(picture: DecodedImage, spec: PixelSpec) -> Image.Image:
 
 
 def _facts(picture: DecodedImage, data: bytes) -> ImageFacts:
-    digest = hashlib.sha256(data).hexdigest()
-    return ImageFacts(digest, picture.width, picture.height, picture.format, phash(picture.image))
+    small = thumbnail(picture.image)
+    return ImageFacts(
+        hashlib.sha256(data).hexdigest(),
+        picture.width,
+        picture.height,
+        picture.format,
+        phash(small),
+        phash(ImageOps.mirror(small)),
+        color_layout(small),
+    )

@@ -20,13 +20,18 @@ def _cosines() -> NDArray[np.float64]:
 _COSINES = _cosines()
 
 
+def thumbnail(picture: Image.Image) -> Image.Image:
+    """What is left of an RGB image for its hash, 32 x 32."""
+    return picture.resize((SIDE, SIDE), Image.Resampling.BOX)
+
+
 def phash(picture: Image.Image) -> int:
-    """64 bits of an RGB image: which of the 8 x 8 lowest frequencies of its luma lie above their median.
+    """64 bits of an RGB image or its thumbnail: which of the 8 x 8 lowest frequencies of luma lie above their median.
 
     The first bit (the most significant) is the lowest frequency, then row by row. Coefficients are rounded, so that
     noise of floating point (all there is in a plain image) decides no bit on any machine.
     """
-    luma = picture.resize((SIDE, SIDE), Image.Resampling.BOX).convert("L")
+    luma = thumbnail(picture).convert("L")
     frequencies = np.round(_COSINES @ np.asarray(luma, dtype=np.float64) @ _COSINES.T, 3)
     bits = frequencies > np.median(frequencies)
     return int.from_bytes(np.packbits(bits).tobytes(), "big")

@@ -4,8 +4,7 @@ A loader must see the pixels that captioner and judges saw: an image that loader
 here. The original bytes stay in images/.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +14,9 @@ from capfilt.core import schema
 from capfilt.core.errors import IntegrityError
 from capfilt.core.storage import Folder
 from capfilt.core.tables import opened
-from capfilt.pipelines.imaging.pillow import pillow_rules
-from capfilt.pipelines.imaging.plain_file import LIMITS, Suffix, plain_file
-
-_THREADS: Final = 4
+from capfilt.pipelines.imaging.image_file import BadImage
+from capfilt.pipelines.imaging.isolation.isolated import plain_isolated
+from capfilt.pipelines.imaging.plain_file import Suffix
 
 Images = Literal["bytes", "reference"]
 
@@ -85,16 +83,24 @@ def _structs(table: pa.Table, kind: pa.StructType) -> pa.StructArray:
 def plain_images(images: pa.Array, suffix: Suffix | None = None) -> pa.Array:
     """`schema.IMAGE` structs in which every image is a plain file (see `imaging.plain_file`), the others re-encoded.
 
-    Structs without bytes, and plain files, stay as they are.
+    Structs without bytes, and plain files, stay as they are. What a codec has to look at is decoded in the process for
+    that: its bytes are a stranger's, and here another part of the codec sees them than during the run.
+
+    Raises:
+        IntegrityError: an image can no longer be decoded; names it.
     """
     files, paths = pc.struct_field(images, "bytes"), pc.struct_field(images, "path")
-    with pillow_rules(LIMITS.max_pixels), ThreadPoolExecutor(_THREADS) as pool:
-        made = list(pool.map(lambda file: plain_file(file.as_py(), suffix) if file.is_valid else None, files))
+    made = plain_isolated(files.to_pylist(), suffix)
+    for path, one in zip(paths.to_pylist(), made, strict=True):
+        if isinstance(one, BadImage):
+            raise IntegrityError(f"image {path} was decoded before and cannot be now: {one.reason}, {one.detail}")
     if not any(made):
         return images
     return pa.array(
         [
-            {"bytes": old.as_py(), "path": path} if new is None else {"bytes": new[1], "path": _renamed(path, new[0])}
+            {"bytes": new[1], "path": _renamed(path, new[0])}
+            if isinstance(new, tuple)
+            else {"bytes": old.as_py(), "path": path}
             for new, old, path in zip(made, files, paths.to_pylist(), strict=True)
         ],
         schema.IMAGE,

@@ -47,7 +47,8 @@ def _row(number: int, rng: np.random.Generator) -> dict[str, Any]:
     if number % 10 == 9:
         reason = "http_404" if number % 20 == 9 else "timeout"
         return head | {"stage": "fetch", "reason": reason, "detail": HOSTILE[0], "candidates": []}
-    facts = {"sha256": "ab" * 32, "width": 400, "height": 240, "format": "png", "phash": number}
+    facts = {"sha256": "ab" * 32, "width": 400, "height": 240, "format": "png"}
+    facts |= {"phash": number, "phash_mirrored": number, "color_layout": bytes(48)}
     return head | facts | {"image": picture(number, 400, "PNG", height=240), "candidates": _candidates(number, rng)}
 
 

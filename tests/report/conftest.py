@@ -70,6 +70,8 @@ def chunk_rows(
         "height": alive([64] * len(numbers), pa.int32()),
         "format": alive(["jpeg"] * len(numbers), pa.string()),
         "phash": alive([int(n) // 3 for n in numbers], pa.uint64()),
+        "phash_mirrored": alive([0] * len(numbers), pa.uint64()),
+        "color_layout": alive([bytes(48)] * len(numbers), pa.binary(48)),
         "candidates": pa.ListArray.from_arrays(offsets, structs),
     }
     return pa.table(columns)

@@ -55,7 +55,8 @@ def _cells(row: Row) -> dict[str, Any]:
     cells: dict[str, Any] = {"uid": row.uid, "source": f"list.tsv#{row.url}", "url": row.url, "texts": []}
     if row.reason:
         return cells | {"stage": "fetch", "reason": row.reason.value, "detail": HOSTILE, "candidates": []}
-    facts = {"image": row.image, "sha256": "0" * 64, "width": 96, "height": 96, "format": "jpeg", "phash": 1}
+    facts = {"image": row.image, "sha256": "0" * 64, "width": 96, "height": 96, "format": "jpeg"}
+    facts |= {"phash": 1, "phash_mirrored": 1, "color_layout": bytes(48)}
     fixed: dict[str, Any] = {"captioner": None, "round": 0, "seed": None, "logprob": None, "flags": []}
     candidates = [
         {"candidate": n, "source": c.source, "text": c.text, "itm": c.itm} | fixed for n, c in enumerate(row.candidates)

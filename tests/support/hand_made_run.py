@@ -51,7 +51,8 @@ def make_rows(chunk: Chunk, candidates: Callable[[int], Sequence[dict[str, Any]]
 
 def _living(number: int, candidates: Callable[[int], Sequence[dict[str, Any]]] | None) -> dict[str, Any]:
     texts = [candidate(1, f"a thing {number}", 0.25 * (number % 4)), candidate(0, f"web {number}", 0.9 - number % 2)]
-    facts = {"sha256": "ab" * 32, "width": 8 + number % 5, "height": 6, "format": "jpeg", "phash": 2**64 - 1 - number}
+    facts = {"sha256": "ab" * 32, "width": 8 + number % 5, "height": 6, "format": "jpeg"}
+    facts |= {"phash": 2**64 - 1 - number, "phash_mirrored": 0, "color_layout": bytes(48)}
     return {
         "image": picture(number, 8 + number % 5, height=6),
         **facts,

@@ -5,6 +5,7 @@ It serves the socket it inherits until the other end is closed. An order is a li
 crash it or hang it, is seen by `isolated`, which starts another one.
 """
 
+import base64
 import json
 import math
 import os
@@ -13,12 +14,14 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import asdict
 from typing import Any
 
 from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.decode_images import ImageFacts, Outcome, decode_images
 from capfilt.pipelines.imaging.isolation.shared_memory import Shared
+from capfilt.pipelines.imaging.plain_file import PlainFile, plain_files
 
 ORDER_BYTES = 65_536
 
@@ -42,23 +45,29 @@ def _work(channel: socket.socket, order: dict[str, Any], descriptor: int) -> Non
     def busy(row: int, at_work: bool) -> None:
         shared.since[row] = time.monotonic() if at_work else 0.0
 
-    def tell(row: int, outcome: Outcome) -> None:
+    def tell(row: int, outcome: Outcome | PlainFile) -> None:
         shared.since[row] = 0.0
         with lock:
             signal.alarm(fuse)
             channel.sendall(_line({"row": row} | _told(outcome)))
 
     signal.alarm(fuse)
-    rows = [int(row) for row in shared.wanted.nonzero()[0]]
-    decode_images(rows, shared.file, shared.canvases, settings, order["threads"], busy=busy, tell=tell)
+    rows, threads = [int(row) for row in shared.wanted.nonzero()[0]], order["threads"]
+    if order["plain"]:
+        plain_files(rows, shared.file, order["suffix"], threads, busy=busy, tell=tell)
+    else:
+        decode_images(rows, shared.file, shared.canvases, settings, threads, busy=busy, tell=tell)
     signal.alarm(0)
     channel.sendall(_line({"end": True}))
 
 
-def _told(outcome: Outcome) -> dict[str, Any]:
+def _told(outcome: Outcome | PlainFile) -> dict[str, Any]:
+    if outcome is None:
+        return {"plain": None}
+    if isinstance(outcome, tuple):
+        return {"plain": [outcome[0], base64.b64encode(outcome[1]).decode()]}
     if isinstance(outcome, ImageFacts):
-        names = ("sha256", "width", "height", "format", "phash")
-        return {"facts": {name: getattr(outcome, name) for name in names}}
+        return {"facts": asdict(outcome) | {"color_layout": outcome.color_layout.hex()}}
     return {"bad": [outcome.reason, outcome.detail]}
 
 

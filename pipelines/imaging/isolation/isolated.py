@@ -6,6 +6,7 @@ tried again one by one: the one that kills it alone is the one.
 """
 
 import atexit
+import base64
 import json
 import math
 import os
@@ -17,7 +18,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.decode_images import Canvases, ImageFacts, Outcome
 from capfilt.pipelines.imaging.image_file import BadImage
 from capfilt.pipelines.imaging.isolation.shared_memory import Shared, open_block, total
+from capfilt.pipelines.imaging.pillow import pillow_rules
+from capfilt.pipelines.imaging.plain_file import LIMITS, PlainFile, Suffix, is_surely_plain
 
 LOOK_UP: Final = 1.0
 """Seconds between two looks at the clock."""
@@ -40,17 +43,43 @@ ENVIRONMENT: Final = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "MA
 def decode_isolated(
     files: Sequence[bytes | None], specs: Sequence[PixelSpec], settings: DecodeSettings, threads: int | None
 ) -> tuple[list[Outcome | None], Canvases]:
-    """What there is to say of every file (None is no file), and the pixels; see `look.decode_images`.
+    """What there is to say of every file (None is no file), and the pixels; see `decode_images`.
 
     Raises:
         RuntimeError: the process does not start, or dies of something else than files.
     """
+    found, canvases = _isolated(files, specs, settings, threads, {"plain": False})
+    return [cast(Outcome | None, found.get(row)) for row in range(len(files))], canvases
+
+
+def plain_isolated(files: Sequence[bytes | None], suffix: Suffix | None) -> list[PlainFile | BadImage]:
+    """`plain_file` of every file, None where there is no file.
+
+    Raises:
+        RuntimeError: as `decode_isolated`.
+    """
+    with pillow_rules(LIMITS.max_pixels):
+        known = {row for row, file in enumerate(files) if file is None or is_surely_plain(file, suffix)}
+    if len(known) == len(files):
+        return [None] * len(files)
+    rest = [None if row in known else file for row, file in enumerate(files)]
+    found, _ = _isolated(rest, (), LIMITS, None, {"plain": True, "suffix": suffix})
+    return [cast(PlainFile | BadImage, found.get(row)) for row in range(len(files))]
+
+
+def _isolated(
+    files: Sequence[bytes | None],
+    specs: Sequence[PixelSpec],
+    settings: DecodeSettings,
+    threads: int | None,
+    task: dict[str, object],
+) -> tuple[dict[int, object], Canvases]:
     size = sum(len(file) for file in files if file is not None)
     descriptor = open_block(total(len(files), size, specs))
     try:
         shared = Shared(descriptor, len(files), size, specs)
         shared.fill(files)
-        order = {
+        order = task | {
             "rows": len(files),
             "size": size,
             "decode": settings.model_dump(),
@@ -65,7 +94,7 @@ def decode_isolated(
                 raise
     finally:
         os.close(descriptor)
-    return [found.get(row) for row in range(len(files))], shared.canvases
+    return found, shared.canvases
 
 
 class _Work:
@@ -76,9 +105,9 @@ class _Work:
         self.descriptor = descriptor
         self.order = order
         self.limit = limit
-        self.found: dict[int, Outcome] = {}
+        self.found: dict[int, object] = {}
 
-    def all(self, rows: Sequence[int], threads: int | None) -> dict[int, Outcome]:
+    def all(self, rows: Sequence[int], threads: int | None) -> dict[int, object]:
         """The outcome of every row."""
         idle = 0
         while left := [row for row in rows if row not in self.found]:
@@ -129,9 +158,12 @@ class _Work:
         row, facts, bad = line["row"], line.get("facts"), line.get("bad")
         assert isinstance(row, int)
         if isinstance(facts, dict):
-            self.found[row] = ImageFacts(**facts)
+            self.found[row] = ImageFacts(**facts | {"color_layout": bytes.fromhex(facts["color_layout"])})
         elif isinstance(bad, list):
             self.found[row] = BadImage(Reason(bad[0]), bad[1])
+        elif "plain" in line:
+            made = cast(list[str] | None, line["plain"])
+            self.found[row] = (made[0], base64.b64decode(made[1])) if made else None
 
 
 class _Process:

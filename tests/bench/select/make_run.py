@@ -66,7 +66,8 @@ def _images(uids: pa.Array) -> pa.Table:
     rows = len(uids)
     sizes, names = pa.array(np.full(rows, 224, np.int32)), [f"{uid}.jpg" for uid in uids.to_pylist()]
     image = pa.StructArray.from_arrays([pa.nulls(rows, pa.large_binary()), pa.array(names)], fields=list(schema.IMAGE))
-    same = {"url": "", "source": "list.tsv#0", "sha256": "0" * 64, "format": "jpeg", "phash": 0}
+    same = {"url": "", "source": "list.tsv#0", "sha256": "0" * 64, "format": "jpeg"}
+    same |= {"phash": 0, "phash_mirrored": 0, "color_layout": bytes(48)}
     columns = {name: pa.repeat(value, rows) for name, value in same.items()}
     columns |= {"uid": uids, "width": sizes, "height": sizes, "image": image}
     return pa.table({name: columns[name] for name in schema.IMAGES.names}).cast(schema.IMAGES)

@@ -1,5 +1,6 @@
 """Near-duplicates: exact for images, verified for texts, and groups with one row that stands for them."""
 
+import io
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from capfilt.core import schema
 from capfilt.core.errors import ConfigError, InputError
@@ -19,7 +21,9 @@ from capfilt.pipelines.dedup import hamming
 from capfilt.pipelines.dedup.dedup import find_duplicates
 from capfilt.pipelines.dedup.groups import leaders
 from capfilt.pipelines.dedup.hamming import near_pairs
+from capfilt.pipelines.dedup.lookalikes import distinct
 from capfilt.pipelines.dedup.minhash import jaccard, plain, similar_pairs
+from capfilt.pipelines.imaging.color_layout import BYTES, same_colors
 from capfilt.pipelines.query import run_query
 from command_line import invoke
 from pictures import picture
@@ -175,6 +179,59 @@ def test_the_same_again_does_nothing_and_the_same_bytes(run: Run) -> None:
     assert find_duplicates(folder, radius=2, similarity=0.8).fresh
     assert find_duplicates(folder, radius=4, similarity=0.8).fresh
     assert tree(run.out) == before
+
+
+@pytest.mark.parametrize("radius", [0, 4, 8])
+@pytest.mark.parametrize("at_once", [5, 1 << 21])
+def test_every_alike_pair_of_hash_and_color_is_found_once(
+    radius: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hamming, "AT_ONCE", at_once)
+    rng = np.random.default_rng(radius)
+    hashes = rng.choice(crowd(12, radius), 60)
+    layouts = rng.choice(rng.integers(90, 110, (9, BYTES)), 60).astype(np.uint8)
+    layouts[::7] = 0  # not known
+    looks, first, item = distinct(hashes, layouts)
+    assert (looks.hashes[item] == hashes).all()
+    assert (looks.layouts[item] == layouts).all()
+    assert (item[first] == np.arange(len(first))).all()
+    found = [tuple(sorted(pair)) for pair in as_list(looks.near_pairs(radius))]
+    assert len(found) == len(set(found))
+    count = range(len(first))
+    left, right = np.array([(a, b) for a in count for b in count if a < b]).T
+    near = np.bitwise_count(looks.hashes[left] ^ looks.hashes[right]) <= radius
+    near &= same_colors(looks.layouts[left], looks.layouts[right], looks.hashes[left] & looks.hashes[right])
+    assert set(found) == {(int(a), int(b)) for a, b in zip(left[near], right[near], strict=True)}
+
+
+def test_color_tells_plain_images_and_objects_apart(make_run: MakeRun) -> None:
+    def mug(color: str, quality: int = 95) -> bytes:
+        image = Image.radial_gradient("L").resize((200, 200)).convert("RGB")
+        image.paste(color, (85, 85, 108, 108))
+        stream = io.BytesIO()
+        image.save(stream, "JPEG", quality=quality)
+        return stream.getvalue()
+
+    def plain(color: str) -> bytes:
+        stream = io.BytesIO()
+        Image.new("RGB", (40, 40), color).save(stream, "PNG")
+        return stream.getvalue()
+
+    colors = ("red", "green", "blue", "white", "black", "gray")
+    files = [mug("red"), mug("red", 40), mug("green"), *map(plain, colors), plain("#fdfdfd")]
+    run = make_run([Pair(f"http://a/{n}", file) for n, file in enumerate(files)]).finish()
+    find_duplicates(run.ledger.folder, radius=4, similarity=0.8)
+    urls = {image["uid"]: int(image["url"].rpartition("/")[2]) for image in run.table("images")}
+    rows = pq.read_table(run.out / "duplicates/images.parquet").to_pylist()
+    groups = sorted({(urls[row["representative"]], urls[row["uid"]]) for row in rows})
+    assert groups == [(0, 0), (0, 1), (6, 6), (6, 9)]
+
+
+def test_images_of_a_run_without_colors_are_told_by_their_hash(make_run: MakeRun) -> None:
+    run = make_run([Pair("http://a/0", picture(1, 64)), Pair("http://a/1", picture(1, 200))]).finish()
+    (path,) = (run.out / "images").glob("*.parquet")
+    pq.write_table(pq.read_table(path).drop_columns(["color_layout", "phash_mirrored"]), path)
+    assert find_duplicates(run.ledger.folder, radius=4, similarity=0.8).images.spare == 1
 
 
 def test_queries_see_them(run: Run) -> None:

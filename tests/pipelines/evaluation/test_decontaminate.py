@@ -1,5 +1,6 @@
 """Pictures of an evaluation set never become images of a run, by their bytes or by their look."""
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 from capfilt.cli import app
@@ -65,7 +67,7 @@ def test_the_dead_keep_neither_facts_nor_pixels(exam: Path, make_run: MakeRun) -
     dead, alive = rows.to_pylist()
     assert dead["reason"] == "eval_leak"
     assert {name for name, value in dead.items() if value is None} == {
-        *("image", "sha256", "width", "height", "format", "phash", "pixels:squash-8"),
+        *("image", "sha256", "width", "height", "format", "phash", "phash_mirrored", "color_layout", "pixels:squash-8"),
     }
     assert alive["reason"] is None
     assert len(alive["pixels:squash-8"]) == 8 * 8 * 3
@@ -79,11 +81,42 @@ def test_likeness_is_exact(radius: int) -> None:
         [sum(1 << int(b) for b in rng.choice(64, n % 20, False)) for n in range(200)], np.uint64
     )
     names = pa.array([f"k{n}" for n in range(300)])
-    table = pa.table([names, names, known], schema=EVALUATION_IMAGES)
-    found = find_leaks(["?"] * 200, given.tolist(), table, radius)
+    nothing = [pa.nulls(300, pa.uint64()), pa.nulls(300, pa.binary(48))]  # as an older version wrote it
+    table = pa.table([names, names, known, *nothing], schema=EVALUATION_IMAGES)
+    rows = pa.table({"sha256": ["?"] * 200, "phash": given, "color_layout": pa.nulls(200, pa.binary(48))})
+    found = find_leaks(rows, table, radius)
     bits = np.bitwise_count(given[:, None] ^ known[None, :]).min(axis=1)
     assert [leak is not None for leak in found] == (bits <= radius).tolist()
     assert [int(leak.split()[0]) for leak in found if leak] == bits[bits <= radius].tolist()
+
+
+@pytest.mark.parametrize("change", ["mirrored", "cropped", "compressed", "half the size"])
+def test_a_changed_copy_of_an_evaluation_image_is_a_leak(change: str, tmp_path: Path, make_run: MakeRun) -> None:
+    image = Image.effect_mandelbrot((400, 300), (-2, -1.5, 1, 1.5), 40).convert("RGB")
+    image.paste("orange", (20, 40, 160, 120))
+    (tmp_path / "exam").mkdir()
+    image.save(tmp_path / "exam" / "0.png")
+    changed = {
+        "mirrored": ImageOps.mirror(image),
+        "cropped": image.crop((10, 8, 390, 292)),
+        "compressed": image,
+        "half the size": image.resize((200, 150)),
+    }[change]
+    stream = io.BytesIO()
+    changed.save(stream, "JPEG", quality=30 if change == "compressed" else 90)
+    other = io.BytesIO()
+    recolored = Image.merge("RGB", [changed.getchannel(name) for name in "BRG"])
+    recolored.save(other, "JPEG")
+    pairs = [
+        Pair("http://a/0", stream.getvalue()),
+        Pair("http://a/1", picture(5)),
+        Pair("http://a/2", other.getvalue()),
+    ]
+    run = make_run(pairs, "x", f"decode.exclude_eval=['{tmp_path / 'exam'}']")
+    (chunk,) = run.plan()
+    rows = without_leaks(decode(read(chunk), run.recipe.decode), run.ledger.folder, run.recipe.decode).to_pylist()
+    assert [row["reason"] for row in rows] == ["eval_leak", None, None]
+    assert ("from mirrored exam#0.png" in rows[0]["detail"]) == (change == "mirrored")
 
 
 def test_a_set_is_read_once_and_its_change_is_noticed(exam: Path, make_run: MakeRun) -> None:

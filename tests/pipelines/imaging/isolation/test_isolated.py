@@ -8,12 +8,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from PIL import Image, PngImagePlugin
 
+from capfilt.core import schema
 from capfilt.core.config import DecodeSettings
+from capfilt.core.errors import IntegrityError
 from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.imaging.image_file import BadImage
 from capfilt.pipelines.imaging.isolation import isolated
+from capfilt.pipelines.imaging.isolation.isolated import plain_isolated
+from capfilt.pipelines.selection.corpus import plain_images
 from capfilt.pipelines.stages.decode import decode
 from decoding import rows_of
 from pictures import encoded
@@ -162,3 +168,34 @@ def test_answers_of_files_that_were_interrupted_are_not_given_to_the_next(
             decode(rows_of(*first), DecodeSettings(), SPECS)
     calm = decode(rows_of(*second), DecodeSettings(isolate=False), SPECS)
     assert decode(rows_of(*second), DecodeSettings(), SPECS).equals(calm)
+
+
+def test_a_file_that_kills_its_codec_does_not_kill_the_export_of_others(
+    bad_codec: Path, png: Callable[..., bytes]
+) -> None:
+    """Select and export re-encode what loaders decode otherwise; a codec may still die of a file it took before."""
+
+    def image(number: int, **notes: str) -> bytes:
+        picture = Image.new("RGBA", (20 + number, 20), (number, 99, 3, 128))
+        told = PngImagePlugin.PngInfo()
+        for name, text in notes.items():
+            told.add_text(name, text)
+        return encoded(picture, "PNG", pnginfo=told)
+
+    files = [image(0), png(1), None, image(3, do="crash"), image(4), b"no image"]
+    made = plain_isolated(files, None)
+    assert [one[0] if isinstance(one, tuple) else one for one in (made[0], made[1], made[2], made[4])] == [
+        *("png", None, None, "png"),
+    ]
+    crashed, broken = made[3], made[5]
+    assert isinstance(crashed, BadImage)
+    assert (crashed.reason, crashed.detail) == ("codec_crash", "the decoding process was killed by SIGSEGV")
+    assert isinstance(broken, BadImage)
+    images = pa.array([{"bytes": file, "path": f"{n}.png"} for n, file in enumerate(files[:5])], schema.IMAGE)
+    with pytest.raises(IntegrityError, match=r"image 3\.png was decoded before and cannot be now: codec_crash"):
+        plain_images(images)
+
+
+def test_plain_files_never_meet_a_codec(bad_codec: Path, png: Callable[..., bytes]) -> None:
+    jpeg = encoded(Image.new("RGB", (20, 20), "red"), "JPEG")
+    assert plain_isolated([png(0), png(1, do="crash"), jpeg], None) == [None, None, None]
