@@ -41,7 +41,11 @@ def question_batch(pairs: "TrainingPairs", draw: "Draw", images: "Pixels", step:
     return QuestionBatch(torch.from_numpy(images), [item["question"] for item in asked], answers, step)
 
 
-BATCHES: Final[Mapping["Reads", MakeBatch]] = {"captions": caption_batch, "questions": question_batch}
+BATCHES: Final[Mapping["Reads", MakeBatch]] = {
+    "captions": caption_batch,
+    "questions": question_batch,
+    "images": caption_batch,  # with an empty text each
+}
 """What a step learns from, by what its system reads."""
 
 

@@ -82,6 +82,22 @@ SIZES: Final[dict[str, MEDConfig]] = {
         max_positions=64,
         projection=64,
     ),
+    # As med-tiny, but with a plain stem: 3 x 3 convolutions would see into hidden patches, so MAE and BEiT train none.
+    "med-tiny-patch": MEDConfig(
+        name="med-tiny-patch",
+        image_size=48,
+        patch_size=8,
+        vision_width=128,
+        vision_layers=4,
+        vision_heads=4,
+        text_width=128,
+        text_layers=3,
+        text_heads=4,
+        text_ffn=512,
+        vocab_size=0,
+        max_positions=64,
+        projection=64,
+    ),
     "med-base": MEDConfig(name="med-base"),
     "med-large": MEDConfig(name="med-large", vision_width=1024, vision_layers=24, vision_heads=16),
 }

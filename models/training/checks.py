@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from capfilt.core.errors import ConfigError, UnknownWords
 from capfilt.models.registry.resolve import locate, resolve
-from capfilt.models.training.system import ModelSettings
 
 if TYPE_CHECKING:
     from capfilt.models.tokenizer import Tokenizer
@@ -19,13 +18,13 @@ NOTABLE: Final = 0.05
 """Share of unknown pieces that is worth a warning; of English captions BERT's vocabulary knows almost all."""
 
 
-def checkpoint_files(settings: ModelSettings) -> tuple[Path, ...]:
-    """The files of the checkpoints that a recipe names.
+def checkpoint_files(*names: str) -> tuple[Path, ...]:
+    """The files of the checkpoints that a recipe names; an empty name is none.
 
     Raises:
         ModelError: one of them is not there, or not whole.
     """
-    named = [locate(name) for name in (settings.start, settings.vision) if name]
+    named = [locate(name) for name in names if name]
     return tuple(path for folder in named for path in resolve(str(folder)).files)
 
 

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 Kind = TypeVar("Kind")
 
-Reads = Literal["captions", "questions"]
-"""The column of the data that a system reads."""
+Reads = Literal["captions", "questions", "images"]
+"""The column of the data that a system reads; "images" = no text at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """The model to train."""
 
-    size: str = setting("med-tiny", "size of a new model: med-tiny, med-base, med-large")
+    size: str = setting("med-tiny", "size of a new model: med-tiny, med-tiny-patch, med-base, med-large")
     start: str = setting("", "checkpoint to start from; empty = a new model")
     vision: str = setting("", "checkpoint whose image encoder a new model starts from; empty = from scratch")
     language: str = setting("", "directory of a frozen language model; empty = none")

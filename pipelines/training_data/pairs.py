@@ -26,6 +26,9 @@ from capfilt.pipelines.training_data.sampler import SOURCES, Draw, Numbers, Text
 MEMORY: Final = 4_000_000_000
 """Bytes of pixels that are held in memory; more are decoded again each time."""
 
+IMAGES_ALONE: Final = "images"
+"""What stands for a column where no text is wanted."""
+
 QUESTION: Final = pa.struct([("question", pa.string()), ("answers", pa.list_(pa.string()))])
 """A question about an image; the same answer twice counts twice."""
 
@@ -45,7 +48,7 @@ COLUMNS: Final = pa.schema(
 class Wanted:
     """What is read."""
 
-    column: str = "captions"  # or questions
+    column: str = "captions"  # or questions; images = without texts, such as the images/ of a run
     sources: tuple[str, ...] = SOURCES
     score: str = ""  # a field of a caption, such as itm; "" = none
     pixels: PixelSpec
@@ -154,8 +157,11 @@ def _read_texts(file: str, wanted: Wanted) -> pa.Table:
     """One row an image: `texts` (word, source, score) of the wanted sources, `wrong`, and `uid` or null."""
     with opened(file) as parquet:
         names = parquet.schema_arrow.names
-        if missing := sorted({"image", wanted.column} - set(names)):
+        needed = {"image"} if wanted.column == IMAGES_ALONE else {"image", wanted.column}
+        if missing := sorted(needed - set(names)):
             raise InputError(f"{file}: no column {', '.join(missing)}; there are {', '.join(names)}")
+        if wanted.column == IMAGES_ALONE:
+            return _without_texts(parquet, "uid" in names)
         table = parquet.read([name for name in (wanted.column, "wrong", "uid") if name in names])
     check_captions(table.schema, wanted.column, file)
     lists = table[wanted.column].combine_chunks()
@@ -171,6 +177,17 @@ def _read_texts(file: str, wanted: Wanted) -> pa.Table:
         "uid": table["uid"].combine_chunks().cast(pa.string()) if "uid" in names else pa.nulls(len(lists), pa.string()),
     }
     return pa.table(columns)
+
+
+def _without_texts(parquet: pq.ParquetFile, named: bool) -> pa.Table:
+    """The same of images whose texts do not count: an empty text each, so that a draw has one."""
+    count = parquet.metadata.num_rows
+    empty = [pa.array([""] * count), pa.array(np.zeros(count, np.int8)), pa.nulls(count, pa.float32())]
+    texts = pa.StructArray.from_arrays(empty, ["word", "source", "score"])
+    wrong = pa.ListArray.from_arrays(pa.array(np.zeros(count + 1, np.int32)), pa.array([], pa.string()))
+    uid = parquet.read(["uid"])["uid"].combine_chunks().cast(pa.string()) if named else pa.nulls(count, pa.string())
+    starts = pa.array(np.arange(count + 1, dtype=np.int32))
+    return pa.table({"texts": pa.ListArray.from_arrays(starts, texts), "wrong": wrong, "uid": uid})
 
 
 def check_captions(columns: pa.Schema, name: str, file: str) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForPreTraining, BeitForMaskedImageModeling
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.vqa import load_vqa
@@ -35,6 +37,8 @@ TINY = {
     "flip": ("model.image_size=24", "contrast.part=3"),
     "siglip": ("model.image_size=16",),
     "lit": ("model.vision=CLIP", "schedule.steps=8", "work.save_every=6"),
+    "mae": ("model.image_size=32",),
+    "beit": ("codebook.teacher=CLIP", "model.image_size=16", "codebook.codes=4"),
 }
 """What a tiny training of each system starts from; a word in capitals is a folder of `home`."""
 
@@ -87,7 +91,23 @@ def weights(folder: Path) -> dict[str, bytes]:
 
 
 WORK: dict[str, Callable[[Path], None]] = {"captioner": captions, "filter": judges}
-OTHERWISE: dict[str, Callable[[Path], None]] = {"vqa": answers}
+
+
+def encodes(folder: Path) -> None:
+    model, found = AutoModelForPreTraining.from_pretrained(folder, output_loading_info=True)
+    assert not any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    pixels = AutoImageProcessor.from_pretrained(folder)(Image.new("RGB", (90, 50), "red"), return_tensors="pt")
+    assert model(**pixels).loss.isfinite()
+
+
+def tells_tokens(folder: Path) -> None:
+    model, found = BeitForMaskedImageModeling.from_pretrained(folder, output_loading_info=True)
+    assert not any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    pixels = AutoImageProcessor.from_pretrained(folder)(Image.new("RGB", (90, 50), "red"), return_tensors="pt")
+    assert model(**pixels, bool_masked_pos=torch.ones(1, 4, dtype=torch.bool)).logits.shape == (1, 4, 4)
+
+
+OTHERWISE: dict[str, Callable[[Path], None]] = {"vqa": answers, "mae": encodes, "beit": tells_tokens}
 """What a system without a role in a run is for."""
 
 

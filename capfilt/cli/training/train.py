@@ -39,7 +39,7 @@ def train(
         str, typer.Option(metavar="NAME|FILE.toml", help="small, blip (the settings of the paper) or a TOML file.")
     ] = "small",
     start: Annotated[str | None, _option("checkpoint to start from", "none, from scratch")] = None,
-    size: Annotated[str | None, _option("size of a new model: med-tiny, med-base, med-large")] = None,
+    size: Annotated[str | None, _option("size of a new model, e.g. med-base; an unknown name lists them")] = None,
     steps: Annotated[int | None, _option("training steps", least=1)] = None,
     batch: Annotated[int | None, _option("images per step", least=2)] = None,
     rate: Annotated[float | None, _option("peak learning rate", least=0)] = None,

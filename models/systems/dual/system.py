@@ -122,7 +122,7 @@ def _started(asked: Asked) -> Foundation:
         raise ConfigError(f"contrast.drop: the image tower of a {kind} pools all patches, so none can be dropped")
     side = int(told.get("vision_config", {}).get("image_size", 224))
     _check_side(settings.image_size, side, "model.start", name)
-    return Foundation(side, checkpoint_files(settings))
+    return Foundation(side, checkpoint_files(settings.start, settings.vision))
 
 
 def _check_side(asked: int, has: int, setting: str, name: str) -> None:

@@ -14,7 +14,8 @@ from capfilt.models.med.config import SIZES, MEDConfig
 from capfilt.models.med.model import MED
 from capfilt.models.med.vision import fitted
 from capfilt.models.registry.resolve import locate
-from capfilt.models.systems.med.system import image_size
+from capfilt.models.systems.med.system import image_size, tower_of_another
+from capfilt.models.systems.parts.towers import load_tower, med_tower
 from capfilt.models.tokenizer import Tokenizer
 from capfilt.models.training.checks import check_vocabulary
 from capfilt.models.training.system import ModelSettings
@@ -33,7 +34,7 @@ def start_med(settings: ModelSettings, texts: Iterable[str], judges: bool) -> tu
     tokenizer = Tokenizer.from_words(texts)
     model = MED(replace(SIZES[settings.size], vocab_size=len(tokenizer), image_size=side))
     if settings.vision:
-        load_vision_tower(model, locate(settings.vision))
+        load_vision_tower(model, settings.vision)
     return model, tokenizer
 
 
@@ -54,18 +55,19 @@ def load_for_training(folder: Path, side: int) -> tuple[MED, Tokenizer]:
     return whole, tokenizer
 
 
-def load_vision_tower(model: MED, folder: Path) -> None:
-    """Give a MED the image tower of a checkpoint.
+def load_vision_tower(model: MED, name: str) -> None:
+    """Give a MED the image tower of a checkpoint: of another MED, a ViT, an MAE or a BEiT.
 
     Raises:
         ConfigError: the two towers have different shapes.
     """
-    other, _ = load_med(folder)
-    weights = _with_grid(dict(other.vision.state_dict()), model.vision, "")
+    found = tower_of_another(name)
+    own = med_tower(load_tower(found)) if found else dict(load_med(locate(name))[0].vision.state_dict())
+    weights = _with_grid(own, model.vision, "")
     try:
         model.vision.load_state_dict(weights)
     except RuntimeError as error:
-        raise ConfigError(f"model.vision = {str(folder)!r}: its image tower is not {_shape(model.config)}") from error
+        raise ConfigError(f"model.vision = {name!r}: its image tower is not {_shape(model.config)}") from error
 
 
 def _with_grid(weights: dict[str, torch.Tensor], vision: nn.Module, prefix: str) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ from capfilt.core.errors import ConfigError
 from capfilt.models.formats.checkpoint import describe
 from capfilt.models.med.config import SIZES, MEDConfig
 from capfilt.models.registry.resolve import locate
+from capfilt.models.systems.parts.tower_info import TowerInfo, is_tower, tower_info
 from capfilt.models.training.checks import checkpoint_files
 from capfilt.models.training.settings import Objectives
 from capfilt.models.training.system import Asked, Foundation, ModelSettings, System
@@ -13,9 +14,25 @@ from capfilt.models.training.system import Asked, Foundation, ModelSettings, Sys
 
 def check(asked: Asked) -> Foundation:
     """A known size, or a checkpoint that is whole; see `System.check`."""
-    files = checkpoint_files(asked.model)
+    settings = asked.model
+    of_tower = tower_of_another(settings.vision)
+    files = checkpoint_files(settings.start, "" if of_tower else settings.vision) + (of_tower.files if of_tower else ())
     side = image_size(asked.model)
     return Foundation(side, files, {} if files else SIZES[asked.model.size].to_dict())
+
+
+def tower_of_another(name: str) -> TowerInfo | None:
+    """The image tower that a new MED starts from, where it is that of a ViT, an MAE or a BEiT; None for a MED's.
+
+    Raises:
+        ConfigError: a tower of another build; names the setting.
+    """
+    if not name or not is_tower(locate(name)):
+        return None
+    found = tower_info(name)
+    if found.kind.startswith("clip"):
+        raise ConfigError(f"model.vision = {name!r}: a CLIP tower normalizes before its layers, which a MED's does not")
+    return found
 
 
 def image_size(settings: ModelSettings) -> int:

@@ -13,7 +13,7 @@ from capfilt.models.registry.resolve import locate
 
 CLIP: Final = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 """Mean and standard deviation of CLIP's and a MED's pixels."""
-TOWERS: Final = ("clip", "clip_vision_model", "vit")
+TOWERS: Final = ("clip", "clip_vision_model", "vit", "vit_mae", "beit")
 """Models of `transformers` whose image tower others can take, by the `model_type` of their config.json."""
 
 
@@ -28,6 +28,14 @@ class TowerInfo:
     mean: Sequence[float]
     std: Sequence[float]
     files: tuple[Path, ...]  # what it is made of
+
+
+def is_tower(folder: Path) -> bool:
+    """Whether a folder holds a model of `transformers` whose image tower can be taken."""
+    try:
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("model_type") in TOWERS
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def tower_info(name: str, setting: str = "model.vision") -> TowerInfo:
@@ -48,6 +56,8 @@ def tower_info(name: str, setting: str = "model.vision") -> TowerInfo:
     if kind not in TOWERS:
         raise ConfigError(f"{setting} = {name!r}: no image tower is taken of a {kind or 'model of an unnamed type'}")
     own = settings.get("vision_config", settings)
+    if kind == "beit" and not own.get("use_absolute_position_embeddings"):
+        raise ConfigError(f"{setting} = {name!r}: a BEiT with relative positions is no plain ViT, so it is not taken")
     pixels = read_image_processor(folder)
     files = (folder / CONFIG, *weight_files(folder))
     side, patch = int(own.get("image_size", 224)), int(own.get("patch_size", 32 if "clip" in kind else 16))

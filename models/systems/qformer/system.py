@@ -29,7 +29,7 @@ def check(asked: Asked) -> Foundation:
     settings = asked.model
     _check_stage(settings)
     language = language_files(Path(settings.language)) if settings.language else ()
-    return Foundation(tower_side(settings), (*checkpoint_files(settings), *language))
+    return Foundation(tower_side(settings), (*checkpoint_files(settings.start, settings.vision), *language))
 
 
 def _check_stage(settings: ModelSettings) -> None:

@@ -122,3 +122,16 @@ def test_places_that_hold_nothing(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"PAR1 or not")
     with pytest.raises(InputError, match=r"x\.parquet"):
         load(str(tmp_path / "x.parquet"))
+
+
+def test_images_alone_need_no_texts(tmp_path: Path) -> None:
+    images = Path(__file__).parents[2] / "fixtures" / "run-0.1.0" / "complete" / "images"
+    pairs = load(str(images), column="images")
+    assert len(pairs) == sum(pq.read_metadata(file).num_rows for file in images.glob("*.parquet")) > 0
+    assert len(set(pairs.keys.tolist())) == len(pairs)
+    draw = next(iter(Sampler(pairs.texts, pairs.wrong_starts, Sampling(), 3, 0)))
+    assert pairs.texts_of(draw) == ["", "", ""]
+    plain = write(tmp_path / "plain.parquet", [{"image": picture(100)}, {"image": b"no image"}])
+    pairs = load(plain, column="images")
+    assert len(pairs) == 1
+    assert sum(pairs.left_out.values()) == 1
