@@ -56,7 +56,7 @@ class Calibration:
     pairs: dict[str, dict[str, int]]  # source -> kind (right, wrong; or own, shuffled, hard) -> pairs
     left_out: dict[str, int]  # pairs that could not be used, by reason
     unmeasured: dict[str, str]  # "judge, source" -> why; "judge" -> how many of its scores were left out
-    precision: float  # what the recommended thresholds shall reach
+    precision: float  # what the recommended thresholds promise
     measured: tuple[JudgeMeasurement, ...]
 
 
@@ -69,7 +69,7 @@ def calibrate(folder: Folder, labels: str, *, precision: float, images: int, see
     Args:
         labels: a file of labeled pairs, or `MARKS`: what was marked in `capfilt browse`; "" makes pairs of the own
             texts of the run.
-        precision: what the recommended thresholds shall reach, in 0..1.
+        precision: what the recommended thresholds promise, in 0..1; see `measure`.
         images: in the sample that pairs are made of.
         seed: of sample and bootstrap.
 

@@ -19,6 +19,13 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+LOWEST: Final = np.linspace(0.1, 0.2, 5)
+"""Shares of the mismatches that lie below the thresholds at which the noise is read off.
+
+Simulated with 500 texts and 1,000 mismatches: a clean corpus reads 0.1 % at a judge's AUC of .98, 1 % at .92 and 14 %
+at .76; a noise of 50 % reads 50 % at .92 and above (standard deviation 7 to 10 points).
+"""
+
 LEAST_NOISE: Final = 1e-6
 MOST_NOISE: Final = 0.95
 """Bounds of `noise`, so that there are always some right and some wrong texts to have shares of."""
@@ -119,7 +126,8 @@ def noise(counts: Sweep) -> float:
 
     Below a threshold lie as many of the wrong texts as of the mismatches, and hardly a right one. So the noise is the
     share of own texts below, over the share of mismatches below (as Storey, 2002, estimates a share of true nulls).
-    Taken is the threshold that tells the two apart best, of those with at least half of the mismatches below.
+    It is read off at several low thresholds and averaged: one alone rests on few texts, the smallest of them is biased
+    downwards, and a threshold that separates best has right texts below it.
 
     It is too high where the judge is weak and scores right texts that low too, and too low where wrong texts are harder
     to tell than the mismatches: a text that is wrong in a way that the judge does not notice counts as right.
@@ -128,8 +136,8 @@ def noise(counts: Sweep) -> float:
         counts: own texts as right, mismatches as wrong.
     """
     own, others = 1 - counts.recall, 1 - counts.fallout
-    best = np.argmax(np.where(others >= 0.5, others - own, -1.0))
-    return float(np.clip(own[best] / others[best], LEAST_NOISE, MOST_NOISE))
+    below = np.interp(LOWEST, others[::-1], own[::-1])
+    return float(np.clip((below / LOWEST).mean(), LEAST_NOISE, MOST_NOISE))
 
 
 def _share(part: Floats, whole: Floats | np.float64) -> Floats:

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaincinv
 
 from capfilt.pipelines.calibration.curves import Floats, Sweep, Weights, labeled, made, sweep
 from capfilt.pipelines.calibration.probability import Knots, Reliability, fit, predict_unseen, reliability
@@ -19,6 +20,9 @@ COVERAGE: Final = 0.95
 
 POINTS: Final = 200
 """Places of a curve that are kept for drawing, about."""
+
+PLACES: Final = 2_000
+"""Thresholds that may be recommended, about: all there are, or evenly spread over what they keep."""
 
 DIGITS: Final = 6
 """Leading digits of a recommended threshold."""
@@ -95,7 +99,7 @@ class JudgeMeasurement:
     error: float | None  # expected calibration error of the score itself, if it is a probability
     error_fitted: float  # and of the isotonic fit, on images it has not seen
     current: Cut | None  # the threshold of the run's selection, if it looks at this judge
-    recommended: Cut | None  # the lowest threshold of the wanted precision; None: there is none
+    recommended: Cut | None  # the lowest threshold whose interval of the precision reaches the wanted one; or None
     curve: Curve
     reliability: Reliability | None
     reliability_fitted: Reliability
@@ -117,15 +121,14 @@ def measure(
 
     Args:
         kinds: of mismatch (shuffled, hard), [N]; what it says of other pairs is not looked at.
-        precision: what the recommended threshold shall reach.
+        precision: what the recommended threshold promises: the low end of its interval of the precision reaches it.
         current: the threshold in use.
         seed: of the bootstrap.
         is_share: the score says of itself that it is a probability.
     """
     weights = sample.weights()
     counts = sweep(sample.scores, weights)
-    wanted = recommend(counts, precision)
-    auc, average, noise, in_use, best = _estimates(sample, counts, (current, wanted), seed)
+    auc, average, noise, in_use, best = _estimates(sample, counts, current, precision, seed)
     unseen = predict_unseen(sample.scores, sample.positive, weights, sample.images)
     of_score = reliability(np.clip(sample.scores, 0, 1), weights) if is_share else None
     of_fit = reliability(unseen, weights)
@@ -157,37 +160,74 @@ def _by_kind(sample: PairSample, kinds: NDArray[np.str_]) -> dict[str, float]:
     return found
 
 
-def recommend(counts: Sweep, precision: float) -> float | None:
-    """The lowest threshold that keeps a text and reaches the precision, rounded down a little; None if none does."""
-    good = np.flatnonzero((counts.precision >= precision) & (counts.right + counts.wrong > 0))
-    if not len(good):
-        return None
-    lowest = float(counts.thresholds[good[-1]])
-    unit = 10.0 ** (math.floor(math.log10(abs(lowest) or 1.0)) + 1 - DIGITS)
-    return round(math.floor(lowest / unit) * unit, 12)
+def recommend(low: Floats, precision: float) -> int | None:
+    """The last place, of the lowest threshold, whose precision is at least so much; None if there is none.
+
+    Args:
+        low: the low ends of the precision's intervals, [P], the highest threshold first.
+    """
+    good = np.flatnonzero(low >= precision)
+    return int(good[-1]) if len(good) else None
 
 
 def _estimates(
-    sample: PairSample, counts: Sweep, thresholds: tuple[float | None, float | None], seed: int
+    sample: PairSample, counts: Sweep, current: float | None, precision: float, seed: int
 ) -> tuple[Estimate, Estimate, Estimate, Cut | None, Cut | None]:
-    """AUC, average precision, noise and the two cuts, each with its interval."""
-    here = _numbers(counts, thresholds)
-    resampled = [_numbers(some, thresholds) for some in _resamples(sample, seed)]
-    rest = (1 - COVERAGE) / 2
-    low, high = np.quantile(resampled, [rest, 1 - rest], axis=0)
-    auc, average, noise, *cuts = (Estimate(*map(float, numbers)) for numbers in zip(here, low, high, strict=True))
-    first, second = (
-        None if threshold is None else Cut(threshold, *cuts[3 * n : 3 * n + 3])
-        for n, threshold in enumerate(thresholds)
+    """AUC, average precision, noise, and the cuts in use and recommended, each with its interval."""
+    in_use = counts.at(np.inf if current is None else current)
+    last = len(counts.thresholds) - 1
+    places = np.unique([*np.linspace(min(1, last), last, PLACES).astype(int), in_use])
+    drawn = [(_numbers(some), _shares(some, places)) for some in _resamples(sample, seed)]
+    numbers, shares = (
+        _intervals(part) for part in zip(*[(_numbers(counts), _shares(counts, places)), *drawn], strict=True)
     )
-    return auc, average, noise, first, second
+    kept = (counts.right + counts.wrong)[places]
+    shares[1, 1] = np.minimum(shares[1, 1], _exact_low(kept, shares[0, 1]))
+    best = recommend(np.where(kept > 0, shares[1, 1], -1), precision)
+    auc, average, noise = (Estimate(*map(float, of)) for of in numbers.T)
+    return (
+        auc,
+        average,
+        noise,
+        None if current is None else _cut(current, shares[:, :, places.searchsorted(in_use)]),
+        None if best is None else _cut(_rounded_down(counts.thresholds[places[best]]), shares[:, :, best]),
+    )
 
 
-def _numbers(counts: Sweep, thresholds: tuple[float | None, ...]) -> list[float]:
-    places = [counts.at(np.inf if threshold is None else threshold) for threshold in thresholds]
+def _intervals(rows: tuple[Floats, ...]) -> Floats:
+    """Value, low and high, [3, ...], of a value and its resamples, in that order."""
+    rest = (1 - COVERAGE) / 2
+    return np.stack([rows[0], *np.quantile(rows[1:], [rest, 1 - rest], axis=0)])
+
+
+def _exact_low(kept: Floats, precision: Floats) -> Floats:
+    """The low end of the precision by Clopper and Pearson (1934), [P].
+
+    Resamples of a few texts that are all right are all right too: their spread alone would promise too much.
+    """
+    right = kept * precision
+    low = betaincinv(np.maximum(right, 1e-9), kept - right + 1, (1 - COVERAGE) / 2)
+    return np.where(right > 0, low, 0.0)
+
+
+def _rounded_down(threshold: float) -> float:
+    unit = 10.0 ** (math.floor(math.log10(abs(threshold) or 1.0)) + 1 - DIGITS)
+    return round(math.floor(threshold / unit) * unit, 12)
+
+
+def _numbers(counts: Sweep) -> Floats:
+    return np.array([counts.auc, counts.average_precision, counts.noise])
+
+
+def _shares(counts: Sweep, places: NDArray[np.int64]) -> Floats:
+    """Kept share, precision and recall at P places: [3, P]."""
     recall = np.clip(counts.recall, 0, 1)  # of made pairs it is an estimate, and may stray
-    cuts = [values[place] for place in places for values in (counts.keep, counts.precision, recall)]
-    return [counts.auc, counts.average_precision, counts.noise, *map(float, cuts)]
+    return np.stack([counts.keep[places], counts.precision[places], recall[places]])
+
+
+def _cut(threshold: float, shares: Floats) -> Cut:
+    """Of value, low and high of the three shares, [3, 3]."""
+    return Cut(threshold, *(Estimate(*map(float, of)) for of in shares.T))
 
 
 def _resamples(sample: PairSample, seed: int) -> Iterator[Sweep]:

@@ -26,7 +26,10 @@ def calibrate(
     precision: Annotated[
         float,
         typer.Option(
-            metavar="SHARE", min=0.0, max=1.0, help="Precision to reach: share of correct texts among those kept."
+            metavar="SHARE",
+            min=0.0,
+            max=1.0,
+            help="Precision to promise: share of correct texts among those kept, low end of its 95 % interval.",
         ),
     ] = 0.95,
     sample: Annotated[

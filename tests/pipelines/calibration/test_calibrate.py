@@ -69,9 +69,10 @@ def test_labels_give_what_scikit_learn_finds_in_the_tables(world: Any, labels: P
 
 def test_without_labels_the_estimates_come_near_the_truth(world: Any, made: Calibration) -> None:
     truth = 1 - np.mean([right for (_, number), right in world.truth.items() if number == 0])
+    for column in ("itm", "itc"):
+        noise = one(made, column, "web").noise
+        assert noise.low <= truth <= noise.high  # wide: the lowest fifth of 100 images' mismatches tells it
     web = one(made, "itm", "web")
-    assert web.noise.value == pytest.approx(truth, abs=0.15)
-    assert web.noise.low - 0.05 <= truth <= web.noise.high + 0.05
     assert web.auc.value > 0.9
     assert web.auc_by_kind.keys() == {"shuffled", "hard"}
     assert one(made, "itm", "synthetic").noise.value < 0.1
