@@ -17,11 +17,16 @@ ImageInput = Tensor | list[Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoding:
-    """How captions are found. Lengths count the tokens after the prompt, the closing [SEP] included."""
+    """How captions are found. Lengths count the tokens after the prompt, the closing [SEP] included.
+
+    BLIP's published limits, 5 and 20, count the four tokens of its prompt too: here they are 2 and 16.
+    """
 
     beams: int = 0  # searched for by so many beams, where the captioner can; 0 = drawn
     top_p: float = 0.9
+    top_k: int = 0  # drawn from so many likeliest tokens at most; 0 = any
     temperature: float = 1.0
+    repetition_penalty: float = 1.0  # logits of tokens said before, prompt included: divided by it, times it below 0
     max_tokens: int = 30
     min_tokens: int = 5
 

@@ -143,11 +143,21 @@ class CaptionSettings(Section):
     top_p: float = Field(
         0.9, gt=0, le=1, description="nucleus sampling: total probability of the tokens to sample from"
     )
+    top_k: int = Field(
+        0, ge=0, description="nucleus sampling: number of likeliest tokens to sample from; 0 = any (BLIP's code: 50)"
+    )
     temperature: float = Field(1.0, gt=0, description="divides the logits; below 1 = less varied captions")
-    max_tokens: int = Field(30, ge=1, le=512, description="maximum tokens of a caption")
-    min_tokens: int = Field(5, ge=0, description="minimum tokens of a caption")
+    repetition_penalty: float = Field(
+        1.0, gt=0, description="above 1: tokens said before, prompt included, are less likely (BLIP's code: 1.1)"
+    )
+    max_tokens: int = Field(
+        30, ge=1, le=512, description="maximum tokens of a caption after the prompt (BLIP's code counts the prompt too)"
+    )
+    min_tokens: int = Field(5, ge=0, description="minimum tokens of a caption after the prompt, its end included")
     prompt: str = Field(
-        "", description="prefix of every caption, removed from the result; the question to a chat model"
+        "",
+        description="prefix of every caption, removed from the result; the question to a chat model; empty = the one "
+        "that a captioner of `capfilt train` was trained with",
     )
     template: str = Field("", description="chat template (Jinja) of a VLM; empty = its own, none = the bare prompt")
     max_side: int = Field(768, ge=32, le=4096, description="maximum pixels of the longer side for a VLM or server")

@@ -2,7 +2,8 @@
 
 Every caption is a question of its own, with its own seed, so that a server that honors `seed` gives one caption one
 random stream; none promises the same text in other company, and none is promised here. `min_tokens` is not sent: the
-protocol has no such word.
+protocol has no such word. It has none for top_k and repetition_penalty either, which vLLM and SGLang understand: they
+are sent where the recipe sets them.
 """
 
 import base64
@@ -22,6 +23,8 @@ from capfilt.models.runtime import Placement
 
 QUALITY = 90
 """Of the JPEG that an image travels as."""
+BEYOND = ("top_k", "repetition_penalty")
+"""Words of decoding that OpenAI's own servers refuse."""
 # A server may refuse single images by its rules. Refusing one after another, in the same words, it refuses the request,
 # and a run would have ended with no caption at all.
 MOST_REFUSED = 16
@@ -85,7 +88,10 @@ class EndpointCaptioner:
             "top_p": decoding.top_p,
             "seed": seed & 0x7FFFFFFF,  # all that every server takes
         }
-        return body | ({"logprobs": True} if self.client.settings.logprobs else {})
+        more = {
+            name: getattr(decoding, name) for name in BEYOND if getattr(decoding, name) != getattr(Decoding(), name)
+        }
+        return body | more | ({"logprobs": True} if self.client.settings.logprobs else {})
 
 
 def _content(image: Tensor, prompt: str) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from capfilt.core.errors import ModelError
 from capfilt.models.decoding.beam import Search, beam_search
 from capfilt.models.decoding.cuda_graphs import GraphSampler
 from capfilt.models.decoding.sampling import sample, uniforms
+from capfilt.models.formats.checkpoint import describe
 from capfilt.models.formats.model_info import ModelInfo
 from capfilt.models.formats.weights import load_placed
 from capfilt.models.med.model import MED
@@ -21,11 +22,16 @@ from capfilt.models.tokenizer import SEP, Tokenizer
 
 
 class MedCaptioner:
-    """The image-grounded decoder of a MED."""
+    """The image-grounded decoder of a MED.
 
-    def __init__(self, name: str, digest: str, model: MED, tokenizer: Tokenizer) -> None:
+    Args:
+        prompt: what captions begin with where a run gives no prompt: the one it was trained with.
+    """
+
+    def __init__(self, name: str, digest: str, model: MED, tokenizer: Tokenizer, prompt: str = "") -> None:
         self.name = name
         self.digest = digest
+        self.prompt = prompt
         self.pixels = PixelSpec(model.config.image_size, "squash")
         self.model = model
         self.tokenizer = tokenizer
@@ -47,14 +53,19 @@ class MedCaptioner:
         image = self.model.text.project_image_kv(
             self.model.encode_image(normalize(images.to(weight.device), weight.dtype))
         )
-        start, stop = self.tokenizer.prompt(prompt), self.tokenizer.ids[SEP]
+        start, stop = self.tokenizer.prompt(prompt or self.prompt), self.tokenizer.ids[SEP]
         room = self.model.config.max_positions - len(start) + 1  # the last token is not read
         if decoding.max_tokens > room:
             raise ModelError(
                 f"caption.max_tokens = {decoding.max_tokens}: {self.name} has room for {room} tokens after the prompt"
             )
         if decoding.beams:
-            how = Search(beams=decoding.beams, max_tokens=decoding.max_tokens, min_tokens=decoding.min_tokens)
+            how = Search(
+                beams=decoding.beams,
+                max_tokens=decoding.max_tokens,
+                min_tokens=decoding.min_tokens,
+                repetition_penalty=decoding.repetition_penalty,
+            )
             best = beam_search(self.model, image, start, stop, how)
             ids, logprob = (info[:, :n].flatten(0, 1) for info in best)
         else:
@@ -70,4 +81,5 @@ class MedCaptioner:
 
 def load_captioner(info: ModelInfo, digest: str, placement: Placement) -> MedCaptioner:
     """The captioner of a checkpoint."""
-    return MedCaptioner(Path(info.name).name, digest, *load_placed(info.folder, placement, for_captioning=True))
+    model, tokenizer = load_placed(info.folder, placement, for_captioning=True)
+    return MedCaptioner(Path(info.name).name, digest, model, tokenizer, describe(info.folder).prompt)

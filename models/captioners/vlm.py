@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from capfilt.core.errors import ModelError
-from capfilt.models.decoding.sampling import nucleus, uniforms
+from capfilt.models.decoding.sampling import nucleus, uniforms, warp
 from capfilt.models.formats.guarded import load_model, load_part
 from capfilt.models.formats.model_info import ModelInfo
 from capfilt.models.protocols import Caption, Decoding, ImageInput
@@ -128,12 +128,12 @@ class Streams(transformers.LogitsProcessor):
         self.going = torch.ones(len(draws), dtype=torch.bool, device=draws.device)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """scores: the model's own logits [R, V] -> 0 for the token drawn, -inf for all others."""
+        """The model's own logits [R, V] after tokens [R, T] -> 0 for the token drawn, -inf for all others."""
         step, logits = len(self.ids), scores.float()
         own = logits.log_softmax(-1)
         if step + 1 < self.decoding.min_tokens:
             logits = logits.index_fill(-1, self.stops, float("-inf"))
-        choice = nucleus(logits / self.decoding.temperature, self.draws[:, step], self.decoding.top_p)
+        choice = nucleus(warp(logits, input_ids, self.decoding), self.draws[:, step], self.decoding.top_p)
         self.logprob += torch.where(self.going, own.gather(-1, choice[:, None])[:, 0], 0.0)
         self.ids.append(torch.where(self.going, choice, -1))
         self.going = self.going & ~torch.isin(choice, self.stops)

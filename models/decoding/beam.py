@@ -1,4 +1,5 @@
-"""Beam search, as BLIP's published captions were made (3 beams, 5 to 20 tokens), and as `transformers` does it.
+"""Beam search, as BLIP's published captions were made (3 beams, 5 to 20 tokens with the prompt's four), and as
+`transformers` does it.
 
 The k beams of an image are k rows on the query axis of its cross-attention: its keys and values are never expanded.
 
@@ -12,9 +13,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from capfilt.models.decoding.sampling import begin
+from capfilt.models.decoding.sampling import TokenWriter, begin, penalize
 from capfilt.models.med.cache import KeysValues
-from capfilt.models.med.model import MED
 
 NEVER: Final = -1e9
 """Score of what does not exist (yet)."""
@@ -55,7 +55,7 @@ class _Beams:
 
 
 def beam_search(
-    model: MED, image: list[KeysValues], prompt: Sequence[int], stop: int, search: Search
+    model: TokenWriter, image: list[KeysValues], prompt: Sequence[int], stop: int, search: Search
 ) -> tuple[Tensor, Tensor]:
     """The k best captions found for each of B images, best first.
 
@@ -114,7 +114,8 @@ def _grow(running: _Beams, logits: Tensor, step: int, said: Tensor, stop: int, s
     """
     images, k = running.score.shape
     own = logits.log_softmax(-1)
-    penalized = _penalize(own, running.ids.view(images * k, -1)[:, :step], said, search.repetition_penalty)
+    spoken = torch.cat((said.expand(images * k, -1), running.ids.view(images * k, -1)[:, :step]), dim=1)
+    penalized = penalize(own, spoken, search.repetition_penalty)
     if step + 1 < search.min_tokens:
         penalized = penalized.index_fill(1, torch.tensor([stop], device=own.device), float("-inf"))
     total = penalized.view(images, k, -1) + running.score[:, :, None]
@@ -124,14 +125,6 @@ def _grow(running: _Beams, logits: Tensor, step: int, said: Tensor, stop: int, s
     grown.ids[:, :, step] = token
     gain = own.view(images, -1).gather(1, index)
     return _Beams(grown.ids, score, grown.logprob + gain), beam
-
-
-def _penalize(own: Tensor, ids: Tensor, prompt: Tensor, penalty: float) -> Tensor:
-    """Log-probabilities [R, V], those of tokens in the prompt or in ids [R, any] times `penalty`."""
-    if penalty == 1.0:
-        return own
-    said = torch.cat((prompt.expand(len(ids), -1), ids), dim=1)
-    return own.scatter(1, said, own.gather(1, said) * penalty)
 
 
 def _finish(done: _Beams, grown: _Beams, ended: Tensor, step: int, search: Search) -> _Beams:

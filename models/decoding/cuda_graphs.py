@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from capfilt.models.decoding.sampling import SYNC_EVERY, begin, nucleus, nucleus_of_top_k
+from capfilt.models.decoding.sampling import SYNC_EVERY, begin, nucleus, nucleus_of_top_k, warp
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.model import MED
 from capfilt.models.protocols import Decoding
@@ -144,11 +144,11 @@ class RecordedLoop:
     def _choose(self, logits: Tensor, exactly: bool) -> None:
         """Draw a token of every caption that is unfinished, and note it; without `exactly` the host need not wait."""
         how, stop = self.shape.how, self.shape.stop
-        own = logits.log_softmax(-1)  # of the words as they are: `early` and the temperature change what is drawn alone
+        own = logits.log_softmax(-1)  # of the words as they are: `early` and `warp` change what is drawn alone
         early = self.step + 1 < how.min_tokens
         logits[:, stop].masked_fill_(early, float("-inf"))
         draws = self.draws.index_select(1, self.step)[:, 0]
-        logits = logits / how.temperature
+        logits = warp(logits, self._said() if how.repetition_penalty != 1 else self.ids, how)
         if exactly:
             choice = nucleus(logits, draws, how.top_p)
         else:
@@ -160,6 +160,12 @@ class RecordedLoop:
         self.going &= choice != stop
         self.token.copy_(choice[:, None])
         self.step += 1
+
+    def _said(self) -> Tensor:
+        """Ids of the prompt and of the tokens so far, [R, P + T]; where none is yet stands the prompt's first."""
+        future = torch.arange(self.ids.shape[1], device=self.ids.device) >= self.step
+        written = torch.where(future, self.prompt[0], self.ids)
+        return torch.cat((self.prompt.expand(len(written), -1), written), dim=1)
 
     def _take_again(self, before: list[Tensor], steps: range) -> None:
         for tensor, old in zip(self._state(), before, strict=True):

@@ -7,14 +7,14 @@ Dimensions: B images, n captions an image, R = B * n rows, T tokens, V vocabular
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from capfilt.models.med.cache import KeysValues, SelfCache
-from capfilt.models.med.model import MED
+from capfilt.models.med.text import TextTransformer
 from capfilt.models.protocols import Decoding
 
 TOP_K: Final = 256
@@ -23,6 +23,17 @@ SHRINK_BELOW: Final = 0.75
 """Rows that are done are left out of the batch once this share of it, or less, would remain."""
 SYNC_EVERY: Final = 4
 """Steps between two looks at which rows are done, where a look makes a device wait for the host."""
+
+
+class TokenWriter(Protocol):
+    """What writes a token at a time: a MED, or the answer decoder of VQA."""
+
+    @property
+    def text(self) -> TextTransformer: ...
+
+    def vocab_logits(self, states: Tensor) -> Tensor:
+        """Decoder states [..., D] -> logits [..., V]."""
+        ...
 
 
 # On the CPU even for a GPU: the captions of one recipe are then drawn from the same numbers on every device.
@@ -57,7 +68,7 @@ def nucleus_of_top_k(mass: Tensor, draws: Tensor, top_p: float) -> tuple[Tensor,
     likeliest = mass.topk(min(TOP_K, mass.shape[-1]))
     tokens = _draw(*likeliest, draws, top_p)
     # Where even the last of them belongs to the nucleus there may be more. Elsewhere all sums are those of the whole.
-    wide = likeliest.values[:, :-1].sum(-1) < top_p
+    wide = (likeliest.values[:, :-1].sum(-1) < top_p) & (likeliest.values[:, -1] > 0)
     return tokens, wide & (mass.shape[-1] > TOP_K)
 
 
@@ -72,8 +83,30 @@ def _draw(mass: Tensor, tokens: Tensor, draws: Tensor, top_p: float) -> Tensor:
     return tokens.gather(-1, torch.minimum(place, last))[:, 0]
 
 
+def penalize(scores: Tensor, said: Tensor, penalty: float) -> Tensor:
+    """Logits or log-probabilities [R, V], those of the tokens said [R, T] made less likely.
+
+    As `RepetitionPenaltyLogitsProcessor` of `transformers` (CTRL, Keskar et al. 2019, section 4.1).
+    """
+    if penalty == 1.0:
+        return scores
+    own = scores.gather(1, said)
+    return scores.scatter(1, said, torch.where(own < 0, own * penalty, own / penalty))
+
+
+def warp(logits: Tensor, said: Tensor, decoding: Decoding) -> Tensor:
+    """Logits [R, V] as they are drawn from: penalty on tokens said [R, T], temperature, top k, in this order.
+
+    It is the order of `generate` in `transformers`; equal logits at the k-th place all stay, as there.
+    """
+    logits = penalize(logits, said, decoding.repetition_penalty) / decoding.temperature
+    if 0 < decoding.top_k < logits.shape[-1]:
+        logits = logits.masked_fill(logits < logits.topk(decoding.top_k).values[:, -1:], float("-inf"))
+    return logits
+
+
 def sample(
-    model: MED, image: list[KeysValues], prompt: Sequence[int], stop: int, draws: Tensor, decoding: Decoding
+    model: TokenWriter, image: list[KeysValues], prompt: Sequence[int], stop: int, draws: Tensor, decoding: Decoding
 ) -> tuple[Tensor, Tensor]:
     """Decode n captions for each of B images.
 
@@ -85,16 +118,22 @@ def sample(
 
     Returns:
         ids int64 [R, max_tokens], `stop` and 0 after a caption's end; log-probability float32 [R] of each caption
-        under the model itself (neither temperature nor nucleus), natural log, summed over its tokens.
+        under the model itself (before `warp` and nucleus), natural log, summed over its tokens.
     """
     n = len(draws) // image[0].keys.shape[0]
     rows = torch.arange(len(draws), device=draws.device)
     ids = torch.zeros(len(draws), decoding.max_tokens, dtype=torch.int64, device=draws.device)
     logprob = torch.zeros(len(draws), device=draws.device)
     going = torch.ones_like(rows, dtype=torch.bool)
-    logits, cache = begin(model, image, torch.tensor(prompt, device=draws.device), n, decoding.max_tokens)
+    given = torch.tensor(prompt, device=draws.device)
+    logits, cache = begin(model, image, given, n, decoding.max_tokens)
     for step in range(decoding.max_tokens):
-        choice, gain = _choose(logits, draws[rows, step], stop, decoding, early=step + 1 < decoding.min_tokens)
+        said = torch.cat((given.expand(len(rows), -1), ids[rows, :step]), dim=1)
+        own = logits.log_softmax(-1)
+        if step + 1 < decoding.min_tokens:
+            logits[:, stop] = float("-inf")
+        choice = nucleus(warp(logits, said, decoding), draws[rows, step], decoding.top_p)
+        gain = own.gather(-1, choice[:, None])[:, 0]
         ids[rows, step] = torch.where(going, choice, 0)
         logprob[rows] += torch.where(going, gain, 0.0)
         going &= choice != stop
@@ -115,7 +154,7 @@ def sample(
     return ids, logprob
 
 
-def begin(model: MED, image: list[KeysValues], prompt: Tensor, n: int, room: int) -> tuple[Tensor, SelfCache]:
+def begin(model: TokenWriter, image: list[KeysValues], prompt: Tensor, n: int, room: int) -> tuple[Tensor, SelfCache]:
     """Read the prompt, int64 [T], once an image, for n captions of each.
 
     Returns:
@@ -133,11 +172,3 @@ def _unfinished(going: Tensor, images: Tensor, most: int) -> Tensor:
     """Rows of going [B, n] to continue with: of each of these images the `most` first that are not done, filled up."""
     order = going[images].sort(dim=1, descending=True, stable=True).indices[:, :most]
     return (images[:, None] * going.shape[1] + order).flatten()
-
-
-def _choose(logits: Tensor, draws: Tensor, stop: int, decoding: Decoding, early: bool) -> tuple[Tensor, Tensor]:
-    log_probabilities = logits.log_softmax(-1)
-    if early:
-        logits[:, stop] = float("-inf")
-    choice = nucleus(logits / decoding.temperature, draws, decoding.top_p)
-    return choice, log_probabilities.gather(-1, choice[:, None])[:, 0]

@@ -70,6 +70,7 @@ class Description:
     config: MEDConfig
     roles: tuple[str, ...]  # what it was trained for: captioner, filter
     layout: Layout | None  # of published weights; None = our own names
+    prompt: str = ""  # what its captions began with in training
 
 
 def digest(files: Iterable[Path]) -> str:
@@ -170,11 +171,11 @@ def describe(folder: Path) -> Description:
         return _published(settings, folder)
     if not isinstance(settings, dict) or settings.pop("format", None) != FORMAT:
         raise ModelError(f'{folder / CONFIG}: neither "format" is {FORMAT!r} nor "model_type" is "blip"')
-    roles = tuple(settings.pop("roles", ()))
+    roles, prompt = tuple(settings.pop("roles", ())), str(settings.pop("prompt", ""))
     known = {field.name for field in fields(MEDConfig)} | OLD_NAMES.keys()
     if unknown := sorted(set(settings) - known):
         raise ModelError(f"{folder / CONFIG}: unknown fields {', '.join(unknown)}")
-    return Description(MEDConfig.from_dict(settings), roles, None)
+    return Description(MEDConfig.from_dict(settings), roles, None, prompt)
 
 
 def _published(settings: dict[str, Any], folder: Path) -> Description:

@@ -32,13 +32,20 @@ from capfilt.models.tokenizer import Tokenizer
 
 
 def save_med(
-    folder: Path, model: MED, tokenizer: Tokenizer, roles: tuple[str, ...], dtype: torch.dtype = torch.float32
+    folder: Path,
+    model: MED,
+    tokenizer: Tokenizer,
+    roles: tuple[str, ...],
+    dtype: torch.dtype = torch.float32,
+    prompt: str = "",
 ) -> None:
     """Write the checkpoint of a MED.
 
-    `roles` says what it was trained for (captioner, filter), so that nobody uses it for the other by mistake.
+    `roles` says what it was trained for (captioner, filter), so that nobody uses it for the other by mistake, and
+    `prompt` what its captions began with, so that it is asked as it was trained.
     """
-    settings = {"format": FORMAT, "roles": list(roles), **model.config.to_dict()}
+    asked = {"prompt": prompt} if prompt else {}
+    settings = {"format": FORMAT, "roles": list(roles), **asked, **model.config.to_dict()}
     write_checkpoint(folder, settings, tokenizer, model.state_dict(), dtype)
 
 

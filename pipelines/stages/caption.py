@@ -1,5 +1,6 @@
 """caption: every image gets its candidates, which are its web and human texts and the captions generated now."""
 
+import dataclasses
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
@@ -122,8 +123,7 @@ def decoding(settings: Settings) -> Any:
     """The recipe's settings of decoding, as the models take them."""
     from capfilt.models.protocols import Decoding
 
-    names = ("beams", "top_p", "temperature", "max_tokens", "min_tokens")
-    return Decoding(**{name: getattr(settings, name) for name in names})
+    return Decoding(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(Decoding)})
 
 
 def _given(texts: list[dict[str, str]], round_: int) -> list[dict[str, Any]]:

@@ -16,6 +16,10 @@ def build(asked: Asked, texts: Iterable[str], group: Group) -> TrainJob:
     roles = asked.system.roles
     model, tokenizer = start_med(asked.model, texts, judges="filter" in roles)
     model.to(asked.device)
-    task = MEDTask(model, tokenizer, asked.section(Objectives), asked.seed, group, asked.epoch).to(asked.device)
+    wanted = asked.section(Objectives)
+    task = MEDTask(model, tokenizer, wanted, asked.seed, group, asked.epoch).to(asked.device)
     tune(model, asked.model)
-    return TrainJob(task, lambda folder: save_med(folder, model, tokenizer, roles, asked.stored_dtype))
+    prompt = wanted.prompt if wanted.lm else ""
+    return TrainJob(
+        task, lambda folder: save_med(folder, model, tokenizer, roles, asked.stored_dtype, prompt), tokenizer
+    )

@@ -175,7 +175,9 @@ def test_every_caption_is_a_question_with_its_own_seed(state: State, url: str) -
         expected = {"model": "tiny-vlm", "max_tokens": 17, "temperature": 0.5, "top_p": 0.8, "logprobs": True}
         assert words == expected
         assert body["messages"][0]["content"][1] == {"type": "text", "text": "what is this?"}
-        assert "n" not in body
+        assert not {"n", "top_k", "repetition_penalty"} & body.keys()
+    captioner.caption(images()[:1], [[1]], "", Decoding(top_k=50, repetition_penalty=1.1))
+    assert (state.bodies[-1]["top_k"], state.bodies[-1]["repetition_penalty"]) == (50, 1.1)
 
 
 @pytest.mark.parametrize("fault", ["429", "500", "503", "408", "no json", "half", "nothing in it", "drop"])

@@ -59,9 +59,10 @@ def both(model: MED, images: torch.Tensor, n: int, how: Decoding) -> tuple[list[
     return ids.tolist(), plain.tolist()
 
 
-@pytest.mark.parametrize(("images_", "n"), [(1, 1), (3, 4), (16, 2)])
-def test_they_are_the_same(writer: MED, images: torch.Tensor, images_: int, n: int) -> None:
-    recorded, plain = both(writer, images[:images_], n, Decoding(max_tokens=TOKENS, min_tokens=3))
+@pytest.mark.parametrize(("images_", "n", "penalty", "top_k"), [(1, 1, 1.0, 0), (3, 4, 1.5, 0), (16, 2, 1.2, 40)])
+def test_they_are_the_same(writer: MED, images: torch.Tensor, images_: int, n: int, penalty: float, top_k: int) -> None:
+    how = Decoding(max_tokens=TOKENS, min_tokens=3, repetition_penalty=penalty, top_k=top_k)
+    recorded, plain = both(writer, images[:images_], n, how)
     assert recorded == plain
     lengths = {row.index(STOP) if STOP in row else TOKENS for row in recorded}
     assert images_ == 1 or len(lengths) > 2  # of different lengths, none too short

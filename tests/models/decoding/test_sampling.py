@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+import transformers
+from transformers import RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper
 
 from capfilt.models.captioners.med import MedCaptioner
-from capfilt.models.decoding.sampling import nucleus, uniforms
+from capfilt.models.decoding.sampling import nucleus, uniforms, warp
 from capfilt.models.med.model import MED
 from capfilt.models.protocols import Decoding
 from capfilt.models.tokenizer import Tokenizer
@@ -48,6 +50,36 @@ def test_nucleus_of_all_mass_never_leaves_the_vocabulary() -> None:
     tokens = nucleus(torch.zeros(3, 5), draws, 1.0)
     assert tokens.min() >= 0
     assert tokens.max() < 5
+
+
+@pytest.mark.parametrize("how", [{"repetition_penalty": 1.1}, {"top_k": 7}, {"repetition_penalty": 0.6, "top_k": 3}])
+def test_logits_are_warped_as_in_transformers(how: dict[str, float]) -> None:
+    logits = torch.randn(20, 60, generator=torch.Generator().manual_seed(2)).mul(3).round()  # ties among them
+    said = torch.randint(60, (20, 9), generator=torch.Generator().manual_seed(3))
+    decoding = Decoding(temperature=0.7, **how)  # type: ignore[arg-type]
+    theirs: list[transformers.LogitsProcessor] = [RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty)]
+    theirs += [TemperatureLogitsWarper(0.7), *([TopKLogitsWarper(decoding.top_k)] if decoding.top_k else [])]
+    expected = transformers.LogitsProcessorList(theirs)(said, logits)
+    assert torch.equal(warp(logits, said, decoding), expected)
+    draws = uniforms([5], 20)[0]
+    assert (expected.gather(1, nucleus(warp(logits, said, decoding), draws, 1.0)[:, None]) > -torch.inf).all()
+
+
+def test_top_k_of_one_is_greedy_and_a_penalty_keeps_words_from_coming_again(
+    med: MED, tokenizer: Tokenizer, images: torch.Tensor
+) -> None:
+    captioner = MedCaptioner("test", "0", med, tokenizer)
+    seeds = [[i] for i in range(len(images))]
+
+    def texts(prompt: str, **how: float) -> list[str]:
+        decoding = Decoding(max_tokens=12, min_tokens=12, **how)  # type: ignore[arg-type]
+        return [row[0].text for row in captioner.caption(images, seeds, prompt, decoding)]
+
+    assert texts("", top_k=1) == texts("", top_p=1e-6)
+    for text in texts("two blue", top_k=1, repetition_penalty=1e4):
+        said = text.split()
+        assert len(set(said)) == len(said)
+        assert not {"two", "blue"} & set(said)
 
 
 def test_a_stream_is_its_seed_s_alone() -> None:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.weights import load_med, load_tokenizer, save_med
+from capfilt.models.med.model import MED
+from capfilt.models.protocols import Decoding
 from capfilt.models.registry import registry
 from capfilt.models.systems.med.start import load_for_training
 from capfilt.models.tokenizer import UNK, Tokenizer
@@ -210,6 +212,23 @@ def test_a_tokenizer_of_another_kind_is_refused_by_name(tmp_path: Path) -> None:
     Backend(BPE()).save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(ValueError, match="kind BPE, where WordPiece is supported"):
         load_tokenizer(tmp_path / "tokenizer.json")
+
+
+def test_a_captioner_is_asked_as_it_was_trained(
+    med: MED, tokenizer: Tokenizer, images: torch.Tensor, tmp_path: Path
+) -> None:
+    save_med(tmp_path / "tuned", med, tokenizer, ("captioner",), prompt="two blue")
+    save_med(tmp_path / "plain", med, tokenizer, ("captioner",))
+    assert "prompt" not in json.loads((tmp_path / "plain" / "config.json").read_text())
+
+    def texts(folder: str, prompt: str) -> list[str]:
+        captioner = registry.load_captioner(str(tmp_path / folder))
+        captions = captioner.caption(images, [[1]] * len(images), prompt, Decoding(max_tokens=8, min_tokens=3))
+        return [row[0].text for row in captions]
+
+    assert texts("tuned", "") == texts("tuned", "two blue") == texts("plain", "two blue")
+    assert texts("tuned", "") != texts("plain", "")
+    assert texts("tuned", "a") == texts("plain", "a")
 
 
 @pytest.mark.parametrize(
