@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +33,16 @@ def clean_text(text: str, max_words: int = MAX_WORDS, lowercase: bool = True) ->
     return " ".join(words[:max_words])
 
 
+def clean_question(text: str, lowercase: bool = True) -> str:
+    """A question, cleaned as a caption but up to 50 words long, as in BLIP's code."""
+    return clean_text(text, 50, lowercase)
+
+
+def clean_answer(text: str, lowercase: bool = True) -> str:
+    """An answer as it is learned and ranked: all its marks stay ("10:30"), as in BLIP's code."""
+    return _SPACES.sub(" ", text.lower() if lowercase else text).strip()
+
+
 class Tokenizer:
     """Ids and masks for a MED. Padding stands on the right and has id 0."""
 
@@ -46,7 +56,9 @@ class Tokenizer:
         self.lowercase = bool(getattr(backend.normalizer, "lowercase", True))
 
     @classmethod
-    def from_words(cls, texts: Iterable[str], min_count: int = 2) -> "Tokenizer":
+    def from_words(
+        cls, texts: Iterable[str], min_count: int = 2, clean: Callable[..., str] = clean_text
+    ) -> "Tokenizer":
         """A small tokenizer of the words that stand at least `min_count` times in texts, and of single characters.
 
         Characters of other writings than Latin count like words: those that are there are known, the commonest first.
@@ -54,8 +66,8 @@ class Tokenizer:
         normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
         counts: Counter[str] = Counter()
         for text in texts:
-            clean = normalizer.normalize_str(clean_text(text))
-            counts.update(word for word, _ in splitter.pre_tokenize_str(clean))
+            tidied = normalizer.normalize_str(clean(text))
+            counts.update(word for word, _ in splitter.pre_tokenize_str(tidied))
         words = sorted(word for word, count in counts.items() if count >= min_count and len(word) > 1)
         letters: Counter[str] = Counter()
         for word, count in counts.items():
@@ -100,13 +112,15 @@ class Tokenizer:
         """Write a `tokenizer.json`."""
         self.backend.save(str(path))
 
-    def encode(self, texts: Sequence[str], first: str, max_tokens: int) -> tuple[Tensor, Tensor]:
+    def encode(
+        self, texts: Sequence[str], first: str, max_tokens: int, clean: Callable[..., str] = clean_text
+    ) -> tuple[Tensor, Tensor]:
         """Texts -> ids int64 [M, T] and mask bool [M, T]: `first`, at most max_tokens - 2 pieces, [SEP], padding.
 
-        A text is cleaned first (`clean_text`). T is the longest of the texts, not max_tokens.
+        A text is cleaned first. T is the longest of the texts, not max_tokens.
         """
         start, stop = self.ids[first], self.ids[SEP]
-        rows = [[start, *pieces[: max_tokens - 2], stop] for pieces in self._pieces(texts)]
+        rows = [[start, *pieces[: max_tokens - 2], stop] for pieces in self._pieces(texts, clean)]
         length = max((len(row) for row in rows), default=2)
         ids = torch.tensor([row + [0] * (length - len(row)) for row in rows], dtype=torch.int64).view(-1, length)
         return ids, ids != 0
@@ -123,12 +137,12 @@ class Tokenizer:
         """Ids of many texts -> texts without special tokens."""
         return [text.strip() for text in self.backend.decode_batch(rows, skip_special_tokens=True)]
 
-    def _pieces(self, texts: Sequence[str]) -> list[list[int]]:
+    def _pieces(self, texts: Sequence[str], clean: Callable[..., str] = clean_text) -> list[list[int]]:
         """Ids of texts without special tokens, word by word: no piece reaches over a space, and most words come again.
 
         Of 11 texts an image it takes a twentieth of the time, in which a fast device would wait.
         """
-        told = [clean_text(text, lowercase=self.lowercase).split(" ") for text in texts]
+        told = [clean(text, lowercase=self.lowercase).split(" ") for text in texts]
         if new := {word for words in told for word in words} - self.piece_cache.keys():
             if len(self.piece_cache) + len(new) > MAX_CACHED_WORDS:
                 self.piece_cache.clear()

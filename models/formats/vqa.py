@@ -7,12 +7,13 @@ from typing import Final
 import torch
 
 from capfilt.core.errors import ModelError
+from capfilt.models.decoding.answers import Answerer
 from capfilt.models.formats.checkpoint import CONFIG, TOKENIZER, WEIGHTS
 from capfilt.models.formats.guarded import load_tensors
 from capfilt.models.formats.weights import load_tokenizer, write_checkpoint
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
-from capfilt.models.med.vqa import VQA, Answerer
+from capfilt.models.med.vqa import VQA
 from capfilt.models.tokenizer import Tokenizer
 
 FORMAT: Final = "capfilt-vqa"

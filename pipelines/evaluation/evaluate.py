@@ -2,7 +2,7 @@
 
 | measure | of | what |
 |---|---|---|
-| BLEU-4, CIDEr | captioner | the likeliest caption of an image against all human ones |
+| BLEU-4, CIDEr | captioner | the likeliest caption (greedy, or of caption.beams) against all human ones |
 | diversity | captioner | captions drawn as CapFilt draws them, one an image, and human ones beside |
 | AUC | judge, a score | a human caption over a text that people marked as wrong |
 | TR, IR at 1, 5, 10 | judge: a MED or dual encoder | a right text of every image, the image of every text |
@@ -176,7 +176,8 @@ def _take(
     batches = MicroBatches(stage_models.batch_size(recipe))
     if captioners:
         own = recipe.caption.model_copy(update={"n": 1})
-        drawn = caption(rows, captioners, own, [batches])
+        drawn = caption(rows, captioners, own.model_copy(update={"beams": 0}), [batches])
+        # Without beams greedily: top_k and the penalty stay as the recipe has them.
         rows = caption(rows, captioners, own.model_copy(update={"top_p": GREEDY}), [batches])
         dead = [
             one or other for one, other in zip(drawn["reason"].to_pylist(), rows["reason"].to_pylist(), strict=True)

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,9 @@ def evaluate(
     data: Annotated[
         list[str],
         typer.Argument(
-            metavar="DATA", help="Parquet with columns image, captions and optionally wrong.", show_default=False
+            metavar="DATA",
+            help="Parquet with columns image, captions and optionally wrong; or questions.",
+            show_default=False,
         ),
     ],
     captioner: Annotated[
@@ -29,6 +31,14 @@ def evaluate(
     ] = None,
     judge: Annotated[
         str | None, typer.Option(metavar="NAME|DIR", help="Judge to evaluate. Default: none.", show_default=False)
+    ] = None,
+    vqa: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Checkpoint of `capfilt train vqa`; it answers the column questions. Default: none.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -40,27 +50,42 @@ def evaluate(
         int | None, typer.Option(min=1, metavar="N", help="Use only N images. Default: all.", show_default=False)
     ] = None,
     candidates: Annotated[
-        int, typer.Option(min=1, metavar="K", help="Retrieval: nearest K by ITC that ITM re-ranks.")
+        int, typer.Option(min=1, metavar="K", help="Retrieval: nearest K by ITC that ITM re-ranks (BLIP: 128, 256).")
     ] = 32,
     settings: Annotated[
-        list[str] | None, settings_option("Change a setting of the recipe, e.g. caption.top_p=0.8")
+        list[str] | None, settings_option("Change a setting of the recipe, e.g. caption.beams=3, as in the paper")
     ] = None,
 ) -> None:
-    """Evaluate a captioner and a judge on human captions."""
+    """Evaluate a captioner, a judge and a VQA model on what people wrote."""
     from capfilt.cli.terminal import console
     from capfilt.core.errors import ConfigError
     from capfilt.pipelines.evaluation.evaluate import evaluate as measure
+    from capfilt.pipelines.evaluation.vqa import evaluate_vqa
     from capfilt.pipelines.recipes.load import load_recipe
 
-    if not captioner and not judge:
-        raise ConfigError("evaluate: give --captioner, --judge or both")
+    if not captioner and not judge and not vqa:
+        raise ConfigError("evaluate: give --captioner, --judge, --vqa or several of them")
     chosen = [f"score.judges={json.dumps([judge] if judge else [])}", f"caption.n={int(bool(captioner))}"]
     named = [f"caption.captioner={json.dumps(captioner)}"] if captioner else []
-    measured = measure(data, load_recipe("blip", (*(settings or ()), *chosen, *named)), limit, candidates)
+    recipe = load_recipe("blip", (*(settings or ()), *chosen, *named))
+    told: dict[str, Any] = {"captioner": captioner or "", "judge": judge or "", "vqa": str(vqa or "")}
+    if captioner or judge:
+        measured = measure(data, recipe, limit, candidates)
+        told |= {"beams": recipe.caption.beams, "candidates": candidates, **asdict(measured)}
+        _say(measured)
+    if vqa:
+        answered = evaluate_vqa(data, vqa, limit)
+        told["answers"] = asdict(answered)
+        rows = [(kind, percent(value)) for kind, value in (("all", answered.accuracy), *answered.by_kind.items())]
+        console.table((f"{answered.questions} questions", "VQA accuracy"), rows)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
-        told = {"captioner": captioner or "", "judge": judge or "", **asdict(measured)}
         out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def _say(measured: "Evaluation") -> None:
+    from capfilt.cli.terminal import console
+
     console.say(f"{measured.pictures} images, {measured.texts} human captions, {measured.wrong} wrong texts")
     for reason, count in sorted(measured.left_out.items()):
         console.say(f"skipped: {count} images, {reason}")

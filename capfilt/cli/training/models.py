@@ -1,4 +1,4 @@
-"""`capfilt models`, and commands to try one: `capfilt caption`, `capfilt score`, `capfilt answer`."""
+"""`capfilt models`, and commands to try one: `capfilt caption`, `capfilt score`, `capfilt ask`."""
 
 import json
 from pathlib import Path
@@ -92,14 +92,14 @@ def score(
     console.table(("text", *columns), rows)
 
 
-def answer(
+def ask(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="An image file.", show_default=False)],
     questions: Annotated[list[str], typer.Argument(metavar="QUESTION", help="Questions about it.", show_default=False)],
     model: Annotated[
         Path, typer.Option(metavar="DIR", help="A checkpoint of `capfilt train vqa`.", show_default=False)
     ],
 ) -> None:
-    """Answer questions about an image."""
+    """Ask questions about an image; a checkpoint of `capfilt train vqa` answers."""
     from capfilt.cli.terminal import console
     from capfilt.commands.try_models import answer_questions
 

@@ -1,6 +1,6 @@
 """What a training starts from: a new MED, a checkpoint, or a new one with the image tower of a checkpoint."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +16,14 @@ from capfilt.models.med.vision import fitted
 from capfilt.models.registry.resolve import locate
 from capfilt.models.systems.med.system import image_size, tower_of_another
 from capfilt.models.systems.parts.towers import load_tower, med_tower
-from capfilt.models.tokenizer import Tokenizer
+from capfilt.models.tokenizer import Tokenizer, clean_text
 from capfilt.models.training.checks import check_vocabulary
 from capfilt.models.training.system import ModelSettings
 
 
-def start_med(settings: ModelSettings, texts: Iterable[str], judges: bool) -> tuple[MED, Tokenizer]:
+def start_med(
+    settings: ModelSettings, texts: Iterable[str], judges: bool, clean: Callable[..., str] = clean_text
+) -> tuple[MED, Tokenizer]:
     """The MED a training starts from, and its tokenizer: of a checkpoint, or new with the words of `texts`."""
     side = image_size(settings)
     if settings.start:
@@ -31,7 +33,7 @@ def start_med(settings: ModelSettings, texts: Iterable[str], judges: bool) -> tu
             model.text.start_encoder_from_decoder()
         check_vocabulary(tokenizer, texts, settings.max_unknown)
         return model, tokenizer
-    tokenizer = Tokenizer.from_words(texts)
+    tokenizer = Tokenizer.from_words(texts, clean=clean)
     model = MED(replace(SIZES[settings.size], vocab_size=len(tokenizer), image_size=side))
     if settings.vision:
         load_vision_tower(model, settings.vision)

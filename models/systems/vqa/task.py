@@ -5,7 +5,7 @@ from torch import Tensor
 
 from capfilt.models.med.vqa import ANSWER_TOKENS, QUESTION_TOKENS, VQA, answer_losses
 from capfilt.models.normalize import normalize
-from capfilt.models.tokenizer import DEC, ENC, Tokenizer
+from capfilt.models.tokenizer import DEC, ENC, Tokenizer, clean_answer, clean_question
 from capfilt.models.training.batch import QuestionBatch
 from capfilt.models.training.group import Group
 from capfilt.models.training.task import Task
@@ -25,9 +25,10 @@ class VQATask(Task):
         device = self.model.med.temperature.device
         part = self.group.part(len(batch.questions))
         answers = [(row, *answer) for row, own in enumerate(batch.answers[part]) for answer in own]
-        ids, mask = (t.to(device) for t in self.tokenizer.encode(batch.questions[part], ENC, QUESTION_TOKENS))
+        asked = self.tokenizer.encode(batch.questions[part], ENC, QUESTION_TOKENS, clean_question)
+        ids, mask = (tensor.to(device) for tensor in asked)
         states = self.model.encode_questions(normalize(batch.images.to(device), torch.float32), ids, mask)
-        words, _ = self.tokenizer.encode([text for _, text, _ in answers], DEC, ANSWER_TOKENS + 2)
+        words, _ = self.tokenizer.encode([text for _, text, _ in answers], DEC, ANSWER_TOKENS + 2, clean_answer)
         owner = torch.tensor([row for row, _, _ in answers], device=device)
         weights = torch.tensor([weight for _, _, weight in answers], device=device)
         words = words.to(device)

@@ -68,6 +68,18 @@ def test_auc_is_the_share_of_right_texts_above_wrong_ones(pairs_file: Path, tmp_
     assert measured.auc["itm"] == pytest.approx(sum(above) / len(above))
 
 
+def test_beams_are_for_the_likeliest_captions_alone(pairs_file: Path) -> None:
+    """Captions whose diversity is told are drawn, whatever measures BLEU."""
+
+    def measured(*more: str) -> Any:
+        recipe = load_recipe("blip", ('caption.captioner="demo-captioner"', "score.judges=[]", *more))
+        return evaluate([str(pairs_file)], recipe, limit=4)
+
+    greedy, beams = measured(), measured("caption.beams=3")
+    assert greedy.drawn == beams.drawn
+    assert greedy.captions != beams.captions
+
+
 def test_a_picture_that_cannot_be_read_is_told(pairs_file: Path, tmp_path: Path) -> None:
     rows = pq.read_table(pairs_file)
     broken = rows.slice(0, 3).to_pylist()

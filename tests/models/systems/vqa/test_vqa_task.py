@@ -12,14 +12,15 @@ import torch
 from PIL import Image
 
 from capfilt.core.errors import ModelError
+from capfilt.models.decoding.answers import Answerer, search_answers
 from capfilt.models.formats.vqa import load_vqa
 from capfilt.models.formats.weights import save_med
 from capfilt.models.med.blip import from_blip
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
-from capfilt.models.med.vqa import VQA, Answerer
+from capfilt.models.med.vqa import VQA
 from capfilt.models.systems.vqa.task import VQATask
-from capfilt.models.tokenizer import DEC, Tokenizer
+from capfilt.models.tokenizer import DEC, SEP, Tokenizer
 from capfilt.models.training.batch import QuestionBatch
 from capfilt.training.batches import weigh
 from capfilt.training.recipes import load_training
@@ -78,7 +79,21 @@ def test_logits_are_those_of_transformers() -> None:
                 for row, length in ((0, 7), (1, 4))
             ]
         )
+        best = [
+            theirs.text_decoder.generate(
+                input_ids=torch.tensor([[4]]),
+                encoder_hidden_states=read[row, None, :length],
+                num_beams=3,
+                max_length=10,
+                min_length=1,
+                eos_token_id=3,
+                pad_token_id=0,
+            )[0, 1:].tolist()
+            for row, length in ((0, 7), (1, 4))
+        ]
         asked = ours.encode_questions(pixels, ids, mask)
+        found = search_answers(ours, asked, mask, {DEC: 4, SEP: 3})
+        assert [row[: len(other)] for row, other in zip(found, best, strict=True)] == best
         assert (asked[mask] - read[mask]).abs().max() < 1e-4
         assert (ours.answer_logits(words, asked, mask) - logits).abs().max() < 1e-4
 
@@ -139,9 +154,15 @@ def test_it_learns_to_answer(med: MED, tmp_path: Path) -> None:
     names = ["red", "green", "blue", "white"]
     assert answerer.generate(images, ["what colour is the ground"] * 4) == names
     Image.new("RGB", (40, 20), (0, 0, 255)).save(tmp_path / "blue.png")
-    asked = ["answer", str(tmp_path / "blue.png"), "what colour is the ground"]
+    asked = ["ask", str(tmp_path / "blue.png"), "what colour is the ground"]
     said = invoke(*asked, "--model", tmp_path / "out").output.splitlines()
     assert [line.split()[-1] for line in said if line.startswith("what")] == ["blue"]
+    measured = invoke("evaluate", tmp_path / "q.parquet", "--vqa", tmp_path / "out", "--out", tmp_path / "a.json")
+    assert measured.exit_code == 0, measured.output
+    answers = json.loads((tmp_path / "a.json").read_text())["answers"]
+    assert answers["questions"] == 128
+    assert answers["by_kind"].keys() == {"other", "yes/no"}
+    assert answers["by_kind"]["other"] == 1
     refused = invoke(*asked, "--model", tmp_path / "start")
     assert (refused.exit_code, "not a VQA model" in refused.output) == (2, True)
     assert answerer.rank(images, ["what colour is the ground"] * 4, ["no", *reversed(names), "yes"], most=3) == names
