@@ -91,6 +91,15 @@ def all_texts(pairs: "TrainingPairs") -> Iterator[str]:
     yield from pairs.wrong.to_pylist()
 
 
+def human_alone(system: "System", pairs: "TrainingPairs") -> list[str]:
+    """A warning where a filter learns from no human text."""
+    from capfilt.pipelines.training_data.sampler import SOURCES
+
+    if system.name != "filter" or pairs.texts.count(SOURCES.index("human")):
+        return []
+    return ["warning: no human text: the filter learns web and synthetic texts as right, noise included"]
+
+
 def left_out(pairs: "TrainingPairs") -> list[str]:
     """A line for every reason why images were left out."""
     return [f"left out: {count} images, {reason}" for reason, count in sorted(pairs.left_out.items())]

@@ -15,7 +15,7 @@ from capfilt.core.config import EngineSettings
 from capfilt.models.systems.registry import SYSTEMS
 from capfilt.models.training.system import Foundation
 from capfilt.training.config import TrainRecipe, ask
-from capfilt.training.data import all_texts, batches, left_out, load_data, make_sampler
+from capfilt.training.data import all_texts, batches, human_alone, left_out, load_data, make_sampler
 from capfilt.training.identity import RECIPE, STATE, identity, write_or_check
 
 if TYPE_CHECKING:
@@ -104,7 +104,12 @@ def work(request: Request, foundation: Foundation, listener: Listener, group: "G
     first, steps = trainer.step, trainer.schedule.steps
     if first == steps:
         return TrainOutcome(steps, 0)
-    for line in [*left_out(pairs), *sampler.about(), *([f"resuming at step {first}"] if first else [])]:
+    for line in [
+        *left_out(pairs),
+        *human_alone(system, pairs),
+        *sampler.about(),
+        *([f"resuming at step {first}"] if first else []),
+    ]:
         listener.say(line)
     items = batches(system, pairs, sampler, group, recipe.schedule.accumulate)
     _run(trainer, job, items, request.out, listener, group.rank == 0)

@@ -4,12 +4,26 @@ Dimensions: B pairs of all workers together, b of one worker, C candidates an IT
 T tokens, V vocabulary.
 """
 
+from collections.abc import Mapping
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.001, 0.5
+"""Bounds of the temperature (BLIP's code)."""
 EPSILON = 1e-4
 """Added to the weights of hard negatives, or `multinomial` fails on a row whose softmax underflows (ALBEF issue 93)."""
+
+
+def clamp_temperature(temperature: nn.Parameter) -> Tensor:
+    """The temperature of ITC, moved back into its bounds; in place, as BLIP's code does.
+
+    Clamped in the graph it would have no gradient outside, and never come back.
+    """
+    with torch.no_grad():
+        temperature.clamp_(MIN_TEMPERATURE, MAX_TEMPERATURE)
+    return temperature
 
 
 def itc_loss(
@@ -116,16 +130,24 @@ def lm_loss(
     return loss if count is None else loss / count
 
 
-def replace_tokens(ids: Tensor, mask: Tensor, generator: torch.Generator, share: float = 0.15) -> Tensor:
+def replace_tokens(
+    ids: Tensor,
+    mask: Tensor,
+    generator: torch.Generator,
+    share: float = 0.15,
+    meanings: Mapping[int, int] | None = None,
+) -> Tensor:
     """Texts with some words exchanged for others that the text alone would allow.
 
     A word is exchanged for one that stands between the same two words in some text of the batch, so that only the image
-    can tell. Words without such a rival stay.
+    can tell. Words without such a rival stay; a word that says the same is none.
 
     Args:
         ids: int64 [M, T], first and last token of a text are never exchanged.
         mask: bool [M, T], where a token is.
+        meanings: groups of tokens that say the same (`synonyms.meanings`).
     """
+    same = meanings or {}
     rows = [row[: int(length)] for row, length in zip(ids.tolist(), mask.sum(1).tolist(), strict=True)]
     rivals: dict[tuple[int, int], list[int]] = {}
     for row in rows:
@@ -137,7 +159,8 @@ def replace_tokens(ids: Tensor, mask: Tensor, generator: torch.Generator, share:
     for number, row in enumerate(rows):
         for place in range(1, len(row) - 1):
             if draws[number, place] < share:
-                others = [word for word in rivals[row[place - 1], row[place + 1]] if word != row[place]]
+                own = same.get(row[place], -row[place])  # a word of no group is a group of its own
+                others = [word for word in rivals[row[place - 1], row[place + 1]] if same.get(word, -word) != own]
                 if others:
                     changed[number, place] = others[int(picks[number, place] * len(others))]
     return changed

@@ -23,7 +23,6 @@ from capfilt.models.training.settings import setting
 if TYPE_CHECKING:
     import torch
 
-    from capfilt.models.tokenizer import Tokenizer
     from capfilt.models.training.group import Group
     from capfilt.models.training.task import Task
 
@@ -89,7 +88,6 @@ class TrainJob:
 
     task: "Task"
     save: Callable[[Path], None]
-    tokenizer: "Tokenizer | None" = None  # what reads the texts of the data; None: nothing of this project's does
 
 
 class SystemCode(Protocol):

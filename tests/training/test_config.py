@@ -30,7 +30,8 @@ def test_the_blip_recipe_is_the_paper_s() -> None:
     assert (recipe.optimizer.weight_decay, recipe.optimizer.clip, recipe.model.image_size) == (0.05, 0, 224)
     assert load_training("blip", "captioner").objectives.prompt == "a picture of "
     assert load_training("blip", "captioner").schedule.rate == 1e-5
-    assert load_training("blip", "captioner").data.sources == ("human",)
+    for tuned in ("captioner", "filter"):  # section 3.3
+        assert load_training("blip", tuned).data.sources == ("human",)
 
 
 def test_a_task_s_own_section_goes_before_the_common_one_and_set_before_both() -> None:

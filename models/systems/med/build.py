@@ -20,6 +20,4 @@ def build(asked: Asked, texts: Iterable[str], group: Group) -> TrainJob:
     task = MEDTask(model, tokenizer, wanted, asked.seed, group, asked.epoch).to(asked.device)
     tune(model, asked.model)
     prompt = wanted.prompt if wanted.lm else ""
-    return TrainJob(
-        task, lambda folder: save_med(folder, model, tokenizer, roles, asked.stored_dtype, prompt), tokenizer
-    )
+    return TrainJob(task, lambda folder: save_med(folder, model, tokenizer, roles, asked.stored_dtype, prompt))

@@ -82,5 +82,5 @@ FILTER: Final = System(
     check=check,
     roles=("filter",),
     sections={"objectives": Objectives},
-    defaults={"objectives": {"itc": 1.0, "itm": 1.0}, "data": {"sources": ["web", "human"]}},
+    defaults={"objectives": {"itc": 1.0, "itm": 1.0}, "data": {"sources": ["human"]}},  # section 3.3: human pairs
 )

@@ -17,6 +17,7 @@ from capfilt.models.tokenizer import CLS, DEC, ENC, Tokenizer
 from capfilt.models.training.batch import Batch, pair_codes, same_pairs
 from capfilt.models.training.group import Group
 from capfilt.models.training.objectives import (
+    clamp_temperature,
     hard_negatives,
     hard_targets,
     itc_loss,
@@ -27,10 +28,8 @@ from capfilt.models.training.objectives import (
     soft_targets,
 )
 from capfilt.models.training.settings import Objectives
+from capfilt.models.training.synonyms import meanings
 from capfilt.models.training.task import Task
-
-MIN_TEMPERATURE, MAX_TEMPERATURE = 0.001, 0.5
-"""Bounds of the temperature (BLIP's code)."""
 
 
 class Similarity(NamedTuple):
@@ -63,6 +62,7 @@ class MEDTask(Task):
         self.ramp_steps = round(objectives.ramp * epoch)
         self.slow = MomentumEncoders(model, objectives.momentum) if objectives.momentum else None
         self.alpha = 0.0
+        self.meanings = meanings(tokenizer)
         self.queue = FeatureQueue(objectives.queue, model.config.projection) if objectives.momentum else None
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -99,7 +99,7 @@ class MEDTask(Task):
         """ITC, within the batch or with momentum encoders and queue."""
         ids, mask = self._encode(self._own(texts), CLS)
         image, text = self.model.image_feature(states), self.model.text_feature(ids, mask)
-        temperature = self.model.temperature.clamp(MIN_TEMPERATURE, MAX_TEMPERATURE)
+        temperature = clamp_temperature(self.model.temperature)
         if self.slow is not None and self.queue is not None:
             slow_image, slow_text = map(self.group.gather, self.slow.features(pixels, ids, mask))
             return self._distil(image, text, slow_image, slow_text, codes, temperature)
@@ -172,7 +172,7 @@ class MEDTask(Task):
         """
         ids, mask = self._encode(texts, ENC)
         count = mask.sum() / self.group.size
-        changed = replace_tokens(ids, mask, self.generator)
+        changed = replace_tokens(ids, mask, self.generator, meanings=self.meanings)
         part = self.group.part(len(texts))
         ids, mask, changed = ids[part], mask[part], changed[part]
         fits = changed == ids

@@ -37,9 +37,7 @@ def _stage_1(asked: Asked, texts: Iterable[str], group: Group) -> TrainJob:
     wanted = asked.section(Objectives)
     weights = (wanted.itc, wanted.itm, wanted.lm)
     task = Stage1Task(bridge, tokenizer, weights, wanted.max_tokens, asked.seed, group)
-    return TrainJob(
-        task, lambda folder: checkpoint.save(folder, bridge, spec, tokenizer, dtype=asked.stored_dtype), tokenizer
-    )
+    return TrainJob(task, lambda folder: checkpoint.save(folder, bridge, spec, tokenizer, dtype=asked.stored_dtype))
 
 
 def _stage_2(asked: Asked, group: Group) -> TrainJob:

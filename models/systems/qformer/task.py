@@ -13,11 +13,10 @@ from capfilt.models.med.cache import KeysValues
 from capfilt.models.normalize import normalize
 from capfilt.models.qformer.bridge import Bridge
 from capfilt.models.qformer.language import IGNORED, LanguageModel
-from capfilt.models.systems.med.task import MAX_TEMPERATURE, MIN_TEMPERATURE
 from capfilt.models.tokenizer import CLS, DEC, Tokenizer
 from capfilt.models.training.batch import Batch, pair_codes, same_pairs
 from capfilt.models.training.group import Group
-from capfilt.models.training.objectives import hard_negatives, itc_loss, itm_loss, lm_loss
+from capfilt.models.training.objectives import clamp_temperature, hard_negatives, itc_loss, itm_loss, lm_loss
 from capfilt.models.training.task import Task
 
 SMOOTHING = 0.1
@@ -65,7 +64,7 @@ class Stage1Task(Task):
         queries = self.group.gather(qformer.image_features(image))
         words = self.group.gather(qformer.text_feature(*self._encode(texts[part], CLS)))
         cosines = torch.einsum("bqe,te->btq", queries, words).max(-1).values
-        similarity = cosines / qformer.temperature.clamp(MIN_TEMPERATURE, MAX_TEMPERATURE)
+        similarity = cosines / clamp_temperature(qformer.temperature)
         own = same[part]
         return itc_loss(similarity[part], similarity.T[part], own, own, SMOOTHING), similarity
 

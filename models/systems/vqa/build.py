@@ -19,4 +19,4 @@ def build(asked: Asked, texts: Iterable[str], group: Group) -> TrainJob:
     model = VQA(start).to(asked.device)
     task = VQATask(model, tokenizer, asked.section(Objectives).smoothing, group)
     tune(model, asked.model, "med.vision")
-    return TrainJob(task, lambda folder: save_vqa(folder, model, tokenizer, asked.stored_dtype), tokenizer)
+    return TrainJob(task, lambda folder: save_vqa(folder, model, tokenizer, asked.stored_dtype))

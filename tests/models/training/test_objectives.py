@@ -4,7 +4,9 @@ import math
 
 import torch
 
+from capfilt.models.tokenizer import CLS, Tokenizer
 from capfilt.models.training.objectives import hard_negatives, itc_loss, itm_loss, lm_loss, replace_tokens
+from capfilt.models.training.synonyms import meanings
 
 
 def unit(rows: int, width: int, seed: int) -> torch.Tensor:
@@ -90,6 +92,19 @@ def test_two_sides_of_similarity_draw_from_their_own() -> None:
     same = torch.eye(4, dtype=torch.bool)
     drawn = [hard_negatives(torch.zeros(4, 4), same, torch.Generator().manual_seed(k), by_text)[1] for k in range(50)]
     assert (torch.stack(drawn)[:, 1] == 3).float().mean() > 0.95
+
+
+def test_words_that_say_the_same_are_no_rivals() -> None:
+    tokenizer = Tokenizer.from_words(["a small red dog the tiny blue"] * 2)
+    texts = ["a small red dog", "the small red dog", "a tiny red dog", "a small blue dog"]
+    ids, mask = tokenizer.encode(texts, CLS, 20)
+    said, same = set(), meanings(tokenizer)
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        said |= set(tokenizer.decode_all(replace_tokens(ids, mask, generator, 0.5, same).tolist()))
+    assert said == {*texts, "the small blue dog"}
+    plain = replace_tokens(ids, mask, torch.Generator().manual_seed(1), 1.0)
+    assert tokenizer.decode(plain[1].tolist()).split()[0] == "a"
 
 
 def test_exchange_takes_rivals_only_and_leaves_the_ends() -> None:

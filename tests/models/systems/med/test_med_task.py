@@ -91,6 +91,19 @@ def test_words_are_asked_one_by_one_of_a_text_with_some_exchanged(
     assert float(values["token_itm"]) == pytest.approx(sum(losses) / len(losses), abs=1e-5)
 
 
+@pytest.mark.parametrize("outside", [-0.3, 0.8])
+def test_a_temperature_outside_its_bounds_comes_back(
+    med: MED, tokenizer: Tokenizer, images: torch.Tensor, outside: float
+) -> None:
+    with torch.no_grad():
+        med.temperature.fill_(outside)
+    loss, _ = MEDTask(med, tokenizer, Objectives(itc=1))(Batch(images[:4], TEXTS))
+    torch.autograd.backward(loss)
+    assert med.temperature.item() == pytest.approx(min(max(outside, 0.001), 0.5))
+    assert med.temperature.grad is not None
+    assert med.temperature.grad.item() != 0
+
+
 @pytest.mark.parametrize("asked", [False, True])
 def test_the_image_tower_is_compiled_where_that_is_asked_for(med: MED, asked: bool) -> None:
     tune(med, ModelSettings(compile=asked))
