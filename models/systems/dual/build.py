@@ -91,7 +91,10 @@ def on_tower(tower: Any, size: DualSize, words: Any, wanted: Contrast) -> Any:
     from transformers import BertConfig, BertModel, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
 
     make, shape = VisionTextDualEncoderConfig.from_vision_text_configs, BertConfig
-    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # as the text towers of CLIP and LiT
+    still: dict[str, Any] = {
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }  # as the text towers of CLIP and LiT
     text: Any = BertModel(shape(**_shapes(size, words)[1], **still))
     width = tower.config.hidden_size if wanted.lock else size.projection
     config: Any = make(tower.config, text.config, projection_dim=width)
