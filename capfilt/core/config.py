@@ -318,6 +318,12 @@ class EngineSettings(Section):
         {}, description="resources of a stage, instead of the defaults: {caption = {CPU = 2, GPU = 0.5, A100 = 1}}"
     )
     ray: dict[str, Any] = Field({}, description="further settings of ray.init: {object_store_memory = 4000000000}")
+    niceness: int = Field(
+        0,
+        ge=0,
+        le=19,
+        description="niceness of the workers of a Ray started for the run; over 0 they give way to other programs",
+    )
     wait_minutes: float = Field(
         0, ge=0, description="minutes to wait until a cluster has grown to what the run needs; 0 = fail at once"
     )

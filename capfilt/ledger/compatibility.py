@@ -15,6 +15,7 @@ FREE: Final = frozenset(
         "engine.split",
         "engine.judge_workers",
         "engine.cpus",
+        "engine.niceness",
     }
     | {"engine.gpus", "engine.resources", "engine.ray", "engine.wait_minutes", "engine.stall_minutes"}
     | {"endpoint.key_env", "endpoint.concurrency", "endpoint.retries", "endpoint.backoff", "endpoint.timeout"}
