@@ -21,8 +21,8 @@ class BootstrapResult:
 
     @property
     def best(self) -> RoundSummary:
-        """The round with the best held-out retrieval, the earlier of equal ones."""
-        return max(self.rounds, key=lambda one: one.retrieval)
+        """The round with the best retrieval of validation pairs, the earlier of equal ones."""
+        return max(self.rounds, key=lambda one: one.deciding)
 
 
 def bootstrap(
@@ -44,7 +44,7 @@ def bootstrap(
         BusyError: another process works in `out`.
         RunFailed: a step failed; earlier steps stay complete.
     """
-    for place in (*loop.data.human, *loop.data.test):
+    for place in (*loop.data.human, *loop.data.validation, *loop.data.test):
         if "://" not in place and not Path(place).exists():
             raise InputError(f"{place}: no such file or folder")
     done: list[RoundSummary] = []
@@ -52,7 +52,7 @@ def bootstrap(
         for number in range(rounds + 1):
             for step in _round(loop, out, number):
                 run_step(step, out, do, say)
-            done.append(summarize_round(out, number))
+            done.append(summarize_round(out, number, bool(loop.data.validation)))
             hear(done[-1])
             reason = stop_reason(done, loop.stop)
             if reason and number < rounds:
@@ -62,4 +62,4 @@ def bootstrap(
 
 def _round(loop: BootstrapRecipe, out: Path, number: int) -> list[steps.Step]:
     before = [*steps.tune(loop, out, number), steps.clean(loop, out, number)] if number else [steps.raw(loop, out)]
-    return [*before, steps.pretrain(loop, out, number), steps.evaluate(loop, out, number)]
+    return [*before, steps.pretrain(loop, out, number), *steps.evaluate(loop, out, number)]

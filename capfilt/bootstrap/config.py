@@ -15,7 +15,12 @@ class BootstrapData(Section):
 
     web: tuple[str, ...] = Field((), description="noisy pairs: any INPUT of `capfilt run`")
     human: tuple[str, ...] = Field((), description="human-written pairs: DATA of `capfilt train`")
-    test: tuple[str, ...] = Field((), description="held-out human-written pairs: DATA of `capfilt evaluate`")
+    validation: tuple[str, ...] = Field(
+        (),
+        description="held-out human-written pairs that decide when to stop and which round is best: DATA of `capfilt "
+        "evaluate`; empty = test, whose scores of the best round are then too good",
+    )
+    test: tuple[str, ...] = Field((), description="held-out human-written pairs that are reported, likewise")
 
     @model_validator(mode="after")
     def _are_there(self) -> "BootstrapData":

@@ -7,7 +7,8 @@
 | round-N/captioner, round-N/filter | `train captioner`, `train filter` on human pairs | from round N-1's model, apart |
 | round-N/run | `run` on the images of raw | what is kept of web and synthetic texts |
 | round-N/med | `train med` on what was kept and human pairs | a NEW model, from scratch |
-| round-N/scores.json | `evaluate` on held-out pairs | how good that model is |
+| round-N/scores.json | `evaluate` on test pairs | how good that model is |
+| round-N/validation.json | `evaluate` on validation pairs | whether to stop, and which round is best |
 """
 
 import json
@@ -81,12 +82,17 @@ def clean(loop: BootstrapRecipe, out: Path, number: int) -> Step:
     return Step(f"round-{number}/run", command, (str(source), *writers, *filters), made)
 
 
-def evaluate(loop: BootstrapRecipe, out: Path, number: int) -> Step:
-    """Held-out scores of a round's model."""
+def evaluate(loop: BootstrapRecipe, out: Path, number: int) -> list[Step]:
+    """Held-out scores of a round's model: on the test set, and on the validation set if there is one."""
     home = out / f"round-{number}"
-    made, model = home / "scores.json", str(home / "med")
-    command = ("evaluate", *loop.data.test, "--captioner", model, "--judge", model, "--out", str(made))
-    return Step(f"round-{number}/scores", command, (model, *loop.data.test), made)
+    model = str(home / "med")
+    parts = [("scores", loop.data.test), *([("validation", loop.data.validation)] if loop.data.validation else [])]
+    steps = []
+    for name, data in parts:
+        made = home / f"{name}.json"
+        command = ("evaluate", *data, "--captioner", model, "--judge", model, "--out", str(made))
+        steps.append(Step(f"round-{number}/{name}", command, (model, *data), made))
+    return steps
 
 
 def _train(

@@ -18,28 +18,35 @@ class RoundSummary:
     texts: dict[str, int]  # kept, by source
     noise: dict[str, float]  # share of texts that were dropped, by source
     kept: dict[str, float]  # diversity of the kept synthetic texts
-    retrieval: float  # held-out R@1, mean of TR and IR
+    deciding: float  # R@1, mean of TR and IR, of validation pairs; without any, of test pairs
+    retrieval: float  # the same of test pairs
     tr_1: float
     ir_1: float
     bleu_4: float
     cider: float
     auc: float | None  # of ITM on texts marked as wrong
-    distinct: float  # distinct-2 of captions sampled for held-out images, relative to human captions
+    distinct: float  # distinct-2 of captions sampled for validation (test) images, relative to human captions
     vocabulary: float  # likewise
 
 
-def summarize_round(out: Path, number: int) -> RoundSummary:
-    """Summary of a complete round; also written to its report.json."""
+def summarize_round(out: Path, number: int, validated: bool) -> RoundSummary:
+    """Summary of a complete round; also written to its report.json.
+
+    Args:
+        validated: there are validation pairs; what the stop rule looks at is theirs.
+    """
     home = out / f"round-{number}"
     scores = json.loads((home / "scores.json").read_text(encoding="utf-8"))
-    found, drawn, human = scores["retrieval"], scores["drawn"], scores["human"]
+    held = json.loads((home / "validation.json").read_text(encoding="utf-8")) if validated else scores
+    found, drawn, human = scores["retrieval"], held["drawn"], held["human"]
     texts, noise, synthetic = _kept(home / "run") if number else ({}, {}, [])
     told = RoundSummary(
         round=number,
         texts=texts,
         noise=noise,
         kept=diversity(synthetic) if synthetic else {},
-        retrieval=(found["tr_1"] + found["ir_1"]) / 2,
+        deciding=_recall(held["retrieval"]),
+        retrieval=_recall(found),
         tr_1=found["tr_1"],
         ir_1=found["ir_1"],
         bleu_4=scores["captions"]["bleu_4"],
@@ -52,14 +59,16 @@ def summarize_round(out: Path, number: int) -> RoundSummary:
     return told
 
 
+def _recall(found: dict[str, float]) -> float:
+    return (found["tr_1"] + found["ir_1"]) / 2
+
+
 def stop_reason(rounds: list[RoundSummary], stop: StopSettings) -> str:
     """Why the loop should stop after the last round; "" = continue."""
     last = rounds[-1]
-    best = max(rounds, key=lambda one: one.retrieval)
-    if best.retrieval - last.retrieval > stop.fall:
-        return (
-            f"held-out R@1 fell from {100 * best.retrieval:.1f} % (round {best.round}) to {100 * last.retrieval:.1f} %"
-        )
+    best = max(rounds, key=lambda one: one.deciding)
+    if best.deciding - last.deciding > stop.fall:
+        return f"held-out R@1 fell from {100 * best.deciding:.1f} % (round {best.round}) to {100 * last.deciding:.1f} %"
     for name, share in (("distinct-2", last.distinct), ("vocabulary", last.vocabulary)):
         if last.round and share < stop.diversity:
             return f"diversity collapsed: {name} of sampled captions is {100 * share:.0f} % of human captions'"

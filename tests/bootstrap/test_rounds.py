@@ -11,7 +11,7 @@ from capfilt.bootstrap.bootstrap import steps
 from capfilt.bootstrap.config import FOLDER, BootstrapRecipe, StopSettings, load_bootstrap
 from capfilt.bootstrap.step_cache import digest, run_step
 from capfilt.bootstrap.steps import Step
-from capfilt.bootstrap.summary import RoundSummary, stop_reason
+from capfilt.bootstrap.summary import RoundSummary, stop_reason, summarize_round
 from capfilt.cli import app
 from capfilt.core.errors import ChangedError, ConfigError, RunFailed
 from capfilt.pipelines.recipes.load import recipe_names
@@ -25,7 +25,7 @@ def loop() -> BootstrapRecipe:
 
 
 def all_steps(loop: BootstrapRecipe, out: Path) -> list[Step]:
-    first = [steps.raw(loop, out), steps.pretrain(loop, out, 0), steps.evaluate(loop, out, 0)]
+    first = [steps.raw(loop, out), steps.pretrain(loop, out, 0), *steps.evaluate(loop, out, 0)]
     second = [*steps.tune(loop, out, 1), steps.clean(loop, out, 1), steps.pretrain(loop, out, 1)]
     return [*first, *second]
 
@@ -49,6 +49,21 @@ def test_every_step_is_a_command_that_the_command_line_takes(name: str, count: i
             assert recipe.caption.n == (0 if step.name == "raw" else 1)
         if words[0] == "train":
             load_training(parsed["recipe"], parsed["task"], settings)
+
+
+def test_validation_pairs_are_measured_apart_from_test_pairs(tmp_path: Path) -> None:
+    apart = load_bootstrap("small", (*DATA, 'data.validation=["val.parquet"]'))
+    test, validation = steps.evaluate(apart, tmp_path, 0)
+    assert (test.command[1], validation.command[1]) == ("test.parquet", "val.parquet")
+    assert (test.makes.name, validation.makes.name) == ("scores.json", "validation.json")
+    few, many = ({"distinct_2": share, "vocabulary": 10 * share} for share in (0.5, 1.0))
+    scores = {"captions": {"bleu_4": 0.1, "cider": 1.0}, "auc": {}, "human": many}
+    for step, recall, drawn in ((test, 0.9, many), (validation, 0.2, few)):
+        step.makes.parent.mkdir(exist_ok=True)
+        step.makes.write_text(json.dumps({**scores, "drawn": drawn, "retrieval": {"tr_1": recall, "ir_1": recall}}))
+    found = summarize_round(tmp_path, 0, validated=True)
+    assert (found.deciding, found.retrieval, found.distinct) == (0.2, 0.9, 0.5)
+    assert summarize_round(tmp_path, 0, validated=False).deciding == 0.9
 
 
 def test_filters_that_decide_together_vote(loop: BootstrapRecipe) -> None:
@@ -149,7 +164,7 @@ def test_a_digest_is_of_names_and_bytes_but_not_of_the_course_of_a_training(tmp_
 
 def numbers(number: int, retrieval: float, distinct: float = 1.0, vocabulary: float = 1.0) -> RoundSummary:
     rest = {"texts": {}, "noise": {}, "kept": {}, "bleu_4": 0.0, "cider": 0.0, "auc": None}
-    both = {"retrieval": retrieval, "tr_1": retrieval, "ir_1": retrieval}
+    both = {"deciding": retrieval, "retrieval": 1 - retrieval, "tr_1": retrieval, "ir_1": retrieval}
     return RoundSummary(round=number, distinct=distinct, vocabulary=vocabulary, **rest, **both)  # type: ignore[arg-type]
 
 

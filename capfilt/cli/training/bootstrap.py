@@ -37,10 +37,21 @@ def bootstrap(
             show_default=False,
         ),
     ] = None,
+    validation: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DATA",
+            help="Held-out human-written pairs that decide when to stop and which round is best. Repeatable. "
+            "Default: the recipe's, or those of --test.",
+            show_default=False,
+        ),
+    ] = None,
     test: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="DATA", help="Held-out human-written pairs. Repeatable. Default: the recipe's.", show_default=False
+            metavar="DATA",
+            help="Held-out human-written pairs to report. Repeatable. Default: the recipe's.",
+            show_default=False,
         ),
     ] = None,
     settings: Annotated[list[str] | None, settings_option("Change a setting, e.g. stop.fall=0.05")] = None,
@@ -56,7 +67,7 @@ def bootstrap(
     from capfilt.bootstrap.config import load_bootstrap
     from capfilt.cli.terminal import console
 
-    given = {"data.web": web, "data.human": human, "data.test": test}
+    given = {"data.web": web, "data.human": human, "data.validation": validation, "data.test": test}
     data = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value]
     loop = load_bootstrap(recipe, (*(settings or ()), *data))
     with resumable():
@@ -68,6 +79,8 @@ def bootstrap(
     if result.stopped:
         console.say(f"stopped after round {result.rounds[-1].round}: {result.stopped}")
     console.say(f"best: {out / f'round-{result.best.round}' / 'med'} (round {result.best.round})")
+    if not loop.data.validation:
+        console.say("note: chosen by the test pairs, so their scores are too good; give --validation")
 
 
 def _run_command(root: Any, command: tuple[str, ...]) -> int:
