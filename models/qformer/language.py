@@ -63,20 +63,27 @@ class LanguageModel:
         device: torch.device = self.frozen.module.device
         return device
 
-    def lm_logits(self, soft: Tensor, prompt: str, captions: Sequence[str], most: int) -> tuple[Tensor, Tensor]:
+    def lm_logits(
+        self, soft: Tensor, prompt: str, captions: Sequence[str], most: int, prefixes: Sequence[str] = ()
+    ) -> tuple[Tensor, Tensor]:
         """Logits [B, T, V] of the caption tokens that follow a soft prompt [B, Q, L], and those tokens [B, T].
 
         A caption ends with the model's own end of text; `IGNORED` stands where a shorter one has no token.
 
         Args:
             most: tokens of a caption, the end among them.
+            prefixes: what the encoder of a sequence-to-sequence model reads of each caption, behind the prompt.
         """
         given = self._ids(prompt)
         rows = [self._caption(caption, most) for caption in captions]
         length = max(map(len, rows))
         labels = torch.tensor([row + [IGNORED] * (length - len(row)) for row in rows], device=soft.device)
         if self.encoder_decoder:
-            inputs, mask = self._row(soft, torch.tensor([given] * len(rows), dtype=torch.int64), None)
+            read = [given + self._ids(prefix)[:most] for prefix in prefixes or [""] * len(rows)]
+            width = max(map(len, read))
+            ids = torch.tensor([own + [self.stop] * (width - len(own)) for own in read], dtype=torch.int64)
+            told = torch.tensor([[True] * len(own) + [False] * (width - len(own)) for own in read])
+            inputs, mask = self._row(soft, ids.view(len(read), width), told.view(len(read), width))
             logits = self.frozen.module(inputs_embeds=inputs, attention_mask=mask, labels=labels).logits
             return logits.float(), labels
         fed = torch.tensor([given + row[:-1] + [self.stop] * (length - len(row)) for row in rows])

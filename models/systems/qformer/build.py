@@ -53,5 +53,5 @@ def _stage_2(asked: Asked, group: Group) -> TrainJob:
     freeze_text_side(bridge.qformer)
     bridge.to(asked.device)
     bridge.vision.to(asked.device)
-    task = Stage2Task(bridge, language, wanted.prompt, wanted.max_tokens, group)
+    task = Stage2Task(bridge, language, wanted.prompt, wanted.max_tokens, asked.seed, group)
     return TrainJob(task, lambda out: checkpoint.save(out, bridge, spec, tokenizer, folder, asked.stored_dtype))

@@ -101,12 +101,21 @@ def _joined(*parts: KeysValues | None) -> KeysValues | None:
 
 
 class Stage2Task(Task):
-    """Queries learn what a frozen language model needs to caption: LM behind a soft prompt (BLIP-2, section 3.3)."""
+    """Queries learn what a frozen language model needs to caption: LM behind a soft prompt (BLIP-2, section 3.3).
+
+    A sequence-to-sequence model reads the first words of each caption in its encoder, and learns to write the rest.
+    """
 
     def __init__(
-        self, bridge: Bridge, model: LanguageModel, prompt: str = "", max_tokens: int = 32, group: Group | None = None
+        self,
+        bridge: Bridge,
+        model: LanguageModel,
+        prompt: str = "",
+        max_tokens: int = 32,
+        seed: int = 0,
+        group: Group | None = None,
     ) -> None:
-        super().__init__(group=group)
+        super().__init__(seed, group)
         self.bridge = bridge
         self.language = model  # no module: frozen
         self.prompt = prompt
@@ -117,10 +126,13 @@ class Stage2Task(Task):
         device = self.bridge.qformer.temperature.device
         states = self.bridge.encode_image(normalize(batch.images.to(device), torch.float32))
         part = self.group.part(len(batch.texts))
-        own = batch.texts[part]
-        logits, labels = self.language.lm_logits(self.bridge.soft_prompt(states), self.prompt, own, self.max_tokens)
+        whole = [("", text) for text in batch.texts]
+        read = split_captions(batch.texts, self.generator) if self.language.encoder_decoder else whole
+        prefixes, written = ([pair[side] for pair in read] for side in (0, 1))
+        soft = self.bridge.soft_prompt(states)
+        logits, labels = self.language.lm_logits(soft, self.prompt, written[part], self.max_tokens, prefixes[part])
         total = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
-        loss = total / self._share(batch.texts, labels)
+        loss = total / self._share(written, labels)
         return loss, {"lm": loss.detach()}
 
     def _share(self, texts: list[str], labels: Tensor) -> Tensor:
@@ -130,3 +142,17 @@ class Stage2Task(Task):
             return own
         lengths = [self.language.length(text, self.max_tokens) for text in texts]
         return torch.tensor(sum(lengths) / self.group.size, device=labels.device)
+
+
+def split_captions(texts: Sequence[str], generator: torch.Generator) -> list[tuple[str, str]]:
+    """Each caption in two at a random place between its words; the second part has at least one.
+
+    No words in the first part are as likely as any number, for a captioner starts from none.
+    """
+    draws = torch.rand(len(texts), generator=generator).tolist()
+    parts = []
+    for text, draw in zip(texts, draws, strict=True):
+        words = text.split()
+        cut = int(draw * len(words))
+        parts.append((" ".join(words[:cut]), " ".join(words[cut:])))
+    return parts

@@ -20,7 +20,7 @@ from capfilt.models.qformer.language import IGNORED, LanguageModel
 from capfilt.models.qformer.start import bridge_on, config_for
 from capfilt.models.registry.registry import check, load_captioner
 from capfilt.models.runtime import Placement
-from capfilt.models.systems.qformer.task import Stage1Task, Stage2Task
+from capfilt.models.systems.qformer.task import Stage1Task, Stage2Task, split_captions
 from capfilt.models.tokenizer import CLS, DEC, Tokenizer
 from capfilt.models.training.batch import Batch
 from capfilt.models.training.objectives import hard_negatives, itm_loss
@@ -134,11 +134,15 @@ def test_the_loss_of_stage_2_is_the_model_s_own(bridge: Bridge, images: Tensor, 
     with torch.no_grad():
         soft = bridge.soft_prompt(bridge.encode_image(normalize(images, torch.float32)))
         given = words(prompt, add_special_tokens=False)["input_ids"] if prompt else []
+        split = split_captions(TEXTS, torch.Generator().manual_seed(0)) if model.encoder_decoder else []
+        assert all(f"{first} {last}".strip() == text for (first, last), text in zip(split, TEXTS, strict=False))
         for row, text in enumerate(TEXTS):
+            prefix, text = split[row] if split else ("", text)
             ids = [*words(text, add_special_tokens=False)["input_ids"][:3], words.eos_token_id]
             embed = own.get_input_embeddings()
             if model.encoder_decoder:
-                inputs = torch.cat((soft[row], embed(torch.tensor(given, dtype=torch.int64))))[None]
+                read = [*given, *(words(prefix, add_special_tokens=False)["input_ids"] if prefix else [])]
+                inputs = torch.cat((soft[row], embed(torch.tensor(read, dtype=torch.int64))))[None]
                 loss = own(inputs_embeds=inputs, labels=torch.tensor([ids])).loss
             else:
                 inputs = torch.cat((soft[row], embed(torch.tensor([*given, *ids]))))[None]
