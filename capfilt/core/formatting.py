@@ -1,6 +1,7 @@
 """Numbers and texts as people read them, on a terminal, in the report and in messages."""
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -46,3 +47,9 @@ def megabytes(count: float) -> str:
             value = count / size
             return f"{value:.0f} {unit}" if value >= 20 else f"{value:.1f} {unit}"
     raise AssertionError("MB is the last unit")
+
+
+def memory(most: Mapping[str, int]) -> str:
+    """Bytes of main memory (`host`) and of a GPU (`device`): "1.2 GiB RAM and 3.0 GiB GPU"; "" for none."""
+    kinds = {"host": "RAM", "device": "GPU"}
+    return " and ".join(f"{most[kind] / 2**30:.1f} GiB {of}" for kind, of in kinds.items() if kind in most)

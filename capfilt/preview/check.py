@@ -9,6 +9,7 @@ from typing import Final, cast
 from capfilt.commands.run import Listener, RunProgress
 from capfilt.core.chunks import Part
 from capfilt.core.config import Recipe
+from capfilt.core.errors import ConfigError
 from capfilt.core.schema import Reason
 from capfilt.preview.estimate import RunEstimate, estimate
 from capfilt.preview.rows import ShownRow, look_at_rows
@@ -55,6 +56,8 @@ def check(
         UserError: an input that a run would refuse, or a mistake in recipe or models.
         RunFailed: a chunk of the sample failed.
     """
+    if price is not None and not sample:
+        raise ConfigError("--price-per-gpu-hour: only a sample tells the GPU-hours; give --sample")
     listener(RunProgress("plan"))
     seed = recipe.caption.seed
     found = survey(inputs, recipe.input, max(SHOWN, sample or 0), limit=limit, seed=seed)

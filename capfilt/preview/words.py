@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from capfilt.core.formatting import megabytes, percent, seconds
+from capfilt.core.formatting import megabytes, memory, percent, seconds
 from capfilt.preview.check import CheckReport
 from capfilt.preview.estimate import RunEstimate
 from capfilt.preview.rows import ShownRow
@@ -92,8 +92,11 @@ def estimate_lines(found: CheckReport) -> list[str]:
         return []
     timing = found.sample.timing
     lines = [f"estimated from {timing.rows} of the {found.sample.rows} rows; those before them warm up"]
-    if timing.rows * found.chunks < found.survey.rows:
+    is_slow_web = timing.seconds.get("fetch", 0) > 0.2 * sum(timing.seconds.values())
+    if is_slow_web and timing.rows * found.chunks < found.survey.rows:
         lines.append("the sample is smaller than a chunk, so the time of fetching is rough")
+    if most := memory(found.sample.memory):
+        lines.append(f"peak memory of the sample: {most}")
     if found.estimate.price is None and found.is_priced:
         lines.append("no money: no GPU is used")
     return lines

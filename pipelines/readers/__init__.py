@@ -16,6 +16,7 @@ from capfilt.core.plugins import load, package, plugins
 from capfilt.pipelines.readers.columnar.arrow import ArrowReader
 from capfilt.pipelines.readers.columnar.orc import OrcReader
 from capfilt.pipelines.readers.columnar.parquet import ParquetReader
+from capfilt.pipelines.readers.databases.sqlite import SqliteReader
 from capfilt.pipelines.readers.documents.reader import DocumentReader
 from capfilt.pipelines.readers.folder.folder import FolderReader
 from capfilt.pipelines.readers.lists.reader import ListReader
@@ -33,6 +34,7 @@ READERS: Final[dict[str, Reader]] = {
         ParquetReader(),
         ArrowReader(),
         OrcReader(),
+        SqliteReader(),
         WebdatasetReader(),
         FolderReader(),
         BrokenReader(),

@@ -94,3 +94,9 @@ def test_a_page_that_cannot_be_written_is_a_mistake_of_the_user(folder: Path, tm
     result = invoke("check", folder, "--html", tmp_path / "nowhere" / "page.html")
     assert result.exit_code == 2
     assert "--html" in result.stderr
+
+
+def test_a_price_without_a_sample_is_refused(folder: Path) -> None:
+    result = invoke("check", folder, "--price-per-gpu-hour", 2)
+    assert result.exit_code == 2
+    assert "give --sample" in result.stderr

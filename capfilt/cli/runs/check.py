@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from capfilt.cli.terminal.errors import resumable
 from capfilt.cli.terminal.options import ExcludeEval, Inputs, Limit, RecipeName, RunSettings, with_evaluation_sets
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def look(
     from capfilt.cli.terminal import console
     from capfilt.preview.check import check as check_inputs
 
-    with console.progress() as listener:
+    with resumable("nothing was written"), console.progress() as listener:
         found = check_inputs(
             inputs, recipe, limit=limit, sample=sample, price=price, thumbnails=html is not None, listener=listener
         )

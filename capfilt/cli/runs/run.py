@@ -9,7 +9,7 @@ import typer
 from capfilt.cli.runs.check import look
 from capfilt.cli.terminal.errors import resumable
 from capfilt.cli.terminal.options import ExcludeEval, Inputs, Limit, Out, RecipeName, RunSettings, with_evaluation_sets
-from capfilt.core.formatting import seconds
+from capfilt.core.formatting import memory, seconds
 
 if TYPE_CHECKING:
     from capfilt.commands.run import RunResult
@@ -103,9 +103,8 @@ def _report(out: str, outcome: "RunResult") -> None:
     selection, stand = outcome.selection, status(Folder.at(out))
     sources = sorted(selection.kept.keys() | selection.dropped.keys(), key=("web", "human", "synthetic").index)
     say_what_was_done(outcome)
-    kinds = {"host": "RAM", "device": "GPU"}
-    if most := [f"{outcome.memory[kind] / 2**30:.1f} GiB {of}" for kind, of in kinds.items() if kind in outcome.memory]:
-        console.say(f"peak memory of a model process: {' and '.join(most)}")
+    if most := memory(outcome.memory):
+        console.say(f"peak memory of a model process: {most}")
     console.table(("", "rows"), [*count_rows(stand), *failure_rows(stand)])
     console.table(
         ("texts", "kept", "dropped"),

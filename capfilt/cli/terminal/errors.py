@@ -66,14 +66,18 @@ def _show_warning(
 
 
 @contextmanager
-def resumable() -> Iterator[None]:
-    """Around work on a run: SIGTERM and Ctrl-C drop the chunks in flight and end with one line and an exit code."""
+def resumable(left: str = "committed chunks are kept; re-run the same command to resume") -> Iterator[None]:
+    """Around work on a run: SIGTERM and Ctrl-C drop the chunks in flight and end with one line and an exit code.
+
+    Args:
+        left: what the line says is left behind.
+    """
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     except (KeyboardInterrupt, Terminated) as stop:
         code = TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
-        _end("interrupted", "committed chunks are kept; re-run the same command to resume", code)
+        _end("interrupted", left, code)
         raise typer.Exit(code) from None
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -69,6 +69,7 @@ class ArrowReader(ColumnarReader):
     name = "arrow"
     about = "Arrow IPC and Feather 2, Hugging Face `save_to_disk` folders among them"
     suffixes = ("arrow", "feather", "ipc", "arrows")
+    marks = (b"ARROW1", b"\xff\xff\xff\xff")
 
     def open(self, location: str) -> Table:
         return ArrowTable(location)

@@ -47,6 +47,7 @@ class OrcReader(ColumnarReader):
     name = "orc"
     about = "ORC with URLs, paths or image bytes"
     suffixes = ("orc",)
+    marks = (b"ORC",)
 
     def open(self, location: str) -> Table:
         return OrcTable(location)

@@ -54,6 +54,7 @@ class ParquetReader(ColumnarReader):
     name = "parquet"
     about = "Parquet with URLs, paths or image bytes (plain, Hugging Face struct, img2dataset's output)"
     suffixes = ("parquet", "pq")
+    marks = (b"PAR1",)
 
     def open(self, location: str) -> Table:
         return ParquetTable(location)

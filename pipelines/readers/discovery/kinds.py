@@ -16,21 +16,12 @@ from capfilt.pipelines.readers.rows.reader import InputFile
 
 HEAD: Final = 1024
 
-_CONTENT: Final = (
-    (b"PAR1", "parquet"),
-    (b"ARROW1", "arrow"),
-    (b"\xff\xff\xff\xff", "arrow"),
-    (b"ORC", "orc"),
-)
-"""How files begin that have a reader, whatever they are called."""
-
 _FOREIGN: Final = (
     (b"PK\x03\x04", "a ZIP archive (or .xlsx, .docx, .npz); unpack it, or save a sheet as .csv"),
     (b"%PDF", "a PDF document"),
     (b"\x89HDF", "an HDF5 file; write it as Parquet"),
     (b"7z\xbc\xaf", "a 7z archive; unpack it"),
     (b"Rar!", "a RAR archive; unpack it"),
-    (b"SQLite format 3", "an SQLite database; export a table as .csv or Parquet"),
     (b"\x80\x04\x95", "a Python pickle, which is never loaded"),
     (b"\x93NUMPY", "a NumPy array"),
     (b"\xd0\xcf\x11\xe0", "an old Office document; save the sheet as .csv"),
@@ -85,7 +76,12 @@ def shows_a_picture(location: str) -> bool:
 def _by_signature(location: str) -> list[str]:
     """The reader of a binary format, whatever the suffix; tables and JSON have no signature."""
     head = read_head(location, HEAD)
-    return [name for mark, name in _CONTENT if head.startswith(mark)] if b"\0" in head else []
+    return marked(head) if b"\0" in head else []
+
+
+def marked(head: bytes) -> list[str]:
+    """The readers whose mark a file begins with."""
+    return [reader.name for reader in all_readers().values() if head.startswith(reader.marks)]
 
 
 def by_content(location: str) -> list[str]:
@@ -93,7 +89,7 @@ def by_content(location: str) -> list[str]:
     head = _unpacked_head(location)
     if not head:
         return []
-    found = [name for mark, name in _CONTENT if head.startswith(mark)]
+    found = marked(head)
     if found or head[257:262] == b"ustar":
         return found or ["webdataset"]
     return (

@@ -58,6 +58,7 @@ class Reader(ABC):
     name: ClassVar[str]
     about: ClassVar[str]  # what it reads, for people; a line
     suffixes: ClassVar[tuple[str, ...]] = ()  # of its files, in lower case and without packing: "csv" for x.CSV.gz
+    marks: ClassVar[tuple[bytes, ...]] = ()  # how its files begin, whatever they are called
 
     @abstractmethod
     def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
