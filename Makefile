@@ -32,9 +32,10 @@ docs-reference: setup
 docs-picture: setup
 	$(BIN)/python docs/scripts/picture.py
 
-# Two at once: tests on Ray one after the other in one process, all others by files in the other.
+# Three at once, for two cores: tests on Ray one after the other in one process, all others by files in two more. Tests
+# wait for processes and servers a third of their time.
 test: lint
-	$(BIN)/pytest -n 2 --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --no-loadscope-reorder
 
 # The inner loop: without Ray and without servers.
 test-fast: setup

@@ -124,7 +124,7 @@ def flag_of(row: Row, rows: list[Row], chosen: SelectSettings) -> str:
     return next((f"flag: {flag}" for flag, holds in found.items() if holds), "")
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     FLAGGED,
     st.fixed_dictionaries(
@@ -227,7 +227,7 @@ def mixed(found: dict[tuple[str, int], Fate], rows: list[Row], share: float) -> 
     return wanted
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     st.lists(
         st.tuples(

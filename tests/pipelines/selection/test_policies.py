@@ -82,7 +82,7 @@ def by(judge: str) -> Key:
     return lambda row: (math.inf if row[judge] is None else -row[judge], row["candidate"])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(candidates, thresholds, st.sampled_from(JUDGES))
 def test_blip_judges_each_text_alone_but_human_ones(rows: list[Any], threshold: float, judge: str) -> None:
     def fate(row: Row) -> Fate:
@@ -107,7 +107,7 @@ def test_all_keeps_every_text(rows: list[Any]) -> None:
     assert said(table, SelectSettings(policy="all")) == wanted
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(candidates, st.integers(0, 3), st.sampled_from(JUDGES))
 def test_blip2_keeps_the_top_k_of_all_texts(rows: list[Any], top: int, judge: str) -> None:
     table = table_of(rows)
@@ -120,7 +120,7 @@ def test_blip2_keeps_the_top_k_of_all_texts(rows: list[Any], top: int, judge: st
     assert said(table, SelectSettings(policy="blip2", top=top, first=judge)) == wanted
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(candidates, st.integers(1, 3), st.integers(0, 2))
 def test_laion_coco_lists_by_one_and_chooses_by_another(rows: list[Any], shortlist: int, top: int) -> None:
     table = table_of(rows)
@@ -140,7 +140,7 @@ def test_laion_coco_lists_by_one_and_chooses_by_another(rows: list[Any], shortli
     assert said(table, SelectSettings(policy="laion-coco", shortlist=shortlist, top=top)) == wanted
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(candidates, st.sampled_from([0.01, 0.25, 0.3, 0.5, 0.7, 1.0]), st.booleans())
 def test_quantile_keeps_the_best_fraction(rows: list[Any], fraction: float, per_source: bool) -> None:
     table = table_of(rows)
@@ -167,7 +167,7 @@ def test_quantile_keeps_the_best_fraction(rows: list[Any], fraction: float, per_
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(candidates, thresholds, st.sampled_from([(), (0.5, 0.25, 0.7)]), st.integers(0, 3))
 def test_ensemble_votes(rows: list[Any], threshold: float, own: tuple[float, ...], votes: int) -> None:
     table = table_of(rows)
@@ -185,7 +185,7 @@ def test_ensemble_votes(rows: list[Any], threshold: float, own: tuple[float, ...
     assert said(table, chosen) == wanted
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(candidates, thresholds, st.sampled_from(["mean", "min"]))
 def test_ensemble_takes_the_mean_or_the_least(rows: list[Any], threshold: float, combine: Any) -> None:
     table = table_of(rows)
