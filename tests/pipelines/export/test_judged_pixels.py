@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, features
+from PIL import Image, ImageCms, features
 
 from capfilt.core.config import DecodeSettings
 from capfilt.pipelines.export.export import FORMATS, export
@@ -78,6 +78,25 @@ def clear() -> Image.Image:
     return picture
 
 
+def cursor() -> bytes:
+    """An icon with the type of a cursor."""
+    icon = saved(clear(), "ICO", sizes=[(48, 32)], bitmap_format="bmp")
+    return icon[:2] + b"\2" + icon[3:10] + bytes(4) + icon[14:]
+
+
+def icon() -> bytes:
+    """An ICNS of one size; Pillow writes ten."""
+    png = saved(clear().resize((128, 128)), "PNG")
+    return b"icns" + struct.pack(">I", len(png) + 16) + b"ic07" + struct.pack(">I", len(png) + 8) + png
+
+
+def lab() -> Image.Image:
+    to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    made = ImageCms.applyTransform(scene(), to_lab)
+    assert made is not None
+    return made
+
+
 def pictures() -> dict[str, bytes]:
     """Files by what is odd about them."""
     deep = Image.fromarray(np.asarray(scene().convert("L")).astype(np.uint16) * 16)
@@ -111,6 +130,13 @@ def pictures() -> dict[str, bytes]:
         "ico": saved(clear(), "ICO", sizes=[(48, 32)]),
         "ppm": saved(scene(), "PPM"),
         "tga": saved(clear(), "TGA"),
+        "dds": saved(clear(), "DDS"),
+        "pcx": saved(scene(), "PCX"),
+        "sgi": saved(scene(), "SGI"),
+        "icns": icon(),
+        "cur": cursor(),
+        "tiff ycbcr": saved(scene().convert("YCbCr"), "TIFF"),
+        "tiff lab": saved(lab(), "TIFF"),
     }
     found |= {f"jpeg exif {turn}": turned("JPEG", turn) for turn in range(2, 9)}
     found |= {"png exif 3": turned("PNG", 3), "jpeg exif 9": turned("JPEG", 9)}
