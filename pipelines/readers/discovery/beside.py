@@ -11,6 +11,7 @@ from capfilt.pipelines.readers.files.places import Place, list_names
 from capfilt.pipelines.readers.files.spelling import Spelling, spelled, spellings
 from capfilt.pipelines.readers.folder.folder import stem
 from capfilt.pipelines.readers.shards.sidecar import SUFFIXES, sidecar_texts
+from capfilt.pipelines.readers.text.encoding import UnknownEncoding
 
 Found = tuple[str, int]
 """A folder, relative to the list's, and the folders at the front of the reference that are not there."""
@@ -22,7 +23,8 @@ _MAX_SUFFIXES: Final = 6
 class Sidecars:
     """Finds the table beside a shard that has its name and gives texts to its members."""
 
-    def __init__(self) -> None:
+    def __init__(self, encoding: str) -> None:
+        self.encoding = encoding  # `input.encoding`
         self.names: dict[tuple[int, str], set[str]] = {}
 
     def of(self, place: Place, shard: str) -> str | None:
@@ -33,7 +35,7 @@ class Sidecars:
             self.names[key] = list_names(place.filesystem, folder)
         names = [f"{shard_stem(shard)}.{suffix}" for suffix in SUFFIXES]
         there = [place.location(path) for path in names if posixpath.basename(path) in self.names[key]]
-        return next((location for location in there if _gives_texts(location)), None)
+        return next((location for location in there if _gives_texts(location, self.encoding)), None)
 
 
 def shard_stem(path: str) -> str:
@@ -106,8 +108,10 @@ def _places(reference: str, home: str, by_name: dict[str, list[str]]) -> Iterabl
     return []
 
 
-def _gives_texts(location: str) -> bool:
+def _gives_texts(location: str, encoding: str) -> bool:
     try:
-        return bool(sidecar_texts(location))
-    except UserError:
+        return bool(sidecar_texts(location, encoding=encoding))
+    except UserError as error:
+        if isinstance(error.__cause__, UnknownEncoding):
+            raise  # its captions would be left out without a word
         return False

@@ -40,7 +40,7 @@ def find(inputs: Sequence[str], settings: config.InputSettings) -> FoundInputs:
     if not inputs:
         raise InputError("no input given")
     places = [open_place(one) for argument in inputs for one in expanded(argument)]
-    sidecars = Sidecars()
+    sidecars = Sidecars(settings.encoding)
     keys = picture_keys(entry.path for place in places for entry in place.entries if kinds.is_picture(entry.path))
     trees = [Tree(place, settings, sidecars, keys) for place in places if place.kind != "file"]
     files = []

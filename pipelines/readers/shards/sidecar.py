@@ -19,21 +19,21 @@ _KEYS = ("key", "__key__", "sample_id", "image_id", "id")
 _LOG = {"url", "key", "status"}  # columns of img2dataset's own record of a shard, whose texts are in the shard
 
 
-def sidecar_texts(location: str, text: str | tuple[str, ...] = "auto") -> Texts:
-    """The captions that a sidecar gives; `text` is the recipe's `input.text`.
+def sidecar_texts(location: str, text: str | tuple[str, ...] = "auto", encoding: str = "auto") -> Texts:
+    """The captions that a sidecar gives; `text` and `encoding` are those of the recipe.
 
     Raises:
         ConfigError, InputError: it is no table of names and texts.
     """
     texts: Texts = {}
     is_columnar = data_suffix(location.partition("?")[0]) == "parquet"
-    for name, found in _keyed(location, text) if is_columnar else _listed(location, text):
+    for name, found in _keyed(location, text) if is_columnar else _listed(location, text, encoding):
         texts.setdefault(name.removeprefix("./"), []).extend(found)
     return texts
 
 
-def _listed(location: str, text: str | tuple[str, ...]) -> list[tuple[str, list[str]]]:
-    layout = layout_of(location, config.InputSettings())
+def _listed(location: str, text: str | tuple[str, ...], encoding: str) -> list[tuple[str, list[str]]]:
+    layout = layout_of(location, config.InputSettings(encoding=encoding))
     wanted = _wanted(layout.header, text)
     found = (_named(entry, wanted) for entry in entries(location, layout))
     return [one for one in found if one]

@@ -82,7 +82,7 @@ class WebdatasetReader(Reader):
             listed: list[Json] = [sample.to_json() for sample in group]
             yield make_part(file, start, len(group), **common, bytes=size, samples=listed)
             start += len(group)
-        for names, _ in batches(((name, 0) for name in _unmatched(file.sidecar, samples)), settings):
+        for names, _ in batches(((name, 0) for name in _unmatched(file.sidecar, samples, settings.encoding)), settings):
             yield make_part(file, start, len(names), missing=cast(Json, names))
             start += len(names)
         if damage:
@@ -94,11 +94,12 @@ class WebdatasetReader(Reader):
             lost = where["missing"][: part.rows]
             return raw_table(_missing(key) if key else forgotten_row(part, n) for n, key in enumerate(lost))
         text = where["text"] if isinstance(where["text"], str) else tuple(where["text"])
-        sidecar = sidecar_texts(where["sidecar"], text) if where["sidecar"] else {}
+        encoding = where.get("encoding", "auto")
+        sidecar = sidecar_texts(where["sidecar"], text, encoding) if where["sidecar"] else {}
         with open_file(part.file) as stream:
             samples = where["samples"][: part.rows]
             members = [(extension, at) for sample in samples if sample for extension, at in sample[2]]
-            archive = _Archive.of(stream, part.file, members, where.get("encoding", "auto"))
+            archive = _Archive.of(stream, part.file, members, encoding)
         return raw_table(
             _row(archive, sidecar, text, *sample) if sample else forgotten_row(part, number)
             for number, sample in enumerate(samples)
@@ -168,13 +169,13 @@ def _check_text(
             raise ConfigError(f"{file.location}: input.text = {name!r} is not in its samples; there are: {listed}")
 
 
-def _unmatched(sidecar: str | None, samples: list[Sample]) -> list[str]:
+def _unmatched(sidecar: str | None, samples: list[Sample], encoding: str) -> list[str]:
     """Keys for what the sidecar names and no sample answers to."""
     if sidecar is None:
         return []
     known = {alias for sample in samples for alias in _aliases(sample.name)}
     keys = {sample.key for sample in samples}
-    return [unique(name, keys) for name in sidecar_texts(sidecar) if name not in known]
+    return [unique(name, keys) for name in sidecar_texts(sidecar, encoding=encoding) if name not in known]
 
 
 def _aliases(name: str) -> list[str]:

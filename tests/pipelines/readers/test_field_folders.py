@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from capfilt.core.config import InputSettings
-from capfilt.core.errors import InputError
+from capfilt.core.errors import ConfigError, InputError
 from capfilt.pipelines.plan import make_plan
 from reading import picture, read_all, texts, write_tar
 
@@ -200,6 +200,15 @@ def test_captions_in_a_table_beside_a_shard(suffix: str, tmp_path: Path) -> None
         (tmp_path / f"00000.{suffix}").write_text(f"file_name{mark}caption\n" + "".join(lines))
     for given in (tmp_path, tmp_path / "00000.tar"):
         assert texts(read_all(given)) == [[caption] for caption in captions]
+
+
+def test_a_table_beside_a_shard_is_read_in_the_encoding_that_is_named(tmp_path: Path) -> None:
+    write_tar(tmp_path / "00000.tar", [("0.png", picture(0))])
+    (tmp_path / "00000.csv").write_bytes("file_name,caption\n0.png,caf\u00e9\n".encode("mac_roman"))
+    assert texts(read_all(tmp_path, encoding="mac_roman")) == [["caf\u00e9"]]
+    (tmp_path / "00000.csv").write_bytes(b"file_name,caption\n0.png," + bytes(range(0x81, 0xA0)) + b"\n")
+    with pytest.raises(ConfigError, match=r"00000\.csv: .*input\.encoding"):
+        make_plan([str(tmp_path)], InputSettings())
 
 
 DOTTED = {
