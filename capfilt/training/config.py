@@ -36,6 +36,9 @@ class DataSettings(Section):
     temperature: float = Field(
         0.0, ge=0, description="choose an image's text by softmax(score / temperature); 0 = uniformly"
     )
+    unit: Literal["image", "text"] = Field(
+        "image", description="what an epoch shows once: every image with one of its texts, or every text (BLIP)"
+    )
     marked: int = Field(0, ge=0, description="texts marked as wrong to add per image, as ITM negatives")
     window: int = Field(0, ge=0, description="images per shuffle window; 0 = shuffle all at once")
     memory: int = Field(
@@ -51,6 +54,8 @@ class DataSettings(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> "DataSettings":
+        if self.temperature and self.unit == "text":
+            raise ValueError("temperature chooses among an image's texts, and needs unit = image")
         if self.temperature and not self.score:
             raise ValueError("temperature needs score")
         if left := sorted(set(self.share) - set(self.sources)):

@@ -58,7 +58,11 @@ def make_sampler(pairs: "TrainingPairs", recipe: "TrainRecipe") -> "Sampler":
         if share and not pairs.texts.count(SOURCES.index(source)):
             raise ConfigError(f"data.share: no text is of source {source}")
     sampling = Sampling(
-        share=settings.share, temperature=settings.temperature, window=settings.window, marked=settings.marked
+        share=settings.share,
+        temperature=settings.temperature,
+        unit=settings.unit,
+        window=settings.window,
+        marked=settings.marked,
     )
     return Sampler(pairs.texts, pairs.wrong_starts, sampling, recipe.schedule.batch, recipe.work.seed)
 

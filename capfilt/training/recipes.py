@@ -76,13 +76,13 @@ def changed_training(old: Settings, new: Settings, free: set[str]) -> str:
     """The first setting that differs between two dumped recipes, in words; "" when none does but `free` ones.
 
     Args:
-        old: may be of a release before settings were renamed.
+        old: may be of a release before settings were renamed; one that it lacks had its default.
     """
-    old = deepcopy(old)
+    old, defaults = deepcopy(old), TrainRecipe().model_dump(mode="json")
     take_old_names(old, RENAMED)
     for section, values in new.items():
         for key, value in values.items() if isinstance(values, dict) else ():
-            before = old.get(section, {}).get(key)
+            before = old.get(section, {}).get(key, defaults.get(section, {}).get(key))
             if before != value and f"{section}.{key}" not in free:
                 return f"{section}.{key} was {before!r}, now {value!r}"
     return ""

@@ -73,6 +73,36 @@ def from_blip(weights: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
     return renamed
 
 
+def from_bert(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The text side of a BERT under our names; its self-attention is both the encoder's and the decoder's.
+
+    What it adds to every token of a first sentence (its token type) goes into the position embeddings; its pooler is
+    left out, which a MED does not have.
+    """
+    found: dict[str, Tensor] = {}
+    kinds: Tensor | None = None
+    for name, tensor in weights.items():
+        plain = name.removeprefix("bert.").replace(".gamma", ".weight").replace(".beta", ".bias")
+        for own in ("encoder", "decoder"):
+            names = _bert_names(own)
+            stem = _split(plain)[0]
+            if plain in names or stem in names:
+                found[_rename(plain, names)] = tensor
+        if plain == "embeddings.token_type_embeddings.weight":
+            kinds = tensor
+    if kinds is not None and "text.position.weight" in found:
+        found["text.position.weight"] = found["text.position.weight"] + kinds[0]
+    return found
+
+
+def _bert_names(own: str) -> dict[str, str]:
+    layout: Layout = "captioning" if own == "decoder" else "retrieval"
+    bert = "text_decoder.bert." if own == "decoder" else "text_encoder."
+    plain = {theirs.removeprefix(bert): ours for theirs, ours in _text_names(layout).items() if ".cross" not in ours}
+    heads = {theirs.removeprefix("text_decoder."): ours for theirs, ours in _HEADS["captioning"].items()}
+    return plain | heads
+
+
 def _split(name: str) -> tuple[str, str, str]:
     """A tensor's name with # for its layer, the layer, and .weight or .bias or nothing."""
     stem, dot, last = name.rpartition(".")

@@ -7,7 +7,7 @@ stands in the data is a string; a sampler that is told to go there draws what th
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,8 @@ class Sampling:
 
     share: Mapping[str, float] = field(default_factory=dict)  # of a batch, by source; empty = every image alike
     temperature: float = 0.0  # texts of an image drawn by softmax(score / temperature); 0 = all alike
-    window: int = 0  # images shuffled together; 0 = all
+    unit: Literal["image", "text"] = "image"  # seen once an epoch: every image with one of its texts, or every text
+    window: int = 0  # images (texts) shuffled together; 0 = all
     marked: int = 0  # texts marked as wrong that go along with every image
 
 
@@ -55,6 +56,9 @@ class Draw:
 class Sampler:
     """Draws for ever: every image of a source once an epoch, in a new order, one of its texts each time.
 
+    Where the unit is a text, every text once with its image (BLIP's code): an image of five texts comes five times, and
+    texts that are added make epochs longer.
+
     Args:
         wrong: [N + 1], where the texts marked as wrong of each image start, like `Texts.starts`.
         size: images a batch.
@@ -71,8 +75,9 @@ class Sampler:
 
     @property
     def epoch(self) -> int:
-        """Steps in which about every image was seen once."""
-        return max(1, (len(self.texts.starts) - 1) // self.size)
+        """Steps in which about every image, or every text, was seen once."""
+        by_text = self.sampling.unit == "text"
+        return max(1, (self.texts.count() if by_text else len(self.texts.starts) - 1) // self.size)
 
     def __iter__(self) -> Iterator[Draw]:
         while True:
@@ -108,6 +113,8 @@ class Sampler:
         lines = [f"{len(self.texts.starts) - 1} images with {self.texts.count()} texts: {said}"]
         shared = zip([s for s, share in self.sampling.share.items() if share > 0], self.shares, strict=True)
         of = ", ".join(f"{100 * share:.1f} % {name}" for name, share in shared)
+        if self.sampling.unit == "text":
+            return [*lines, f"a batch of {self.size}: {of or 'every text alike'}, with its picture"]
         how = f"softmax(score / {self.sampling.temperature:g})" if self.sampling.temperature else "chance"
         return [*lines, f"a batch of {self.size}: {of or 'every image alike'}; one text per image, drawn by {how}"]
 
@@ -118,7 +125,9 @@ class _Stream:
     def __init__(self, texts: Texts, source: int | None, sampling: Sampling, seed: int | tuple[int, int]) -> None:
         mine = np.flatnonzero(texts.sources == source) if source is not None else np.arange(texts.count())
         owner = np.searchsorted(texts.starts, mine, side="right") - 1
-        self.pictures, firsts = np.unique(owner, return_index=True)
+        self.pictures, firsts = (
+            (owner, np.arange(len(mine))) if sampling.unit == "text" else np.unique(owner, return_index=True)
+        )
         self.texts, self.starts = mine, np.append(firsts, len(mine))
         self.weights = _weights(texts.scores[mine], self.starts, sampling.temperature) if sampling.temperature else None
         self.window = sampling.window

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from capfilt.core.errors import ConfigError
-from capfilt.models.formats.checkpoint import describe
-from capfilt.models.formats.weights import load_med
+from capfilt.models.formats.checkpoint import describe, vocabulary, weight_files
+from capfilt.models.formats.guarded import load_tensors
+from capfilt.models.formats.weights import load_med, load_tokenizer
+from capfilt.models.med.blip import from_bert
 from capfilt.models.med.config import SIZES, MEDConfig
 from capfilt.models.med.model import MED
 from capfilt.models.med.vision import fitted
@@ -33,8 +35,14 @@ def start_med(
             model.text.start_encoder_from_decoder()
         check_vocabulary(tokenizer, texts, settings.max_unknown)
         return model, tokenizer
-    tokenizer = Tokenizer.from_words(texts, clean=clean)
+    if settings.text:
+        tokenizer = load_tokenizer(vocabulary(Path(settings.text)))
+        check_vocabulary(tokenizer, texts, settings.max_unknown)
+    else:
+        tokenizer = Tokenizer.from_words(texts, clean=clean)
     model = MED(replace(SIZES[settings.size], vocab_size=len(tokenizer), image_size=side))
+    if settings.text:
+        load_bert(model, Path(settings.text))
     if settings.vision:
         load_vision_tower(model, settings.vision)
     return model, tokenizer
@@ -55,6 +63,28 @@ def load_for_training(folder: Path, side: int) -> tuple[MED, Tokenizer]:
     if any(".encoder." in name for name in lacking):
         whole.text.start_encoder_from_decoder()
     return whole, tokenizer
+
+
+def load_bert(model: MED, folder: Path) -> None:
+    """Give a MED the text side of a BERT as `transformers` saves it: embeddings, self-attention twice, FFN, LM head.
+
+    Cross-attention is new, and so are the embeddings of the words that BERT has not ([DEC], [ENC]), as in BLIP.
+
+    Raises:
+        ConfigError: another shape, or no BERT.
+    """
+    found = from_bert(load_tensors(weight_files(folder)))
+    own = model.state_dict()
+    for name in ("text.word.weight", "text.position.weight", "lm_head.bias"):
+        if name in found and name in own:  # ours has more words, and may have fewer positions
+            rows = min(len(own[name]), len(found[name]))
+            found[name] = torch.cat((found[name][:rows], own[name][rows:]))
+    if odd := [name for name, tensor in found.items() if name not in own or own[name].shape != tensor.shape]:
+        shape = f"{model.config.text_layers} layers of width {model.config.text_width}"
+        raise ConfigError(f"model.text = {str(folder)!r}: {odd[0]} does not fit a text side of {shape}")
+    if len(found) < 2 * model.config.text_layers:
+        raise ConfigError(f"model.text = {str(folder)!r}: not a BERT")
+    model.load_state_dict(found, strict=False)
 
 
 def load_vision_tower(model: MED, name: str) -> None:

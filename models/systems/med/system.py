@@ -1,9 +1,10 @@
 """MED, captioner and filter: what they are, and what they need."""
 
+from pathlib import Path
 from typing import Final
 
 from capfilt.core.errors import ConfigError
-from capfilt.models.formats.checkpoint import describe
+from capfilt.models.formats.checkpoint import TOKENIZER, VOCABULARY, describe, vocabulary, weight_files
 from capfilt.models.med.config import SIZES, MEDConfig
 from capfilt.models.registry.resolve import locate
 from capfilt.models.systems.parts.tower_info import TowerInfo, is_tower, tower_info
@@ -18,7 +19,21 @@ def check(asked: Asked) -> Foundation:
     of_tower = tower_of_another(settings.vision)
     files = checkpoint_files(settings.start, "" if of_tower else settings.vision) + (of_tower.files if of_tower else ())
     side = image_size(asked.model)
+    if settings.text:
+        files += bert_files(Path(settings.text))
     return Foundation(side, files, {} if files else SIZES[asked.model.size].to_dict())
+
+
+def bert_files(folder: Path) -> tuple[Path, ...]:
+    """What is read of a BERT.
+
+    Raises:
+        ModelError: something of it is not there.
+    """
+    words = vocabulary(folder)
+    if not folder.is_dir() or not words.is_file():
+        raise ConfigError(f"model.text = {str(folder)!r}: no folder with weights and {VOCABULARY} or {TOKENIZER}")
+    return (*weight_files(folder), words)
 
 
 def tower_of_another(name: str) -> TowerInfo | None:

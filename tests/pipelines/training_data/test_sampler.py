@@ -40,6 +40,17 @@ def test_every_picture_once_an_epoch_and_a_text_of_its_own() -> None:
         assert (draw.texts < own.starts[draw.pictures + 1]).all()
 
 
+def test_every_text_once_an_epoch_with_its_picture() -> None:
+    own = texts()
+    source = sampler(size=5, unit="text")
+    assert source.epoch == own.count() // 5 == 17
+    for draws in (take(source, 17), take(source, 17)):
+        assert sorted(np.concatenate([draw.texts for draw in draws])) == list(range(85))
+        for draw in draws:
+            assert (np.searchsorted(own.starts, draw.texts, side="right") - 1 == draw.pictures).all()
+    assert "every text alike" in source.about()[-1]
+
+
 def test_what_is_left_of_an_epoch_is_not_a_batch() -> None:
     draws = take(sampler(size=16), 6)
     assert len(set(np.concatenate([draw.pictures for draw in draws[:3]]))) == 48
