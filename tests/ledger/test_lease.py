@@ -267,6 +267,21 @@ def test_an_older_write_that_lands_in_between_is_written_over(s3: str, sky: Weat
         assert direct.read("commits/000000.parquet") == b"mine"
 
 
+def test_a_writer_that_is_stopped_while_it_looks_at_its_lease_is_refused(s3: str, sky: Weather, bucket: str) -> None:
+    """The version is seen before the lease: stopped between the two, it does not take the next owner's for its own."""
+    folder = Folder.at(f"{bucket}/out")
+    with lease(folder):
+        token = held_token(folder)
+
+    def look(_: str) -> None:  # all is well; then this process is stopped for a while
+        with lease(folder):
+            folder.write("commits/000000.parquet", b"of the second")
+
+    with pytest.raises(BusyError, match="lease 2, this one had 1"):
+        Fence(folder, token.generation, look).put("commits/000000.parquet", b"of the first")
+    assert folder.read("commits/000000.parquet") == b"of the second"
+
+
 def write_for(folder: Folder, token: FencingToken, name: str, data: bytes) -> None:
     """As a worker does whose process holds no lease."""
     Fence(folder, token.generation, lambda _: None).put(name, data)  # it looked before the lease changed hands
