@@ -41,7 +41,7 @@ class MomentumEncoders(nn.Module):
 class FeatureQueue(nn.Module):
     """The features of the last Q pairs, the oldest replaced first. Places are empty at first and then not compared.
 
-    Any batch of at most Q pairs fits: the queue is a ring, so Q need be no multiple of B.
+    The queue is a ring, so Q need be no multiple of B; of a batch of more than Q pairs it takes the last Q.
     """
 
     images: Tensor
@@ -71,6 +71,7 @@ class FeatureQueue(nn.Module):
         size = len(self.codes)
         if not size:
             return
+        images, texts, codes = images[-size:], texts[-size:], codes[-size:]
         places = (self.pointer + torch.arange(len(codes), device=self.codes.device)) % size
         self.images[places], self.texts[places], self.codes[places] = images.float(), texts.float(), codes
         self.pointer = (self.pointer + len(codes)) % size

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import pytest
 import torch
 
 from capfilt.models.med.model import MED
@@ -108,6 +109,17 @@ def test_the_queue_is_a_ring_and_the_oldest_go_first() -> None:
     other = FeatureQueue(5, 1)
     other.load_state_dict(queue.state_dict())
     assert (other.pointer, other.filled) == (queue.pointer, queue.filled) == (4, 5)
+
+
+@pytest.mark.parametrize(("places", "batch"), [(0, 3), (1, 3), (2, 5), (4, 4), (5, 4)])
+def test_a_queue_of_any_size_takes_batches_of_any_size(places: int, batch: int) -> None:
+    queue = FeatureQueue(places, 1)
+    for start in range(0, 3 * batch, batch):
+        numbers = torch.arange(start, start + batch)
+        queue.push(numbers[:, None].float(), -numbers[:, None].float(), torch.stack((numbers, numbers), 1))
+    kept = list(range(3 * batch))[-places:] if places else []
+    assert sorted(queue.images[:, 0].tolist()) == kept
+    assert torch.equal(queue.codes[:, 0].float(), queue.images[:, 0])
 
 
 def test_an_empty_queue_is_compared_with_nothing() -> None:
