@@ -3,6 +3,7 @@
 import gzip
 import io
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
@@ -173,6 +174,17 @@ def test_encodings_are_undone_within_the_byte_cap(
     [cut] = get(site.url + "/cut", retries=1)
     assert (cut["reason"], cut["image"]) == ("protocol", None)
     assert "breaks off" in cut["detail"]
+
+
+@pytest.mark.parametrize(("name", "encode"), [one for one in ENCODED if one[0] != "X-GZIP"])
+def test_what_is_over_the_byte_cap_is_never_made(name: str, encode: Callable[[bytes], bytes]) -> None:
+    bomb = encode(bytes(30_000_000))
+    tracemalloc.start()
+    try:
+        assert len(decoded(bomb, name, 1000)) > 1000
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
