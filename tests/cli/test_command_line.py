@@ -49,8 +49,8 @@ OPTIONS = {
     "models": set(),
     "caption": {"--captioner", "--n", "--set"},
     "score": {"--judge", "--set"},
-    "evaluate": {"--captioner", "--judge", "--out", "--limit", "--candidates", "--set"},
-    "bootstrap": {"--out", "--rounds", "--web", "--human", "--test", "--set"},
+    "evaluate": {"--captioner", "--judge", "--vqa", "--out", "--limit", "--candidates", "--set"},
+    "bootstrap": {"--out", "--rounds", "--web", "--human", "--validation", "--test", "--set"},
 }
 """Every option of every command a person runs. Adding one is a decision: change it here too."""
 

@@ -56,7 +56,7 @@ def evaluate(
         list[str] | None, settings_option("Change a setting of the recipe, e.g. caption.beams=3, as in the paper")
     ] = None,
 ) -> None:
-    """Evaluate a captioner, a judge and a VQA model on what people wrote."""
+    """Evaluate a captioner, a judge or a VQA model."""
     from capfilt.cli.terminal import console
     from capfilt.core.errors import ConfigError
     from capfilt.pipelines.evaluation.evaluate import evaluate as measure

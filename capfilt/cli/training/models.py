@@ -99,7 +99,10 @@ def ask(
         Path, typer.Option(metavar="DIR", help="A checkpoint of `capfilt train vqa`.", show_default=False)
     ],
 ) -> None:
-    """Ask questions about an image; a checkpoint of `capfilt train vqa` answers."""
+    """Ask questions about an image.
+
+    A checkpoint of `capfilt train vqa` answers them.
+    """
     from capfilt.cli.terminal import console
     from capfilt.commands.try_models import answer_questions
 
