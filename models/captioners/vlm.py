@@ -39,6 +39,9 @@ class VlmCaptioner:
         own = getattr(self.processor, "chat_template", None) or ""
         self.template = {"": own, "none": ""}.get(placement.template, placement.template)
         self.stops = _take_over(self.model, self.processor)
+        # What stands for an image in a row is no word: a model that was not trained to leave it out might write it.
+        mark = getattr(self.model.config, "image_token_id", None)
+        self.banned = [] if mark is None else [int(mark)]
 
     @torch.inference_mode()
     def caption(
@@ -49,7 +52,7 @@ class VlmCaptioner:
         if n == 0:
             return [[] for _ in seeds]
         draws = uniforms([seed for row in seeds for seed in row], decoding.max_tokens).to(self.model.device)
-        streams = Streams(draws, self.stops, decoding)
+        streams = Streams(draws, self.stops, decoding, self.banned)
         inputs = self._inputs(images, prompt)
         self._check_room(inputs["input_ids"].shape[1] if "input_ids" in inputs else 0, decoding.max_tokens)
         # `generate` for its loop and its cache alone: its sampling has one random stream a batch, so a caption would
@@ -117,11 +120,13 @@ class Streams(transformers.LogitsProcessor):
     Args:
         draws: float [R, T], uniform in [0, 1): a row is the random stream of a caption.
         stops: ids that end a caption.
+        banned: ids that are never drawn.
     """
 
-    def __init__(self, draws: Tensor, stops: Sequence[int], decoding: Decoding) -> None:
+    def __init__(self, draws: Tensor, stops: Sequence[int], decoding: Decoding, banned: Sequence[int] = ()) -> None:
         self.draws = draws
         self.stops = torch.tensor(stops, device=draws.device)
+        self.banned = torch.tensor(banned, dtype=torch.int64, device=draws.device)
         self.decoding = decoding
         self.ids: list[Tensor] = []
         self.logprob = torch.zeros(len(draws), device=draws.device)
@@ -131,6 +136,7 @@ class Streams(transformers.LogitsProcessor):
         """The model's own logits [R, V] after tokens [R, T] -> 0 for the token drawn, -inf for all others."""
         step, logits = len(self.ids), scores.float()
         own = logits.log_softmax(-1)
+        logits = logits.index_fill(-1, self.banned, float("-inf"))
         if step + 1 < self.decoding.min_tokens:
             logits = logits.index_fill(-1, self.stops, float("-inf"))
         choice = nucleus(warp(logits, input_ids, self.decoding), self.draws[:, step], self.decoding.top_p)

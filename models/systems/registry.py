@@ -8,12 +8,27 @@ from typing import Final
 
 from capfilt.models.systems.beit.system import BEIT
 from capfilt.models.systems.dual.system import CLIP, FLIP, LIT, SIGLIP
+from capfilt.models.systems.llava.system import LLAVA, LLAVA_TUNE
 from capfilt.models.systems.mae.system import MAE
 from capfilt.models.systems.med.system import CAPTIONER, FILTER, MED
 from capfilt.models.systems.qformer.system import QFORMER
 from capfilt.models.systems.vqa.system import VQA
 from capfilt.models.training.system import System
 
-_SYSTEMS: Final[tuple[System, ...]] = (MED, CAPTIONER, FILTER, VQA, QFORMER, CLIP, FLIP, SIGLIP, LIT, MAE, BEIT)
+_SYSTEMS: Final[tuple[System, ...]] = (
+    MED,
+    CAPTIONER,
+    FILTER,
+    VQA,
+    QFORMER,
+    CLIP,
+    FLIP,
+    SIGLIP,
+    LIT,
+    MAE,
+    BEIT,
+    LLAVA,
+    LLAVA_TUNE,
+)
 
 SYSTEMS: Final = {system.name: system for system in _SYSTEMS}

@@ -9,7 +9,7 @@ from capfilt.demo.world.web import web_rows
 
 
 def write_language(folder: Path, kind: str) -> None:
-    """OPT-shaped (one row) or T5-shaped (encoder and decoder)."""
+    """Shaped like OPT or Llama (one row), or like T5 (encoder and decoder)."""
     import transformers
     from tokenizers import Tokenizer as Backend
     from tokenizers import models, pre_tokenizers
@@ -26,6 +26,10 @@ def write_language(folder: Path, kind: str) -> None:
         shape = {"hidden_size": 24, "num_hidden_layers": 2, "ffn_dim": 48, "num_attention_heads": 2}
         more = {"word_embed_proj_dim": 24, "max_position_embeddings": 64, "init_std": 0.2}
         model = library.OPTForCausalLM(library.OPTConfig(**shape, **more, **ends))
+    elif kind == "llama":
+        shape = {"hidden_size": 24, "num_hidden_layers": 2, "intermediate_size": 48, "num_attention_heads": 2}
+        config = library.LlamaConfig(**shape, **ends, max_position_embeddings=64, initializer_range=0.2)
+        model = library.LlamaForCausalLM(config)
     else:
         shape = {"d_model": 24, "d_kv": 12, "d_ff": 48, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 2}
         config = library.T5Config(**shape, **ends, decoder_start_token_id=0, feed_forward_proj="gated-gelu")

@@ -38,6 +38,8 @@ TINY = {
     "siglip": ("model.image_size=16",),
     "lit": ("model.vision=CLIP", "schedule.steps=8", "work.save_every=6"),
     "mae": ("model.image_size=32",),
+    "llava": ("model.vision=CLIP", "model.language=LLAMA", "llava.max_tokens=12"),
+    "llava-tune": ("model.start=LLAVA", "llava.max_tokens=12"),
     "beit": ("codebook.teacher=CLIP", "model.image_size=16", "codebook.codes=4"),
 }
 """What a tiny training of each system starts from; a word in capitals is a folder of `home`."""
@@ -49,9 +51,15 @@ def home(pairs_file: Path, tokenizer: Tokenizer, strong: MED, tmp_path_factory: 
     home = tmp_path_factory.mktemp("systems")
     save_med(home / "MED", strong, tokenizer, ("captioner", "filter"))
     write_language(home / "LANGUAGE", "opt")
+    write_language(home / "LLAMA", "llama")
     for name, system, own in (
         ("QFORMER", "qformer", ("queries.queries=4", f"model.vision={home / 'MED'}")),
         ("CLIP", "clip", ("model.image_size=16", "schedule.steps=1")),
+        (
+            "LLAVA",
+            "llava",
+            (f"model.vision={home / 'CLIP'}", f"model.language={home / 'LLAMA'}", "llava.max_tokens=12"),
+        ),
     ):
         settings = load_training("small", system, (*COMMON, *own))
         train(Request(system, (str(pairs_file),), home / name, settings))

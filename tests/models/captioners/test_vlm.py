@@ -111,6 +111,17 @@ def test_log_probability_is_the_model_s_own_and_not_that_of_the_draw() -> None:
     assert of_second == pytest.approx(sum(float(own[step, 1, token]) for step, token in enumerate(second)), abs=1e-5)
 
 
+def test_what_stands_for_an_image_is_never_written() -> None:
+    from capfilt.models.captioners.vlm import Streams
+
+    streams = Streams(uniforms([1, 2, 3], 4), [3], Decoding(max_tokens=4, min_tokens=1), banned=[5])
+    logits = torch.zeros(3, 12)
+    logits[:, 5] = 50.0
+    for _ in range(4):
+        streams(torch.zeros(3, 1), logits.clone())
+    assert all(5 not in ids for ids, _ in streams.drawn())
+
+
 def test_lengths_and_the_flag_of_what_was_cut(published: Published) -> None:
     captioner: Any = registry.load_captioner(str(published("blip2")))
     images = pictures(captioner, 8)

@@ -1,0 +1,110 @@
+"""LLaVA: what its two stages are, and what they need."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from capfilt.core.errors import ConfigError, ModelError
+from capfilt.models.formats.checkpoint import CONFIG, weight_files
+from capfilt.models.qformer.config import language_files
+from capfilt.models.registry.resolve import locate
+from capfilt.models.systems.parts.tower_info import tower_info
+from capfilt.models.training.settings import setting
+from capfilt.models.training.system import Asked, Foundation, System
+
+TUNED: Final = "llava-tune"
+"""Stage 2: connector and language model learn from questions and answers."""
+LANGUAGES: Final = frozenset(
+    {"llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma", "gemma2", "olmo2", "phi", "phi3", "smollm3", "stablelm"}
+)
+"""Language models that fit the library's class, by the `model_type` of their config.json: it looks for their words'
+embeddings where Llama has them, which OPT and GPT-2, for two, have elsewhere."""
+POSITIONS: Final = ("max_position_embeddings", "n_positions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Llava:
+    """LLaVA: the connector between `model.vision` and `model.language`, and the texts."""
+
+    connector: Literal["mlp", "linear"] = setting("mlp", "mlp = LLaVA 1.5, two layers; linear = LLaVA 1, one")
+    max_tokens: int = setting(64, "tokens of a caption or answer, with its end; longer ones are cut", ge=2)
+
+
+def check(asked: Asked) -> Foundation:
+    """A tower and a language model that fit, or for stage 2 a LLaVA; see `System.check`."""
+    settings, tuned = asked.model, asked.system.name == TUNED
+    if tuned and not settings.start:
+        raise ConfigError(f"model.start: {TUNED} goes on from a stage 1, which `capfilt train llava` makes")
+    if settings.start:
+        shape, files = _started(settings.start)
+        vision, language = shape["vision_config"], shape["text_config"]
+        side, patch = int(vision.get("image_size", 224)), int(vision.get("patch_size", 32))
+    else:
+        for name, value in (("model.vision", settings.vision), ("model.language", settings.language)):
+            if not value:
+                raise ConfigError(f"{name}: LLaVA connects an image tower to a language model; name its checkpoint")
+        tower, folder = tower_info(settings.vision), Path(settings.language)
+        language, side, patch = _causal(folder, settings.language), tower.side, tower.patch
+        files = (*tower.files, *language_files(folder))
+    if settings.image_size not in (0, side):
+        raise ConfigError(f"model.image_size = {settings.image_size}: the image tower takes {side} pixels")
+    _check_room(language, (side // patch) ** 2, asked.section(Llava).max_tokens)
+    return Foundation(side, files)
+
+
+def _started(name: str) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    folder = locate(name)
+    shape = _settings(folder)
+    if shape.get("model_type") != "llava":
+        raise ConfigError(f"model.start = {name!r}: a {shape.get('model_type')}, not a LLaVA")
+    return shape, (folder / CONFIG, *weight_files(folder))
+
+
+def _causal(folder: Path, name: str) -> dict[str, Any]:
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(f"model.language = {name!r}: not a directory with a {CONFIG}")
+    shape = _settings(folder)
+    if shape.get("model_type") not in LANGUAGES:
+        raise ConfigError(
+            f"model.language = {name!r}: LLaVA does not take a {shape.get('model_type')}; "
+            f"it takes {', '.join(sorted(LANGUAGES))}"
+        )
+    return shape
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: no readable {CONFIG} ({error})") from error
+    return found
+
+
+def _check_room(language: dict[str, Any], patches: int, most: int) -> None:
+    positions = next((int(language[name]) for name in POSITIONS if name in language), None)
+    if positions and patches + most >= positions:
+        raise ConfigError(
+            f"llava.max_tokens = {most}: an image takes {patches} of the language model's {positions} positions"
+        )
+
+
+LLAVA: Final = System(
+    name="llava",
+    about="connector from an image tower to a language model",
+    package="llava",
+    check=check,
+    roles=("captioner",),
+    sections={"llava": Llava},
+    defaults={"optimizer": {"weight_decay": 0.0}, "schedule": {"warmup": 0.03}},
+)
+LLAVA_TUNE: Final = System(
+    name=TUNED,
+    about="LLaVA, stage 2: answers",
+    package="llava",
+    check=check,
+    reads="questions",
+    roles=("captioner",),
+    sections={"llava": Llava},
+    defaults={"optimizer": {"weight_decay": 0.0}, "schedule": {"warmup": 0.03, "rate": 2e-5}},
+)

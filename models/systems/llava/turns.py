@@ -1,0 +1,63 @@
+"""How an image and words stand in a row of tokens, in training and when captions are written. Free of torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+IMAGE: Final = "<image>"
+"""The word that the patches of an image stand for."""
+IGNORED: Final = -100
+"""The label of what is not learned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What stands before the words that are learned."""
+
+    before: str  # an image, and the prompt or question in braces
+    template: str  # the same as a chat template of jinja, for `transformers`
+
+    def prefix(self, question: str = "") -> str:
+        """The text before what is learned."""
+        return self.before.replace("{}", question)
+
+
+_WALK: Final = (
+    "{%% for message in messages %%}{%% set words = message['content'] | selectattr('type', 'equalto', 'text') "
+    "| map(attribute='text') | join(' ') %%}%s{{ words }}%s{%% endfor %%}"
+)
+PLAIN: Final = Turn(f"{IMAGE}{{}}", _WALK % (IMAGE, ""))
+"""Stage 1: nothing but the image."""
+TALK: Final = Turn(f"USER: {IMAGE}\n{{}} ASSISTANT:", _WALK % (f"USER: {IMAGE}\n", " ASSISTANT:"))
+"""Stage 2: a question, as Vicuna reads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Tokens of a row, and which are learned (`IGNORED` elsewhere)."""
+
+    ids: list[int]
+    labels: list[int]
+
+
+def row(words: Any, prefix: str, answer: str, patches: int, most: int) -> Row:
+    """A prefix, whose image takes as many tokens as it has patches, and an answer with its end.
+
+    Pieces are put together as ids: a tokenizer may read the whole otherwise than its parts, and then labels would slip.
+
+    Args:
+        words: a tokenizer of `transformers` that knows `IMAGE`.
+        most: tokens of the answer, the end among them.
+    """
+    given = list(words(prefix.replace(IMAGE, IMAGE * patches))["input_ids"])
+    own = list(words(answer, add_special_tokens=False)["input_ids"])[: most - 1]
+    told = [*own, words.eos_token_id]
+    return Row([*given, *told], [IGNORED] * len(given) + told)
+
+
+def padded(rows: Sequence[Row], pad: int) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
+    """ids, labels and mask of rows, as long as the longest."""
+    longest = max(len(one.ids) for one in rows)
+    ids = [one.ids + [pad] * (longest - len(one.ids)) for one in rows]
+    labels = [one.labels + [IGNORED] * (longest - len(one.labels)) for one in rows]
+    return ids, labels, [[1] * len(one.ids) + [0] * (longest - len(one.ids)) for one in rows]
