@@ -41,6 +41,14 @@ class DataSettings(Section):
     )
     marked: int = Field(0, ge=0, description="texts marked as wrong to add per image, as ITM negatives")
     window: int = Field(0, ge=0, description="images per shuffle window; 0 = shuffle all at once")
+    crop: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="smallest share of an image that a random crop shows (BLIP: 0.2, 0.5); 0 = off",
+    )
+    flip: bool = Field(False, description="mirror half of the images, but none whose texts say left or right")
+    changes: int = Field(0, ge=0, description="random changes of an image, each half of the time (BLIP: 2)")
     memory: int = Field(
         4_000_000_000, ge=0, description="bytes of decoded images kept in memory; the rest is decoded every time"
     )

@@ -68,17 +68,25 @@ def make_sampler(pairs: "TrainingPairs", recipe: "TrainRecipe") -> "Sampler":
 
 
 def batches(
-    system: "System", pairs: "TrainingPairs", sampler: "Sampler", group: "Group", accumulate: int
+    system: "System", pairs: "TrainingPairs", sampler: "Sampler", group: "Group", recipe: "TrainRecipe"
 ) -> "Iterator[Item]":
-    """Batches with this worker's pixels; where these are decoded now, one batch ahead of the step."""
+    """Batches with this worker's pixels; where these are decoded or augmented, one batch ahead of the step."""
+    from capfilt.pipelines.training_data.augment import Augmentation, augment, shown_texts
+
     part, make = group.part(sampler.size), BATCHES[system.reads]
-    draws = iter(sampler)
+    draws, settings = iter(sampler), recipe.data
+    silent = [""] * sampler.size
+    how = Augmentation(crop=settings.crop, flip=settings.flip, changes=settings.changes)
 
     def next_item() -> "Item":
         draw = next(draws)
-        return make(pairs, draw, pairs.pixels(draw.pictures[part]), draw.step // accumulate), draw.position
+        images = pairs.pixels(draw.pictures[part])
+        if how:
+            said = shown_texts(pairs.texts_of(draw), pairs.wrong_of(draw)) if system.reads != "images" else silent
+            images = augment(images, said[part], how, (recipe.work.seed, draw.step), part.start)
+        return make(pairs, draw, images, draw.step // recipe.schedule.accumulate), draw.position
 
-    if pairs.held is not None:
+    if pairs.held is not None and not how:
         while True:
             yield next_item()
     with ThreadPoolExecutor(1) as pool:

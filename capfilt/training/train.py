@@ -111,7 +111,7 @@ def work(request: Request, foundation: Foundation, listener: Listener, group: "G
         *([f"resuming at step {first}"] if first else []),
     ]:
         listener.say(line)
-    items = batches(system, pairs, sampler, group, recipe.schedule.accumulate)
+    items = batches(system, pairs, sampler, group, recipe)
     _run(trainer, job, items, request.out, listener, group.rank == 0)
     return TrainOutcome(steps, steps - first)
 

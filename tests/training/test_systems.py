@@ -30,7 +30,7 @@ COMMON = ("schedule.steps=4", "schedule.batch=8", "schedule.rate=1e-3", "work.lo
 TINY = {
     "med": ("model.start=MED", "objectives.momentum=0.9", "objectives.queue=20", "data.marked=1"),
     "captioner": ("model.start=MED",),
-    "filter": ("model.start=MED", "objectives.token_itm=1"),
+    "filter": ("model.start=MED", "objectives.token_itm=1", "data.crop=0.5", "data.flip=true", "data.changes=2"),
     "vqa": ("model.start=MED",),
     "qformer": ("model.start=QFORMER", "model.language=LANGUAGE"),
     "clip": ("model.image_size=16", "contrast.part=3"),
