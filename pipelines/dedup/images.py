@@ -12,7 +12,7 @@ from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.dedup.groups import Rows, leaders, numbered
 from capfilt.pipelines.dedup.hamming import Hashes
 from capfilt.pipelines.dedup.lookalikes import distinct
-from capfilt.pipelines.imaging.color_layout import Layouts, layouts_of
+from capfilt.pipelines.imaging.fingerprints.color_layout import Layouts, layouts_of
 
 
 def duplicate_images(ledger: Ledger, others: Sequence[Ledger], radius: int) -> pa.Table:

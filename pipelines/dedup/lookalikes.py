@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from capfilt.pipelines.dedup import hamming
 from capfilt.pipelines.dedup.hamming import Hashes, Rows
-from capfilt.pipelines.imaging.color_layout import Layouts, same_colors
+from capfilt.pipelines.imaging.fingerprints.color_layout import Layouts, same_colors
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from capfilt.core.serialization import parquet_bytes
 from capfilt.core.storage import Folder
 from capfilt.core.tables import read_table
 from capfilt.ledger.ledger import Ledger
-from capfilt.pipelines.imaging.color_layout import Layouts, layouts_of, mirrored, same_colors
+from capfilt.pipelines.imaging.fingerprints.color_layout import Layouts, layouts_of, mirrored, same_colors
 from capfilt.pipelines.plan import Plan, make_plan
 from capfilt.pipelines.stages.decode import decode
 from capfilt.pipelines.stages.read import read

@@ -1,14 +1,16 @@
 """Images: from the bytes of one file to an upright RGB image, and from that to what models and tables want.
 
-- `picture`: bytes -> upright RGB image, or the reason why not
+- `image_file`: bytes -> upright RGB image, or the reason why not
 - `color`: every mode of Pillow -> RGB on white
+- `signatures`: what a file is by its first bytes
+- `metadata`: what a file declares beside its first image
 - `truncation`: does a file break off?
 - `scans`: JPEGs that would take hours
 - `pillow`: Pillow's process-wide switches and the formats let in
-- `room`: a bound on the pixels decoded at once
+- `pixel_budget`: a bound on the pixels decoded at once
 - `resize`: image -> the pixels of a PixelSpec
-- `metadata`: what a file declares beside its first image
-- `look`: many files -> facts and pixels
-- `isolated`, `child`, `shared`: the same in a process of its own
-- `phash`: image -> 64-bit perceptual hash
+- `decode_images`: many files -> facts and pixels
+- `plain_file`: a file that every loader decodes alike
+- `fingerprints`: numbers that are near each other for images that look alike
+- `isolation`: decoding in a process of its own
 """

@@ -13,9 +13,9 @@ from PIL import Image, ImageFile, ImageOps
 
 from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.imaging.color_layout import color_layout
+from capfilt.pipelines.imaging.fingerprints.color_layout import color_layout
+from capfilt.pipelines.imaging.fingerprints.phash import SIDE, phash, thumbnail
 from capfilt.pipelines.imaging.image_file import BadImage, DecodedImage, load_image, read_header
-from capfilt.pipelines.imaging.phash import SIDE, phash, thumbnail
 from capfilt.pipelines.imaging.pillow import pillow_rules
 from capfilt.pipelines.imaging.pixel_budget import PixelBudget
 from capfilt.pipelines.imaging.resize import fitted, square

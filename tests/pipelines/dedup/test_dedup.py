@@ -23,7 +23,7 @@ from capfilt.pipelines.dedup.groups import leaders
 from capfilt.pipelines.dedup.hamming import near_pairs
 from capfilt.pipelines.dedup.lookalikes import distinct
 from capfilt.pipelines.dedup.minhash import jaccard, plain, similar_pairs
-from capfilt.pipelines.imaging.color_layout import BYTES, same_colors
+from capfilt.pipelines.imaging.fingerprints.color_layout import BYTES, same_colors
 from capfilt.pipelines.query import run_query
 from command_line import invoke
 from pictures import picture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from capfilt.pipelines.imaging.phash import phash
+from capfilt.pipelines.imaging.fingerprints.phash import phash
 
 
 def distance(a: Image.Image, b: Image.Image) -> int:
