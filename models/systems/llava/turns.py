@@ -33,14 +33,14 @@ TALK: Final = Turn(f"USER: {IMAGE}\n{{}} ASSISTANT:", _WALK % (f"USER: {IMAGE}\n
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TokenRow:
     """Tokens of a row, and which are learned (`IGNORED` elsewhere)."""
 
     ids: list[int]
     labels: list[int]
 
 
-def row(words: Any, prefix: str, answer: str, patches: int, most: int) -> Row:
+def row(words: Any, prefix: str, answer: str, patches: int, most: int) -> TokenRow:
     """A prefix, whose image takes as many tokens as it has patches, and an answer with its end.
 
     Pieces are put together as ids: a tokenizer may read the whole otherwise than its parts, and then labels would slip.
@@ -52,10 +52,10 @@ def row(words: Any, prefix: str, answer: str, patches: int, most: int) -> Row:
     given = list(words(prefix.replace(IMAGE, IMAGE * patches))["input_ids"])
     own = list(words(answer, add_special_tokens=False)["input_ids"])[: most - 1]
     told = [*own, words.eos_token_id]
-    return Row([*given, *told], [IGNORED] * len(given) + told)
+    return TokenRow([*given, *told], [IGNORED] * len(given) + told)
 
 
-def padded(rows: Sequence[Row], pad: int) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
+def padded(rows: Sequence[TokenRow], pad: int) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
     """ids, labels and mask of rows, as long as the longest."""
     longest = max(len(one.ids) for one in rows)
     ids = [one.ids + [pad] * (longest - len(one.ids)) for one in rows]
