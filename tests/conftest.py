@@ -27,7 +27,10 @@ sys.dont_write_bytecode = False
 ROOT = Path(__file__).resolve().parent.parent
 
 
-SERVERS = {"browser", "port", "s3", "server", "servers", "site", "small_site", "start", "steady", "talking", "url"}
+SERVERS = {
+    "browser", "chromium", "port", "s3", "server", "servers",
+    "site", "small_site", "start", "steady", "talking", "url",
+}  # fmt: skip
 """Fixtures that start a server; tests with one of them are marked `server`."""
 
 

@@ -1,16 +1,17 @@
 """`capfilt browse` over a run in a bucket."""
 
 import io
-from typing import Any
+from collections.abc import Callable
 
 from PIL import Image
 
 from capfilt.browse.filters import TextFilter
 from capfilt.browse.session import BrowseSession
+from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.marks import read_labels
 
 
-def test_look_mark_and_select_in_a_bucket(bucket: str, make_run: Any) -> None:
+def test_look_mark_and_select_in_a_bucket(bucket: str, make_run: Callable[..., Ledger]) -> None:
     run = make_run(f"{bucket}/out")
     session = BrowseSession(run)
     page = session.index.page(TextFilter(q="number 15"), 0)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
+from browse_server import Browse, start
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.marks import read_marks
 
@@ -56,7 +57,7 @@ def numbers(page: "Page") -> dict[str, int]:
     return {cell.get_attribute("data-of") or "": int(cell.inner_text().replace(",", "")) for cell in cells.all()}
 
 
-def test_look_move_the_threshold_apply_and_mark(run: Ledger, start: Callable[..., Any], open_page: Any) -> None:
+def test_look_move_the_threshold_apply_and_mark(run: Ledger, open_page: "Callable[..., Page]") -> None:
     with start(run.folder.location) as server:
         page = open_page(server.address)
         before = run.selection()["result"]
@@ -122,7 +123,7 @@ def test_look_move_the_threshold_apply_and_mark(run: Ledger, start: Callable[...
         )
 
 
-def test_strangers_texts_are_only_ever_text(steady: Any, open_page: Any) -> None:
+def test_strangers_texts_are_only_ever_text(steady: Browse, open_page: "Callable[..., Page]") -> None:
     page = open_page(steady.address)
     words = page.locator("#grid .card").locator(".words")
     assert words.nth(0).inner_text() == "<script>document.title = 'broken'</script>"
@@ -145,7 +146,9 @@ def test_strangers_texts_are_only_ever_text(steady: Any, open_page: Any) -> None
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_nothing_is_cut_off_and_every_picture_comes(steady: Any, open_page: Any, width: int, scheme: str) -> None:
+def test_nothing_is_cut_off_and_every_picture_comes(
+    steady: Browse, open_page: "Callable[..., Page]", width: int, scheme: str
+) -> None:
     page = open_page(steady.address, width, scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(_WIDTHS) == [320] * 48
@@ -153,7 +156,7 @@ def test_nothing_is_cut_off_and_every_picture_comes(steady: Any, open_page: Any,
     assert (ground == "rgb(22, 24, 26)") == (scheme == "dark")
 
 
-def test_pages_turn_by_keys_and_the_address_brings_them_back(steady: Any, open_page: Any) -> None:
+def test_pages_turn_by_keys_and_the_address_brings_them_back(steady: Browse, open_page: "Callable[..., Page]") -> None:
     page = open_page(steady.address)
     first = page.locator(".words").first.inner_text()
     page.keyboard.press("n")
@@ -169,7 +172,7 @@ def test_pages_turn_by_keys_and_the_address_brings_them_back(steady: Any, open_p
     page.wait_for_selector(".empty")
 
 
-def test_a_server_that_is_gone_is_told(steady: Any, chromium: "Browser") -> None:
+def test_a_server_that_is_gone_is_told(steady: Browse, chromium: "Browser") -> None:
     page = chromium.new_page()
     page.goto(steady.address)
     page.wait_for_selector("#grid .text .state:not(:empty)")

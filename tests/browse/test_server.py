@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from browse_server import Browse, start
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.marks import read_labels
 from capfilt.pipelines.selection.select import select, settings_for
@@ -39,7 +39,7 @@ MARK = {"uid": "x", "candidate": 0, "right": True}
         "nothing/here",
     ],
 )
-def test_nothing_is_told_without_the_key(steady: Any, path: str) -> None:
+def test_nothing_is_told_without_the_key(steady: Browse, path: str) -> None:
     for key in ("", "wrong", steady.key[:-1], steady.key + "x", steady.key.swapcase(), "%00"):
         status, _, body = steady.ask(path, key=key)
         assert (status, body[:8]) == (403, b"open the")
@@ -48,19 +48,19 @@ def test_nothing_is_told_without_the_key(steady: Any, path: str) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "192.168.0.7", "", "[::1"]
 )
-def test_nothing_is_told_under_a_foreign_name(steady: Any, host: str) -> None:
+def test_nothing_is_told_under_a_foreign_name(steady: Browse, host: str) -> None:
     status, _, body = steady.ask("api/run", headers={"Host": host})
     assert status in (400, 421)
     assert b"judges" not in body
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9", "localhost:1234", "LOCALHOST", "[::1]:80"])
-def test_all_names_of_this_machine_are_answered(steady: Any, host: str) -> None:
+def test_all_names_of_this_machine_are_answered(steady: Browse, host: str) -> None:
     """Whatever the port: it may be forwarded, as by `ssh -L`."""
     assert steady.ask("api/run", headers={"Host": host})[0] == 200
 
 
-def test_only_the_loopback_address_is_bound(steady: Any) -> None:
+def test_only_the_loopback_address_is_bound(steady: Browse) -> None:
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", steady.port)) == 0
     with socket.socket() as probe:
@@ -78,13 +78,13 @@ def test_only_the_loopback_address_is_bound(steady: Any) -> None:
         ({"Host": "evil.example"}, 421),
     ],
 )
-def test_only_our_own_page_changes_anything(steady: Any, headers: dict[str, str], status: int) -> None:
+def test_only_our_own_page_changes_anything(steady: Browse, headers: dict[str, str], status: int) -> None:
     for path in ("api/marks", "api/selections"):
         assert steady.ask(path, "POST", MARK, headers)[0] == status
         assert steady.ask(path, "POST", MARK, key="wrong")[0] == 403
 
 
-def test_a_body_has_a_bound(steady: Any) -> None:
+def test_a_body_has_a_bound(steady: Browse) -> None:
     assert steady.ask("api/marks", "POST", MARK | {"uid": "x" * 70_000})[0] == 413
     connection = http.client.HTTPConnection("127.0.0.1", steady.port, timeout=60)
     head = {"Content-Type": "application/json"}
@@ -93,7 +93,7 @@ def test_a_body_has_a_bound(steady: Any) -> None:
     connection.close()
 
 
-def test_every_answer_forbids_what_is_not_ours(steady: Any) -> None:
+def test_every_answer_forbids_what_is_not_ours(steady: Browse) -> None:
     for path in ("", "static/style.css", "api/run", "picture/0/320", "nothing"):
         _, headers, _ = steady.ask(path)
         policy = headers["content-security-policy"]
@@ -115,7 +115,7 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
         assert "innerHTML" not in text, file.name
 
 
-def test_the_run_as_a_whole(steady: Any) -> None:
+def test_the_run_as_a_whole(steady: Browse) -> None:
     run = steady.json("api/run")
     assert (run["images"], run["judges"], run["judge"], run["threshold"]) == (108, ["itm", "itc"], "itm", 0.5)
     assert run["selection"] == {"name": "", "policy": "blip"}
@@ -143,7 +143,7 @@ def test_the_run_as_a_whole(steady: Any) -> None:
         ("picture/0/321", 404, "size = 321"),
     ],
 )
-def test_a_mistake_is_told_in_a_line(steady: Any, path: str, status: int, words: str) -> None:
+def test_a_mistake_is_told_in_a_line(steady: Browse, path: str, status: int, words: str) -> None:
     found, _, body = steady.ask(path)
     error = json.loads(body)["error"]
     assert (found, words in error, "\n" in error) == (status, True, False)
@@ -162,7 +162,7 @@ def test_a_mistake_is_told_in_a_line(steady: Any, path: str, status: int, words:
         ("api/selections", {"name": "a", "judge": "itm", "threshold": None}, "threshold: "),
     ],
 )
-def test_a_wrong_order_changes_nothing(steady: Any, path: str, body: Any, words: str) -> None:
+def test_a_wrong_order_changes_nothing(steady: Browse, path: str, body: Any, words: str) -> None:
     status, _, answer = steady.ask(path, "POST", body)
     assert status == 400
     assert words in json.loads(answer)["error"]
@@ -171,7 +171,7 @@ def test_a_wrong_order_changes_nothing(steady: Any, path: str, body: Any, words:
     assert not (out / "selections").exists()
 
 
-def test_pictures_are_drawn_anew_and_small(steady: Any) -> None:
+def test_pictures_are_drawn_anew_and_small(steady: Browse) -> None:
     for size, longest in ((320, 320), (1280, 400)):
         status, headers, data = steady.ask(f"picture/5/{size}")
         assert (status, headers["content-type"]) == (200, "image/jpeg")
@@ -179,7 +179,7 @@ def test_pictures_are_drawn_anew_and_small(steady: Any) -> None:
             assert (drawn.format, max(drawn.size)) == ("JPEG", longest)
 
 
-def test_many_pictures_at_once_are_each_their_own(steady: Any) -> None:
+def test_many_pictures_at_once_are_each_their_own(steady: Browse) -> None:
     """Place 25 of the images is another number of the rows: every tenth row failed."""
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda place: steady.ask(f"picture/{place}/320")[2], range(108)))
@@ -190,7 +190,8 @@ def test_many_pictures_at_once_are_each_their_own(steady: Any) -> None:
         assert np.abs(found - wanted).mean() < 4  # of two different numbers: about 60
 
 
-def test_marks_are_written_at_once_and_ctrl_c_ends_it_well(run: Ledger, start: Callable[..., Any]) -> None:
+@pytest.mark.server
+def test_marks_are_written_at_once_and_ctrl_c_ends_it_well(run: Ledger) -> None:
     with start(run.folder.location) as server:
         images = server.json("api/images")["images"]
         first, second = images[0]["uid"], images[1]["uid"]
@@ -217,7 +218,8 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_a_selection_is_the_one_that_select_makes(run: Ledger, tmp_path: Path, start: Callable[..., Any]) -> None:
+@pytest.mark.server
+def test_a_selection_is_the_one_that_select_makes(run: Ledger, tmp_path: Path) -> None:
     twin = Ledger.at(shutil.copytree(run.folder.location, tmp_path / "twin"))
     select(twin.folder, settings_for(twin, overrides=("select.threshold=0.731",)), name="strict")
     with start(run.folder.location) as server:
@@ -232,7 +234,7 @@ def test_a_selection_is_the_one_that_select_makes(run: Ledger, tmp_path: Path, s
     assert digests(Path(run.folder.location)) == digests(Path(twin.folder.location))
 
 
-def test_a_port_that_is_taken_is_told(steady: Any, steady_run: Ledger) -> None:
+def test_a_port_that_is_taken_is_told(steady: Browse, steady_run: Ledger) -> None:
     command = [sys.executable, "-m", "capfilt", "browse", steady_run.folder.location, "--port", str(steady.port)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")

@@ -4,7 +4,6 @@ import json
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.forget.forget import finish_forgetting, forget
 from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.pipelines.selection.select import select
+from ill_site import Site
 from power_loss import Files, Loss, Step, losses, recorded
 
 SETTINGS = (
@@ -36,7 +36,7 @@ DECIDED = ("decisions", "corpus")
 
 
 @pytest.fixture
-def trace(site: Any, url_list: Callable[[Any, int], Path], tmp_path: Path) -> list[Step]:
+def trace(site: Site, url_list: Callable[[Site, int], Path], tmp_path: Path) -> list[Step]:
     """The steps of a run of 11 rows whose site is ill at first, of two selections, a retry and a forget."""
     urls, out, recipe = url_list(site, 10), tmp_path / "disk" / "out", load_recipe("blip", SETTINGS)
     site.ill = {3: 500, 6: 429}

@@ -21,6 +21,7 @@ from capfilt.pipelines.stages.decode import decode
 from capfilt.pipelines.stages.fetch import fetch
 from capfilt.pipelines.stages.read import read
 from capfilt.pipelines.stages.retry_rows import KEPT, recommit, reopen
+from ill_site import Site
 
 FETCH = FetchSettings(allow_private=("127.0.0.0/8",), ports=(), retries=0, per_host_rate=0, give_up=0, backoff=0)
 TABLES = ("images", "captions", "failures", "commits")
@@ -58,12 +59,12 @@ class Run:
 
 
 @pytest.fixture
-def start(tmp_path: Path, site: Any, url_list: Callable[[Any, int], Path]) -> Callable[[str], Run]:
+def start(tmp_path: Path, site: Site, url_list: Callable[[Site, int], Path]) -> Callable[[str], Run]:
     urls = url_list(site, 12)
     return lambda name: Run(tmp_path / name, urls)
 
 
-def test_what_heals_makes_the_files_of_a_run_that_never_failed(site: Any, start: Callable[[str], Run]) -> None:
+def test_what_heals_makes_the_files_of_a_run_that_never_failed(site: Site, start: Callable[[str], Run]) -> None:
     whole = start("whole")
     whole.first()
     site.ill = {2: 500, 3: 503, 11: 500, 5: 429}
@@ -77,7 +78,7 @@ def test_what_heals_makes_the_files_of_a_run_that_never_failed(site: Any, start:
     assert site.asked == {2: 1, 3: 1, 5: 1, 11: 1}
 
 
-def test_only_the_reasons_asked_for_are_tried(site: Any, start: Callable[[str], Run]) -> None:
+def test_only_the_reasons_asked_for_are_tried(site: Site, start: Callable[[str], Run]) -> None:
     site.ill = {2: 500, 5: 429}
     run = start("ill")
     run.first()
@@ -91,7 +92,7 @@ def test_only_the_reasons_asked_for_are_tried(site: Any, start: Callable[[str], 
     assert new == [row for row in old if row["reason"] != "http_429"]
 
 
-def test_what_fails_anew_says_so(site: Any, start: Callable[[str], Run]) -> None:
+def test_what_fails_anew_says_so(site: Site, start: Callable[[str], Run]) -> None:
     site.ill = {2: 500, 5: 500}
     run = start("ill")
     run.first()
@@ -102,7 +103,7 @@ def test_what_fails_anew_says_so(site: Any, start: Callable[[str], Run]) -> None
     assert [(row["reason"], row["retryable"]) for row in failures] == [("http_403", False), ("http_404", False)]
 
 
-def test_nothing_heals_and_nothing_changes(site: Any, start: Callable[[str], Run]) -> None:
+def test_nothing_heals_and_nothing_changes(site: Site, start: Callable[[str], Run]) -> None:
     site.ill = {2: 500}
     run = start("ill")
     run.first()
@@ -111,7 +112,7 @@ def test_nothing_heals_and_nothing_changes(site: Any, start: Callable[[str], Run
     assert run.bytes() == before
 
 
-def test_a_whole_chunk_can_heal(site: Any, start: Callable[[str], Run]) -> None:
+def test_a_whole_chunk_can_heal(site: Site, start: Callable[[str], Run]) -> None:
     whole = start("whole")
     whole.first()
     site.ill = dict.fromkeys(range(12), 500)
@@ -122,7 +123,7 @@ def test_a_whole_chunk_can_heal(site: Any, start: Callable[[str], Run]) -> None:
     assert run.bytes() == whole.bytes()
 
 
-def test_files_that_are_not_the_committed_ones_are_not_built_upon(site: Any, start: Callable[[str], Run]) -> None:
+def test_files_that_are_not_the_committed_ones_are_not_built_upon(site: Site, start: Callable[[str], Run]) -> None:
     site.ill = {2: 500}
     run = start("ill")
     run.first()
@@ -132,7 +133,7 @@ def test_files_that_are_not_the_committed_ones_are_not_built_upon(site: Any, sta
         reopen(run.chunk, run.folder, {"http_5xx"})
 
 
-def test_an_input_that_has_changed_is_not_mixed_in(site: Any, start: Callable[[str], Run], tmp_path: Path) -> None:
+def test_an_input_that_has_changed_is_not_mixed_in(site: Site, start: Callable[[str], Run], tmp_path: Path) -> None:
     site.ill = {2: 500}
     run = start("ill")
     run.first()
@@ -142,7 +143,7 @@ def test_an_input_that_has_changed_is_not_mixed_in(site: Any, start: Callable[[s
         reopen(run.chunk, run.folder, {"http_5xx"})
 
 
-def test_a_row_that_gets_lost_on_the_way_is_noticed(site: Any, start: Callable[[str], Run]) -> None:
+def test_a_row_that_gets_lost_on_the_way_is_noticed(site: Site, start: Callable[[str], Run]) -> None:
     site.ill = {2: 500}
     run = start("ill")
     run.first()
@@ -151,7 +152,7 @@ def test_a_row_that_gets_lost_on_the_way_is_noticed(site: Any, start: Callable[[
         recommit(rows.slice(1), run.chunk, run.folder, run.digest)
 
 
-def test_forgotten_rows_stay_forgotten(site: Any, start: Callable[[str], Run]) -> None:
+def test_forgotten_rows_stay_forgotten(site: Site, start: Callable[[str], Run]) -> None:
     site.ill = {2: 500, 3: 500}
     run = start("ill")
     run.first()

@@ -18,6 +18,7 @@ from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
 from capfilt.pipelines.recipes.load import load_recipe
+from ill_site import Site
 from waiting import wait_until
 
 COUNT = 40
@@ -47,7 +48,7 @@ def alike(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_a_run_that_failed_and_healed_is_like_one_that_never_failed(
-    site: Any, url_list: Callable[[Any, int], Path], settings: tuple[str, ...], tmp_path: Path
+    site: Site, url_list: Callable[[Site, int], Path], settings: tuple[str, ...], tmp_path: Path
 ) -> None:
     urls, recipe = url_list(site, COUNT), load_recipe("blip", settings)
     whole, out = tmp_path / "whole", tmp_path / "out"
@@ -95,7 +96,7 @@ def _killed_on_the_way(out: Path) -> None:
 
 
 def test_nothing_to_try_needs_no_ray(
-    site: Any, url_list: Callable[[Any, int], Path], settings: tuple[str, ...], tmp_path: Path
+    site: Site, url_list: Callable[[Site, int], Path], settings: tuple[str, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     run([str(url_list(site, 5))], str(out), load_recipe("blip", settings))
@@ -122,7 +123,7 @@ def test_nothing_to_try_needs_no_ray(
 
 
 def test_other_weights_are_refused(
-    site: Any, url_list: Callable[[Any, int], Path], checkpoint: Path, settings: tuple[str, ...], tmp_path: Path
+    site: Site, url_list: Callable[[Site, int], Path], checkpoint: Path, settings: tuple[str, ...], tmp_path: Path
 ) -> None:
     moved = tmp_path / "model"
     moved.mkdir()

@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from capfilt.cli.runs import demo as demo_command
 from capfilt.commands.run import RunProgress
+from capfilt.core.config import Recipe
 from capfilt.core.storage import Folder
 from capfilt.demo.runner import DemoResult, demo
 from capfilt.demo.world import is_right
@@ -32,7 +32,7 @@ def heard() -> list[RunProgress]:
 
 
 @pytest.fixture(scope="module")
-def result(out: Path, model: Any, heard: list[RunProgress]) -> DemoResult:
+def result(out: Path, model: Recipe, heard: list[RunProgress]) -> DemoResult:
     return demo(out, IMAGES, SEED, recipe=model, listener=heard.append)
 
 
@@ -81,7 +81,7 @@ def test_progress_is_told(result: DemoResult, heard: list[RunProgress]) -> None:
     assert (last.rows_done, last.rows_planned, sum(last.failures.values())) == (IMAGES, IMAGES, 5)
 
 
-def test_again_there_is_nothing_to_do(out: Path, result: DemoResult, model: Any) -> None:
+def test_again_there_is_nothing_to_do(out: Path, result: DemoResult, model: Recipe) -> None:
     before = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
     again = demo(out, IMAGES, SEED, recipe=model)
     assert again.outcome.chunks_now == 0

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from capfilt.core.config import Recipe
 from capfilt.core.errors import ChangedError, ConfigError, ModelError
 from capfilt.demo.runner import NUMBERS, TRUTH, URLS, demo, url_list
 from capfilt.demo.summary import TextCounts, summarize_demo
@@ -71,7 +72,7 @@ def test_too_few_images_is_a_mistake(tmp_path: Path) -> None:
         demo(tmp_path / "out", 3, 0)
 
 
-def test_somebody_elses_folder_is_left_alone(tmp_path: Path, finished: Path, model: Any) -> None:
+def test_somebody_elses_folder_is_left_alone(tmp_path: Path, finished: Path, model: Recipe) -> None:
     mine = tmp_path / "urls.tsv"
     mine.write_text("url\ttext\nhttp://example.org/1.jpg\tmine\n")
     with pytest.raises(ChangedError, match="not a URL list of the demo"):
@@ -81,7 +82,7 @@ def test_somebody_elses_folder_is_left_alone(tmp_path: Path, finished: Path, mod
         demo(finished, 60, 0, recipe=model)
 
 
-def test_another_seed_or_size_in_the_same_folder_is_refused(tmp_path: Path, model: Any) -> None:
+def test_another_seed_or_size_in_the_same_folder_is_refused(tmp_path: Path, model: Recipe) -> None:
     (tmp_path / URLS).write_bytes(url_list(pages(60, 0), 8417))
     with pytest.raises(ChangedError, match="was made with --images 60, now 61"):
         demo(tmp_path, 61, 0, recipe=model)

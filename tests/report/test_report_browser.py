@@ -1,28 +1,16 @@
 """The page in a real browser: it loads and runs nothing of others, shows its pictures, filters, and fits a phone."""
 
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from capfilt.core.storage import Folder
 from capfilt.report import write_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +26,13 @@ def plain_page(plain_run: Path) -> str:
 
 
 @pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+def page(chromium: "Browser") -> "Iterator[Page]":
+    opened = chromium.new_page(viewport={"width": 1280, "height": 900})
     yield opened
     opened.close()
 
 
-def test_hostile_texts_neither_run_nor_load(page: Any, hostile_page: str) -> None:
+def test_hostile_texts_neither_run_nor_load(page: "Page", hostile_page: str) -> None:
     asked, said = [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: said.append(message.text))
@@ -56,7 +44,7 @@ def test_hostile_texts_neither_run_nor_load(page: Any, hostile_page: str) -> Non
     assert page.locator("body script").count() == 1
 
 
-def test_every_thumbnail_is_a_picture(page: Any, plain_page: str) -> None:
+def test_every_thumbnail_is_a_picture(page: "Page", plain_page: str) -> None:
     page.goto(plain_page)
     page.check("input[name=view][value='']")
     load = "async (image) => { image.loading = 'eager'; await image.decode(); return image.naturalWidth }"
@@ -66,7 +54,7 @@ def test_every_thumbnail_is_a_picture(page: Any, plain_page: str) -> None:
     assert page.locator(".lost").count() == 0
 
 
-def test_filters_show_what_they_say(page: Any, plain_page: str) -> None:
+def test_filters_show_what_they_say(page: "Page", plain_page: str) -> None:
     page.goto(plain_page)
     cards = page.locator(".card")
     total = cards.count()
@@ -91,8 +79,8 @@ def test_filters_show_what_they_say(page: Any, plain_page: str) -> None:
     assert {card["reason"] for card in shown()} == {"itm >= 0.5"}
 
 
-def test_without_script_everything_is_shown(browser: Any, plain_page: str) -> None:
-    context = browser.new_context(java_script_enabled=False)
+def test_without_script_everything_is_shown(chromium: "Browser", plain_page: str) -> None:
+    context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(plain_page)
     assert not page.locator(".filters").is_visible()
@@ -102,9 +90,11 @@ def test_without_script_everything_is_shown(browser: Any, plain_page: str) -> No
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_and_can_be_read(browser: Any, hostile_page: str, plain_page: str, width: int, scheme: str) -> None:
+def test_it_fits_and_can_be_read(
+    chromium: "Browser", hostile_page: str, plain_page: str, width: int, scheme: str
+) -> None:
     """No sideways scrolling, and a contrast of 4.5 at least between texts and ground (WCAG AA)."""
-    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    context = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
     page = context.new_page()
     for url in (plain_page, hostile_page):
         page.goto(url)
@@ -126,7 +116,7 @@ def luminance(color: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_it_opens_at_once(page: Any, tmp_path: Path, make_run: Any) -> None:
+def test_it_opens_at_once(page: "Page", tmp_path: Path, make_run: Callable[..., Path]) -> None:
     """A browser has no more to lay out than for any run: its time grows with the elements, and these do not."""
     out = make_run(tmp_path / "out", 6_000)
     write_report(Folder.at(out))

@@ -4,9 +4,9 @@ import base64
 import hashlib
 import re
 import shutil
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyarrow import fs as pafs
@@ -84,7 +84,7 @@ def test_user_names_in_urls_are_in_no_host(hostile_run: Path, hostile: str) -> N
     assert "secret" not in hosts[: hosts.index("</table>")]
 
 
-def test_the_page_does_not_grow_with_the_run(plain_run: Path, tmp_path: Path, make_run: Any) -> None:
+def test_the_page_does_not_grow_with_the_run(plain_run: Path, tmp_path: Path, make_run: Callable[..., Path]) -> None:
     small = len(write_report(Folder.at(plain_run)))
     large = len(write_report(Folder.at(make_run(tmp_path / "large", 6000))))
     assert large < 1.3 * small
@@ -116,7 +116,7 @@ def test_a_run_without_any_chunk_has_a_page_too(tmp_path: Path) -> None:
     assert "0 rows went in" in " ".join(page.split())
 
 
-def test_a_run_without_judges_has_a_page_without_scores(tmp_path: Path, make_run: Any) -> None:
+def test_a_run_without_judges_has_a_page_without_scores(tmp_path: Path, make_run: Callable[..., Path]) -> None:
     out = make_run(tmp_path / "out", 40, judges=())
     page = Page(write_report(Folder.at(out)).decode())
     titles = [word.strip() for word in page.words]

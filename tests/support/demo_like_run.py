@@ -12,6 +12,7 @@ import pytest
 
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk, Part
+from capfilt.core.config import Recipe
 from capfilt.demo.world import describe, jpeg, other_caption, paraphrase, random_scene
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.recipes.load import load_recipe
@@ -126,7 +127,7 @@ def capfilt() -> Callable[..., Done]:
 
 
 @pytest.fixture(scope="session")
-def model(checkpoint: Path) -> Any:
+def model(checkpoint: Path) -> Recipe:
     """The demo's recipe with the random weights."""
     own = (f"caption.captioner={checkpoint}", f'score.judges=["{checkpoint}"]')
     return load_recipe("demo", (*own, "engine.threads=1", "fetch.timeout=6"))  # one page never answers

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs as pafs
 
+from calibration_world import World
 from capfilt.core.errors import ChangedError, InputError
 from capfilt.core.serialization import to_toml
 from capfilt.core.storage import Folder
@@ -27,13 +28,13 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def made(world: Any) -> Calibration:
+def made(world: World) -> Calibration:
     """Without labels, before any test stores something else."""
     return calibrate(Folder.at(world.out), "", precision=0.9, images=100, seed=0)
 
 
 @pytest.fixture(scope="module")
-def labels(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def labels(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The truth about every text of the run."""
     rows = [{"uid": uid, "candidate": number, "label": right} for (uid, number), right in world.truth.items()]
     path = tmp_path_factory.mktemp("labels") / "labels.parquet"
@@ -46,7 +47,7 @@ def one(result: Calibration, column: str, source: str) -> Any:
     return found
 
 
-def test_labels_give_what_scikit_learn_finds_in_the_tables(world: Any, labels: Path, made: Calibration) -> None:
+def test_labels_give_what_scikit_learn_finds_in_the_tables(world: World, labels: Path, made: Calibration) -> None:
     from sklearn.metrics import roc_auc_score
 
     result = calibrate(Folder.at(world.out), str(labels), precision=0.9, images=100, seed=0)
@@ -67,7 +68,7 @@ def test_labels_give_what_scikit_learn_finds_in_the_tables(world: Any, labels: P
     }
 
 
-def test_without_labels_the_estimates_come_near_the_truth(world: Any, made: Calibration) -> None:
+def test_without_labels_the_estimates_come_near_the_truth(world: World, made: Calibration) -> None:
     truth = 1 - np.mean([right for (_, number), right in world.truth.items() if number == 0])
     for column in ("itm", "itc"):
         noise = one(made, column, "web").noise
@@ -79,7 +80,7 @@ def test_without_labels_the_estimates_come_near_the_truth(world: Any, made: Cali
     assert made.pairs["web"] == {"hard": 100, "own": 100, "shuffled": 100}
 
 
-def test_pairs_hold_no_text_and_every_score(world: Any, made: Calibration) -> None:
+def test_pairs_hold_no_text_and_every_score(world: World, made: Calibration) -> None:
     """`forget` finds rows by their uid, so nothing of another image may stand in them."""
     table = pq.read_table(world.out / "calibration" / "pairs.parquet")
     assert table.column_names == ["uid", "candidate", "source", "kind", "positive", "itm", "itc"]
@@ -89,7 +90,7 @@ def test_pairs_hold_no_text_and_every_score(world: Any, made: Calibration) -> No
     assert all(row["itm"] == stored[row["uid"], row["candidate"]] for row in own)
 
 
-def test_what_is_stored_is_read_again_and_serves_policies(world: Any) -> None:
+def test_what_is_stored_is_read_again_and_serves_policies(world: World) -> None:
     folder = Folder.at(world.out)
     result = calibrate(folder, "", precision=0.9, images=60, seed=3)
     stored = read_calibration(folder)
@@ -106,7 +107,7 @@ def test_what_is_stored_is_read_again_and_serves_policies(world: Any) -> None:
             assert all(0 <= y <= 1 for y in curve["y"])
 
 
-def test_the_same_call_gives_the_same_bytes_and_scores_nothing_again(world: Any) -> None:
+def test_the_same_call_gives_the_same_bytes_and_scores_nothing_again(world: World) -> None:
     folder = Folder.at(world.out)
     calibrate(folder, "", precision=0.9, images=40, seed=5)
     first = {name: folder.read(name) for name in folder.names("calibration")}
@@ -121,7 +122,7 @@ def test_the_same_call_gives_the_same_bytes_and_scores_nothing_again(world: Any)
     assert {name: folder.read(name) for name in folder.names("calibration")} == first
 
 
-def test_other_weights_than_the_run_s_are_refused(world: Any, tmp_path: Path) -> None:
+def test_other_weights_than_the_run_s_are_refused(world: World, tmp_path: Path) -> None:
     copy = copied(world.out, tmp_path / "out")
     run = tomllib.loads((copy / "run.toml").read_text())
     run["models"]["filter demo-filter"] = "0" * 64
@@ -130,7 +131,7 @@ def test_other_weights_than_the_run_s_are_refused(world: Any, tmp_path: Path) ->
         calibrate(Folder.at(copy), "", precision=0.9, images=40, seed=0)
 
 
-def test_new_texts_and_foreign_pictures_are_scored(world: Any, tmp_path: Path) -> None:
+def test_new_texts_and_foreign_pictures_are_scored(world: World, tmp_path: Path) -> None:
     """Right captions of the truth and exchanged ones, for pictures of the run and for picture files."""
     count = len(world.uids)
     rows = []
@@ -151,7 +152,7 @@ def test_new_texts_and_foreign_pictures_are_scored(world: Any, tmp_path: Path) -
     assert one(result, "itm", "other").auc.value > 0.9
 
 
-def test_marks_of_browse_are_labels(world: Any, tmp_path: Path) -> None:
+def test_marks_of_browse_are_labels(world: World, tmp_path: Path) -> None:
     from capfilt.pipelines.calibration.marks import MarkBook
 
     folder = Folder.at(copied(world.out, tmp_path / "out"))
@@ -165,7 +166,7 @@ def test_marks_of_browse_are_labels(world: Any, tmp_path: Path) -> None:
     assert sum(result.pairs["web"].values()) == 100
 
 
-def test_a_bucket_is_calibrated_like_a_folder(world: Any, labels: Path) -> None:
+def test_a_bucket_is_calibrated_like_a_folder(world: World, labels: Path) -> None:
     """A file system that is not the local one, through the same interface."""
     import fsspec
 
@@ -198,7 +199,7 @@ def test_constant_scores_and_those_that_are_no_numbers_are_named(books: Books, t
     assert "not measured: itm: 16 of 52 scores are NaN or infinite" in shown
 
 
-def test_the_command_shows_tables_of_80_columns_and_draws(world: Any, labels: Path) -> None:
+def test_the_command_shows_tables_of_80_columns_and_draws(world: World, labels: Path) -> None:
     for arguments in (("--sample", "40"), ("--pairs", labels)):
         result = invoke("calibrate", world.out, *arguments)
         assert result.exit_code == 0, result.output
@@ -221,7 +222,7 @@ def test_the_command_shows_tables_of_80_columns_and_draws(world: Any, labels: Pa
         (("--sample", "1"), "--sample"),
     ],
 )
-def test_a_mistake_is_told_in_a_line(world: Any, arguments: tuple[str, ...], wanted: str) -> None:
+def test_a_mistake_is_told_in_a_line(world: World, arguments: tuple[str, ...], wanted: str) -> None:
     result = invoke("calibrate", world.out, *arguments)
     assert result.exit_code == 2
     assert wanted in result.stderr
@@ -233,7 +234,7 @@ def test_no_run_is_a_mistake(tmp_path: Path) -> None:
     assert "no run here" in result.stderr
 
 
-def test_the_threshold_in_use_is_that_of_a_policy_that_has_one(world: Any) -> None:
+def test_the_threshold_in_use_is_that_of_a_policy_that_has_one(world: World) -> None:
     selection = Ledger.at(world.out).selection()
     assert threshold_in_use(selection) == ("itm", 0.5)
     assert threshold_in_use({**selection, "policy": "quantile"}) is None

@@ -1,8 +1,8 @@
 """ScoredPairs made of a run's own texts."""
 
 from collections import defaultdict
-from typing import Any
 
+from calibration_world import World
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.mismatch import Candidate, mismatches, own_texts
 
@@ -53,7 +53,7 @@ def test_odd_texts_are_no_error() -> None:
     assert len(list(mismatches(odd))) == 8
 
 
-def test_a_sample_is_drawn_by_seed_whatever_the_order(world: Any) -> None:
+def test_a_sample_is_drawn_by_seed_whatever_the_order(world: World) -> None:
     ledger = Ledger.at(world.out)
     one, again, other = (own_texts(ledger, 30, seed) for seed in (0, 0, 1))
     assert one == again

@@ -2,11 +2,8 @@
 
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -19,6 +16,7 @@ from capfilt.demo.world import jpeg, web_rows
 from capfilt.pipelines.engine.breaker import Breaker
 from capfilt.pipelines.engine.chunk.outcome import ChunkOutcome
 from capfilt.pipelines.engine.chunk.symptoms import Captions, Symptoms
+from web_server import QuietHandler, QuietServer, serving
 from whole_run import commits
 
 ROWS = 450
@@ -36,11 +34,9 @@ LOOPBACK = (
 SORRY = "I'm sorry, I can't help with that."
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     """GET: a picture, or 404 for three numbers of ten under /rotten/. POST: a chat model that refuses, or is mute."""
 
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # one packet an answer: two wait for an acknowledgment
     picture = jpeg(web_rows(1, seed=5)[0][0], 64)
 
     def do_GET(self) -> None:
@@ -57,24 +53,11 @@ class Handler(BaseHTTPRequestHandler):
         choice = {"message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
         self.reply(200, json.dumps({"choices": [choice]}).encode())
 
-    def reply(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
-
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(QuietServer(Handler)) as server:
+        yield server.url
 
 
 @pytest.fixture
