@@ -121,7 +121,7 @@ class Tally:
 
     def _of(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         try:
-            yield from reader_named(file.reader).parts(file, settings)
+            yield from reader_named(file.reader, settings.memory).parts(file, settings)
         except NotAnInput as error:
             if file.named:
                 raise

@@ -18,7 +18,7 @@ from capfilt.ledger.ledger import Ledger, Session
 from capfilt.models.registry import registry
 from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk
 from capfilt.pipelines.engine.chunk.outcome import ChunkOutcome
-from capfilt.pipelines.engine.chunk.peak_memory import larger
+from capfilt.pipelines.engine.chunk.peak_memory import larger, peak_memory
 from capfilt.pipelines.evaluation.decontaminate import EvaluationSets
 from capfilt.pipelines.forget.forget import finish_forgetting
 from capfilt.pipelines.plan import Plan, make_plan
@@ -63,7 +63,7 @@ class RunResult:
     seconds: float
     selection: Selection
     notes: tuple[str, ...]  # what planning left out of folders, and why; a line each
-    memory: dict[str, int] = field(default_factory=dict)  # bytes that a model process took at most: host, device
+    memory: dict[str, int] = field(default_factory=dict)  # bytes that a process held at most, by its kind
 
 
 Listener = Callable[[RunProgress], None]
@@ -137,7 +137,7 @@ def _write_or_check(
 
 
 def work_on_chunks(ledger: Ledger, todo: list[Chunk], recipe: Recipe, listener: Listener) -> dict[str, int]:
-    """Take the chunks through; bytes that a model process took at most.
+    """Take the chunks through; bytes that a process held at most, by its kind.
 
     Raises:
         RunFailed: see `run`.
@@ -194,6 +194,7 @@ class _Book:
             self.save()
 
     def save(self) -> None:
+        self.memory = larger(self.memory, peak_memory("driver"))
         self.ledger.save_session(self._session(), self.number)
         self.saved = time.monotonic()
 

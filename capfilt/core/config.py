@@ -40,6 +40,11 @@ class InputSettings(Section):
     )
     chunk_rows: int = Field(256, ge=1, le=10_000, description="rows per chunk (the unit of commit and resume)")
     chunk_bytes: int = Field(64_000_000, ge=1_000_000, description="approximate bytes of image data per chunk")
+    memory: int = Field(
+        2_000_000_000,
+        ge=0,
+        description="bytes of memory of the process that reads lists, tables and documents; 0 = no process, no limit",
+    )
 
     @field_validator("text")
     @classmethod
@@ -80,6 +85,9 @@ class FetchSettings(Section):
     retries: int = Field(2, ge=0, le=10, description="retries of transient errors: timeouts, 429, 5xx")
     backoff: float = Field(0.5, ge=0, description="seconds before the first retry; doubles, with jitter")
     max_bytes: int = Field(32_000_000, ge=1, description="maximum bytes of one image")
+    chunk_bytes: int = Field(
+        512_000_000, ge=1, description="maximum bytes of all images of a chunk; beyond, the largest ones fail"
+    )
     min_rate: int = Field(1000, ge=0, description="minimum bytes per second of a response, over 5 s; 0 = no limit")
     max_redirects: int = Field(5, ge=0, le=20, description="maximum redirects; each is checked like the first address")
     allow_private: tuple[str, ...] = Field((), description="non-public networks to allow: 127.0.0.0/8, ...")

@@ -50,6 +50,5 @@ def megabytes(count: float) -> str:
 
 
 def memory(most: Mapping[str, int]) -> str:
-    """Bytes of main memory (`host`) and of a GPU (`device`): "1.2 GiB RAM and 3.0 GiB GPU"; "" for none."""
-    kinds = {"host": "RAM", "device": "GPU"}
-    return " and ".join(f"{most[kind] / 2**30:.1f} GiB {of}" for kind, of in kinds.items() if kind in most)
+    """Bytes by kind of process: "driver 0.3 GB, reader 90 MB"; "" for none."""
+    return ", ".join(f"{kind} {megabytes(size)}" for kind, size in most.items())

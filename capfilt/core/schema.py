@@ -76,6 +76,12 @@ class Reason(StrEnum):
     HOST_DOWN = "host_down", "fetch", "not requested: too many attempts in a row had failed there", Trait.RETRYABLE
     OPT_OUT = "opt_out", "fetch", "the owner opts out: robots.txt, X-Robots-Tag, noml, TDMRep"
     TOO_LARGE = "too_large", "fetch", "over the byte cap"
+    CHUNK_FULL = (
+        "chunk_full",
+        "fetch",
+        "the images of its chunk are over the byte cap together, and it is among the largest",
+        Trait.RETRYABLE,
+    )
     # decode: the bytes
     EMPTY = "empty", "decode", "zero bytes"
     NOT_AN_IMAGE = "not_an_image", "decode", "no known image signature (an HTML page, say)"
@@ -128,6 +134,7 @@ _LOOK_AT: Final = {
     Reason.HTTP_403: "fetch.user_agent and fetch.per_host_rate",
     Reason.HTTP_404: "input.url",
     Reason.HTTP_4XX: "input.url and fetch.user_agent",
+    Reason.CHUNK_FULL: "fetch.chunk_bytes and input.chunk_rows",
     Reason.HTTP_429: "fetch.per_host_rate and fetch.per_host",
     Reason.HTTP_5XX: "fetch.per_host_rate and fetch.per_host",
     Reason.PROTOCOL: "the network of this machine",

@@ -71,7 +71,7 @@ class Session:
     finished: str  # ISO 8601 with zone: when it was saved last
     rows: int  # committed by this session
     seconds: dict[str, float]  # by stage
-    memory: dict[str, int] = field(default_factory=dict)  # bytes that a model process took at most: host, device
+    memory: dict[str, int] = field(default_factory=dict)  # bytes that a process held at most, by its kind
     working: float = 0.0  # seconds of work, without the start of workers; 0 = none yet, or written before 0.2
 
     @property

@@ -1,8 +1,9 @@
 """The state of a run, read from its ledger alone: what `capfilt status` shows."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +11,10 @@ import pyarrow.compute as pc
 from capfilt.core import schema
 from capfilt.core.errors import IntegrityError
 from capfilt.core.storage import Folder
-from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.ledger import Ledger, Session
+
+_FORMER_KINDS: Final = {"host": "model", "device": "gpu"}
+"""What runs before 0.2 noted, of model processes alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class Status:
     captions: dict[str, int]  # by source; empty when the run does not balance
     odd_scores: dict[str, int]  # NaN or infinite ones by judge column, where there are any
     rate: float | None  # rows a second of the latest session
+    memory: dict[str, int]  # bytes that a process held at most, by its kind, largest first
     complete: bool  # every planned chunk is committed
     balanced: bool
     problem: str  # why it does not balance, else ""
@@ -58,6 +63,7 @@ def status(folder: Folder) -> Status:
         captions=captions,
         odd_scores=odd_scores,
         rate=sessions[-1].rate if sessions else None,
+        memory=_peaks(sessions),
         complete=not left,
         balanced=not problem,
         problem=problem,
@@ -65,6 +71,15 @@ def status(folder: Folder) -> Status:
         left_out=tuple(ledger.run.get("left_out", ())),
         empty="" if left or problem else _nothing(ledger, images, failures),
     )
+
+
+def _peaks(sessions: Sequence[Session]) -> dict[str, int]:
+    most: dict[str, int] = {}
+    for session in sessions:
+        for name, size in session.memory.items():
+            kind = _FORMER_KINDS.get(name, name)
+            most[kind] = max(size, most.get(kind, 0))
+    return dict(sorted(most.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _problem(ledger: Ledger, records: pa.Table) -> str:

@@ -170,7 +170,9 @@ def _alike(files: list[InputFile], settings: InputSettings) -> tuple[AlikeFiles,
     for reader, own in _by_reader(files).items():
         for file in own[:LOOKED_INTO]:
             try:
-                groups[reader, tuple(reader_named(reader).choices(file, settings))].append(file.identity)
+                groups[reader, tuple(reader_named(reader, settings.memory).choices(file, settings))].append(
+                    file.identity
+                )
             except UserError:
                 continue  # it is damaged, and is named with those that are
     return tuple(AlikeFiles(reader, tuple(names), choices) for (reader, choices), names in groups.items())

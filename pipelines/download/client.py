@@ -10,6 +10,7 @@ from yarl import URL
 
 from capfilt.core.config import FetchSettings
 from capfilt.core.schema import Reason, Trait
+from capfilt.pipelines.download.byte_budget import Body, ByteBudget
 from capfilt.pipelines.download.canonical_url import host_of
 from capfilt.pipelines.download.content_encoding import BadEncoding, decoded
 from capfilt.pipelines.download.failure import DownloadError, TooManyRedirects
@@ -32,15 +33,8 @@ class FetchRequest:
 
     seconds: float  # in all
     max_bytes: int
-    picture: bool  # else a file that a site has about itself: no opt-out covers it, and it is cut where it is too long
-
-
-@dataclass(frozen=True, slots=True)
-class Downloaded:
-    """What a URL led to."""
-
-    body: bytes
-    redirect_hosts: tuple[str, ...] = ()  # hosts that redirects led to, beside the URL's own, in order
+    body: Body
+    picture: bool = True  # else a file of a site about itself: no opt-out covers it, and it is cut where it is too long
 
 
 class Downloader:
@@ -48,10 +42,13 @@ class Downloader:
 
     Args:
         session: follows no redirect, keeps no cookie, and opens sockets through `AddressGuard.open_socket`.
-        hosts: shared by all URLs of a call.
+        hosts, budget: shared by all URLs of a call.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, hosts: Hosts, settings: FetchSettings) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, hosts: Hosts, budget: ByteBudget, settings: FetchSettings
+    ) -> None:
+        self._budget = budget
         self._session = session
         self._hosts = hosts
         self._settings = settings
@@ -78,13 +75,18 @@ class Downloader:
             # A host that was never reached (dns, tls) fails all its URLs alike; only an answer is about robots.txt.
             raise failure.about("robots.txt") if failure.reason.has(Trait.ANSWERED) else failure from None
 
-    async def get(self, url: URL) -> Downloaded:
-        """The body of an allowed `url`, within `fetch.timeout` seconds from now.
+    async def get(self, url: URL, body: Body) -> None:
+        """Fill `body` with what an allowed `url` sends, within `fetch.timeout` seconds from now.
 
         Raises:
             DownloadError: why there is none.
         """
-        return await self._tried(url, FetchRequest(self._settings.timeout, self._settings.max_bytes, picture=True))
+        try:
+            request = FetchRequest(self._settings.timeout, self._settings.max_bytes, body)
+            body.redirect_hosts = await self._tried(url, request)
+        except BaseException:
+            self._budget.release(body)
+            raise
 
     async def __aenter__(self) -> Self:
         return self
@@ -96,18 +98,17 @@ class Downloader:
         """`optout.Read`: the text of a site's file, None where the site says that there is none."""
         try:
             await self._hosts.turn(url)
-            found = await self._tried(
-                url, FetchRequest(self._settings.timeout * SITE_SHARE, robots.LIMIT, picture=False)
-            )
+            body = Body(str(url))
+            await self._tried(url, FetchRequest(self._settings.timeout * SITE_SHARE, robots.LIMIT, body, picture=False))
         except TooManyRedirects:
             return None  # as RFC 9309 section 2.3.1.2 has it
         except DownloadError as failure:
             if failure.reason.has(Trait.CLIENT_ERROR):
                 return None
             raise SiteUnreachable from failure
-        return found.body.decode("utf-8", "replace")
+        return body.data.decode("utf-8", "replace")
 
-    async def _tried(self, url: URL, request: FetchRequest) -> Downloaded:
+    async def _tried(self, url: URL, request: FetchRequest) -> tuple[str, ...]:
         """Retry transient failures with backoff, before one deadline."""
         now = asyncio.get_running_loop().time
         deadline = now() + request.seconds
@@ -128,21 +129,22 @@ class Downloader:
             await asyncio.sleep(pause)
             await self._hosts.turn(url)
 
-    async def _followed(self, url: URL, request: FetchRequest) -> Downloaded:
+    async def _followed(self, url: URL, request: FetchRequest) -> tuple[str, ...]:
+        """Fills the body; the hosts that redirects led to, beside the URL's own, in order."""
         hosts = dict.fromkeys([host_of(str(url))])  # in order, none twice
         for _ in range(self._settings.max_redirects + 1):
-            found = await self._step(url, request)
-            if isinstance(found, bytes):
-                return Downloaded(found, tuple(hosts)[1:])
-            url = found
+            onward = await self._step(url, request)
+            if onward is None:
+                return tuple(hosts)[1:]
+            url = onward
             hosts.setdefault(host_of(str(url)))
             await (self.allowed(url) if request.picture else self._hosts.turn(url))
         raise TooManyRedirects(self._settings.max_redirects)
 
-    async def _step(self, url: URL, request: FetchRequest) -> bytes | URL:
-        """One request: its body, or where it redirects to. The server's record is kept."""
+    async def _step(self, url: URL, request: FetchRequest) -> URL | None:
+        """One request, which fills the body: where it redirects to. The server's record is kept."""
         try:
-            found = await self._request(url, request)
+            onward = await self._request(url, request)
         except asyncio.CancelledError:  # the deadline
             self._hosts.note(url, DownloadError(Reason.TIMEOUT, "no complete answer in time"))
             raise
@@ -150,9 +152,9 @@ class Downloader:
             self._hosts.note(url, failure)
             raise
         self._hosts.note(url, None)
-        return found
+        return onward
 
-    async def _request(self, url: URL, request: FetchRequest) -> bytes | URL:
+    async def _request(self, url: URL, request: FetchRequest) -> URL | None:
         try:
             async with self._session.get(url, allow_redirects=False) as response:
                 if request.picture:
@@ -160,7 +162,8 @@ class Downloader:
                 if response.status in REDIRECTS and "Location" in response.headers:
                     return check_url(response.headers["Location"], self._settings.ports, base=url)
                 check_status(response)
-                return await self._body(response, request)
+                await self._read(response, request)
+                return None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise failure_of(error) from error
 
@@ -170,42 +173,54 @@ class Downloader:
         except OptedOut as refusal:
             raise DownloadError(Reason.OPT_OUT, str(refusal)) from refusal
 
-    async def _body(self, response: aiohttp.ClientResponse, request: FetchRequest) -> bytes:
-        limit = request.max_bytes
+    async def _read(self, response: aiohttp.ClientResponse, request: FetchRequest) -> None:
+        """The whole body, undone of its encodings, into `request.body`."""
+        limit, body = request.max_bytes, request.body
         if request.picture and (response.content_length or 0) > limit:
             raise DownloadError(
                 Reason.TOO_LARGE, f"Content-Length {response.content_length}, at most {limit} bytes allowed"
             )
-        body = bytearray()
         try:
-            await self._fill(body, response.content, limit)
+            body.at_end = response.content_length or limit
+            await self._fill(request, response.content)
         except (aiohttp.ClientError, OSError) as error:
-            raise DownloadError(Reason.PROTOCOL, f"the body broke off after {len(body)} bytes", retry=True) from error
-        if request.picture and len(body) > limit:
-            raise DownloadError(Reason.TOO_LARGE, f"more than {limit} bytes")
-        return self._decoded(bytes(body[:limit]), response, request)
-
-    @staticmethod
-    def _decoded(body: bytes, response: aiohttp.ClientResponse, request: FetchRequest) -> bytes:
+            came = len(body.data)
+            raise DownloadError(Reason.PROTOCOL, f"the body broke off after {came} bytes", retry=True) from error
+        self._within(request)
         encodings = ",".join(response.headers.getall("Content-Encoding", []))
         try:
-            plain = decoded(body, encodings, request.max_bytes)
+            body.data = decoded(bytes(body.data), encodings, limit)
         except BadEncoding as error:
             raise DownloadError(Reason.PROTOCOL, str(error), retry=True) from error
-        if request.picture and len(plain) > request.max_bytes:
-            raise DownloadError(Reason.TOO_LARGE, f"more than {request.max_bytes} bytes")
-        return plain[: request.max_bytes]
+        self._within(request)
+        body.at_end = len(body.data)
+        self._count(request)
 
-    async def _fill(self, body: bytearray, content: aiohttp.StreamReader, limit: int) -> None:
-        """Read until the end or just beyond `limit`, as long as it comes fast enough."""
+    @staticmethod
+    def _within(request: FetchRequest) -> None:
+        """Refuse a picture over the cap; a site's file is cut."""
+        if len(request.body.data) <= request.max_bytes:
+            return
+        if request.picture:
+            raise DownloadError(Reason.TOO_LARGE, f"more than {request.max_bytes} bytes")
+        request.body.data = request.body.data[: request.max_bytes]
+
+    def _count(self, request: FetchRequest) -> None:
+        if request.picture:
+            self._budget.hold(request.body)
+
+    async def _fill(self, request: FetchRequest, content: aiohttp.StreamReader) -> None:
+        """Read until the end or just beyond the cap, as long as it comes fast enough."""
         due = round(self._settings.min_rate * SLOW)  # bytes that must come within SLOW seconds, again and again
         clock = asyncio.get_running_loop().time
+        body = request.body.data = bytearray()
         try:
             async with asyncio.timeout(SLOW if due else None) as patience:
                 mark = due
                 async for piece in content.iter_any():
                     body += piece
-                    if len(body) > limit:
+                    self._count(request)
+                    if len(body) > request.max_bytes:
                         return
                     if due and len(body) >= mark:
                         mark = len(body) + due

@@ -9,7 +9,8 @@ import aiohttp
 
 from capfilt.core.clients.event_loop import run_coroutine
 from capfilt.core.config import FetchSettings
-from capfilt.pipelines.download.client import Downloaded, Downloader
+from capfilt.pipelines.download.byte_budget import Body, ByteBudget, Downloaded
+from capfilt.pipelines.download.client import Downloader
 from capfilt.pipelines.download.failure import DownloadError
 from capfilt.pipelines.download.guard import AddressGuard, check_url
 from capfilt.pipelines.download.hosts import Hosts
@@ -39,22 +40,32 @@ async def _download(urls: list[str], settings: FetchSettings) -> dict[str, Downl
     slots = asyncio.Semaphore(settings.concurrency)
     guard = AddressGuard(settings.allow_private)
     resolver = Resolver(settings.timeout * LOOKUP_SHARE)
-    async with resolver, _session(settings, guard, resolver) as session, Downloader(session, hosts, settings) as client:
+    budget = ByteBudget(settings.chunk_bytes)
+    session = _session(settings, guard, resolver)
+    async with resolver, session, Downloader(session, hosts, budget, settings) as client:
 
-        async def one(text: str) -> Downloaded | DownloadError:
+        async def one(text: str) -> Body | DownloadError:
+            body = Body(text)
             try:
                 url = check_url(text, settings.ports)
                 # The host's gate first: URLs that queue for a busy host must not hold slots that others could use.
                 async with hosts.gate(url):
                     await client.allowed(url)
                     async with slots:
-                        return await client.get(url)
+                        await client.get(url, body)
             except DownloadError as failure:
                 return failure
+            return body
 
         order = shuffled(urls)
         found = dict(zip(order, await asyncio.gather(*map(one, order)), strict=True))
-        return {url: found[url] for url in urls}
+        return {url: _result(found.pop(url), budget) for url in urls}
+
+
+def _result(body: Body | DownloadError, budget: ByteBudget) -> Downloaded | DownloadError:
+    if isinstance(body, DownloadError):
+        return body
+    return budget.failure() if body.given_up else Downloaded(bytes(body.data), body.redirect_hosts)
 
 
 def shuffled(urls: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What outlives a model actor that dies: an actor beside the driver that knows which rows were at work."""
+"""What outlives a process that dies: an actor beside the driver that knows which rows were at work."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ ChunkStage = tuple[str, str]
 
 
 class DeathLog:
-    """An actor of its own that outlives the model actors: the rows that each was working on when it died."""
+    """An actor of its own that outlives workers and model actors: the rows that each was working on when it died."""
 
     def __init__(self) -> None:
         self.at_work: dict[ChunkStage, BatchRows] = {}
@@ -54,10 +54,10 @@ def death_log(ray: Any) -> Iterator[Any]:
 class DeathJournal:
     """`micro_batches.Journal` of one stage; logs single batches only after a death, because each entry costs time."""
 
-    def __init__(self, log: Any, stage: str) -> None:
+    def __init__(self, log: Any, stage: str, chunk: str = "") -> None:
         self.log = log
         self.stage = stage
-        self.chunk = ""
+        self.chunk = chunk
         self.careful = False
 
     def begin(self) -> Counter[BatchRows]:

@@ -26,7 +26,7 @@ def work_locally(chunks: Sequence[PlannedChunk], job: Job) -> Generator[ChunkOut
         stages = make_stages(STAGES, job)
         for planned in chunks:
             row = pa.Table.from_pylist([new_row(planned)], CHUNK_ROW)
-            yield ChunkOutcome.of(with_peak_memory(run_stages(row, stages)))
+            yield ChunkOutcome.of(with_peak_memory(run_stages(row, stages), "driver"))
 
 
 @contextmanager

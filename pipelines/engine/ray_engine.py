@@ -59,11 +59,12 @@ def _dataset(ray: Any, rows: list[dict[str, Any]], job: Job, pools: Sequence[Poo
     waiting = ray.data.TaskPoolStrategy(fetchers(engine, os.cpu_count() or 1, len(rows)))
     # A block per chunk: Ray retries and schedules blocks, so a worker that dies costs one chunk.
     data = ray.data.from_items(rows, override_num_blocks=len(rows))
-    data = data.map_batches(_fetch, fn_kwargs={"job": job}, compute=waiting, **takes["fetch"], **one_chunk)
-    data = data.map_batches(_decode, fn_kwargs={"job": job}, **takes["decode"], **one_chunk)
     # Settings travel as arguments: a worker imports this module anew, so a global set from argv or the environment
     # would have another value there.
-    models = {"job": job, "deaths": deaths, "beside": actors_on_a_node(ray, pools), "here": os.getcwd()}
+    given = {"job": job, "deaths": deaths}
+    data = data.map_batches(_fetch, fn_kwargs=given, compute=waiting, **takes["fetch"], **one_chunk)
+    data = data.map_batches(_decode, fn_kwargs=given, **takes["decode"], **one_chunk)
+    models = given | {"beside": actors_on_a_node(ray, pools), "here": os.getcwd()}
     for pool in pools:
         actors = ray.data.ActorPoolStrategy(
             min_size=pool.least, max_size=pool.most, max_tasks_in_flight_per_actor=IN_FLIGHT
@@ -75,20 +76,26 @@ def _dataset(ray: Any, rows: list[dict[str, Any]], job: Job, pools: Sequence[Poo
             **options(pool.takes),
             **one_chunk,
         )
-    return data.map_batches(_commit, fn_kwargs={"job": job}, **takes["commit"], **one_chunk)
+    return data.map_batches(_commit, fn_kwargs=given, **takes["commit"], **one_chunk)
 
 
 # Three functions, because Ray names operators, metrics and processes after them.
-def _fetch(row: pa.Table, job: Job) -> pa.Table:
-    return run_stages(row, make_stages(("fetch",), job))
+def _fetch(row: pa.Table, job: Job, deaths: Any) -> pa.Table:
+    return _run("fetch", row, job, deaths)
 
 
-def _decode(row: pa.Table, job: Job) -> pa.Table:
-    return run_stages(row, make_stages(("decode",), job))
+def _decode(row: pa.Table, job: Job, deaths: Any) -> pa.Table:
+    return _run("decode", row, job, deaths)
 
 
-def _commit(row: pa.Table, job: Job) -> pa.Table:
-    return run_stages(row, make_stages(("commit",), job))
+def _commit(row: pa.Table, job: Job, deaths: Any) -> pa.Table:
+    return _run("commit", row, job, deaths)
+
+
+def _run(stage: str, row: pa.Table, job: Job, deaths: Any) -> pa.Table:
+    chunk = row["chunk"][0].as_py()
+    stages = make_stages((stage,), job, lambda name: DeathJournal(deaths, name, chunk))
+    return with_peak_memory(run_stages(row, stages), "worker")
 
 
 class ModelActor:
@@ -125,7 +132,7 @@ class ModelActor:
     def __call__(self, row: pa.Table) -> pa.Table:
         for journal in self.journals:
             journal.chunk = row["chunk"][0].as_py()
-        return with_peak_memory(run_stages(row, self.stages))
+        return with_peak_memory(run_stages(row, self.stages), "model")
 
 
 def _unfit(why: str) -> Stage:

@@ -50,6 +50,9 @@ class ImageFacts:
 
 Outcome = ImageFacts | BadImage
 
+File = bytes | memoryview
+"""All bytes of a file; a view where they lie in a table, for they are most of a chunk."""
+
 
 def decode_images(
     rows: Iterable[int],

@@ -19,6 +19,7 @@ from capfilt.pipelines.readers.columnar.parquet import ParquetReader
 from capfilt.pipelines.readers.databases.sqlite import SqliteReader
 from capfilt.pipelines.readers.documents.reader import DocumentReader
 from capfilt.pipelines.readers.folder.folder import FolderReader
+from capfilt.pipelines.readers.limited_reader import LimitedReader
 from capfilt.pipelines.readers.lists.reader import ListReader
 from capfilt.pipelines.readers.rows.reader import BrokenReader, Reader
 from capfilt.pipelines.readers.shards.webdataset import WebdatasetReader
@@ -52,8 +53,11 @@ def all_readers() -> dict[str, Reader]:
     return {name: _loaded(name, entry) for name, entry in plugins(GROUP).items()} | READERS
 
 
-def reader_named(name: str) -> Reader:
+def reader_named(name: str, memory: int = 0) -> Reader:
     """The reader that a plan names.
+
+    Args:
+        memory: bytes that reading may take, in a process of its own; 0 = in this one, without a limit.
 
     Raises:
         ConfigError: no such reader: the package that brought it is not installed here.
@@ -61,7 +65,7 @@ def reader_named(name: str) -> Reader:
     found = READERS.get(name) or all_readers().get(name)
     if found is None:
         raise ConfigError(f"reader {name!r}: no such input format; is the package that brings it installed here?")
-    return found
+    return LimitedReader(found, memory) if memory and found.limited else found
 
 
 @cache

@@ -1,6 +1,7 @@
 """decode: the bytes of a chunk's images -> facts about each, its perceptual hash and the pixels that models ask for."""
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import numpy as np
 import pyarrow as pa
@@ -8,16 +9,21 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from capfilt.core.config import DecodeSettings
-from capfilt.core.schema import IMAGE_FACTS
+from capfilt.core.schema import IMAGE_FACTS, Reason
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.imaging.decode_images import Canvases, ImageFacts, Outcome, decode_images
+from capfilt.pipelines.imaging.decode_images import Canvases, File, ImageFacts, Outcome, decode_images
 from capfilt.pipelines.imaging.image_file import BadImage
 from capfilt.pipelines.imaging.isolation.isolated import decode_isolated
+from capfilt.pipelines.stages.micro_batches import AroundDeaths, BatchRows
 from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
 
 
 def decode(
-    rows: pa.Table, settings: DecodeSettings, pixels: Sequence[PixelSpec] = (), threads: int | None = None
+    rows: pa.Table,
+    settings: DecodeSettings,
+    pixels: Sequence[PixelSpec] = (),
+    threads: int | None = None,
+    pieces: AroundDeaths | None = None,
 ) -> pa.Table:
     """Decode the image of every row that has not failed, each once.
 
@@ -30,6 +36,7 @@ def decode(
         settings: what counts as an image.
         pixels: what to make of every image; the same one twice makes one column.
         threads: images at once, by default the CPUs of the machine but at most 8. The result does not depend on it.
+        pieces: rows that killed this process are found by it, and are failures.
 
     Returns:
         `rows` + `schema.IMAGE_FACTS` + a column `pixels:<name>` a PixelSpec (fixed-size binary, uint8 RGB, height x
@@ -37,9 +44,24 @@ def decode(
         whose image cannot be used fails here, its `image` becomes null.
     """
     specs = list(dict.fromkeys(pixels))
+    if not rows.num_rows:
+        return _decoded(rows, settings, specs, threads)
+
+    def work(some: BatchRows) -> list[pa.Table | None]:  # one table stands for all its rows
+        return [_decoded(rows.slice(some[0], len(some)), settings, specs, threads), *repeat(None, len(some) - 1)]
+
+    found, dead = (pieces or AroundDeaths()).run(range(rows.num_rows), work)
+    for row, how in dead.items():
+        bad = mark_failed(rows.slice(row, 1), {0: RowFailure("decode", Reason.CODEC_CRASH, how)})
+        found[row] = _decoded(bad, settings, specs, threads)
+    tables = [table for _, table in sorted(found.items()) if table is not None]
+    return pa.concat_tables(tables).combine_chunks() if len(tables) > 1 else tables[0]
+
+
+def _decoded(rows: pa.Table, settings: DecodeSettings, specs: Sequence[PixelSpec], threads: int | None) -> pa.Table:
     files = [
-        (data or b"") if alive else None
-        for data, alive in zip(rows["image"].to_pylist(), pc.is_null(rows["reason"]).to_pylist(), strict=True)
+        memoryview(data.as_buffer()) if alive and data.is_valid else b"" if alive else None
+        for data, alive in zip(rows["image"], pc.is_null(rows["reason"]).to_pylist(), strict=True)
     ]
     look = decode_isolated if settings.isolate else _decode_here
     outcomes, canvases = look(files, specs, settings, threads)
@@ -52,7 +74,10 @@ def decode(
 
 
 def _decode_here(
-    files: Sequence[bytes | None], specs: Sequence[PixelSpec], settings: DecodeSettings, threads: int | None
+    files: Sequence[File | None],
+    specs: Sequence[PixelSpec],
+    settings: DecodeSettings,
+    threads: int | None,
 ) -> tuple[list[Outcome | None], Canvases]:
     """`decode_isolated` without a separate process: a file that crashes or hangs a codec stops the run."""
     canvases = {spec: np.zeros((len(files), spec.bytes), np.uint8) for spec in specs}
@@ -60,7 +85,7 @@ def _decode_here(
     wanted = [row for row, file in enumerate(files) if file is not None]
     decode_images(
         wanted,
-        lambda row: files[row] or b"",
+        lambda row: bytes(files[row] or b""),
         canvases,
         settings,
         threads,

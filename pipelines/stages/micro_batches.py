@@ -8,6 +8,7 @@ those. Each case costs at most log2(batch) halvings. A batch that was halved and
 so that its scores have the same last digits as in an undisturbed run.
 """
 
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Final, Literal, Protocol, TypeVar
@@ -27,6 +28,9 @@ MOST_POISON: Final = 0.1
 """Maximum share of poison among a chunk's rows. Above it the model is at fault and not the rows: the chunk fails."""
 CERTAIN: Final = 2
 """Deaths of the process with this row alone that make it poison; a single one may have been a kill from outside."""
+
+
+DIED: Final = "the process died with this row, twice"
 
 
 class Journal(Protocol):
@@ -110,7 +114,7 @@ class MicroBatches:
                 split.append(part)
                 todo.extendleft(reversed(halves(part)))
             elif deaths[part] >= CERTAIN:
-                poison[part[0]] = "the process died with this row, twice"
+                poison[part[0]] = DIED
             elif (first := self._try(part, work, results)) and (error := self._try(part, work, results)):
                 if is_out_of_memory(first) and is_out_of_memory(error) and len(part) > 1:
                     self.grows = False
@@ -163,6 +167,27 @@ class MicroBatches:
             failed = error
         self.journal.leave()
         return failed
+
+
+class AroundDeaths(MicroBatches):
+    """Work that is halved only where a process dies of it, and done in one piece as long as none has.
+
+    For stages whose errors are no row's: what their work raises ends the stage.
+    """
+
+    def __init__(self, journal: Journal | None = None) -> None:
+        super().__init__(sys.maxsize, journal)
+
+    def _try(
+        self, part: BatchRows, work: Callable[[BatchRows], Sequence[T]], results: dict[int, T]
+    ) -> Exception | None:
+        self.journal.enter(part)
+        results |= dict(zip(part, work(part), strict=True))
+        self.journal.leave()
+        return None
+
+    def _join(self, *_: object) -> None:
+        """Nothing is left to do: no result depends on what else was in its piece."""
 
 
 def halves(part: BatchRows) -> tuple[BatchRows, BatchRows]:

@@ -60,16 +60,17 @@ class Committed:
         return cls(table("images", schema.IMAGES), captions, table("failures", schema.FAILURES))
 
 
-def reopen(chunk: Chunk, folder: Folder, reasons: Collection[str]) -> pa.Table:
+def reopen(chunk: Chunk, folder: Folder, reasons: Collection[str], rows: pa.Table | None = None) -> pa.Table:
     """The rows of a committed chunk as `schema.ROWS`. Alive are the rows with a URL that failed for one of them.
 
     Args:
         reasons: values of `schema.Reason` to retry.
+        rows: the chunk's, where they have been read already.
 
     Raises:
         IntegrityError: the input gives other rows than were committed: it has changed.
     """
-    rows = Tombstones.of(folder).apply(read(chunk))
+    rows = Tombstones.of(folder).apply(read(chunk) if rows is None else rows)
     committed = Committed.of(chunk, folder)
     failed = dict(zip(*(committed.failures[name].to_pylist() for name in ("uid", "reason")), strict=True))
     known = {*committed.images["uid"].to_pylist(), *failed}

@@ -149,7 +149,7 @@ def test_no_run(tmp_path: Path) -> None:
     [
         (["timeout", "dns", "5xx"], {"timeout", "dns", "http_5xx"}),
         (["404", "opt_out", "truncated"], {"http_404", "opt_out", "truncated"}),
-        ([], {"dns", "connect", "timeout", "http_429", "http_5xx", "protocol", "host_down"}),
+        ([], {"dns", "connect", "timeout", "http_429", "http_5xx", "protocol", "host_down", "chunk_full"}),
     ],
 )
 def test_reasons(names: list[str], reasons: set[str]) -> None:

@@ -32,7 +32,9 @@ def test_failures_of_a_server_are_retryable() -> None:
 
 def test_the_retryable_ones_are_those_that_stored_runs_know() -> None:
     """`failures.retryable` of older runs was written by this list; `capfilt retry` must mean the same rows."""
-    assert having(Trait.RETRYABLE) == {"dns", "connect", "timeout", "http_429", "http_5xx", "protocol", "host_down"}
+    assert having(Trait.RETRYABLE) == {"dns", "connect", "timeout", "http_429", "http_5xx", "protocol", "host_down"} | {
+        "chunk_full"
+    }
     assert having(Trait.FINAL) == {"bad_row", "bad_container", "no_image", "missing_file", "bad_url", "forgotten"}
 
 

@@ -30,7 +30,7 @@ def read_all(*inputs: Path | str, limit: int | None = None, **settings: object) 
     for number, chunk in enumerate(plan.chunks):
         assert chunk.name == f"{number:06d}"
         assert 0 < chunk.rows <= given.chunk_rows
-        rows += read(chunk).to_pylist()
+        rows += read(chunk, given.memory).to_pylist()
     assert len(rows) == plan.rows
     assert len({row["uid"] for row in rows}) == len(rows)
     return rows

@@ -104,7 +104,7 @@ def _report(out: str, outcome: "RunResult") -> None:
     sources = sorted(selection.kept.keys() | selection.dropped.keys(), key=("web", "human", "synthetic").index)
     say_what_was_done(outcome)
     if most := memory(outcome.memory):
-        console.say(f"peak memory of a model process: {most}")
+        console.say(f"peak memory: {most}")
     console.table(("", "rows"), [*count_rows(stand), *failure_rows(stand)])
     console.table(
         ("texts", "kept", "dropped"),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from capfilt.cli.terminal.options import Run
-from capfilt.core.formatting import speed
+from capfilt.core.formatting import memory, speed
 
 if TYPE_CHECKING:
     from capfilt.ledger.status import Status
@@ -76,6 +76,7 @@ def _lines(stand: "Status") -> list[str]:
         f"complete: {'yes' if stand.complete else f'no, {stand.chunks_left} chunks left; re-run to resume'}",
         f"balanced: {'yes, rows in = images + failures' if stand.balanced else f'NO: {stand.problem}'}",
         f"selected: {'yes' if stand.selected else 'no, the latest selection is of other chunks'}",
+        *([f"memory:   {memory(stand.memory)} at most"] if stand.memory else []),
         *(f"skipped:  {note}" for note in stand.left_out),
         *(f"warning:  {line}" for line in odd_score_lines(stand)),
     ]

@@ -24,7 +24,9 @@ REMEMBERED: Final = 86_400.0
 """Seconds a site's files stay valid in this process: RFC 9309 section 2.4 allows a day."""
 MOST_SITES: Final = 20_000
 MOST_BYTES: Final = 64_000_000
-"""Of the rules of all sites that are remembered; the oldest go first."""
+"""Of the rules of all sites that are remembered; the largest go first, for whose sake no other is asked again."""
+LARGE: Final = 100_000
+"""Bytes of the rules of a site from which on a URL is held against them in a thread: it may take 0.1 s."""
 
 Read = Callable[[URL], Awaitable[str | None]]
 """Gives a file of a site as text, None where there is none.
@@ -77,8 +79,10 @@ class SiteCache:
         self._drop(key)
         self._sites[key] = time.monotonic() + REMEMBERED, site
         self._bytes += site.size
-        while len(self._sites) > MOST_SITES or self._bytes > MOST_BYTES:
+        if len(self._sites) > MOST_SITES:
             self._drop(next(iter(self._sites)))
+        while self._bytes > MOST_BYTES:
+            self._drop(max(self._sites, key=lambda one: self._sites[one][1].size))
 
     def _drop(self, key: object) -> None:
         if found := self._sites.pop(key, None):
@@ -103,7 +107,8 @@ class OptOutChecker:
         self._read = read
         self._signals = frozenset(settings.opt_out)
         self._robot = robot_name(settings.user_agent)
-        self._asked: dict[URL, asyncio.Task[SiteRules | SiteUnreachable]] = {}
+        self._asked: dict[URL, asyncio.Task[SiteRules | SiteUnreachable]] = {}  # at this moment
+        self._away: dict[URL, SiteUnreachable] = {}
         self._few = asyncio.Semaphore(settings.concurrency)
 
     async def check(self, url: URL) -> None:
@@ -115,13 +120,10 @@ class OptOutChecker:
         """
         if not self._signals & {"robots.txt", "tdmrep"}:
             return
-        origin = url.origin()
-        if origin not in self._asked:
-            self._asked[origin] = asyncio.create_task(self._ask(origin))
-        site = await asyncio.shield(self._asked[origin])  # one URL's deadline must not end the question of the others
+        site = await self._site(url.origin())
         if isinstance(site, SiteUnreachable):
             raise site
-        site.check(url)
+        await asyncio.to_thread(site.check, url) if site.size > LARGE else site.check(url)
 
     def check_answer(self, response: aiohttp.ClientResponse) -> None:
         """Raise `OptedOut` if the headers of an answer refuse."""
@@ -135,16 +137,24 @@ class OptOutChecker:
         """Ask no more."""
         await _cancelled(self._asked.values())
 
+    async def _site(self, origin: URL) -> SiteRules | SiteUnreachable:
+        """What a site says. Rules are held by the cache alone, which bounds them; what it lost is asked for again."""
+        known = SITE_CACHE.recall((origin, self._robot, self._signals)) or self._away.get(origin)
+        if known is not None:
+            return known
+        if origin not in self._asked:
+            task = self._asked[origin] = asyncio.create_task(self._ask(origin))
+            task.add_done_callback(lambda _: self._asked.pop(origin))
+        return await asyncio.shield(self._asked[origin])  # one URL's deadline must not end the question of the others
+
     async def _ask(self, origin: URL) -> SiteRules | SiteUnreachable:
-        key = origin, self._robot, self._signals
-        site = SITE_CACHE.recall(key)
-        if site is None:
-            async with self._few:
-                rules = await self._robots(origin)
-                if isinstance(rules, SiteUnreachable):
-                    return rules
-                site = SiteRules(rules, await self._reservations(origin))
-            SITE_CACHE.keep(key, site)
+        async with self._few:
+            rules = await self._robots(origin)
+            if isinstance(rules, SiteUnreachable):
+                self._away[origin] = rules
+                return rules
+            site = SiteRules(rules, await self._reservations(origin))
+        SITE_CACHE.keep((origin, self._robot, self._signals), site)
         return site
 
     async def _robots(self, origin: URL) -> Robots | SiteUnreachable:

@@ -34,13 +34,18 @@ class Robots:
 
     Args:
         prefixes: allow or disallow by pattern, of those without `*` and `$`.
+        lengths: of the prefixes, the longest first. A file of `LIMIT` bytes has a thousand different ones at most, so
+            the longest prefix of a path is found in the time of reading the file once.
         wildcards: all other rules, as (field, pattern), the longest first, allow before disallow.
         refused: why nothing may be asked for at all; else empty.
+        size: about how many bytes of memory the rules take.
     """
 
     prefixes: Mapping[str, str] = field(default_factory=dict)
+    lengths: tuple[int, ...] = ()
     wildcards: tuple[tuple[str, str], ...] = ()
     refused: str = ""
+    size: int = 0
 
     @classmethod
     def parse(cls, text: str, robot: str) -> "Robots":
@@ -63,15 +68,10 @@ class Robots:
             if count > most:
                 return cls(refused=f"it has {count:,} rules{kind}, more than {most:,}")
         plain = sorted(rules.difference(wild), reverse=True)  # an allow comes last, and stays
-        return cls(
-            {pattern: way for way, pattern in plain}, tuple(sorted(wild, key=lambda rule: (-len(rule[1]), rule)))
-        )
-
-    @property
-    def size(self) -> int:
-        """About how many bytes of memory the rules take."""
-        patterns = [*self.prefixes, *(pattern for _, pattern in self.wildcards)]
-        return sum(map(len, patterns)) + RULE_BYTES * len(patterns)
+        prefixes = {pattern: way for way, pattern in plain}
+        lengths = tuple(sorted({*map(len, prefixes)}, reverse=True))
+        size = sum(len(pattern) + RULE_BYTES for _, pattern in rules)
+        return cls(prefixes, lengths, tuple(sorted(wild, key=lambda rule: (-len(rule[1]), rule))), size=size)
 
     def refusal(self, url: URL) -> str:
         """The rule that forbids `url`, as in "Disallow: /private/"; empty where it may be asked for."""
@@ -80,9 +80,7 @@ class Robots:
             return ""
         if self.refused:
             return self.refused
-        longest = max(map(len, self.prefixes), default=0)
-        ends = range(min(len(path), longest), 0, -1)
-        pattern = next((path[:end] for end in ends if path[:end] in self.prefixes), "")
+        pattern = next((path[:end] for end in self.lengths if path[:end] in self.prefixes), "")
         way = self.prefixes.get(pattern, "allow")
         for other, wild in self.wildcards:
             if len(wild) < len(pattern) or (len(wild) == len(pattern) and way == "allow"):

@@ -21,6 +21,7 @@ class Reservations:
     """The rules of a site's file: pattern, and whether it reserves. The first that matches decides."""
 
     rules: tuple[tuple[str, bool], ...] = ()
+    size: int = 0  # about how many bytes of memory they take
 
     @classmethod
     def parse(cls, text: str) -> "Reservations":
@@ -31,12 +32,9 @@ class Reservations:
             return cls()
         rules = map(_rule, found if isinstance(found, list) else ())
         kept = tuple(rule for rule in rules if rule)
-        return cls(kept if len(kept) <= MOST_RULES else (("/", True),))  # hostile: all of it counts as reserved
-
-    @property
-    def size(self) -> int:
-        """About how many bytes of memory the rules take."""
-        return sum(len(pattern) + RULE_BYTES for pattern, _ in self.rules)
+        if len(kept) > MOST_RULES:  # hostile: all of it counts as reserved
+            kept = (("/", True),)
+        return cls(kept, sum(len(pattern) + RULE_BYTES for pattern, _ in kept))
 
     def refusal(self, url: URL) -> str:
         """The pattern that reserves `url`; empty where none does."""

@@ -32,7 +32,7 @@ CHUNK_ROW = pa.schema(
         ("payload", pa.large_binary()),  # the chunk's table, Arrow IPC
         ("error", pa.string()),
         ("seconds", pa.string()),  # by stage, JSON
-        ("memory", pa.string()),  # PeakMemory of the largest model process that the chunk went through, JSON
+        ("memory", pa.string()),  # PeakMemory of the processes that the chunk went through, JSON
     ]
 )
 """The row of a chunk between two stages."""
@@ -78,9 +78,9 @@ def run_stages(row: pa.Table, stages: Mapping[str, Stage]) -> pa.Table:
     return _changed(row, payload=_one(payload), error=pa.array([error]), seconds=pa.array([json.dumps(seconds)]))
 
 
-def with_peak_memory(row: pa.Table) -> pa.Table:
-    """The row of a chunk that went through models in this process."""
-    most = larger(json.loads(row["memory"][0].as_py()), peak_memory())
+def with_peak_memory(row: pa.Table, kind: str) -> pa.Table:
+    """The row of a chunk that went through stages in this process, which is of this kind."""
+    most = larger(json.loads(row["memory"][0].as_py()), peak_memory(kind))
     return _changed(row, memory=pa.array([json.dumps(most)]))
 
 

@@ -1,31 +1,21 @@
-"""The most memory that a process with models has used."""
+"""The most memory that the processes of a run have held, by kind of process."""
 
-import re
 import sys
-from pathlib import Path
+
+from capfilt.core.processes import memory
 
 PeakMemory = dict[str, int]
-"""Bytes at most so far: `host` of main memory, `device` of a GPU's if it was used."""
+"""Bytes at most so far by kind: driver, worker (it fetches, decodes and commits), model, gpu, reader, decoder."""
 
 
-def peak_memory() -> PeakMemory:
-    """Of this process, since it began."""
+def peak_memory(kind: str) -> PeakMemory:
+    """Of this process, which is of this kind, and of those that it started; since they began."""
     device = 0
     if torch := sys.modules.get("torch"):  # a process that never loaded it has used no GPU
         device = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0
-    return {"host": _host(), **({"device": device} if device else {})}
+    return {kind: memory.peak_memory(), **memory.peaks_of_children(), **({"gpu": device} if device else {})}
 
 
 def larger(a: PeakMemory, b: PeakMemory) -> PeakMemory:
-    """The larger of two processes, by kind of memory."""
+    """The larger of two processes of each kind."""
     return {kind: max(a.get(kind, 0), b.get(kind, 0)) for kind in {**a, **b}}
-
-
-def _host() -> int:
-    status = Path("/proc/self/status")
-    if status.is_file():  # `getrusage` also counts the process that started this one
-        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"))
-        return int(found[1]) * 1024 if found else 0
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

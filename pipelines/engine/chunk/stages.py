@@ -22,7 +22,7 @@ from capfilt.pipelines.stages.caption import caption
 from capfilt.pipelines.stages.commit import commit
 from capfilt.pipelines.stages.decode import decode
 from capfilt.pipelines.stages.fetch import fetch
-from capfilt.pipelines.stages.micro_batches import Journal, MicroBatches, NoJournal
+from capfilt.pipelines.stages.micro_batches import AroundDeaths, Journal, MicroBatches, NoJournal
 from capfilt.pipelines.stages.read import read
 from capfilt.pipelines.stages.retry_rows import recommit, reopen
 from capfilt.pipelines.stages.score import score
@@ -32,7 +32,7 @@ STAGES: Final = ("fetch", "decode", "caption", "score", "commit")
 """Names of all stages, in their order."""
 
 JournalOf = Callable[[str], Journal]
-"""Makes the journal of one model's stage: "caption 0", "score 1"."""
+"""Makes the journal of one stage, or of one model's: "read", "fetch", "decode", "caption 0", "score 1"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ def make_stages(names: Sequence[str], job: Job, journal: JournalOf = lambda _: N
         ModelError: a model cannot be loaded.
     """
     make: dict[str, Callable[[], Stage]] = {
-        "fetch": lambda: partial(_fetch, job=job),
-        "decode": lambda: partial(_decode, job=job),
+        "fetch": lambda: _fetch(job, journal),
+        "decode": lambda: _decode(job, journal),
         "caption": lambda: _caption(job.recipe, journal),
         "score": lambda: _score(job.recipe, journal),
         "commit": lambda: partial(_commit, job=job),
@@ -71,15 +71,25 @@ def make_stages(names: Sequence[str], job: Job, journal: JournalOf = lambda _: N
     return {name: make[name]() for name in names}
 
 
-def _fetch(_: pa.Table, planned: PlannedChunk, job: Job) -> pa.Table:
-    folder = Folder.at(job.out)
-    rows = reopen(planned.chunk, folder, job.retry) if job.retry else Tombstones.of(folder).apply(read(planned.chunk))
-    return fetch(rows, job.recipe.fetch)
+def _fetch(job: Job, journal: JournalOf) -> Stage:
+    reading, fetching = AroundDeaths(journal("read")), AroundDeaths(journal("fetch"))
+
+    def stage(_: pa.Table, planned: PlannedChunk) -> pa.Table:
+        folder = Folder.at(job.out)
+        rows = read(planned.chunk, job.recipe.input.memory, reading)
+        rows = reopen(planned.chunk, folder, job.retry, rows) if job.retry else Tombstones.of(folder).apply(rows)
+        return fetch(rows, job.recipe.fetch, fetching)
+
+    return stage
 
 
-def _decode(rows: pa.Table, _: PlannedChunk, job: Job) -> pa.Table:
-    settings = job.recipe.decode
-    return without_leaks(decode(rows, settings, job.pixels), Folder.at(job.out), settings)
+def _decode(job: Job, journal: JournalOf) -> Stage:
+    settings, decoding = job.recipe.decode, AroundDeaths(journal("decode"))
+
+    def stage(rows: pa.Table, _: PlannedChunk) -> pa.Table:
+        return without_leaks(decode(rows, settings, job.pixels, pieces=decoding), Folder.at(job.out), settings)
+
+    return stage
 
 
 def _caption(recipe: Recipe, journal: JournalOf) -> Stage:

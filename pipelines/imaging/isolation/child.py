@@ -18,12 +18,19 @@ from dataclasses import asdict
 from typing import Any
 
 from capfilt.core.config import DecodeSettings
+from capfilt.core.processes.memory import limit_memory, peak_memory
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.imaging.decode_images import ImageFacts, Outcome, decode_images
+from capfilt.pipelines.imaging.decode_images import PIXELS_AT_ONCE, ImageFacts, Outcome, decode_images
 from capfilt.pipelines.imaging.isolation.shared_memory import Shared
 from capfilt.pipelines.imaging.plain_file import PlainFile, plain_files
 
 ORDER_BYTES = 65_536
+
+PIXEL_BYTES = 24
+"""That a pixel may take while it is decoded; `image_file` says what it takes as a rule."""
+
+BESIDE = 500_000_000
+"""Bytes that may be taken beside files and pixels: what codecs hold, and what `malloc` keeps."""
 
 
 def serve(channel: socket.socket) -> None:
@@ -37,6 +44,7 @@ def serve(channel: socket.socket) -> None:
 
 def _work(channel: socket.socket, order: dict[str, Any], descriptor: int) -> None:
     settings = DecodeSettings(**order["decode"])
+    limit_memory(PIXEL_BYTES * max(PIXELS_AT_ONCE, settings.max_pixels) + order["size"] + BESIDE)
     shared = Shared(descriptor, order["rows"], order["size"], [PixelSpec(**spec) for spec in order["pixels"]])
     lock = threading.Lock()
     # An alarm kills the process even where a codec holds the interpreter, should nobody be left to do it.
@@ -58,7 +66,7 @@ def _work(channel: socket.socket, order: dict[str, Any], descriptor: int) -> Non
     else:
         decode_images(rows, shared.file, shared.canvases, settings, threads, busy=busy, tell=tell)
     signal.alarm(0)
-    channel.sendall(_line({"end": True}))
+    channel.sendall(_line({"end": True, "peak": peak_memory()}))
 
 
 def _told(outcome: Outcome | PlainFile) -> dict[str, Any]:

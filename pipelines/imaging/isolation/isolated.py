@@ -10,10 +10,6 @@ import base64
 import json
 import math
 import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -23,16 +19,19 @@ from typing import Final, cast
 import numpy as np
 
 from capfilt.core.config import DecodeSettings
+from capfilt.core.processes.block import open_block
+from capfilt.core.processes.child_process import ChildProcess
 from capfilt.core.schema import Reason
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.imaging.decode_images import Canvases, ImageFacts, Outcome
+from capfilt.pipelines.imaging.decode_images import Canvases, File, ImageFacts, Outcome
 from capfilt.pipelines.imaging.image_file import BadImage
-from capfilt.pipelines.imaging.isolation.shared_memory import Shared, open_block, total
+from capfilt.pipelines.imaging.isolation.shared_memory import Shared, total
 from capfilt.pipelines.imaging.pillow import pillow_rules
 from capfilt.pipelines.imaging.plain_file import LIMITS, PlainFile, Suffix, is_surely_plain
 
 LOOK_UP: Final = 1.0
 """Seconds between two looks at the clock."""
+CHILD: Final = "capfilt.pipelines.imaging.isolation.child"
 IDLE: Final = 3
 """Processes in a row that die before any file is at work: then it is not the files."""
 
@@ -41,7 +40,10 @@ ENVIRONMENT: Final = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "MA
 
 
 def decode_isolated(
-    files: Sequence[bytes | None], specs: Sequence[PixelSpec], settings: DecodeSettings, threads: int | None
+    files: Sequence[File | None],
+    specs: Sequence[PixelSpec],
+    settings: DecodeSettings,
+    threads: int | None,
 ) -> tuple[list[Outcome | None], Canvases]:
     """What there is to say of every file (None is no file), and the pixels; see `decode_images`.
 
@@ -68,7 +70,7 @@ def plain_isolated(files: Sequence[bytes | None], suffix: Suffix | None) -> list
 
 
 def _isolated(
-    files: Sequence[bytes | None],
+    files: Sequence[File | None],
     specs: Sequence[PixelSpec],
     settings: DecodeSettings,
     threads: int | None,
@@ -166,87 +168,20 @@ class _Work:
             self.found[row] = (made[0], base64.b64decode(made[1])) if made else None
 
 
-class _Process:
-    """The other process, and the line to it."""
-
-    def __init__(self) -> None:
-        self._channel, theirs = socket.socketpair()
-        command = [sys.executable, "-P", "-m", "capfilt.pipelines.imaging.isolation.child", str(theirs.fileno())]
-        paths = os.pathsep.join(path for path in sys.path if path)  # it must find the same packages as we did
-        environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ} | {"PYTHONPATH": paths}
-        nothing = subprocess.DEVNULL
-        with theirs:
-            self._process = subprocess.Popen(
-                command,
-                pass_fds=[theirs.fileno()],
-                stdin=nothing,
-                stdout=nothing,
-                env=environment,
-                start_new_session=True,  # Ctrl-C is for us
-            )
-        self._rest = b""
-        self.last_words = ""
-
-    def send(self, order: str, descriptor: int) -> None:
-        """Send an order with the descriptor of its block."""
-        socket.send_fds(self._channel, [order.encode()], [descriptor])
-
-    def lines(self, seconds: float) -> list[dict[str, object]]:
-        """The answers that have come, perhaps none, after so many seconds at most.
-
-        Raises:
-            EOFError: the process is gone.
-        """
-        self._channel.settimeout(seconds)
-        try:
-            data = self._channel.recv(1 << 20)
-        except TimeoutError:
-            return []
-        if not data:
-            raise EOFError
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        return [json.loads(line) for line in whole]
-
-    def kill(self) -> None:
-        """End it now."""
-        self._process.kill()
-
-    def died(self) -> str:
-        """Wait for its end, and say how it came."""
-        self._channel.close()
-        try:
-            code = self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
-        if code >= 0:
-            return f"ended with code {code}{self.last_words}"
-        return f"was killed by {signal.Signals(-code).name}"
-
-    @property
-    def alive(self) -> bool:
-        return self._channel.fileno() >= 0 and self._process.poll() is None
-
-    def close(self) -> None:
-        """End it; it holds nothing that could be lost."""
-        self._channel.close()
-        self._process.kill()
-        self._process.wait()
-
-
 class _Processes:
     """The one process of this process; a fork of this process gets one of its own."""
 
     def __init__(self) -> None:
         self._owner = 0
-        self._process: _Process | None = None
+        self._process: ChildProcess | None = None
 
-    def get(self) -> _Process:
+    def get(self) -> ChildProcess:
         if self._owner != os.getpid():
             self._process, self._owner = None, os.getpid()
         if self._process is None or not self._process.alive:
             self.close()
-            self._process = _Process()
+            environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+            self._process = ChildProcess(CHILD, "decoder", {"MALLOC_ARENA_MAX": "2", **environment})
         return self._process
 
     def close(self) -> None:

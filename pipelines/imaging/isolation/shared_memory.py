@@ -8,8 +8,6 @@ pixels  uint8 [rows, spec.bytes], one block a PixelSpec
 """
 
 import mmap
-import os
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +35,7 @@ class Shared:
         blocks = {spec: self._array(np.uint8, rows * spec.bytes) for spec in specs}
         self.canvases = {spec: block.reshape(rows, spec.bytes) for spec, block in blocks.items()}
 
-    def fill(self, files: Sequence[bytes | None]) -> None:
+    def fill(self, files: Sequence[bytes | memoryview | None]) -> None:
         """Put the files in; None is a row without one."""
         self.ends[:] = np.cumsum([len(file or b"") for file in files])
         for row, file in enumerate(files):
@@ -60,14 +58,3 @@ class Shared:
 def total(rows: int, size: int, specs: Sequence[PixelSpec]) -> int:
     """Bytes of a block; never 0, which cannot be mapped."""
     return max(1, 17 * rows + size + rows * sum(spec.bytes for spec in specs))
-
-
-def open_block(size: int) -> int:
-    """A descriptor of so many zero bytes without a name. Pages that nobody touches take no memory."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("capfilt-decode")
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.truncate(descriptor, size)
-    return descriptor

@@ -8,7 +8,7 @@ import pyarrow as pa
 from capfilt.core.errors import InputError
 from capfilt.core.storage import split_url
 from capfilt.pipelines.readers.columnar.reader import ColumnarReader
-from capfilt.pipelines.readers.columnar.table import DAMAGE, Table
+from capfilt.pipelines.readers.columnar.table import DAMAGE, Table, memory_told
 from capfilt.pipelines.readers.files.failures import reason_of
 from capfilt.pipelines.readers.files.open import is_local
 
@@ -30,13 +30,14 @@ class ArrowTable(Table):
             self._source = pa.memory_map(path) if is_local(filesystem) else filesystem.open_input_file(path)
             if self._source.read(4) == _FEATHER_1:
                 raise InputError(f"{location}: Feather version 1 is not read; write it as version 2 or Parquet")
-            self._file = self._opened_file()
-            self.schema = self._file.schema if self._file else self._stream().schema
-            self.groups = [batch.num_rows for batch in self._all()]
+            with memory_told():
+                self._file = self._opened_file()
+                self.schema = self._file.schema if self._file else self._stream().schema
+                self.groups = [batch.num_rows for batch in self._all()]
         except DAMAGE as error:
             raise InputError(f"{location}: {reason_of(error)}") from error
 
-    def batches(self, group: int, columns: Sequence[str] | None, size: int) -> Iterator[pa.RecordBatch]:
+    def _batches(self, group: int, columns: Sequence[str] | None, size: int) -> Iterator[pa.RecordBatch]:
         batch = self._file.get_batch(group) if self._file else next(islice(self._all(), group, None))
         batch = batch if columns is None else batch.select(list(columns))
         for begin in range(0, batch.num_rows, size):

@@ -8,7 +8,7 @@ from pyarrow import orc
 from capfilt.core.errors import InputError
 from capfilt.core.storage import split_url
 from capfilt.pipelines.readers.columnar.reader import ColumnarReader
-from capfilt.pipelines.readers.columnar.table import DAMAGE, Table
+from capfilt.pipelines.readers.columnar.table import DAMAGE, Table, memory_told
 from capfilt.pipelines.readers.files.failures import reason_of
 
 
@@ -22,14 +22,15 @@ class OrcTable(Table):
     def __init__(self, location: str) -> None:
         filesystem, path = split_url(location)
         try:
-            self._file = orc.ORCFile(filesystem.open_input_file(path))
-            self.schema = self._file.schema
-            self.groups = [self._stripe(index, self.schema.names[:1]).num_rows for index in range(self._file.nstripes)]
+            with memory_told():
+                self._file = orc.ORCFile(filesystem.open_input_file(path))
+                self.schema, stripes = self._file.schema, range(self._file.nstripes)
+                self.groups = [self._stripe(index, self.schema.names[:1]).num_rows for index in stripes]
             self._size = self._file.content_length
         except DAMAGE as error:
             raise InputError(f"{location}: {reason_of(error)}") from error
 
-    def batches(self, group: int, columns: Sequence[str] | None, size: int) -> Iterator[pa.RecordBatch]:
+    def _batches(self, group: int, columns: Sequence[str] | None, size: int) -> Iterator[pa.RecordBatch]:
         stripe = self._stripe(group, columns)
         for begin in range(0, stripe.num_rows, size):
             yield stripe.slice(begin, size)

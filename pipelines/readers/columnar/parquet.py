@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from capfilt.core.errors import InputError
 from capfilt.core.storage import split_url
 from capfilt.pipelines.readers.columnar.reader import ColumnarReader
-from capfilt.pipelines.readers.columnar.table import DAMAGE, Table
+from capfilt.pipelines.readers.columnar.table import DAMAGE, Table, memory_told
 from capfilt.pipelines.readers.files.failures import reason_of
 
 _FREE_ROWS: Final = 10_000_000  # that any file may declare: a column of one value takes no room
@@ -28,8 +28,9 @@ class ParquetTable(Table):
         try:
             # pyarrow and not Ray Data's read_parquet: its V2 source starts actors that read footers for 3 to 13 s,
             # ignores override_num_blocks and made one block of 20 files.
-            self._file = pq.ParquetFile(filesystem.open_input_file(path), buffer_size=_STREAMED)
-            self.schema = self._file.schema_arrow
+            with memory_told():
+                self._file = pq.ParquetFile(filesystem.open_input_file(path), buffer_size=_STREAMED)
+                self.schema = self._file.schema_arrow
         except DAMAGE as error:
             raise InputError(f"{location}: {reason_of(error)}") from error
         metadata = self._file.metadata
@@ -39,7 +40,7 @@ class ParquetTable(Table):
         if min(self.groups, default=0) < 0 or self.rows != metadata.num_rows or self.rows > size:
             raise InputError(f"{location}: its footer declares {metadata.num_rows} rows, which it cannot hold")
 
-    def batches(self, group: int, columns: Sequence[str] | None, size: int) -> Iterator[pa.RecordBatch]:
+    def _batches(self, group: int, columns: Sequence[str] | None, size: int) -> Iterator[pa.RecordBatch]:
         yield from self._file.iter_batches(size, row_groups=[group], columns=None if columns is None else list(columns))
 
     def stored_bytes(self, group: int, column: str) -> int:

@@ -13,12 +13,11 @@ from capfilt.core import config
 from capfilt.core.chunks import Json, Part
 from capfilt.core.errors import InputError
 from capfilt.core.schema import Reason
-from capfilt.core.storage import split_url
 from capfilt.pipelines.readers.columnar.image_column import image_column
+from capfilt.pipelines.readers.columnar.records_at import RecordsAt
 from capfilt.pipelines.readers.columnar.table import DAMAGE, Table
 from capfilt.pipelines.readers.columnar.values import image_bytes, records_in
 from capfilt.pipelines.readers.files.failures import reason_of
-from capfilt.pipelines.readers.files.open import is_local
 from capfilt.pipelines.readers.files.pictures import Neighbours
 from capfilt.pipelines.readers.rows import columns
 from capfilt.pipelines.readers.rows.choices import Choice, column_choices, image_place
@@ -31,6 +30,10 @@ from capfilt.pipelines.readers.rows.rows import found_in, merged, rows_of_found
 _ROWS: Final = 8192  # decoded at once
 _IMAGES: Final = 256
 _LOOKED_AT: Final = 16
+_AT_ONCE: Final = 64_000_000
+"""Bytes of images decoded at once, about."""
+_ROOM: Final = 4
+"""The values of a part may take so many times the bytes that were planned: they were counted as they are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class TableShape:
 class ColumnarReader(Reader):
     """One row a row, or all rows of one image; a part is a range of rows, or a list of them."""
 
+    limited = True
+
     @abstractmethod
     def open(self, location: str) -> Table:
         """The file, its schema read; raises `InputError`."""
@@ -96,26 +101,20 @@ class ColumnarReader(Reader):
 
     def read(self, part: Part) -> pa.Table:
         shape = TableShape.from_json(cast(Mapping[str, Any], part.where))
-        filesystem, _ = split_url(part.file)
         wanted = cast(list[list[int]], part.where.get("records")) or [[part.start + at] for at in range(part.rows)]
         wanted = wanted[: part.rows]
-        records: dict[int, Record] = {}
-        damage = None
-        try:
-            records.update(
-                _records_at(self.open(part.file), shape, sorted(one for row in wanted for one in row), records)
-            )
-        except DAMAGE as error:
-            # Arrow reports a damaged page as an OSError without a number; elsewhere another try may help.
-            if isinstance(error, OSError) and (error.errno or not is_local(filesystem)):
-                raise
-            damage = reason_of(error)
-        found = [_found([records[one] for one in row if one in records], shape) for row in wanted]
+        planned = cast(int, part.where.get("bytes", 0))
+        table = self.open(part.file)
+        size = min(_IMAGES, max(1, _AT_ONCE * part.rows // max(planned, 1))) if shape.image else _ROWS
+        records = RecordsAt(table, part.file, shape.columns, size, _ROOM * max(planned, _AT_ONCE))
+        records.read(sorted(one for row in wanted for one in row))
+        found = [_found([records.found[one] for one in row if one in records.found], shape) for row in wanted]
+        lost = [next((records.lost[one] for one in row if one in records.lost), None) for row in wanted]
         rows = rows_of_found([fact or ValueError("lost") for fact in found], part)
         return raw_table(
-            Row(row.key, reason=Reason.BAD_CONTAINER, detail=damage) if fact is None else row
-            for row, fact in zip(rows, found, strict=True)
-            if fact is not None or damage  # a file that shrank gives fewer rows, and whoever asked notices
+            Row(row.key, reason=Reason.BAD_CONTAINER, detail=why) if fact is None else row
+            for row, fact, why in zip(rows, found, lost, strict=True)
+            if fact is not None or why  # a file that shrank gives fewer rows, and whoever asked notices
         )
 
     def check(self, file: InputFile, settings: config.InputSettings) -> None:
@@ -221,25 +220,3 @@ def _paths(table: Table, shape: TableShape) -> Iterator[str | None]:
                 yield fact.path if isinstance(fact, RowFacts) else None
     except DAMAGE:
         return  # the rows are damaged when they are read, too, and say so then
-
-
-def _records_at(table: Table, shape: TableShape, wanted: list[int], found: dict[int, Record]) -> dict[int, Record]:
-    """The records of these rows (sorted), put into `found` as they come: those before a damage count."""
-    begin, at = 0, 0
-    for group, rows in enumerate(table.groups):
-        end = begin + rows
-        if at < len(wanted) and wanted[at] < end:
-            for batch in table.batches(group, shape.columns, _IMAGES if shape.image else _ROWS):
-                here = []
-                while at < len(wanted) and wanted[at] < begin + batch.num_rows:
-                    here.append(wanted[at])
-                    at += 1
-                if here:
-                    # A slice, for Arrow cannot take single rows of a binary_view.
-                    records = records_in(batch.slice(here[0] - begin, here[-1] - here[0] + 1))
-                    found.update((row, records[row - here[0]]) for row in here)
-                begin += batch.num_rows
-                if at == len(wanted) or wanted[at] >= end:
-                    break
-        begin = end
-    return found

@@ -48,7 +48,7 @@ class SqliteTable(Table):
         except DAMAGE as error:
             raise InputError(f"{location}: {reason_of(error)}") from error
 
-    def batches(self, group: int, columns: Sequence[str] | None, size: int) -> Iterator[pa.RecordBatch]:
+    def _batches(self, group: int, columns: Sequence[str] | None, size: int) -> Iterator[pa.RecordBatch]:
         schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
         names = ", ".join(map(_quoted, schema.names))
         query = f"SELECT {names} FROM {_quoted(self.name)} WHERE {self._range(group)} ORDER BY rowid"

@@ -104,7 +104,7 @@ def _named_file(place: Place, sidecars: Sidecars, settings: config.InputSettings
 
 def _with_origin(file: InputFile, place: Place, settings: config.InputSettings) -> InputFile:
     """The list with the place of its images: beside it, or in a folder of its folder."""
-    sample = list(reader_named(file.reader).references(file, settings, _SAMPLE))
+    sample = list(reader_named(file.reader, settings.memory).references(file, settings, _SAMPLE))
     if not sample:
         return file
     home = posixpath.dirname(place.base)

@@ -46,7 +46,7 @@ def chosen(file: InputFile, names: list[str], settings: config.InputSettings) ->
     for name in _by_signature(file.location) or names:
         one = as_read_by(file, name)
         try:
-            reader_named(name).check(one, settings)
+            reader_named(name, settings.memory).check(one, settings)
         except NothingToRead:
             raise
         except NotAnInput as error:

@@ -119,7 +119,7 @@ class Tree:
         """Whether a list names files, of which none stands in the folder."""
         try:
             file = kinds.chosen(self._file(path, readers[-1]), readers, self.settings)
-            sample = list(reader_named(file.reader).references(file, self.settings, _SAMPLE))
+            sample = list(reader_named(file.reader, self.settings.memory).references(file, self.settings, _SAMPLE))
         except UserError:
             return False
         home = posixpath.dirname(path)
@@ -156,7 +156,7 @@ class Tree:
         if not pictures:
             return file
         try:
-            sample = list(reader_named(file.reader).references(file, self.settings, _SAMPLE))
+            sample = list(reader_named(file.reader, self.settings.memory).references(file, self.settings, _SAMPLE))
         except InputError:
             return file
         home = posixpath.dirname(path)
@@ -176,14 +176,14 @@ class Tree:
 
     def _gives_texts(self, file: InputFile) -> bool:
         try:
-            return reader_named(file.reader).gives_texts(file, self.settings)
+            return reader_named(file.reader, self.settings.memory).gives_texts(file, self.settings)
         except InputError:
             return True  # it is broken, and will be a row that says so
 
     def _named_by(self, file: InputFile) -> Iterator[str]:
         neighbours = Neighbours.beside(file.location, file.origin_of_pictures)
         try:
-            for reference in reader_named(file.reader).references(file, self.settings):
+            for reference in reader_named(file.reader, self.settings.memory).references(file, self.settings):
                 with suppress(Lost):
                     yield neighbours.resolve(reference)
         except InputError:

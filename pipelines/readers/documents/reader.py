@@ -1,7 +1,7 @@
 """JSON documents that hold many rows, recognised by their shape."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, cast
@@ -43,6 +43,7 @@ from capfilt.pipelines.readers.rows.reader import (
     raw_table,
 )
 from capfilt.pipelines.readers.rows.rows import found_in, paths_in, rows_of_found
+from capfilt.pipelines.readers.text.hygiene import MAX_URL, clean_texts
 
 SHAPES: Final[tuple[DocumentShape, ...]] = (
     Coco(), Karpathy(), RowsInside(), SplitTable(), ParallelLists(), ColumnsOfRows(), FileMap(), RowMap(),
@@ -64,6 +65,7 @@ class DocumentReader(Reader):
     name = "documents"
     about = "one JSON document with many rows"
     suffixes = ("json",)
+    limited = True
 
     def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         facts = list(self._facts(file, settings))
@@ -84,6 +86,10 @@ class DocumentReader(Reader):
             forgotten_row(part, number) if row is None else one
             for number, (row, one) in enumerate(zip(rows, read, strict=True))
         )
+
+    def keys(self, part: Part) -> Sequence[str | None]:
+        rows = cast(list[Any], part.where["records"])
+        return [None if row is None else key for row, key in zip(rows, super().keys(part), strict=False)]
 
     def check(self, file: InputFile, settings: config.InputSettings) -> None:
         next(self._facts(file, settings), None)
@@ -124,7 +130,7 @@ def _to_json(fact: RowFacts | ValueError) -> Json:
         return {"error": str(fact)}
     if fact.image is not None:
         return {"error": "an image inside a JSON document; use one object a line (.jsonl)"}
-    return [fact.url, fact.path, list(fact.texts)]
+    return [fact.url and fact.url[: MAX_URL + 1], fact.path, list(clean_texts(fact.texts))]
 
 
 def _from_json(row: Any) -> RowFacts | ValueError:
@@ -153,7 +159,10 @@ def _parsed(location: str, encoding: str, size: int, changed: int) -> Any:
             head = stream.read(_HEAD)
             if _is_for_lists(head):
                 raise NotAnInput(f"{location}: a list of objects")
-            content = head + stream.read(MAX_ARRAY)
+            content = bytearray(head)
+            # Piece by piece, for `read` takes the memory that it is asked for, whatever is there.
+            while len(content) <= MAX_ARRAY and (piece := stream.read(_HEAD)):
+                content += piece
         except UNREADABLE as error:
             raise InputError(f"{location}: {reason_of(error)}") from error
     if len(content) > MAX_ARRAY:

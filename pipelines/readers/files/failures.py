@@ -30,6 +30,10 @@ class NothingToRead(NotAnInput):
     """The same, of a file whose format is certain: no other reader is asked."""
 
 
+class Unreadable(Exception):
+    """Reading took too much memory, or killed its process; one line."""
+
+
 UNREADABLE: Final = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, Broken)
 """What a file that breaks off raises while it is read (never an error of the file system)."""
 

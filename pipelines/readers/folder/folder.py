@@ -3,7 +3,7 @@
 import posixpath
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
 import pyarrow as pa
@@ -66,6 +66,9 @@ class FolderReader(Reader):
         kinds = Counter(posixpath.splitext(picture.name)[1].lower() or "no suffix" for picture in file.pictures)
         count = ", ".join(f"{kind} ({number})" for kind, number in kinds.most_common(6))
         return [Choice("image", count, "files of images that no list names"), *sample_choices(found, settings.text)]
+
+    def keys(self, part: Part) -> Sequence[str | None]:
+        return cast(list[str | None], part.where["names"])
 
     def redacted(self, part: Part, gone: Callable[[str], bool]) -> Where:
         where = cast(Where, part.where)

@@ -37,6 +37,7 @@ class ListReader(Reader):
     name = "lists"
     about = "tables and JSON with a URL, a path or the image itself (base64) and texts, one a line"
     suffixes = EXTENSIONS
+    limited = True
 
     def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         layout = layout_of(file.location, settings)

@@ -1,7 +1,7 @@
 """What a reader is: it cuts one input file into parts at plan time, and gives the rows of a part later."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -41,6 +41,18 @@ class InputFile:
     sidecar: str | None = None  # location of a CSV with the texts of a shard
     pictures: tuple[Picture, ...] = ()  # of a folder
     origin_of_pictures: Origin | None = None  # where those are that a list names, if not beside it
+
+    def to_json(self) -> dict[str, Json]:
+        """All but the pictures of a folder."""
+        names = ("reader", "location", "identity", "origin", "named", "sidecar")
+        return {name: getattr(self, name) for name in names} | {"where": _origin(self)}
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> "InputFile":
+        """The file that `to_json` wrote."""
+        fields = {name: value for name, value in told.items() if name != "where"}
+        return cls(**fields, origin_of_pictures=Origin.from_json(told["where"]))
+
     own_size: int = 0  # bytes of the file; 0 of a folder
 
     @property
@@ -59,6 +71,7 @@ class Reader(ABC):
     about: ClassVar[str]  # what it reads, for people; a line
     suffixes: ClassVar[tuple[str, ...]] = ()  # of its files, in lower case and without packing: "csv" for x.CSV.gz
     marks: ClassVar[tuple[bytes, ...]] = ()  # how its files begin, whatever they are called
+    limited: ClassVar[bool] = False  # read in a process with a memory limit
 
     @abstractmethod
     def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
@@ -75,6 +88,17 @@ class Reader(ABC):
     @abstractmethod
     def read(self, part: Part) -> pa.Table:
         """The rows of `part` as `schema.RAW`, in order; another number of rows means that the file has changed."""
+
+    def keys(self, part: Part) -> Sequence[str | None]:
+        """The keys of the rows of `part`, without reading it; None for one that was forgotten."""
+        return [str(number) for number in range(part.start, part.start + part.rows)]
+
+    def failed(self, part: Part, detail: str) -> pa.Table:
+        """`read` of a part that cannot be read: all its rows are failures."""
+        return raw_table(
+            forgotten_row(part, number) if key is None else Row(key, reason=Reason.BAD_CONTAINER, detail=detail)
+            for number, key in enumerate(self.keys(part)[: part.rows])
+        )
 
     def check(self, file: InputFile, settings: config.InputSettings) -> None:
         """Look at the head of a file; raises as `parts` does."""
@@ -178,6 +202,9 @@ class BrokenReader(Reader):
 
     def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         yield broken_part(file, 0, "cannot be opened")
+
+    def keys(self, part: Part) -> Sequence[str | None]:
+        return ["broken"]
 
     def read(self, part: Part) -> pa.Table:
         return raw_table([Row("broken", reason=Reason.BAD_CONTAINER, detail=str(part.where["detail"]))])

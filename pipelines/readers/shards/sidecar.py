@@ -1,9 +1,13 @@
 """Captions of a shard that stand in a file beside it, by the names of its members or by their keys."""
 
+from typing import Final
+
 from capfilt.core import config
 from capfilt.core.errors import InputError
 from capfilt.pipelines.readers.columnar.parquet import ParquetTable
+from capfilt.pipelines.readers.files.failures import Unreadable
 from capfilt.pipelines.readers.files.packing import data_suffix
+from capfilt.pipelines.readers.limited import limited
 from capfilt.pipelines.readers.lists.layout import entries, layout_of
 from capfilt.pipelines.readers.rows.columns import Names, Record, find_texts, text_columns, usual
 from capfilt.pipelines.readers.rows.columns import find as find_reference
@@ -15,21 +19,32 @@ SUFFIXES = ("csv", "tsv", "parquet")
 Texts = dict[str, list[str]]
 """Captions by the name or key of the member they are about."""
 
+MEMORY: Final = config.InputSettings().memory
+
 _KEYS = ("key", "__key__", "sample_id", "image_id", "id")
 _LOG = {"url", "key", "status"}  # columns of img2dataset's own record of a shard, whose texts are in the shard
 
 
 def sidecar_texts(location: str, text: str | tuple[str, ...] = "auto", encoding: str = "auto") -> Texts:
-    """The captions that a sidecar gives; `text` and `encoding` are those of the recipe.
+    """The captions that a sidecar gives, read in a process of its own; `text` and `encoding` are those of the recipe.
 
     Raises:
         ConfigError, InputError: it is no table of names and texts.
     """
     texts: Texts = {}
-    is_columnar = data_suffix(location.partition("?")[0]) == "parquet"
-    for name, found in _keyed(location, text) if is_columnar else _listed(location, text, encoding):
-        texts.setdefault(name.removeprefix("./"), []).extend(found)
+    asked = {"location": location, "text": text, "encoding": encoding}
+    try:
+        for name, found in limited.values("sidecar", asked, MEMORY):
+            texts.setdefault(name.removeprefix("./"), []).extend(found)
+    except Unreadable as error:
+        raise InputError(f"{location}: {error}") from error
     return texts
+
+
+def texts_here(location: str, text: str | tuple[str, ...], encoding: str) -> list[tuple[str, list[str]]]:
+    """The names and captions that a sidecar gives, in this process and without a limit; raises as `sidecar_texts`."""
+    is_columnar = data_suffix(location.partition("?")[0]) == "parquet"
+    return _keyed(location, text) if is_columnar else _listed(location, text, encoding)
 
 
 def _listed(location: str, text: str | tuple[str, ...], encoding: str) -> list[tuple[str, list[str]]]:

@@ -3,7 +3,7 @@
 import io
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, TypeGuard, cast
@@ -118,6 +118,12 @@ class WebdatasetReader(Reader):
             found.append(Choice("text", f"the .{suffix} beside the shard", "it has its name, and names its members"))
             texts_beside = [choice for choice in texts_beside if choice.value != "none"]
         return found + texts_beside
+
+    def keys(self, part: Part) -> Sequence[str | None]:
+        where = cast(Where, part.where)
+        if "missing" in where:
+            return cast(list[str | None], where["missing"])
+        return [sample and sample[0] for sample in where["samples"]]
 
     def redacted(self, part: Part, gone: Callable[[str], bool]) -> Where:
         where = cast(Where, part.where)

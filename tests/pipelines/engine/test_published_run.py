@@ -78,7 +78,7 @@ def test_a_captioner_that_does_not_caption_is_an_error_of_every_chunk(
     row = new_row(PlannedChunk(chunk, "d")) | {"payload": pack(pa.table({"uid": ["a"]})).to_pybytes()}
     after = actor(pa.Table.from_pylist([row], CHUNK_ROW)).to_pylist()[0]
     assert asked == [1]
-    assert json.loads(after["memory"])["host"] > 2**26  # torch alone takes that
+    assert json.loads(after["memory"])["model"] > 2**26  # torch alone takes that
     found = UNFIT.match(after["error"])
     assert found
     assert found["why"].startswith("captioner 'blip-dai-dai' writes 'dai dai dai")
@@ -105,7 +105,7 @@ def test_recipe_blip2_from_pictures_to_the_best_two_texts(published: Published, 
     outcome = run([str(tmp_path / "pictures.parquet")], str(out), recipe)
     assert (outcome.rows, outcome.chunks, outcome.selection.images) == (10, 2, 9)
     assert sum(outcome.selection.kept.values()) == 18
-    assert outcome.memory["host"] > 2**26
+    assert outcome.memory["driver"] > 2**26
     assert Ledger.at(out).sessions()[-1].memory == outcome.memory
     count = "SELECT count(*) AS n FROM captions WHERE {}"
     scored = "itm BETWEEN 0 AND 1 AND itc BETWEEN -1 AND 1 AND clip BETWEEN -1 AND 1 AND itm_q BETWEEN 0 AND 1"

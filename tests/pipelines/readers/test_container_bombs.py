@@ -55,7 +55,7 @@ def test_a_gzip_bomb_is_a_row_behind_what_could_be_read(
     (folder / name).write_bytes(packed)
     (folder / "good.csv").write_text(f"url,text\n{url},a dog\n")
     before = peak()
-    rows = read_all(folder)
+    rows = read_all(folder, memory=0)
     assert peak() - before < 200_000_000
     assert any(row["reason"] is None for row in rows)
     broken = [row for row in rows if row["reason"] == "bad_container"]
@@ -76,7 +76,7 @@ def test_lines_without_end_are_not_held_all_at_once(tmp_path: Path) -> None:
         for _ in range(120):
             stream.write(b"x" * 1_000_000)
     before = peak()
-    plan = make_plan([str(path)], InputSettings())
+    plan = make_plan([str(path)], InputSettings(memory=0))
     assert peak() - before < 80_000_000
     assert plan.rows == 120_000_000 // records.MAX_LINE
     assert max(chunk.rows for chunk in plan.chunks) * records.MAX_LINE <= 2 * InputSettings().chunk_bytes
@@ -88,7 +88,7 @@ def test_a_json_array_is_read_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.
     record = {"url": "http://a.example/1.jpg", "text": "x" * 1000}
     (tmp_path / "list.json").write_text(json.dumps([record] * 3000))
     with pytest.raises(InputError, match=r"a JSON array of more than 2000000 bytes; use \.jsonl"):
-        make_plan([str(tmp_path / "list.json")], InputSettings())
+        make_plan([str(tmp_path / "list.json")], InputSettings(memory=0))
 
 
 def test_a_parquet_footer_that_declares_rows_it_cannot_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_a_parquet_footer_that_declares_rows_it_cannot_hold(tmp_path: Path, monk
     pq.write_table(pa.table({"url": pa.array(["http://a.example/1.jpg"] * 1_000_000)}), path)
     assert path.stat().st_size < 10_000
     with at_most_cpu(seconds=10), pytest.raises(InputError, match="declares 1000000 rows, which it cannot hold"):
-        make_plan([str(path)], InputSettings())
+        make_plan([str(path)], InputSettings(memory=0))
 
 
 @pytest.mark.parametrize("size", [10**6, 2**33, 2**60])

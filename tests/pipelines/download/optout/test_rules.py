@@ -2,6 +2,9 @@
 
 import json
 import random
+import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from yarl import URL
@@ -10,6 +13,9 @@ from capfilt.pipelines.download.optout.optout import MOST_BYTES, SiteCache, Site
 from capfilt.pipelines.download.optout.paths import MOST_RULES, matches
 from capfilt.pipelines.download.optout.robots import LIMIT, MOST_WILDCARDS, Robots
 from capfilt.pipelines.download.optout.tdmrep import Reservations
+from misbehaving_web import SmallSite
+
+Get = Callable[..., list[dict[str, Any]]]
 
 SITE = URL("http://example.org")
 
@@ -65,3 +71,39 @@ def test_what_is_remembered_of_all_sites_is_bounded() -> None:
     for number in range(fit + 10):
         memory.keep(number, rules)
     assert [memory.recall(number) is not None for number in (0, 9, 10, fit + 9)] == [False, False, True, True]
+    small = SiteRules(Robots.parse("User-agent: *\nDisallow: /a", "capfilt"), Reservations())
+    memory = SiteCache()
+    for site in ("small", *range(2 * fit)):
+        memory.keep(site, small if site == "small" else rules)
+    assert memory.recall("small") is small  # the large ones cost each other their place, though it is the oldest
+
+
+def test_the_longest_prefix_is_found_in_the_time_of_reading_the_file_once() -> None:
+    text, length = "User-agent: *\n", 0
+    while len(text) + length < LIMIT:
+        length += 1
+        text += f"Disallow: /{'x' * length}\n"
+    robots = Robots.parse(text, "capfilt")
+    assert len(robots.prefixes) == length
+    assert sum(robots.lengths) <= LIMIT  # characters that a look at every length compares
+    assert robots.refusal(SITE.with_path("/" + "x" * 8000)) == f"Disallow: /{'x' * length}"
+    assert robots.refusal(SITE.with_path("/" + "y" * 8000)) == ""
+
+
+def test_many_rules_are_matched_outside_of_the_event_loop(
+    small_site: Callable[..., SmallSite], get: Get, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    matched = SiteRules.check
+
+    def seen(self: SiteRules, url: URL) -> None:
+        threads.append(threading.current_thread().name.partition("_")[0])
+        matched(self, url)
+
+    monkeypatch.setattr(SiteRules, "check", seen)
+    for rules in (3, MOST_RULES):
+        text = "User-agent: *\n" + "".join(f"Disallow: /{number}/\n" for number in range(rules))
+        site = small_site({"/robots.txt": (200, {}, text.encode()), "*": (200, {}, b"a")})
+        rows = get(f"{site.url}/1/a.jpg", f"{site.url}/a.jpg", opt_out=("robots.txt",))
+        assert [row["reason"] for row in rows] == ["opt_out", None]
+    assert threads == ["MainThread"] * 2 + ["asyncio"] * 2

@@ -15,6 +15,7 @@ from PIL import Image, PngImagePlugin
 from capfilt.core import schema
 from capfilt.core.config import DecodeSettings
 from capfilt.core.errors import IntegrityError
+from capfilt.core.processes import memory
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.image_file import BadImage
 from capfilt.pipelines.imaging.isolation import isolated
@@ -41,6 +42,7 @@ def hurt(self):
         case "hang": time.sleep(600)
         case "hold": ctypes.PyDLL(None).sleep(600)  # without giving the interpreter away
         case "fail": raise SystemError("of no kind that a codec should raise")
+        case "eat": self.eaten = bytearray(1 << 36)
         case "env": open(self.info["to"], "w").write(" ".join(os.environ))
         case "pid": open(self.info["to"], "w").write(str(os.getpid())); time.sleep(600)
     return load(self)
@@ -98,6 +100,24 @@ def test_what_codecs_raise_is_a_reason(bad_codec: Path, png: Callable[..., bytes
     [row] = decode(rows_of(png(do="fail")), DecodeSettings()).to_pylist()
     assert row["reason"] == "corrupt"
     assert "of no kind that a codec should raise" in row["detail"]
+
+
+def test_a_codec_that_asks_for_more_memory_than_pixels_need_fails_its_file(
+    bad_codec: Path, png: Callable[..., bytes]
+) -> None:
+    out = decode(rows_of(png(), png(do="eat"), png()), DecodeSettings()).to_pylist()
+    assert [row["reason"] for row in out] == [None, "too_many_pixels", None]
+
+
+def test_ten_files_of_many_pixels_are_not_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many threads as files: a hundred million pixels at once, 3 bytes a pixel and 4 in Pillow, and no more."""
+    large = encoded(Image.new("1", (5000, 5000)), "PNG")
+    small = encoded(Image.new("RGB", (40, 30), (9, 99, 3)), "PNG")
+    isolated._PROCESSES.close()
+    monkeypatch.setattr(memory, "_CHILDREN", {})
+    out = decode(rows_of(*[large] * 10, *[small] * 10), DecodeSettings(), SPECS, threads=10).to_pylist()
+    assert [row["reason"] for row in out] == [None] * 20
+    assert memory.peaks_of_children()["decoder"] < 900_000_000
 
 
 def test_the_process_knows_no_secrets(
