@@ -1,6 +1,9 @@
 """A lease on a bucket: one driver at a time, no dead one for ever, and none that writes after it lost it."""
 
 import json
+import pickle
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -191,6 +194,33 @@ def test_a_worker_that_outlived_its_driver_commits_nothing(sky: Weather, bucket:
     with fenced_writes(folder, first), pytest.raises(BusyError, match=r"lease 2, this one had 1"):
         folder.write("commits/000000.parquet", b"of the first")
     assert folder.read("commits/000000.parquet") == b"of the second"
+
+
+WORKER = """
+import pickle, sys
+from capfilt.core.storage import Folder
+from capfilt.ledger.fencing import fenced_writes
+folder, token = Folder.at(sys.argv[1]), pickle.loads(bytes.fromhex(sys.argv[2]))
+with fenced_writes(folder, token):
+    folder.write("commits/000000.parquet", b"of a worker")
+"""
+
+
+def test_a_worker_in_a_process_of_its_own_writes_for_its_driver_and_for_no_other(bucket: str) -> None:
+    folder = Folder.at(f"{bucket}/out")
+
+    def work(token: FencingToken) -> "subprocess.CompletedProcess[str]":
+        arguments = (folder.location, pickle.dumps(token).hex())
+        return subprocess.run([sys.executable, "-c", WORKER, *arguments], capture_output=True, text=True, check=False)
+
+    with lease(folder):
+        token = held_token(folder)
+        assert work(token).returncode == 0
+        assert folder.read("commits/000000.parquet") == b"of a worker"
+        folder.delete("commits/000000.parquet")
+    with lease(folder):
+        assert "BusyError" in work(token).stderr
+    assert not folder.exists("commits/000000.parquet")
 
 
 LATE = ["commits/000000.parquet", "images/000000.parquet", "forgotten.json", "selection.toml", "redo/000000.parquet"]
