@@ -5,7 +5,7 @@ Images come as uint8 tensors, made as the model's own `pixels` asks. A newcomer 
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -64,4 +64,13 @@ class Judge(Protocol):
 
     def score(self, images: Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:
         """One score a column, image and text; an image may have any number of texts, none included."""
+        ...
+
+
+@runtime_checkable
+class TruncatingJudge(Protocol):
+    """What a judge has besides that reads the first tokens of a text only, and can tell."""
+
+    def cuts(self, text: str) -> bool:
+        """Whether it leaves words of a text unread."""
         ...

@@ -152,6 +152,11 @@ class Tokenizer:
             self.piece_cache |= {word: one.ids for word, one in zip(order, found, strict=True)}
         return [[piece for word in words for piece in self.piece_cache[word]] for words in told]
 
+    def is_cut(self, text: str, max_tokens: int) -> bool:
+        """Whether `encode` leaves words of a text out: beyond 30 words, or beyond so many tokens."""
+        words = clean_text(text, MAX_CHARACTERS, self.lowercase).split(" ")
+        return len(words) > MAX_WORDS or len(self._pieces([text])[0]) > max_tokens - 2
+
     def unknown_share(self, texts: Iterable[str]) -> float:
         """Share of the pieces of texts that are [UNK]."""
         pieces = [piece for own in self._pieces(list(texts)) for piece in own]

@@ -49,6 +49,10 @@ class MedJudge:
         itm, itc = self._match(states, flat), self._cosine(states, flat, most)
         return {"itm": _ragged(itm, texts, most), "itc": _ragged(itc, texts, most)}
 
+    def cuts(self, text: str) -> bool:
+        """See `protocols.TruncatingJudge`."""
+        return self.tokenizer.is_cut(text, MAX_TOKENS)
+
     def image_features(self, images: Tensor) -> Tensor:
         """uint8 [B, S, S, 3] -> ITC features [B, E] of length 1."""
         return self.model.image_feature(self.encode_image(images))

@@ -49,6 +49,13 @@ class OpenClipJudge:
         cosines = (image[owners(texts)] * text[places]).sum(-1)
         return {column: fold(cosines, texts) for column in self.columns}
 
+    def cuts(self, text: str) -> bool:
+        """See `protocols.TruncatingJudge`; what is known of CLIP's own words alone."""
+        words = self.tokenizer
+        if not isinstance(words, open_clip.SimpleTokenizer):
+            return False
+        return bool(len(words.encode(text)) > words.context_length - 2)
+
     def image_features(self, images: Tensor) -> Tensor:
         """uint8 [B, S, S, 3] -> [B, E] of length 1."""
         seen = normalize(images.to(self.device), self.dtype, self.source.mean, self.source.std)

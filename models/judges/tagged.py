@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from capfilt.models.protocols import Judge
+from capfilt.models.protocols import Judge, TruncatingJudge
 
 
 class Tagged:
@@ -14,6 +14,10 @@ class Tagged:
         self.digest = judge.digest
         self.pixels = judge.pixels
         self.columns = columns
+
+    def cuts(self, text: str) -> bool:
+        """Whether the judge leaves words of a text unread."""
+        return isinstance(self.judge, TruncatingJudge) and self.judge.cuts(text)
 
     def score(self, images: Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:
         """The judge's scores under the tagged names."""

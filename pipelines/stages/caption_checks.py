@@ -14,6 +14,7 @@ Flags are stored and drop nothing here: `select.flags` names those that drop a t
 | `cut` | ended for lack of room (`caption.max_tokens`); the captioner tells |
 | `refused` | was refused by the server (the captioner tells), or says in plain words that it is refused |
 | `code` | stands in a code fence, or is a JSON object |
+| `truncated` | has words that a judge has not read, for it reads the first tokens only (ITM 35, CLIP 77) |
 | `thought` | came after a reasoning model's thoughts, which were cut off; empty where nothing came after |
 """
 

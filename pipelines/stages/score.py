@@ -30,8 +30,19 @@ def score(rows: pa.Table, judges: "Sequence[Judge]", batches: Sequence[MicroBatc
             for column, values in by_column.items():
                 for candidate, value in zip(candidates[row], values, strict=True):
                     candidate[column] = value
+            _flag_cut(judge, candidates[row])
     typed = pa.array(candidates, pa.list_(candidate_type(columns_of(judges))))
     return rows.set_column(rows.schema.get_field_index(CANDIDATES), CANDIDATES, typed)
+
+
+def _flag_cut(judge: "Judge", candidates: list[dict[str, Any]]) -> None:
+    """Flag the texts whose end the judge has not read: their score says nothing of it."""
+    from capfilt.models.protocols import TruncatingJudge
+
+    if isinstance(judge, TruncatingJudge):
+        for candidate in candidates:
+            if "truncated" not in candidate["flags"] and judge.cuts(candidate["text"]):
+                candidate["flags"].append("truncated")
 
 
 def _judge(

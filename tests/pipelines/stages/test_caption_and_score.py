@@ -9,7 +9,7 @@ from capfilt.core.config import CaptionSettings, DecodeSettings
 from capfilt.core.schema import ROWS, candidate_type, make_uid
 from capfilt.demo.world import jpeg, web_rows
 from capfilt.models.registry import registry
-from capfilt.pipelines.stages.caption import caption, seed_of
+from capfilt.pipelines.stages.caption import CANDIDATES, caption, seed_of
 from capfilt.pipelines.stages.decode import decode
 from capfilt.pipelines.stages.micro_batches import MicroBatches
 from capfilt.pipelines.stages.score import score
@@ -106,6 +106,17 @@ def test_judges_score_every_candidate_and_change_nothing_else(captioned: pa.Tabl
     for before, after in zip(captioned["candidates"].to_pylist(), scored["candidates"].to_pylist(), strict=True):
         assert before == [{k: v for k, v in c.items() if k not in ("itm", "itc")} for c in after]
         assert all(0 <= c["itm"] <= 1 and -1.001 <= c["itc"] <= 1.001 for c in after)
+
+
+def test_a_text_that_a_judge_has_not_read_to_its_end_is_flagged(captioned: pa.Table, checkpoint: Path) -> None:
+    short, long = "a red circle", " ".join(["a red circle and a blue star"] * 6)
+    given = captioned[CANDIDATES].to_pylist()
+    row = next(number for number, own in enumerate(given) if own)
+    given[row] = [{**given[row][0], "candidate": k, "text": text, "flags": []} for k, text in enumerate((short, long))]
+    place = captioned.schema.get_field_index(CANDIDATES)
+    table = captioned.set_column(place, CANDIDATES, pa.array(given, captioned.schema.field(place).type))
+    judged = score(table, [registry.load_judge(str(checkpoint))])[CANDIDATES][row].as_py()
+    assert [candidate["flags"] for candidate in judged] == [[], ["truncated"]]
 
 
 def test_without_a_captioner_the_texts_that_came_are_judged(rows: pa.Table, checkpoint: Path) -> None:
