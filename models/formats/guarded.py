@@ -153,6 +153,34 @@ def open_clip_tokenizer(source: OpenClipSource) -> Any:
         return library.HFTokenizer(str(source.tokenizer), tokenizer_mode=text.get("tokenizer_mode"), **kwargs, **guard)
 
 
+def timm_model(name: str, weights: Path) -> tuple[Any, tuple[float, ...], tuple[float, ...]]:
+    """A model of timm without its classifier, with the weights of one file; mean and deviation of its pixels.
+
+    Raises:
+        ModelError: timm is not installed or has no such model, or the tensors are not its own; one line.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise ModelError(f"image tower timm:{name}: needs the package timm") from error
+    library: Any = timm
+    if name not in library.list_models():
+        raise ModelError(f"image tower timm:{name}: timm {library.__version__} has no such model")
+    with offline():
+        model = library.create_model(name, pretrained=False)
+    tensors = load_tensors([weights]) if weights.suffix == ".safetensors" else load_pickle(weights)
+    own = model.state_dict()
+    if tensors.keys() != own.keys() and [t.shape for t in tensors.values()] == [t.shape for t in own.values()]:
+        tensors = dict(zip(own, tensors.values(), strict=True))  # another code's names in the same order
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ModelError(f"{weights}: not the weights of timm:{name}") from error
+    model.reset_classifier(0)
+    settings = model.pretrained_cfg
+    return model, tuple(settings["mean"]), tuple(settings["std"])
+
+
 def _from_folder(kind: str, folder: Path, **settings: Any) -> Any:
     import transformers
 

@@ -10,9 +10,8 @@ from capfilt.core.errors import ModelError
 from capfilt.models.decoding.answers import Answerer
 from capfilt.models.formats.checkpoint import CONFIG, TOKENIZER, WEIGHTS
 from capfilt.models.formats.guarded import load_tensors
-from capfilt.models.formats.weights import load_tokenizer, write_checkpoint
+from capfilt.models.formats.weights import load_tokenizer, make_med, write_checkpoint
 from capfilt.models.med.config import MEDConfig
-from capfilt.models.med.model import MED
 from capfilt.models.med.vqa import VQA
 from capfilt.models.tokenizer import Tokenizer
 
@@ -34,7 +33,7 @@ def load_vqa(folder: Path, device: str = "cpu") -> Answerer:
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         if not isinstance(settings, dict) or settings.pop("format", None) != FORMAT:
             raise ModelError(f"{folder}: not a VQA model")
-        model = VQA(MED(MEDConfig.from_dict(settings)))
+        model = VQA(make_med(MEDConfig.from_dict(settings), folder))
         model.load_state_dict(load_tensors([folder / WEIGHTS]))
         return Answerer(model.to(device), load_tokenizer(folder / TOKENIZER))
     except (OSError, TypeError, ValueError, RuntimeError) as error:

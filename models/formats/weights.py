@@ -25,7 +25,9 @@ from capfilt.models.formats.checkpoint import (
     weight_files,
 )
 from capfilt.models.formats.guarded import load_tensors, load_tokenizer_file
+from capfilt.models.formats.timm_tower import check_timm, load_timm
 from capfilt.models.med.blip import OUTPUT, from_blip
+from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
 from capfilt.models.runtime import Placement
 from capfilt.models.tokenizer import Tokenizer
@@ -109,7 +111,7 @@ def load_med(
             raise ModelError(f"{folder / CONFIG}: tie_word_embeddings is false, but the weights hold no {OUTPUT[0]}")
         config = replace(config, tie_word_embeddings="lm_head.words" not in named)
     with SkipInit():
-        model = MED(config)
+        model = make_med(config, folder)
     try:
         missing, _ = model.load_state_dict(named, assign=True, strict=described.layout is None)
     except RuntimeError as error:
@@ -120,6 +122,18 @@ def load_med(
     del weights, named  # each is given back as its packed form is made
     model.pack(for_captioning)
     return model.eval(), tokenizer
+
+
+def make_med(config: MEDConfig, folder: Path) -> MED:
+    """A new MED; on a frozen tower where its config, of the checkpoint in `folder`, names one.
+
+    Raises:
+        ModelError: the tower or its weights are not here, or are others.
+    """
+    if not config.tower:
+        return MED(config)
+    check_timm(config.tower, config.tower_digest, folder)
+    return MED(config, load_timm(config.tower, config.image_size))
 
 
 class SkipInit(TorchFunctionMode):

@@ -32,6 +32,8 @@ class MEDConfig:
     max_positions: int = 512
     projection: int = 256  # width of the ITC features
     tie_word_embeddings: bool = True  # the output layer is the word embeddings; False: it has words of its own
+    tower: str = ""  # a frozen image tower in place of the ViT, as `formats.timm_tower` names it
+    tower_digest: str = ""
     name: str = "med-base"
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.config import MEDConfig
+from capfilt.models.med.frozen_tower import FrozenTower
 from capfilt.models.med.linear import Linear, linear, packed, packed_linear
 from capfilt.models.med.text import TextTransformer
 from capfilt.models.med.vision import VisionTransformer
@@ -49,10 +50,15 @@ class LMHead(nn.Module):
 class MED(nn.Module):
     """BLIP's mixture of encoder-decoder. Everything but self-attention is shared between encoder and decoder."""
 
-    def __init__(self, config: MEDConfig) -> None:
+    def __init__(self, config: MEDConfig, tower: FrozenTower | None = None) -> None:
+        """`tower`: the image side, where `config.tower` names one; `formats.weights.make_med` loads it."""
         super().__init__()
+        if bool(config.tower) != (tower is not None):
+            raise ValueError(
+                f"this MED needs its image tower {config.tower!r}" if config.tower else "no tower is named"
+            )
         self.config = config
-        self.vision = VisionTransformer(config)
+        self.vision: VisionTransformer | FrozenTower = tower or VisionTransformer(config)
         self.text = TextTransformer(config)
         self.vision_proj = nn.Linear(config.vision_width, config.projection)
         self.text_proj = nn.Linear(config.text_width, config.projection)

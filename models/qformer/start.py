@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from capfilt.models.med.model import MED
+from capfilt.models.med.vision import VisionTransformer
 from capfilt.models.qformer.bridge import Bridge
 from capfilt.models.qformer.config import QFormerConfig
 from capfilt.models.qformer.model import QFormer
@@ -31,6 +32,7 @@ def bridge_on(med: MED, config: QFormerConfig) -> Bridge:
 
     BLIP-2 starts from BERT (section 3.1), whose shape a MED's text encoder has.
     """
+    assert isinstance(med.vision, VisionTransformer)  # the system's check has refused towers of timm
     bridge = Bridge(config, med.vision)
     _take(bridge.qformer, dict(med.text.state_dict()))
     bridge.qformer.start_queries_from_text()

@@ -16,6 +16,7 @@ from capfilt.models.formats.checkpoint import CONFIG, FORMAT, describe, med_file
 from capfilt.models.formats.image_processor import read_image_processor, square_of
 from capfilt.models.formats.model_info import DUAL, ModelInfo, Role
 from capfilt.models.formats.open_clip_source import OpenClipSource
+from capfilt.models.formats.timm_tower import check_timm
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.qformer import config as qformer_config
 from capfilt.models.runtime import Placement
@@ -81,6 +82,8 @@ def load(info: ModelInfo, role: Role, digest: str, placement: Placement) -> obje
 
 def _med(checkpoint: Checkpoint) -> ModelInfo:
     known = describe(checkpoint.folder)
+    if known.config.tower:  # before a run is planned, not when its first chunk is captioned
+        check_timm(known.config.tower, known.config.tower_digest, checkpoint.folder)
     return ModelInfo(
         name=checkpoint.name,
         family="med",

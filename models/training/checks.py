@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from capfilt.core.errors import ConfigError, UnknownWords
+from capfilt.models.formats.timm_tower import is_timm, timm_weights
 from capfilt.models.registry.resolve import locate, resolve
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ def checkpoint_files(*names: str) -> tuple[Path, ...]:
     Raises:
         ModelError: one of them is not there, or not whole.
     """
-    named = [locate(name) for name in names if name]
-    return tuple(path for folder in named for path in resolve(str(folder)).files)
+    towers = [timm_weights(name) for name in names if is_timm(name)]
+    named = [locate(name) for name in names if name and not is_timm(name)]
+    return (*towers, *(path for folder in named for path in resolve(str(folder)).files))
 
 
 def check_vocabulary(tokenizer: "Tokenizer", texts: Iterable[str], max_unknown: float) -> None:

@@ -38,7 +38,12 @@ class ModelSettings:
 
     size: str = setting("med-tiny", "size of a new model: med-tiny, med-tiny-patch, med-base, med-large")
     start: str = setting("", "checkpoint to start from; empty = a new model")
-    vision: str = setting("", "checkpoint whose image encoder a new model starts from; empty = from scratch")
+    vision: str = setting(
+        "", "checkpoint whose image encoder a new model starts from, or timm:NAME; empty = from scratch"
+    )
+    features: Literal["trained", "frozen"] = setting(
+        "trained", "frozen = the image encoder timm:NAME stays as it is; its features are computed once per image"
+    )
     text: str = setting("", "folder of a BERT, whose words and weights a new text side starts from; empty = none")
     language: str = setting("", "directory of a frozen language model; empty = none")
     max_unknown: float = setting(0.5, "share of the texts that the checkpoint's vocabulary may not know", ge=0, le=1)

@@ -10,12 +10,14 @@ from torch import nn
 from capfilt.core.errors import ConfigError
 from capfilt.models.formats.checkpoint import describe, vocabulary, weight_files
 from capfilt.models.formats.guarded import load_tensors
-from capfilt.models.formats.weights import load_med, load_tokenizer
+from capfilt.models.formats.timm_tower import is_timm
+from capfilt.models.formats.weights import load_med, load_tokenizer, make_med
 from capfilt.models.med.blip import from_bert
 from capfilt.models.med.config import SIZES, MEDConfig
 from capfilt.models.med.model import MED
 from capfilt.models.med.vision import fitted
 from capfilt.models.registry.resolve import locate
+from capfilt.models.systems.med.frozen import med_on_tower
 from capfilt.models.systems.med.system import image_size, tower_of_another
 from capfilt.models.systems.parts.towers import load_tower, med_tower
 from capfilt.models.tokenizer import Tokenizer, clean_text
@@ -40,10 +42,12 @@ def start_med(
         check_vocabulary(tokenizer, texts, settings.max_unknown)
     else:
         tokenizer = Tokenizer.from_words(texts, clean=clean)
-    model = MED(replace(SIZES[settings.size], vocab_size=len(tokenizer), image_size=side))
+    config = replace(SIZES[settings.size], vocab_size=len(tokenizer))
+    tower = is_timm(settings.vision)
+    model = med_on_tower(config, settings.vision, side) if tower else MED(replace(config, image_size=side))
     if settings.text:
         load_bert(model, Path(settings.text))
-    if settings.vision:
+    if settings.vision and not tower:
         load_vision_tower(model, settings.vision)
     return model, tokenizer
 
@@ -55,7 +59,7 @@ def load_for_training(folder: Path, side: int) -> tuple[MED, Tokenizer]:
     if not lacking and side == model.config.image_size:
         return model, tokenizer
     # A published checkpoint lacks parts of a MED (meta tensors): they are initialized, in a MED that has storage.
-    whole = MED(replace(model.config, image_size=side))
+    whole = make_med(replace(model.config, image_size=side), folder)
     weights = {name: tensor for name, tensor in model.state_dict().items() if name not in lacking}
     whole.load_state_dict(_with_grid(weights, whole.vision, "vision."), strict=False)
     # A published captioner holds one self-attention a layer, the decoder's: the encoder starts from it, as BLIP's two

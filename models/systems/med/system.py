@@ -1,12 +1,15 @@
 """MED, captioner and filter: what they are, and what they need."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from capfilt.core.errors import ConfigError
 from capfilt.models.formats.checkpoint import TOKENIZER, VOCABULARY, describe, vocabulary, weight_files
+from capfilt.models.formats.timm_tower import IMAGE_SIZE, is_timm
 from capfilt.models.med.config import SIZES, MEDConfig
 from capfilt.models.registry.resolve import locate
+from capfilt.models.systems.med.frozen import check_frozen
 from capfilt.models.systems.parts.tower_info import TowerInfo, is_tower, tower_info
 from capfilt.models.training.checks import checkpoint_files
 from capfilt.models.training.settings import Objectives
@@ -16,6 +19,7 @@ from capfilt.models.training.system import Asked, Foundation, ModelSettings, Sys
 def check(asked: Asked) -> Foundation:
     """A known size, or a checkpoint that is whole; see `System.check`."""
     settings = asked.model
+    check_frozen(settings)
     of_tower = tower_of_another(settings.vision)
     files = checkpoint_files(settings.start, "" if of_tower else settings.vision) + (of_tower.files if of_tower else ())
     side = image_size(asked.model)
@@ -42,7 +46,7 @@ def tower_of_another(name: str) -> TowerInfo | None:
     Raises:
         ConfigError: a tower of another build; names the setting.
     """
-    if not name or not is_tower(locate(name)):
+    if not name or is_timm(name) or not is_tower(locate(name)):
         return None
     found = tower_info(name)
     if found.kind.startswith("clip"):
@@ -69,7 +73,9 @@ def _shape(settings: ModelSettings) -> MEDConfig:
         return describe(locate(settings.start)).config
     if settings.size not in SIZES:
         raise ConfigError(f"model.size = {settings.size!r} is not known; there are: {', '.join(SIZES)}")
-    return SIZES[settings.size]
+    size = SIZES[settings.size]
+    # Of a tower only its side is known before it is loaded: patches are told by its feature map.
+    return replace(size, image_size=IMAGE_SIZE, patch_size=1) if is_timm(settings.vision) else size
 
 
 MED: Final = System(

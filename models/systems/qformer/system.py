@@ -6,6 +6,7 @@ from typing import Final
 
 from capfilt.core.errors import ConfigError
 from capfilt.models.formats import checkpoint
+from capfilt.models.formats.timm_tower import is_timm
 from capfilt.models.qformer.config import describe, is_qformer, language_files
 from capfilt.models.registry.resolve import locate
 from capfilt.models.training.checks import checkpoint_files
@@ -38,6 +39,8 @@ def _check_stage(settings: ModelSettings) -> None:
         raise ConfigError(
             "model.vision: stage 1 of a Q-Former needs the checkpoint of a MED, whose image tower it reads"
         )
+    if not language and (is_timm(settings.vision) or checkpoint.describe(locate(settings.vision)).config.tower):
+        raise ConfigError("model.vision: a Q-Former reads the image tower of a MED, not one of timm")
     if language and not (Path(language) / checkpoint.CONFIG).is_file():
         raise ConfigError(f"model.language = {language!r}: not a directory with a {checkpoint.CONFIG}")
     if language and (not settings.start or not is_qformer(locate(settings.start))):
