@@ -92,7 +92,8 @@ def run(
     models = check_models(recipe)
     check_policy(recipe.select, [column for judge in recipe.score.judges for column in registry.columns(judge)])
     ledger = Ledger.at(out)
-    if fresh and any(ledger.folder.exists(name) for name in ("run.toml", "commits", "images")):
+    folder = ledger.folder
+    if fresh and (folder.exists("run.toml") or folder.names("commits") or folder.names("images")):
         raise ChangedError(f"--fresh: {out} is not empty; remove it or use another --out")
     listener(RunProgress("plan"))
     if not ledger.planned:

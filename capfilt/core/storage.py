@@ -150,6 +150,14 @@ class Folder:
         info = patiently(lambda: self.filesystem.get_file_info(self.full(name)), self.is_local)
         return bool(info.type != pafs.FileType.NotFound)
 
+    def holds_files(self) -> bool:
+        """Whether a file stands anywhere in it; folders, and the objects that stand for them in a bucket, are none."""
+        if self._files(""):
+            return True
+        selector = pafs.FileSelector(self.path, allow_not_found=True, recursive=True)
+        infos = patiently(lambda: self.filesystem.get_file_info(selector), self.is_local)
+        return any(info.type == pafs.FileType.File for info in infos)
+
     def names(self, prefix: str, suffix: str = "") -> list[str]:
         """Sorted names of the files in the directory `prefix` ("" = in the folder itself), unfinished ones left out."""
         keep = (base for base in self._bases(prefix) if base.endswith(suffix) and not base.startswith(TMP_PREFIX))

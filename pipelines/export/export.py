@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-from pyarrow import fs as pafs
 
 from capfilt.core import config, plugins
 from capfilt.core.errors import ChangedError, ConfigError
@@ -177,8 +176,7 @@ def _is_whole(target: Folder, basis: Mapping[str, Any]) -> bool:
         ChangedError: something else is there.
     """
     if not target.exists(MANIFEST):
-        selector = pafs.FileSelector(target.path, allow_not_found=True)
-        if target.filesystem.get_file_info(selector):
+        if target.holds_files():
             raise ChangedError(f"--to {target.location}: holds files that are not an export; use an empty folder")
         return False
     found = json.loads(target.read(MANIFEST))

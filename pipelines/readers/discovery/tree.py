@@ -89,7 +89,9 @@ class Tree:
         try:
             lists[path] = kinds.chosen(file, readers, self.settings)
         except NotAnInput as error:
-            self._leave_out(path, f"no list of images ({self._plain(error, file)})")
+            is_text = is_description(path) and "lists" in readers and "documents" not in readers
+            why = "a text without an image of its name, and no list" if is_text else "no list of images"
+            self._leave_out(path, f"{why} ({self._plain(error, file)})")
         except InputError:
             lists[path] = file  # broken; its reader says so in a row
 

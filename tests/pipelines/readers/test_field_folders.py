@@ -89,7 +89,7 @@ def test_a_text_without_an_image_is_named(tmp_path: Path) -> None:
     pictures(tmp_path, 1)
     (tmp_path / "7.txt").write_text("seven")
     assert len(read_all(tmp_path)) == 1
-    assert "1 left out, no list of images" in notes(tmp_path)
+    assert "1 left out, a text without an image of its name, and no list" in notes(tmp_path)
     assert "7.txt" in notes(tmp_path)
     (tmp_path / "7.txt").rename(tmp_path / "7.caption")
     assert "a text without an image of its name: 7.caption" in notes(tmp_path)
