@@ -4,7 +4,7 @@ BIN := .venv/bin
 FAST := not ray and not server and not slow
 COVERAGE ?= 60
 
-.PHONY: setup demo test test-fast coverage test-slow lint docs docs-reference docs-picture clean fuzz faults bench-decode bench-guards bench-select bench-models bench-scale bench-train table1
+.PHONY: setup demo test test-fast coverage test-slow lint docs docs-reference docs-picture clean fuzz faults bench-decode bench-guards bench-select bench-models bench-scale bench-train bench-systems table1
 
 setup: .venv/.ready
 
@@ -86,6 +86,10 @@ bench-scale: setup
 # A training step of MED-base compared with transformers' modules; results in tests/bench/train/.
 bench-train: setup
 	$(BIN)/python tests/bench/train
+
+# What each system learns in minutes, beside a twin that must fail; results in tests/bench/systems/.
+bench-systems: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/systems
 
 # BLIP's Tables 1, 2 and 4 in miniature, where the truth is known; results in tests/bench/table1/.
 table1: setup

@@ -200,4 +200,5 @@ def ask(system: System, recipe: TrainRecipe) -> Asked:
         device=device,
         seed=recipe.work.seed,
         half=recipe.work.half,
+        batch=recipe.schedule.batch,
     )

@@ -3,6 +3,7 @@
 A test compares the files with what this makes (tests/docs/test_reference.py). Nothing of it is in the wheel.
 """
 
+import importlib
 import inspect
 import json
 import re
@@ -268,6 +269,32 @@ def models() -> str:
     return "\n".join(parts)
 
 
+def trained_systems() -> str:
+    parts = [
+        "# Systems to train\n",
+        "What [`capfilt train`](cli.md#capfilt-train) can train. It reads the `corpus/` of a run, or Parquet with the\n"
+        "column that the table names beside `image`. [All settings](settings-train.md), and\n"
+        "[what each learns in minutes](../benchmarks.md).\n",
+    ]
+    rows = [
+        (
+            code(system.name),
+            system.about,
+            code(system.reads),
+            " and ".join("judge" if role == "filter" else role for role in system.roles),
+            code(f"capfilt train {system.name} DATA --out DIR {system.example}".strip()),
+        )
+        for system in SYSTEMS.values()
+    ]
+    parts.append(table(("system", "learns", "column", "in a run", "command"), rows))
+    for package in dict.fromkeys(system.package for system in SYSTEMS.values()):
+        about = inspect.cleandoc(importlib.import_module(f"capfilt.models.systems.{package}").__doc__ or "")
+        first, _, rest = about.partition("\n\n")
+        names = ", ".join(system.name for system in SYSTEMS.values() if system.package == package)
+        parts += [f"## {names}\n", f"{first}\n", *([f"{rest}\n"] if rest else [])]
+    return "\n".join(parts)
+
+
 def inputs() -> str:
     parts = [
         "# Input formats\n",
@@ -425,6 +452,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "recipes.md": recipes,
     "policies.md": policies,
     "models.md": models,
+    "systems.md": trained_systems,
     "inputs.md": inputs,
     "tables.md": tables,
     "reasons.md": reasons,

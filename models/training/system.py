@@ -36,7 +36,7 @@ Reads = Literal["captions", "questions", "images"]
 class ModelSettings:
     """The model to train."""
 
-    size: str = setting("med-tiny", "size of a new model: med-tiny, med-tiny-patch, med-base, med-large")
+    size: str = setting("med-tiny", "size of a new model, e.g. med-tiny, med-tiny-patch, med-base, dual-tiny")
     start: str = setting("", "checkpoint to start from; empty = a new model")
     vision: str = setting(
         "", "checkpoint whose image encoder a new model starts from, or timm:NAME; empty = from scratch"
@@ -64,6 +64,7 @@ class Asked:
     device: str = "cpu"  # where it is trained, no longer "auto"
     seed: int = 0
     half: bool = False  # store the weights as float16
+    batch: int = 64  # pairs of all workers together
     epoch: int = 1  # in steps; known when the data is read
 
     def section(self, kind: type[Kind]) -> Kind:
@@ -110,6 +111,7 @@ class System:
 
     name: str
     about: str  # a few words for the help
+    example: str = ""  # what follows `capfilt train NAME DATA --out DIR`, where something must
     package: str  # its folder in `models/systems/`
     check: Callable[[Asked], Foundation]
     """Makes sure, before any work, that there is what the system needs; raises a `UserError` that names the setting."""

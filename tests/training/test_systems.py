@@ -3,17 +3,24 @@
 A new system adds a line to `TINY`.
 """
 
+import io
 import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForPreTraining, BeitForMaskedImageModeling
 
+from capfilt.commands.run import run
 from capfilt.core.errors import ModelError
+from capfilt.core.storage import Folder
+from capfilt.demo.world import jpeg, web_rows
 from capfilt.models.formats.vqa import load_vqa
 from capfilt.models.formats.weights import save_med
 from capfilt.models.med.model import MED
@@ -22,6 +29,8 @@ from capfilt.models.registry.registry import Placement, check, load_captioner, l
 from capfilt.models.systems.registry import SYSTEMS
 from capfilt.models.tokenizer import Tokenizer
 from capfilt.models.training.loop import TrainProgress
+from capfilt.pipelines.query import run_query
+from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.training.recipes import load_training
 from capfilt.training.train import Listener, Request, train
 from tiny_language import write_language
@@ -143,3 +152,20 @@ def test_a_system_trains_saves_works_and_resumes_to_the_bit(
     for role in {"captioner", "filter"} - set(SYSTEMS[name].roles):
         with pytest.raises(ModelError):
             check(str(whole), "captioner" if role == "captioner" else "filter")
+
+
+def test_a_trained_clip_judges_a_run_on_the_demo_s_world(home: Path, tmp_path: Path) -> None:
+    rows = [{"image": jpeg(scene, 16), "text": row.text} for scene, row in web_rows(12, seed=5)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "web.parquet")
+    settings = ("caption.n=0", f"score.judges=['{home / 'CLIP'}']", "engine.kind=local", "select.judge=clip")
+    recipe = load_recipe("blip", (*settings, "select.threshold=0", "decode.isolate=false"))
+    run([str(tmp_path / "web.parquet")], str(tmp_path / "out"), recipe)
+    asked = "SELECT text, clip, keep FROM captions JOIN decisions USING (uid, candidate) ORDER BY text, clip"
+    told = [tuple(row.values()) for row in run_query(Folder.at(tmp_path / "out"), asked).to_pylist()]
+    judge = load_judge(str(home / "CLIP"), Placement(device="cpu"))
+    pixels = torch.stack([torch.from_numpy(np.array(Image.open(io.BytesIO(row["image"])))) for row in rows])
+    scores = judge.score(pixels, [[row["text"]] for row in rows])["clip"]
+    by_hand = sorted((row["text"], own[0]) for row, own in zip(rows, scores, strict=True))
+    assert [text for text, _, _ in told] == [text for text, _ in by_hand]
+    assert [score for _, score, _ in told] == pytest.approx([score for _, score in by_hand], abs=1e-5)
+    assert all(keep == (score >= 0) for _, score, keep in told)

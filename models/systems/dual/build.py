@@ -19,13 +19,13 @@ from capfilt.models.training.frozen import lock
 from capfilt.models.training.group import Group
 from capfilt.models.training.system import Asked, TrainJob
 
-BIAS = -10.0
-"""Where the bias of the sigmoid loss starts: nearly all pairs of a batch are none (SigLIP, section 3)."""
-
 
 def build(asked: Asked, texts: Iterable[str], group: Group) -> TrainJob:
     """See `system.SystemCode`."""
     wanted = asked.section(Contrast)
+    if not wanted.bias:
+        # One pair of a row fits, the others do not; SigLIP's -10 (section 3) is that for its batch of 32,768.
+        wanted = replace(wanted, bias=-math.log(asked.batch))
     encoder = _encoder(asked, wanted, texts)
     encoder.model.to(asked.device)
     if asked.model.checkpointing:
@@ -79,7 +79,7 @@ def new_siglip(size: DualSize, words: Any, wanted: Contrast) -> Any:
     made: Any = SiglipModel(config(vision_config=vision, text_config=text | {"projection_size": size.vision_width}))
     with torch.no_grad():  # the library leaves both at 0
         made.logit_scale.fill_(-math.log(wanted.temperature))
-        made.logit_bias.fill_(BIAS)
+        made.logit_bias.fill_(wanted.bias)
     return made
 
 

@@ -83,6 +83,7 @@ class Contrast:
         ge=0,
     )
     temperature: float = setting(0.07, "temperature of a new model at the start", ge=0.01, le=1)
+    bias: float = setting(0.0, "bias of the sigmoid loss at the start; 0 = -ln(schedule.batch)", le=0)
 
     def __post_init__(self) -> None:
         if self.lock and self.drop:
@@ -130,10 +131,11 @@ def _check_side(asked: int, has: int, setting: str, name: str) -> None:
         raise ConfigError(f"model.image_size = {asked}: the image tower of {setting} = {name!r} takes {has} pixels")
 
 
-def _system(name: str, about: str, **contrast: Any) -> System:
+def _system(name: str, about: str, example: str = "", **contrast: Any) -> System:
     return System(
         name=name,
         about=about,
+        example=example,
         package="dual",
         check=check,
         roles=("filter",),
@@ -145,4 +147,6 @@ def _system(name: str, about: str, **contrast: Any) -> System:
 CLIP: Final = _system("clip", "ITC with a learned temperature")  # Radford et al. 2021
 FLIP: Final = _system("flip", "CLIP, half of the patches dropped", drop=0.5)  # Li et al. 2023
 SIGLIP: Final = _system("siglip", "a sigmoid a pair", loss="sigmoid", temperature=0.1)  # Zhai et al. 2023
-LIT: Final = _system("lit", "texts for a locked image tower", lock=True, temperature=0.1)  # Zhai et al. 2022
+LIT: Final = _system(  # Zhai et al. 2022
+    "lit", "texts for a locked image tower", "--set model.vision=TOWER", lock=True, temperature=0.1
+)

@@ -39,7 +39,7 @@ class DualTask(Task):
         encoder.model.vision_model.embeddings.register_forward_hook(self._drop)
         # Of a model that has none, it is no part of the checkpoint: a judge's cosine does not need it.
         lacks = wanted.loss == "sigmoid" and not hasattr(encoder.model, "logit_bias")
-        self.bias = nn.Parameter(torch.tensor(-10.0)) if lacks else None
+        self.bias = nn.Parameter(torch.tensor(wanted.bias)) if lacks else None
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over this worker's pairs, each contrasted with those of all workers."""

@@ -57,6 +57,7 @@ def tower_side(settings: ModelSettings) -> int:
 QFORMER: Final = System(
     name="qformer",
     about="BLIP-2",
+    example="--set model.vision=MED",
     package="qformer",
     check=check,
     roles=("captioner",),

@@ -9,6 +9,7 @@ from capfilt.models.training.system import System
 VQA: Final = System(
     name="vqa",
     about="answers",
+    example="--start BASE",
     package="vqa",
     check=med.check,  # it starts from what a MED starts from
     reads="questions",
