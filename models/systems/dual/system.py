@@ -140,7 +140,8 @@ def _system(name: str, about: str, example: str = "", **contrast: Any) -> System
         check=check,
         roles=("filter",),
         sections={"contrast": Contrast},
-        defaults={"model": {"size": "dual-tiny"}, "contrast": contrast},
+        # CLIP's rate. At 2e-3 the sigmoid loss learned nothing in 120 steps of a test, at 5e-4 all in 60.
+        defaults={"model": {"size": "dual-tiny"}, "schedule": {"rate": 5e-4}, "contrast": contrast},
     )
 
 
