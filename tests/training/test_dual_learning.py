@@ -67,13 +67,10 @@ def test_its_kin_learn(clip: Path, tmp_path: Path, system: str) -> None:
     assert accuracy(tmp_path / system) >= 0.875
 
 
-def test_texts_learn_from_a_locked_tower_in_a_fraction_of_the_steps(clip: Path, tmp_path: Path) -> None:
-    """And the same few steps from scratch are too few."""
-    data, short = str(clip / "right.parquet"), (*COMMON, "schedule.steps=30")
-    tower = (*short, f"model.vision={clip / 'clip'}")
-    train(Request("lit", (data,), tmp_path / "lit", load_training("small", "lit", tower)))
-    train(Request("clip", (data,), tmp_path / "short", load_training("small", "clip", short)))
-    assert accuracy(tmp_path / "lit") >= 0.875 > accuracy(tmp_path / "short")
+def test_texts_learn_to_fit_a_locked_tower(clip: Path, tmp_path: Path) -> None:
+    data, settings = str(clip / "right.parquet"), (*COMMON, "schedule.steps=30", f"model.vision={clip / 'clip'}")
+    train(Request("lit", (data,), tmp_path / "lit", load_training("small", "lit", settings)))
+    assert accuracy(tmp_path / "lit") >= 0.875
 
 
 def test_texts_of_other_images_teach_nothing(tmp_path: Path) -> None:
