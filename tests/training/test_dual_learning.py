@@ -60,11 +60,10 @@ def test_clip_learns(clip: Path) -> None:
     assert accuracy(clip / "clip") == 1.0
 
 
-@pytest.mark.parametrize("system", ["flip", "siglip"])
-def test_its_kin_learn(clip: Path, tmp_path: Path, system: str) -> None:
+def test_siglip_learns(clip: Path, tmp_path: Path) -> None:
     data = str(clip / "right.parquet")
-    train(Request(system, (data,), tmp_path / system, load_training("small", system, COMMON)))
-    assert accuracy(tmp_path / system) >= 0.875
+    train(Request("siglip", (data,), tmp_path / "siglip", load_training("small", "siglip", COMMON)))
+    assert accuracy(tmp_path / "siglip") >= 0.875
 
 
 def test_texts_learn_to_fit_a_locked_tower(clip: Path, tmp_path: Path) -> None:
