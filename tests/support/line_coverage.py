@@ -1,7 +1,7 @@
 """Lines that tests ran, by room, and the least there may be: `python tests/support/line_coverage.py FILE LEAST`.
 
-FILE is what `slipcover --json` wrote. A file of models/ or pipelines/ may stand there twice, the second time by the link
-in the package: its lines are counted once.
+FILE is what `slipcover --json` wrote. A file of models/ or pipelines/ may stand there twice, the second time by the
+link in the package: its lines are counted once.
 """
 
 import json
