@@ -201,4 +201,5 @@ def ask(system: System, recipe: TrainRecipe) -> Asked:
         seed=recipe.work.seed,
         half=recipe.work.half,
         batch=recipe.schedule.batch,
+        augments=bool(recipe.data.crop or recipe.data.flip or recipe.data.changes),
     )

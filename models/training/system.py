@@ -65,6 +65,7 @@ class Asked:
     seed: int = 0
     half: bool = False  # store the weights as float16
     batch: int = 64  # pairs of all workers together
+    augments: bool = False  # the same image looks different each time
     epoch: int = 1  # in steps; known when the data is read
 
     def section(self, kind: type[Kind]) -> Kind:

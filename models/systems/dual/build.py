@@ -32,7 +32,7 @@ def build(asked: Asked, texts: Iterable[str], group: Group) -> TrainJob:
         encoder.model.gradient_checkpointing_enable()
     if asked.model.compile:
         encoder.model.vision_model.compile()
-    task = DualTask(encoder, wanted, asked.seed, group).to(asked.device)
+    task = DualTask(encoder, wanted, asked.seed, group, remembers=not asked.augments).to(asked.device)
     side = int(encoder.model.config.vision_config.image_size)
     processor = _processor(encoder, side)
     return TrainJob(task, lambda folder: save_folder(folder, encoder.model, processor, asked.stored_dtype))

@@ -28,11 +28,19 @@ CACHED_BYTES = 4 << 30
 class DualTask(Task):
     """A dual encoder with its loss over the batches of all workers."""
 
-    def __init__(self, encoder: DualEncoder, wanted: Contrast, seed: int = 0, group: Group | None = None) -> None:
+    def __init__(
+        self,
+        encoder: DualEncoder,
+        wanted: Contrast,
+        seed: int = 0,
+        group: Group | None = None,
+        remembers: bool = True,  # what a locked tower makes of an image, which then must always look the same
+    ) -> None:
         super().__init__(seed, group)
         self.encoder = encoder
         self.model: nn.Module = encoder.model
         self.wanted = wanted
+        self.remembers = remembers
         self.kept: Tensor | None = None  # int64 [rows, K], of the images that go through the tower now
         self.cache: dict[int, Tensor] = {}  # features of a locked tower, by image
         self.is_locked = encoder.model.vision_model in dict(locked(self)).values()
@@ -64,7 +72,7 @@ class DualTask(Task):
     def _image(self, batch: Batch, part: slice) -> Tensor:
         """Features [b, E] of this worker's images."""
         if self.is_locked:
-            return self._remembered(batch.images, batch.keys[part])
+            return self._remembered(batch.images, batch.keys[part] if self.remembers else [])
         kept = self._draw_kept(len(batch.texts))
         if kept is None:
             return self._in_parts(self.encoder.image_features, batch.images)

@@ -257,6 +257,15 @@ def test_the_scale_is_bounded_after_each_update_of_clip(images: Tensor) -> None:
     assert free.encoder.model.logit_scale.item() == 9.0
 
 
+def test_features_are_not_remembered_of_images_that_are_augmented(images: Tensor) -> None:
+    task = DualTask(encoder("clip tower", lock=True), Contrast(lock=True), remembers=False)
+    keys = [7, 8, 9, 10]
+    first, other = (float(task(Batch(seen, TEXTS, keys=keys))[0].detach()) for seen in (images, images.flip(0)))
+    assert first != other
+    asked = load_training("small", "lit", ("model.vision=x", "data.crop=0.5"))
+    assert ask(SYSTEMS["lit"], asked).augments
+
+
 @pytest.mark.parametrize("kind", ["clip tower", "vit tower"])
 def test_a_locked_tower_stays_to_the_bit_and_sees_each_image_once(images: Tensor, kind: str) -> None:
     ours = encoder(kind, lock=True)
