@@ -1,6 +1,6 @@
-"""Break thousands of real files, and see that every byte of them ends as a row: `make fuzz`.
+"""Break thousands of real files, and see that every byte of them ends as a row: `make fuzz`. Some are bombs.
 
-    python tests/fuzz/fuzz.py [--inputs 10000] [--seed 1] [--only N]
+    python tests/fuzz/fuzz.py [--inputs 20000] [--seed 1] [--only N]
 
 Inputs are numbered, and a number always means the same broken file: `--only N` shows what becomes of one. They are
 taken by a worker process with 2 GiB of address space (and so has the process that decodes for it). If the worker dies
@@ -39,6 +39,8 @@ AT_ONCE: Final = 40
 """Pictures decoded together."""
 CONTAINERS: Final = 5
 """Every fifth input is a container."""
+BOMBS: Final = 50
+"""Every tenth container is one that unpacks to gigabytes, whole or broken."""
 
 PLAIN: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,500}")
 
@@ -66,7 +68,7 @@ class Account:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Break real files and see that each of them ends as a row.")
-    parser.add_argument("--inputs", type=int, default=10_000)
+    parser.add_argument("--inputs", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=int, help="take this input alone, and say what became of it")
     parser.add_argument("--worker", nargs=2, type=int, metavar=("FIRST", "END"), help=argparse.SUPPRESS)
@@ -151,10 +153,11 @@ def _hear(line: str, at: range, account: Account, verbose: bool) -> range:
 
 def work(numbers: range, seed: int) -> None:
     """What a worker does: take inputs and print what becomes of them."""
-    from seeds import containers, pictures
+    from seeds import bombs, containers, pictures
 
     images = pictures()
     kinds = containers(images)
+    packed = bombs(images[0])
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     corpus = sorted(CORPUS.iterdir()) if CORPUS.is_dir() else []
     waiting: list[tuple[int, bytes]] = []
@@ -166,8 +169,11 @@ def work(numbers: range, seed: int) -> None:
             waiting.append((number, _broken(random.choice(images), random, images)))
         else:
             say("at", number, number + 1)
-            kind = random.choice(sorted(kinds))
-            data = _broken(random.choice(kinds[kind]), random, [one for some in kinds.values() for one in some])
+            some = packed if number % BOMBS == 0 else kinds
+            kind = random.choice(sorted(some))
+            data = random.choice(some[kind])
+            if some is kinds or random.random() < 0.5:  # a bomb that is broken may go off no more
+                data = _broken(data, random, [one for same in kinds.values() for one in same])
             take_container(number, f"list.{kind}" if kind != "tar" else "shard.tar", data)
         if len(waiting) == AT_ONCE or (waiting and number == numbers[-1]):
             take_pictures(waiting)

@@ -72,8 +72,58 @@ def containers(images: list[bytes]) -> dict[str, list[bytes]]:
         **{kind: [data] for kind, data in lists.items()},
         **packed,
         "tar": shards,
+        "arrow": [
+            _arrow(pa.table({"image": small, "text": ["a circle"] * len(small)}), kind) for kind in (None, "zstd")
+        ],
         "parquet": [_parquet(small, compression) for compression in ("snappy", "zstd", "none")] + [_names(records)],
     }
+
+
+def bombs(image: bytes) -> dict[str, list[bytes]]:
+    """Small files that unpack to gigabytes, by the extension of their files; what is honest in them is one row."""
+    big = b"x" * 8_000_000
+    good = {"url": "http://a.example/1.jpg", "text": "a red circle"}
+    deep, many = b"[" * 200_000, json.dumps([good] * 50_000).encode()
+    return {
+        "parquet": [
+            _repeated(image + big, 256),  # one value of a dictionary, named by every row
+            _written(pa.table({"text": _dictionary(b"x" * 3000, 1_000_000)}), compression="zstd"),
+            _written(pa.table({"url": [good["url"]], "text": [[["y" * 100] * 1000] * 100]}), compression="zstd"),
+        ],
+        "arrow": [
+            _arrow(pa.table({"image": _dictionary(image + big, 256), "text": ["a"] * 256}), None),
+            _arrow(pa.table({"url": ["http://a.example/1.jpg"] * 90, "text": [("z" * 1_000_000)] * 90}), "zstd"),
+        ],
+        "tar": [_tar_of({"0.jpg": image, "0.txt": big * 2}), _tar_of({"0.jpg": image, "0.json": deep})],
+        "json": [deep, many, b'{"images": ' + deep + b"}", b'[{"url": "' + big + b'"}]'],
+        "json.gz": [gzip.compress(b"[" + b" " * 60_000_000, mtime=0), gzip.compress(deep * 300, mtime=0)],
+        "jsonl.gz": [gzip.compress(json.dumps(good).encode() + b"\n" + bytes(80_000_000), mtime=0)],
+    }
+
+
+def _dictionary(value: bytes, rows: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value], pa.binary()))
+
+
+def _repeated(value: bytes, rows: int) -> bytes:
+    return _written(pa.table({"image": _dictionary(value, rows), "text": ["a"] * rows}), compression="zstd")
+
+
+def _arrow(table: pa.Table, compression: str | None) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def _tar_of(members: dict[str, bytes]) -> bytes:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return sink.getvalue()
 
 
 def _table(records: list[dict[str, str]], delimiter: str) -> bytes:
