@@ -34,8 +34,8 @@ docs-reference: setup
 docs-picture: setup
 	$(BIN)/python docs/scripts/picture.py
 
-# Three at once, for two cores: tests on Ray one after the other in one process, all others by files in two more. Tests
-# wait for processes and servers a third of their time.
+# Three at once, for two cores: tests on Ray one after the other in one process, all others by files in two more, for
+# tests wait for processes and servers.
 test: lint
 	$(BIN)/pytest -n 3 --no-loadscope-reorder
 

@@ -31,6 +31,8 @@ CORPUS: Final = HERE.parents[3] / "shared" / "data" / "malformed"
 
 MEMORY: Final = 2 << 30
 """Bytes of address space of a worker."""
+READER: Final = 400_000_000
+"""`input.memory`: bytes of the process that reads lists, tables and documents."""
 SILENCE: Final = 60.0
 """Seconds without a sign of life after which a worker hangs."""
 DEADLINE: Final = 10.0
@@ -261,10 +263,10 @@ def _rows_of(number: int, folder: Path) -> str:
     from capfilt.pipelines.stages.decode import decode
     from capfilt.pipelines.stages.read import read
 
-    plan = make_plan([str(folder)], InputSettings(chunk_rows=8))
+    plan = make_plan([str(folder)], InputSettings(chunk_rows=8, memory=READER))
     dead = 0
     for chunk in plan.chunks:
-        rows = read(chunk)
+        rows = read(chunk, READER)
         if rows.num_rows != chunk.rows or len(set(rows["uid"].to_pylist())) != chunk.rows:
             say("lost", number, f"{rows.num_rows} rows, expected {chunk.rows}")
         out = (
