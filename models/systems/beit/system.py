@@ -111,6 +111,7 @@ BEIT: Final = System(
     package="beit",
     check=check,
     reads="images",
+    example="--set codebook.teacher=TOWER",
     sections={"codebook": Codebook},
     defaults={"model": {"size": "beit-tiny"}, "optimizer": {"clip": 3.0}},
 )

@@ -1,1 +1,8 @@
-"""LLaVA: a language model that reads an image's patches as words (Liu et al. 2023, arXiv 2304.08485 and 2310.03744)."""
+"""LLaVA: a language model that reads an image's patches as words (Liu et al. 2023, arXiv 2304.08485 and 2310.03744).
+
+- `llava` is stage 1: it trains the connector alone, on captions. `llava-tune` is stage 2: connector and language model,
+  on questions, with the loss on the answers. The image tower never changes.
+- `llava.connector=mlp` is LLaVA 1.5's, `linear` that of LLaVA 1. Tiles of LLaVA-NeXT are not trained here.
+- `model.language` is a causal language model shaped like Llama (Llama, Mistral, Qwen, Gemma, Phi, ...).
+- Both caption in a run. `LlavaForConditionalGeneration` of `transformers` loads the checkpoint.
+"""

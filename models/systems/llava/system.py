@@ -95,6 +95,7 @@ LLAVA: Final = System(
     package="llava",
     check=check,
     roles=("captioner",),
+    example="--set model.vision=TOWER --set model.language=LM",
     sections={"llava": Llava},
     defaults={"optimizer": {"weight_decay": 0.0}, "schedule": {"warmup": 0.03}},
 )
@@ -104,6 +105,7 @@ LLAVA_TUNE: Final = System(
     package="llava",
     check=check,
     reads="questions",
+    example="--start LLAVA",
     roles=("captioner",),
     sections={"llava": Llava},
     defaults={"optimizer": {"weight_decay": 0.0}, "schedule": {"warmup": 0.03, "rate": 2e-5}},

@@ -1,1 +1,1 @@
-"""Visual question answering on a MED (BLIP, section 5.4); `capfilt answer IMAGE QUESTION --model DIR` asks it."""
+"""Visual question answering on a MED (BLIP, section 5.4); `capfilt ask IMAGE QUESTION --model DIR` asks it."""
