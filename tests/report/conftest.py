@@ -60,6 +60,7 @@ def chunk_rows(
         "uid": uids,
         "source": [f"{part.identity}#{n}" for n in numbers],
         "url": urls,
+        "redirect_hosts": pa.nulls(len(numbers), pa.list_(pa.string())),
         "texts": pa.array([[]] * len(numbers), pa.list_(schema.TEXT)),
         "image": alive([pictures[n % len(pictures)] for n in numbers], pa.large_binary()),
         "stage": pa.array(np.where(dead, "fetch", None), pa.string()),

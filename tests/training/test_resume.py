@@ -202,7 +202,7 @@ def test_what_a_training_leaves(pairs_file: Path, start: Path, tmp_path: Path) -
         request(pairs_file, start, tmp_path / "out", "schedule.steps=4", "schedule.batch=8", "work.log_every=2"),
         Listener(lines.append),
     )
-    assert lines[0] == "40 pictures with 200 texts: 80 web, 120 human"
+    assert lines[0] == "40 images with 200 texts: 80 web, 120 human"
     names = {path.name for path in (tmp_path / "out" / "training").iterdir()}
     assert names == {"recipe.toml", "state.pt", "metrics.jsonl", "losses.svg", "tensorboard"}
     svg = (tmp_path / "out" / "training" / "losses.svg").read_text()

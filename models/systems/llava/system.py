@@ -91,7 +91,7 @@ def _check_room(language: dict[str, Any], patches: int, most: int) -> None:
 
 LLAVA: Final = System(
     name="llava",
-    about="connector from an image tower to a language model",
+    about="connector from image tower to language model",
     package="llava",
     check=check,
     roles=("captioner",),

@@ -11,7 +11,7 @@ from capfilt.pipelines.readers.files.places import Place, list_names
 from capfilt.pipelines.readers.files.spelling import Spelling, spelled, spellings
 from capfilt.pipelines.readers.folder.folder import stem
 from capfilt.pipelines.readers.shards.sidecar import SUFFIXES, sidecar_texts
-from capfilt.pipelines.readers.text.encoding import UnknownEncoding
+from capfilt.pipelines.readers.text.encoding import UnnamedEncoding
 
 Found = tuple[str, int]
 """A folder, relative to the list's, and the folders at the front of the reference that are not there."""
@@ -112,6 +112,6 @@ def _gives_texts(location: str, encoding: str) -> bool:
     try:
         return bool(sidecar_texts(location, encoding=encoding))
     except UserError as error:
-        if isinstance(error.__cause__, UnknownEncoding):
+        if isinstance(error, UnnamedEncoding):
             raise  # its captions would be left out without a word
         return False

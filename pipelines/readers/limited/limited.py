@@ -21,6 +21,7 @@ from capfilt.core.errors import ConfigError, InputError, IntegrityError, Storage
 from capfilt.core.processes.block import open_block
 from capfilt.core.processes.child_process import Answer, ChildProcess
 from capfilt.pipelines.readers.files.failures import NotAnInput, NothingToRead, Unreadable
+from capfilt.pipelines.readers.text.encoding import UnnamedEncoding
 
 CHILD: Final = "capfilt.pipelines.readers.child"
 
@@ -36,6 +37,7 @@ _ERRORS: Final[dict[str, type[Exception]]] = {
         NotAnInput,
         NothingToRead,
         StorageError,
+        UnnamedEncoding,
         FileNotFoundError,
         PermissionError,
     )

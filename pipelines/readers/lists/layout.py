@@ -24,7 +24,7 @@ from capfilt.pipelines.readers.rows import columns
 from capfilt.pipelines.readers.rows.columns import Names, Record
 from capfilt.pipelines.readers.rows.references import is_embedded, is_reference
 from capfilt.pipelines.readers.rows.rows import Entry
-from capfilt.pipelines.readers.text.encoding import UnknownEncoding, blocks_of, encoding_of
+from capfilt.pipelines.readers.text.encoding import UnknownEncoding, UnnamedEncoding, blocks_of, encoding_of
 from capfilt.pipelines.readers.text.texts import decode
 
 EXTENSIONS: Final = ("csv", "tsv", "jsonl", "ndjson", "json", "txt")
@@ -183,7 +183,7 @@ def encoding_at(location: str, settings: config.InputSettings) -> str:
     try:
         return _detected(location, info.size or 0, info.mtime_ns or 0)
     except UnknownEncoding as error:
-        raise ConfigError(f"{location}: {error}") from error
+        raise UnnamedEncoding(f"{location}: {error}") from error
 
 
 @lru_cache(maxsize=4096)

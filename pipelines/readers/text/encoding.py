@@ -13,6 +13,8 @@ from typing import Final
 
 import charset_normalizer
 
+from capfilt.core.errors import ConfigError
+
 UTF8: Final = "utf-8"
 
 _MARKS: Final = (
@@ -72,6 +74,10 @@ _BENT: Final = re.compile(
     r"|¤|[a-zA-ZÀ-ɏ][Ͱ-ϿЀ-ӿ֐-ۿ]|[Ͱ-ϿЀ-ӿ֐-ۿ][a-zA-ZÀ-ɏ]"
 )
 """What no word has: a capital behind a small letter, a sign between letters, letters of two scripts."""
+
+
+class UnnamedEncoding(ConfigError):
+    """`input.encoding` must name what cannot be told of a file; its texts must not be left out without a word."""
 
 
 class UnknownEncoding(ValueError):

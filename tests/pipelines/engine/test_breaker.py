@@ -80,7 +80,9 @@ def capfilt(*words: str, sets: tuple[str, ...] = ()) -> Result:
 def the_line(done: Result) -> str:
     """The one line on standard error."""
     assert done.exit_code == 1, done.output
-    (line,) = done.stderr.splitlines()
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    (line,) = lines
     return line
 
 

@@ -1,5 +1,7 @@
 """How much memory the processes of a run take at most, and what `capfilt status` says of it."""
 
+import pytest
+
 from capfilt.core.processes import memory
 from capfilt.ledger.ledger import Session
 from capfilt.pipelines.engine.chunk.peak_memory import larger, peak_memory
@@ -16,7 +18,8 @@ def test_what_was_taken_once_counts_after_it_was_given_back() -> None:
     assert peak_memory("worker")["worker"] >= most >= before
 
 
-def test_the_processes_that_a_process_starts_are_told_with_it() -> None:
+def test_the_processes_that_a_process_starts_are_told_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_CHILDREN", {})  # or later tests of this process would tell of it
     memory.note_peak("reader of a test", 7)
     memory.note_peak("reader of a test", 5)
     assert peak_memory("worker")["reader of a test"] == 7

@@ -68,6 +68,7 @@ def test_the_dead_keep_neither_facts_nor_pixels(exam: Path, make_run: MakeRun) -
     assert dead["reason"] == "eval_leak"
     assert {name for name, value in dead.items() if value is None} == {
         *("image", "sha256", "width", "height", "format", "phash", "phash_mirrored", "color_layout", "pixels:squash-8"),
+        "redirect_hosts",  # of a file
     }
     assert alive["reason"] is None
     assert len(alive["pixels:squash-8"]) == 8 * 8 * 3
