@@ -157,19 +157,31 @@ def _json_if_there(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """The `config.json` of a checkpoint.
+
+    Raises:
+        ModelError: there is none, or it is no JSON object.
+    """
+    try:
+        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: no readable {CONFIG} ({error})") from error
+    if not isinstance(settings, dict):
+        raise ModelError(f"{folder / CONFIG}: no JSON object")
+    return settings
+
+
 def describe(folder: Path) -> Description:
     """Shape and roles of the MED in a directory.
 
     Raises:
         ModelError: no such file, or one that describes no MED of ours and no BLIP.
     """
-    try:
-        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder}: no readable {CONFIG} ({error})") from error
-    if isinstance(settings, dict) and settings.get("model_type") == "blip":
+    settings = read_config(folder)
+    if settings.get("model_type") == "blip":
         return _published(settings, folder)
-    if not isinstance(settings, dict) or settings.pop("format", None) != FORMAT:
+    if settings.pop("format", None) != FORMAT:
         raise ModelError(f'{folder / CONFIG}: neither "format" is {FORMAT!r} nor "model_type" is "blip"')
     roles, prompt = tuple(settings.pop("roles", ())), str(settings.pop("prompt", ""))
     known = {field.name for field in fields(MEDConfig)} | OLD_NAMES.keys()

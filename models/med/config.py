@@ -1,6 +1,6 @@
 """How large a MED is. Sizes are data: `SIZES` names the ones of the paper and the one that ships."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 Layout = Literal["captioning", "retrieval"]
@@ -66,40 +66,28 @@ class MEDConfig:
         return cls(**{OLD_NAMES.get(name, name): value for name, value in fields.items()})
 
 
+_TINY: Final = MEDConfig(
+    name="med-tiny",
+    image_size=48,
+    patch_size=8,
+    stem="conv",
+    output_pos_embed=2.0,
+    vision_width=128,
+    vision_layers=4,
+    vision_heads=4,
+    text_width=128,
+    text_layers=3,
+    text_heads=4,
+    text_ffn=512,
+    vocab_size=0,  # set by the tokenizer it is trained with
+    max_positions=64,
+    projection=64,
+)
+
 SIZES: Final[dict[str, MEDConfig]] = {
-    "med-tiny": MEDConfig(
-        name="med-tiny",
-        image_size=48,
-        patch_size=8,
-        stem="conv",
-        output_pos_embed=2.0,
-        vision_width=128,
-        vision_layers=4,
-        vision_heads=4,
-        text_width=128,
-        text_layers=3,
-        text_heads=4,
-        text_ffn=512,
-        vocab_size=0,  # set by the tokenizer it is trained with
-        max_positions=64,
-        projection=64,
-    ),
-    # As med-tiny, but with a plain stem: 3 x 3 convolutions would see into hidden patches, so MAE and BEiT train none.
-    "med-tiny-patch": MEDConfig(
-        name="med-tiny-patch",
-        image_size=48,
-        patch_size=8,
-        vision_width=128,
-        vision_layers=4,
-        vision_heads=4,
-        text_width=128,
-        text_layers=3,
-        text_heads=4,
-        text_ffn=512,
-        vocab_size=0,
-        max_positions=64,
-        projection=64,
-    ),
+    "med-tiny": _TINY,
+    # 3 x 3 convolutions would see into hidden patches, so a tower of MAE or BEiT has a plain stem.
+    "med-tiny-patch": replace(_TINY, name="med-tiny-patch", stem="patch", output_pos_embed=0.0),
     "med-base": MEDConfig(name="med-base"),
     "med-large": MEDConfig(name="med-large", vision_width=1024, vision_layers=24, vision_heads=16),
 }

@@ -8,13 +8,12 @@
 | `owner/model`, `owner/model@revision` | a model of the hub |
 """
 
-import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats import hub, open_clip_source
-from capfilt.models.formats.checkpoint import ADAPTER, CONFIG, PICKLED
+from capfilt.models.formats.checkpoint import ADAPTER, CONFIG, PICKLED, read_config
 from capfilt.models.formats.model_info import ModelInfo
 from capfilt.models.registry.catalog import CATALOG
 from capfilt.models.registry.families import Checkpoint, family_of
@@ -44,7 +43,7 @@ def _checkpoint(name: str, max_side: int) -> Checkpoint:
         # What a folder of this machine names is not fetched; a model of the hub may name its text tower there.
         fetch = None if Path(name).expanduser().is_dir() else hub.fetch_settings
         return Checkpoint(name, folder, {}, max_side, open_clip_source.from_folder(folder, fetch))
-    return Checkpoint(name, folder, _settings(folder), max_side)
+    return Checkpoint(name, folder, read_config(folder), max_side)
 
 
 def locate(name: str) -> Path:
@@ -66,16 +65,6 @@ def locate(name: str) -> Path:
     if hub.HUB_NAME.fullmatch(name):
         return hub.fetch(name)
     raise ModelError(f"model {name!r} is neither a directory nor a name listed by `capfilt models`")
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder}: no readable {CONFIG} ({error})") from error
-    if not isinstance(settings, dict):
-        raise ModelError(f"{folder / CONFIG}: no JSON object")
-    return settings
 
 
 def _kind_of(path: Path) -> str:

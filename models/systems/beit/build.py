@@ -23,7 +23,7 @@ from capfilt.models.training.system import Asked, TrainJob
 
 def build(asked: Asked, texts: Iterable[str], group: Group) -> TrainJob:
     """See `system.SystemCode`; no text is read."""
-    wanted, (size, _) = asked.section(Codebook), shape_of(asked)
+    wanted, (size, _) = asked.section(Codebook), shape_of(asked.model)
     its = tower_info(wanted.teacher, "codebook.teacher")
     teacher = load_tower(its).to(asked.device)
     codes = Codes(wanted.codes, int(teacher.config.hidden_size))

@@ -1,29 +1,25 @@
 """BEiT: what it is, and what it needs."""
 
-import json
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
 
-from capfilt.core.errors import ConfigError, ModelError
+from capfilt.core.errors import ConfigError
 from capfilt.models.formats.checkpoint import CONFIG, weight_files
 from capfilt.models.registry.resolve import locate
+from capfilt.models.systems.parts.shapes import TowerSize, check_side, named_size, started, stated
 from capfilt.models.systems.parts.tower_info import TowerInfo, tower_info
 from capfilt.models.training.settings import setting
-from capfilt.models.training.system import Asked, Foundation, System
+from capfilt.models.training.system import Asked, Foundation, ModelSettings, System
 
 CODEBOOK: Final = "codebook.safetensors"
 """The visual tokens of a checkpoint, beside its weights."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BEiTSize:
+@dataclass(frozen=True, kw_only=True)
+class BEiTSize(TowerSize):
     """Shape of a new BEiT."""
 
-    image_size: int = 224
-    patch_size: int = 16
-    width: int = 768
-    layers: int = 12
-    heads: int = 12
     layer_scale: float = 0.1  # 1e-5 for large ones
 
 
@@ -32,6 +28,15 @@ SIZES: Final = {
     "beit-base": BEiTSize(),
     "beit-large": BEiTSize(width=1024, layers=24, heads=16, layer_scale=1e-5),
 }
+
+_NAMES: Final = {
+    "image_size": "image_size",
+    "patch_size": "patch_size",
+    "width": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+}
+"""Fields of a size, and what config.json of `transformers` calls them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +61,7 @@ def check(asked: Asked) -> Foundation:
     if not wanted.teacher:
         raise ConfigError("codebook.teacher: BEiT needs the checkpoint of an image tower, whose features it groups")
     teacher = tower_info(wanted.teacher, "codebook.teacher")
-    size, files = shape_of(asked)
-    if size.image_size % size.patch_size:
-        raise ConfigError(
-            f"model.image_size = {size.image_size} is not a multiple of the patches' {size.patch_size} pixels"
-        )
+    size, files = shape_of(settings)
     _check_grid(size, teacher, wanted.teacher)
     return Foundation(size.image_size, (*files, *teacher.files), asdict(size))
 
@@ -71,37 +72,21 @@ def _check_grid(size: BEiTSize, teacher: TowerInfo, name: str) -> None:
         raise ConfigError(f"codebook.teacher = {name!r} has {its} x {its} patches an image, the model {own} x {own}")
 
 
-def shape_of(asked: Asked) -> tuple[BEiTSize, tuple[Any, ...]]:
+def shape_of(settings: ModelSettings) -> tuple[BEiTSize, tuple[Path, ...]]:
     """The shape of what is trained, and the files it starts from.
 
     Raises:
         ConfigError: no such size, or a checkpoint of another kind.
+        ModelError: a checkpoint that is not whole.
     """
-    settings = asked.model
-    if not settings.start:
-        if settings.size not in SIZES:
-            raise ConfigError(f"model.size = {settings.size!r} is not known; there are: {', '.join(SIZES)}")
-        size = SIZES[settings.size]
-        return replace(size, image_size=settings.image_size or size.image_size), ()
-    folder = locate(settings.start)
-    try:
-        found: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder}: no readable {CONFIG} ({error})") from error
-    if found.get("model_type") != "beit":
-        raise ConfigError(f"model.start = {settings.start!r}: a {found.get('model_type')}, not a BEiT")
+    name = settings.start
+    if not name:
+        return named_size(settings, SIZES), ()
+    config, folder = started(name, ("beit",), "a BEiT"), locate(name)
     if not (folder / CODEBOOK).is_file():
-        raise ConfigError(f"model.start = {settings.start!r}: no {CODEBOOK}, so what its tokens stand for is not known")
-    if settings.image_size not in (0, found["image_size"]):
-        raise ConfigError(f"model.image_size = {settings.image_size}: {settings.start!r} takes {found['image_size']}")
-    size = BEiTSize(
-        image_size=found["image_size"],
-        patch_size=found["patch_size"],
-        width=found["hidden_size"],
-        layers=found["num_hidden_layers"],
-        heads=found["num_attention_heads"],
-        layer_scale=found["layer_scale_init_value"],
-    )
+        raise ConfigError(f"model.start = {name!r}: no {CODEBOOK}, so what its tokens stand for is not known")
+    size = BEiTSize(**{own: stated(config, its, name) for own, its in _NAMES.items()})
+    check_side(settings, size.image_size, "model.start", name)
     return size, (folder / CONFIG, folder / CODEBOOK, *weight_files(folder))
 
 

@@ -1,14 +1,14 @@
 """LLaVA: what its two stages are, and what they need."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from capfilt.core.errors import ConfigError, ModelError
-from capfilt.models.formats.checkpoint import CONFIG, weight_files
+from capfilt.core.errors import ConfigError
+from capfilt.models.formats.checkpoint import CONFIG, read_config, weight_files
 from capfilt.models.qformer.config import language_files
 from capfilt.models.registry.resolve import locate
+from capfilt.models.systems.parts.shapes import check_side, started, stated
 from capfilt.models.systems.parts.tower_info import tower_info
 from capfilt.models.training.settings import setting
 from capfilt.models.training.system import Asked, Foundation, System
@@ -37,9 +37,10 @@ def check(asked: Asked) -> Foundation:
     if tuned and not settings.start:
         raise ConfigError(f"model.start: {TUNED} goes on from a stage 1, which `capfilt train llava` makes")
     if settings.start:
-        shape, files = _started(settings.start)
-        vision, language = shape["vision_config"], shape["text_config"]
-        side, patch = int(vision.get("image_size", 224)), int(vision.get("patch_size", 32))
+        shape, folder = started(settings.start, ("llava",), "a LLaVA"), locate(settings.start)
+        vision, language = shape.get("vision_config", {}), shape.get("text_config", {})
+        side, patch = (stated(vision, field, settings.start) for field in ("image_size", "patch_size"))
+        files: tuple[Path, ...] = (folder / CONFIG, *weight_files(folder))
     else:
         for name, value in (("model.vision", settings.vision), ("model.language", settings.language)):
             if not value:
@@ -47,38 +48,22 @@ def check(asked: Asked) -> Foundation:
         tower, folder = tower_info(settings.vision), Path(settings.language)
         language, side, patch = _causal(folder, settings.language), tower.side, tower.patch
         files = (*tower.files, *language_files(folder))
-    if settings.image_size not in (0, side):
-        raise ConfigError(f"model.image_size = {settings.image_size}: the image tower takes {side} pixels")
+    named = "model.start" if settings.start else "model.vision"
+    check_side(settings, side, named, settings.start or settings.vision)
     _check_room(language, (side // patch) ** 2, asked.section(Llava).max_tokens)
     return Foundation(side, files)
-
-
-def _started(name: str) -> tuple[dict[str, Any], tuple[Path, ...]]:
-    folder = locate(name)
-    shape = _settings(folder)
-    if shape.get("model_type") != "llava":
-        raise ConfigError(f"model.start = {name!r}: a {shape.get('model_type')}, not a LLaVA")
-    return shape, (folder / CONFIG, *weight_files(folder))
 
 
 def _causal(folder: Path, name: str) -> dict[str, Any]:
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"model.language = {name!r}: not a directory with a {CONFIG}")
-    shape = _settings(folder)
+    shape = read_config(folder)
     if shape.get("model_type") not in LANGUAGES:
         raise ConfigError(
-            f"model.language = {name!r}: LLaVA does not take a {shape.get('model_type')}; "
-            f"it takes {', '.join(sorted(LANGUAGES))}"
+            f"model.language = {name!r}: its model type is {shape.get('model_type', 'unknown')}; "
+            f"LLaVA takes {', '.join(sorted(LANGUAGES))}"
         )
     return shape
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder}: no readable {CONFIG} ({error})") from error
-    return found
 
 
 def _check_room(language: dict[str, Any], patches: int, most: int) -> None:

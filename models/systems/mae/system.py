@@ -1,28 +1,23 @@
 """Masked autoencoder: what it is, and what it needs."""
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from capfilt.core.errors import ConfigError, ModelError
+from capfilt.core.errors import ConfigError
 from capfilt.models.formats.checkpoint import CONFIG, weight_files
 from capfilt.models.registry.resolve import locate
+from capfilt.models.systems.parts.shapes import ImageGrid, TowerSize, check_side, named_size, started, stated
 from capfilt.models.training.settings import setting
-from capfilt.models.training.system import Asked, Foundation, System
+from capfilt.models.training.system import Asked, Foundation, ModelSettings, System
 
 MODEL_TYPE: Final = "vit_mae"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MAESize:
+@dataclass(frozen=True, kw_only=True)
+class MAESize(TowerSize):
     """Shape of a new masked autoencoder."""
 
-    image_size: int = 224
-    patch_size: int = 16
-    width: int = 768
-    layers: int = 12
-    heads: int = 12
     decoder_width: int = 512
     decoder_layers: int = 8
     decoder_heads: int = 16
@@ -61,38 +56,29 @@ class Masking:
 
 def check(asked: Asked) -> Foundation:
     """A known size, or a checkpoint of a masked autoencoder; see `System.check`."""
-    settings = asked.model
+    settings, ratio = asked.model, asked.section(Masking).ratio
     if settings.vision:
         raise ConfigError("model.vision: a masked autoencoder trains an image tower; start from one by model.start")
-    if settings.start:
-        return _started(locate(settings.start), settings.start, settings.image_size)
-    if settings.size not in SIZES:
-        raise ConfigError(f"model.size = {settings.size!r} is not known; there are: {', '.join(SIZES)}")
-    size = SIZES[settings.size]
-    size = replace(size, image_size=settings.image_size or size.image_size)
-    if size.image_size % size.patch_size:
-        raise ConfigError(
-            f"model.image_size = {size.image_size} is not a multiple of the patches' {size.patch_size} pixels"
-        )
-    hidden = round((size.image_size // size.patch_size) ** 2 * asked.section(Masking).ratio)
-    if not 0 < hidden < (size.image_size // size.patch_size) ** 2:
-        raise ConfigError(f"masking.ratio = {asked.section(Masking).ratio} hides all patches of an image, or none")
-    return Foundation(size.image_size, (), asdict(size))
+    grid, files = _grid(settings)
+    if not 0 < shown(grid.patches, ratio) < grid.patches:
+        raise ConfigError(f"masking.ratio = {ratio} hides all {grid.patches} patches of an image, or none")
+    return Foundation(grid.image_size, files, {} if files else asdict(grid))
 
 
-def _started(folder: Path, name: str, image_size: int) -> Foundation:
-    try:
-        shape: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder}: no readable {CONFIG} ({error})") from error
-    if shape.get("model_type") != MODEL_TYPE:
-        raise ConfigError(f"model.start = {name!r}: a {shape.get('model_type')}, not a masked autoencoder (vit_mae)")
-    side = int(shape["image_size"])
-    if image_size not in (0, side):
-        raise ConfigError(
-            f"model.image_size = {image_size}: {name!r} was trained on {side} pixels, its positions fixed"
-        )
-    return Foundation(side, (folder / CONFIG, *weight_files(folder)))
+def shown(patches: int, ratio: float) -> int:
+    """Patches of an image that are not hidden, as `transformers` counts them."""
+    return int(patches * (1 - ratio))
+
+
+def _grid(settings: ModelSettings) -> tuple[ImageGrid, tuple[Path, ...]]:
+    """What is trained, and the files it starts from."""
+    name = settings.start
+    if not name:
+        return named_size(settings, SIZES), ()
+    config, folder = started(name, (MODEL_TYPE,), "a masked autoencoder"), locate(name)
+    grid = ImageGrid(image_size=stated(config, "image_size", name), patch_size=stated(config, "patch_size", name))
+    check_side(settings, grid.image_size, "model.start", name)  # its positions are fixed
+    return grid, (folder / CONFIG, *weight_files(folder))
 
 
 MAE: Final = System(

@@ -1,13 +1,12 @@
 """What can be known of an image tower without torch: where one may come from, its size, and what it wants of pixels."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from capfilt.core.errors import ConfigError, ModelError
-from capfilt.models.formats.checkpoint import CONFIG, FORMAT, describe, med_files, weight_files
+from capfilt.models.formats.checkpoint import CONFIG, FORMAT, describe, med_files, read_config, weight_files
 from capfilt.models.formats.image_processor import read_image_processor
 from capfilt.models.registry.resolve import locate
 
@@ -33,8 +32,8 @@ class TowerInfo:
 def is_tower(folder: Path) -> bool:
     """Whether a folder holds a model of `transformers` whose image tower can be taken."""
     try:
-        return json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("model_type") in TOWERS
-    except (OSError, ValueError, AttributeError):
+        return read_config(folder).get("model_type") in TOWERS
+    except ModelError:  # who loads it says so
         return False
 
 
@@ -46,10 +45,7 @@ def tower_info(name: str, setting: str = "model.vision") -> TowerInfo:
         ModelError: no such folder, or one that is not whole.
     """
     folder = locate(name)
-    try:
-        settings: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder}: no readable {CONFIG} ({error})") from error
+    settings = read_config(folder)
     kind = str(settings.get("model_type", ""))
     if settings.get("format") == FORMAT:
         return _med(folder, f"{setting} = {name!r}")

@@ -344,7 +344,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory, strong: MED) -> Path:
     [
         ("clip", ("model.size=med-tiny",), r"model\.size = 'med-tiny' is not known; there are: dual-tiny"),
         ("clip", ("model.image_size=20",), r"model\.image_size = 20 is not a multiple of the patches' 8"),
-        ("clip", ("model.start=HOME/med",), r"model\.start = .*: a capfilt-med is no dual encoder"),
+        (
+            "clip",
+            ("model.start=HOME/med",),
+            r"model\.start = .*: its model type is capfilt-med, a dual",
+        ),
         ("clip", ("model.start=HOME/clip", "model.image_size=32"), r"model\.image_size = 32: .* takes 16 pixels"),
         (
             "clip",

@@ -29,12 +29,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ({"language": "llama"}, "model.vision: LLaVA connects"),
         ({"vision": "tower"}, "model.language: LLaVA connects"),
-        ({"vision": "tower", "language": "opt"}, "does not take a opt"),
-        ({"vision": "tower", "language": "t5"}, "does not take a t5"),
-        ({"vision": "tower", "language": "tower"}, "does not take a vit_mae"),
+        ({"vision": "tower", "language": "opt"}, "its model type is opt; LLaVA takes"),
+        ({"vision": "tower", "language": "t5"}, "its model type is t5; LLaVA takes"),
+        ({"vision": "tower", "language": "tower"}, "its model type is vit_mae; LLaVA takes"),
         ({"vision": "tower", "language": "nowhere"}, "not a directory with a config.json"),
         ({"vision": "llama", "language": "llama"}, "no image tower is taken of a llama"),
-        ({"start": "tower"}, "a vit_mae, not a LLaVA"),
+        ({"start": "tower"}, "its model type is vit_mae, a LLaVA is needed"),
     ],
 )
 def test_what_does_not_fit_is_named(home: Path, changes: dict[str, str], named: str) -> None:
