@@ -51,7 +51,7 @@ def test_as_hugging_face_reads_them(made: capfilt.Run, corpus: dict[str, dict[st
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_as_ray_reads_them(made: capfilt.Run, corpus: dict[str, dict[str, Any]]) -> None:
     rows = made.to_ray().take_all()
     assert {row["uid"]: row["text"] for row in rows} == {uid: row["text"] for uid, row in corpus.items()}

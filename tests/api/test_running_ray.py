@@ -32,7 +32,7 @@ def process() -> dict[str, Any]:
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_running_ray_is_left_as_it_was_found(
     pairs: Path, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,7 +50,7 @@ def test_a_running_ray_is_left_as_it_was_found(
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_so_it_is_where_a_run_fails(pairs: Path, changes: dict[str, Any], tmp_path: Path) -> None:
     import ray.data
 

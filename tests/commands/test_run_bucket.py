@@ -15,7 +15,7 @@ from capfilt.pipelines.query import run_query
 from capfilt.pipelines.recipes.load import load_recipe
 from command_line import invoke
 
-pytestmark = [pytest.mark.ray(alone=True), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray(alone=True), pytest.mark.timeout(900)]
 
 
 def test_from_a_bucket_to_a_bucket(bucket: str, checkpoint: Path, tmp_path: Path) -> None:

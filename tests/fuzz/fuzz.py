@@ -1,6 +1,6 @@
 """Break thousands of real files, and see that every byte of them ends as a row: `make fuzz`. Some are bombs.
 
-    python tests/fuzz/fuzz.py [--inputs 20000] [--seed 1] [--only N]
+    python tests/fuzz/fuzz.py [--inputs 20000] [--first 0] [--seed 1] [--only N]
 
 Inputs are numbered, and a number always means the same broken file: `--only N` shows what becomes of one. They are
 taken by a worker process with 2 GiB of address space (and so has the process that decodes for it). If the worker dies
@@ -71,6 +71,7 @@ class Account:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Break real files and see that each of them ends as a row.")
     parser.add_argument("--inputs", type=int, default=20_000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first input")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=int, help="take this input alone, and say what became of it")
     parser.add_argument("--worker", nargs=2, type=int, metavar=("FIRST", "END"), help=argparse.SUPPRESS)
@@ -78,7 +79,7 @@ def main() -> int:
     if args.worker:
         work(range(*args.worker), args.seed)
         return 0
-    numbers = range(args.only, args.only + 1) if args.only is not None else range(args.inputs)
+    numbers = range(args.only, args.only + 1) if args.only is not None else range(args.first, args.first + args.inputs)
     account = run(numbers, args.seed, verbose=args.only is not None)
     for kind in ("crashes", "hangs", "unaccounted"):
         for line in getattr(account, kind)[:20]:

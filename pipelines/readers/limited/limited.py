@@ -11,7 +11,7 @@ import json
 import mmap
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -90,18 +90,22 @@ def _asked(block: int, work: str, arguments: Mapping[str, Any], memory: int) -> 
     with _PROCESSES.one() as process:
         try:
             process.send("order\n", block)
-            while True:
-                for answer in process.lines():
-                    if "value" in answer:
-                        yield answer["value"]
-                    elif "end" in answer:
-                        return
-                    elif answer.get("memory") and process.worked:
-                        raise _Died("has too little memory left")
-                    else:
-                        raise _failure(answer, memory)
+            answer = yield from _until_the_end(process)
         except (EOFError, ConnectionError) as error:
             raise _Died(process.died()) from error
+        if answer.get("memory"):
+            raise _Died("has too little memory left") if process.worked else _failure(answer, memory)
+    if "end" not in answer:  # raised out here, for the process is as good as before
+        raise _failure(answer, memory)
+
+
+def _until_the_end(process: ChildProcess) -> Generator[Any, None, Answer]:
+    """The values of an order; gives the answer behind them."""
+    while True:
+        for answer in process.lines():
+            if "value" not in answer:
+                return answer
+            yield answer["value"]
 
 
 def _failure(answer: Answer, memory: int) -> Exception:

@@ -19,7 +19,7 @@ from capfilt.pipelines.recipes.load import load_recipe
 from waiting import wait_until
 from whole_run import commits, digests, driver
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 
 def test_every_row_is_an_image_or_a_failure(unbroken: tuple[Path, RunResult]) -> None:

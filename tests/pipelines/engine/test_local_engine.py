@@ -76,13 +76,13 @@ def test_every_row_is_an_image_or_a_failure(calm: Path) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_its_tables_are_those_of_ray_byte_for_byte(calm: Path, unbroken: tuple[Path, RunResult]) -> None:
     assert digests(calm) == digests(unbroken[0])
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_either_engine_resumes_what_the_other_began(
     calm: Path,
     unbroken: tuple[Path, RunResult],
