@@ -4,10 +4,10 @@ import json
 import shlex
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-import ray
 import yaml
 
 from capfilt.commands.ray_jobs import Cluster, JobSpec, RayJob, environment, runtime_env
@@ -117,7 +117,7 @@ class StillStarting(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.answer(
-            200, json.dumps({"version": "4", "ray_version": ray.__version__, "ray_commit": "", "session_name": ""})
+            200, json.dumps({"version": "4", "ray_version": version("ray"), "ray_commit": "", "session_name": ""})
         )
 
     def do_POST(self) -> None:

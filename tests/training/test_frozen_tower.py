@@ -2,11 +2,11 @@
 
 import importlib.util
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -31,7 +31,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write_weights(path: Path, seed: int) -> Path:
     torch.manual_seed(seed)
-    library: Any = timm
+    library: Any = import_module("timm")  # late: it takes 3 s
     save_file(library.create_model(TINY).state_dict(), path)
     return path
 
