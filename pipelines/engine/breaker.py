@@ -20,6 +20,9 @@ FIRST: Final = 200
 WINDOW: Final = 1000
 """Rows that the share is taken over: those of the latest chunks, as many as hold so many."""
 
+FEWEST_CHUNKS: Final = 2
+"""Chunks that the share is taken over at least, and that must be broken: one alone may have met a passing fault."""
+
 NEARLY_ALL: Final = 0.9
 """Share of failed rows that ends a run whatever their reasons are, unless `run.max_failures` allows more."""
 
@@ -28,32 +31,44 @@ FEWEST_CAPTIONS: Final = 100
 
 
 class Breaker:
-    """Hears of every committed chunk."""
+    """Hears of every chunk, committed or failed."""
 
     def __init__(self, settings: RunLimits) -> None:
         self.settings = settings
         self.window: deque[ChunkOutcome] = deque()
 
     def hear(self, outcome: ChunkOutcome) -> None:
-        """Take in a chunk that was committed.
+        """Take in a chunk that was committed, or that an error stopped.
 
         Raises:
             RunFailed: one line with the commonest reason, its detail and the setting to look at.
         """
         self.window.append(outcome)
-        while sum(one.rows for one in self.window) - self.window[0].rows >= WINDOW:
+        while len(self.window) > FEWEST_CHUNKS and self._rows() - self.window[0].planned >= WINDOW:
             self.window.popleft()
-        if sum(one.rows for one in self.window) < FIRST:
+        if self._rows() < FIRST:
             return
-        if problem := self._failures() or self._refusals():
+        if problem := self._broken_chunks() or self._failures() or self._refusals():
             raise RunFailed(f"stopped: {problem} goes on; committed chunks are kept")
+
+    def _rows(self) -> int:
+        return sum(one.planned for one in self.window)
+
+    def _broken_chunks(self) -> str:
+        """Chunks that an error stopped as a whole: a store that takes no writes, a server that is gone."""
+        broken = [one for one in self.window if one.error]
+        lost, rows = sum(one.planned for one in broken), self._rows()
+        if len(broken) < FEWEST_CHUNKS or lost <= self.settings.max_failures * rows:
+            return ""
+        error, _ = Counter(one.error for one in broken).most_common(1)[0]
+        return f"{lost} of the latest {rows} rows are in chunks that failed ({error}); --set run.max_failures=1"
 
     def _failures(self) -> str:
         reasons: Counter[str] = Counter()
         for outcome in self.window:
             reasons.update(outcome.reasons)
         reasons.pop(Reason.FORGOTTEN, None)  # an owner's request is no fault of the run
-        rows = sum(one.rows for one in self.window)
+        rows = self._rows()
         limit = self.settings.max_failures
         if _in_one_way(reasons) <= limit * rows and reasons.total() <= max(limit, NEARLY_ALL) * rows:
             return ""

@@ -6,6 +6,7 @@ from typing import Self
 
 import pyarrow as pa
 
+from capfilt.core.chunks import Chunk
 from capfilt.pipelines.engine.chunk.chunk_row import unpack
 from capfilt.pipelines.engine.chunk.peak_memory import PeakMemory
 from capfilt.pipelines.engine.chunk.symptoms import COLUMN, Symptoms
@@ -13,7 +14,10 @@ from capfilt.pipelines.engine.chunk.symptoms import COLUMN, Symptoms
 
 @dataclass(frozen=True, slots=True)
 class ChunkOutcome:
-    """The counts of a chunk's commit record, or the error that stopped it; of a failed chunk all counts are 0."""
+    """The counts of a chunk's commit record, or the error that stopped it; of a failed chunk all counts are 0.
+
+    Only `planned`, the rows that the chunk was to have, is there for both.
+    """
 
     chunk: str
     rows: int
@@ -24,6 +28,7 @@ class ChunkOutcome:
     memory: PeakMemory
     error: str  # "" = committed
     symptoms: Symptoms = field(default_factory=Symptoms)
+    planned: int = 0
 
     @classmethod
     def of(cls, row: pa.Table) -> Self:
@@ -33,4 +38,6 @@ class ChunkOutcome:
         rows, images, captions = (record.get(name, 0) for name in ("rows", "images", "captions"))
         reasons = dict(record.get("reasons") or [])
         symptoms = Symptoms.from_json(record[COLUMN]) if record else Symptoms()
-        return cls(chunk, rows, images, captions, reasons, json.loads(seconds), json.loads(memory), error, symptoms)
+        planned = Chunk.from_json(row["spec"][0].as_py()).rows
+        times, most = json.loads(seconds), json.loads(memory)
+        return cls(chunk, rows, images, captions, reasons, times, most, error, symptoms, planned)

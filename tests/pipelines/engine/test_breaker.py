@@ -151,7 +151,28 @@ def test_a_run_without_one_text_ends_with_exit_code_1_unless_none_is_wanted(tmp_
 
 def chunk(rows: int, captions: dict[str, Captions] | None = None, **reasons: int) -> ChunkOutcome:
     symptoms = Symptoms({reason: "its detail" for reason in reasons}, captions or {})
-    return ChunkOutcome("000000", rows, rows - sum(reasons.values()), 0, reasons, {}, {}, "", symptoms)
+    return ChunkOutcome("000000", rows, rows - sum(reasons.values()), 0, reasons, {}, {}, "", symptoms, rows)
+
+
+def broken(rows: int, error: str) -> ChunkOutcome:
+    return ChunkOutcome("000000", 0, 0, 0, {}, {}, {}, error, planned=rows)
+
+
+def test_chunks_that_all_end_in_an_error_stop_a_run() -> None:
+    full = "commit: OSError: [Errno 28] No space left on device"
+    breaker = Breaker(RunLimits())
+    breaker.hear(broken(2000, full))  # one chunk may have met a passing fault, however large it is
+    with pytest.raises(RunFailed, match=r"4000 of the latest 4000 rows are in chunks that failed \(commit: OSError"):
+        breaker.hear(broken(2000, full))
+    allowed = Breaker(RunLimits(max_failures=1))
+    for _ in range(4):
+        allowed.hear(broken(1000, full))
+
+
+def test_one_broken_chunk_among_good_ones_stops_no_run() -> None:
+    breaker = Breaker(RunLimits())
+    for outcome in (chunk(250), broken(250, "decode: ValueError: x"), chunk(250), broken(250, "decode: ValueError: x")):
+        breaker.hear(outcome)
 
 
 def test_many_ways_of_failing_stop_a_run_only_where_nearly_all_rows_fail() -> None:
