@@ -3,6 +3,7 @@
 import io
 import random
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from capfilt.pipelines.dedup.groups import leaders
 from capfilt.pipelines.dedup.hamming import near_pairs
 from capfilt.pipelines.dedup.lookalikes import distinct
 from capfilt.pipelines.dedup.minhash import jaccard, plain, similar_pairs
-from capfilt.pipelines.imaging.fingerprints.color_layout import BYTES, same_colors
+from capfilt.pipelines.imaging.fingerprints.color_layout import BYTES, color_layout, layouts_of, same_colors
+from capfilt.pipelines.imaging.fingerprints.phash import phash, thumbnail
 from capfilt.pipelines.query import run_query
 from command_line import invoke
 from pictures import picture
@@ -225,6 +227,40 @@ def test_color_tells_plain_images_and_objects_apart(make_run: MakeRun) -> None:
     rows = pq.read_table(run.out / "duplicates/images.parquet").to_pylist()
     groups = sorted({(urls[row["representative"]], urls[row["uid"]]) for row in rows})
     assert groups == [(0, 0), (0, 1), (6, 6), (6, 9)]
+
+
+Look = tuple[int, bytes]
+
+
+def look(image: Image.Image) -> Look:
+    small = thumbnail(image.convert("RGB"))
+    return phash(small), color_layout(small)
+
+
+def alike(one: Look, other: Look) -> bool:
+    """As `dedup` with its radius of 4 sees it."""
+    colors = same_colors(layouts_of([one[1]]), layouts_of([other[1]]), np.array([one[0] & other[0]], np.uint64))
+    return (one[0] ^ other[0]).bit_count() <= 4 and bool(colors[0])
+
+
+def test_products_on_a_plain_ground_are_told_apart_by_a_few_cells() -> None:
+    def product(color: str, ground: str = "white", width: int = 40) -> Image.Image:
+        image = Image.new("RGB", (200, 200), ground)
+        image.paste(color, (80, 80, 80 + width, 120))
+        return image
+
+    black = product("black")
+    assert alike(look(black), look(black.resize((70, 70))))
+    assert not alike(look(black), look(product("#006e00", width=32)))
+    assert not alike(look(black), look(product("#5a5a5a")))
+    assert not alike(look(product("#0000aa", "#202020")), look(product("#6a0088", "#202020")))
+
+
+def test_shop_images_of_the_field_are_no_duplicates(shared_data: Path) -> None:
+    files = sorted((shared_data / "field" / "k18_dedup").glob("*.[jp][pn]g"))
+    looks = {path.stem: look(Image.open(path)) for path in files}
+    pairs = {(one, other) for one, other in combinations(looks, 2) if alike(looks[one], looks[other])}
+    assert pairs == {("photo_a", "photo_b"), ("photo_a", "photo_c"), ("photo_b", "photo_c")}
 
 
 def test_images_of_a_run_without_colors_are_told_by_their_hash(make_run: MakeRun) -> None:
