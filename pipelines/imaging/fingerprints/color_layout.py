@@ -22,8 +22,8 @@ LUMA: Final = 24
 
 ON_PLAIN_GROUND: Final = 6
 """The same for all three where most cells show one plain ground, as around a product in a shop: what is left of the
-image is a few cells, whose differences the ground dilutes. Of 150 drawn products all but one copy of a third of the size
-and JPEG of quality 30 stayed within 6; of 150 in another color 9 did (25 with the tolerances above)."""
+image is a few cells, whose differences the ground dilutes. Of 150 drawn products all but one copy of a third of the
+size and JPEG of quality 30 stayed within 6; of 150 in another color 9 did (25 with the tolerances above)."""
 GROUND_CELLS: Final = 10
 """Cells of 16 that the ground takes at least ..."""
 GROUND_SPREAD: Final = 4
