@@ -78,6 +78,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         ray.init(address="local", num_cpus=4, _system_config={"worker_niceness": 0}, **quiet)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _reading_process_is_kept() -> Iterator[None]:
+    """pytest writes each test's name into the environment, and a changed environment costs the product a new process.
+
+    For keys of buckets come by it. Some thousand starts, of most of a second each, were half of the suite's time.
+    """
+    from capfilt.pipelines.readers.limited import limited
+
+    def state() -> tuple[int, dict[str, str]]:
+        return os.getpid(), {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limited, "_state", state)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real photos, lists and broken files, where they lie beside the checkout."""
