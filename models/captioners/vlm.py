@@ -39,9 +39,7 @@ class VlmCaptioner:
         own = getattr(self.processor, "chat_template", None) or ""
         self.template = {"": own, "none": ""}.get(placement.template, placement.template)
         self.stops = _take_over(self.model, self.processor)
-        # What stands for an image in a row is no word: a model that was not trained to leave it out might write it.
-        mark = getattr(self.model.config, "image_token_id", None)
-        self.banned = [] if mark is None else [int(mark)]
+        self.banned = _marks(self.model.config)
 
     @torch.inference_mode()
     def caption(
@@ -152,6 +150,13 @@ class Streams(transformers.LogitsProcessor):
             ([token for token in row if token >= 0], logprob)
             for row, logprob in zip(rows, self.logprob.tolist(), strict=True)
         ]
+
+
+def _marks(config: Any) -> list[int]:
+    """Ids of what stands for an image in a row: no words, but a model might write them that never learned not to."""
+    mark = getattr(config, "image_token_id", None)
+    added = getattr(config, "additional_vocab_size", 0)  # of Idefics, behind the language model's own words
+    return [*([] if mark is None else [int(mark)]), *(config.vocab_size + number for number in range(added))]
 
 
 def _take_over(model: Any, processor: Any) -> list[int]:

@@ -8,7 +8,7 @@ from capfilt.core.errors import ModelError
 from capfilt.models.pixels import PixelSpec
 
 _RESAMPLE: Final = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
-_PLAIN: Final = ("Blip", "CLIP", "Siglip", "ViT")
+_PLAIN: Final = ("Blip", "CLIP", "Siglip", "ViT", "Idefics")
 """Image processors that make one square of an image and do nothing else; others tile it or take any shape."""
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from capfilt.models.systems.beit.system import BEIT
 from capfilt.models.systems.dual.system import CLIP, FLIP, LIT, SIGLIP
+from capfilt.models.systems.flamingo.system import FLAMINGO
 from capfilt.models.systems.llava.system import LLAVA, LLAVA_TUNE
 from capfilt.models.systems.mae.system import MAE
 from capfilt.models.systems.med.system import CAPTIONER, FILTER, MED
@@ -29,6 +30,7 @@ _SYSTEMS: Final[tuple[System, ...]] = (
     BEIT,
     LLAVA,
     LLAVA_TUNE,
+    FLAMINGO,
 )
 
 SYSTEMS: Final = {system.name: system for system in _SYSTEMS}

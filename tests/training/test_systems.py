@@ -49,6 +49,14 @@ TINY = {
     "mae": ("model.image_size=32",),
     "llava": ("model.vision=CLIP", "model.language=LLAMA", "llava.max_tokens=12"),
     "llava-tune": ("model.start=LLAVA", "llava.max_tokens=12"),
+    "flamingo": (
+        "model.vision=CLIP",
+        "model.language=LLAMA",
+        "flamingo.latents=4",
+        "flamingo.depth=1",
+        "flamingo.images=2",
+        "flamingo.max_tokens=12",
+    ),
     "beit": ("codebook.teacher=CLIP", "model.image_size=16", "codebook.codes=4"),
 }
 """What a tiny training of each system starts from; a word in capitals is a folder of `home`."""

@@ -1,7 +1,6 @@
 """A LLaVA in training: a tower and a language model with a new connector, or a checkpoint."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -33,9 +32,9 @@ def build(asked: Asked, texts: Iterable[str], group: Group) -> TrainJob:
         words, pixels = load_part("AutoProcessor", folder).tokenizer, read_image_processor(folder)
         mean, std = pixels["image_mean"], pixels["image_std"]
     else:
-        tower = tower_info(asked.model.vision)
-        words = load_part("AutoTokenizer", Path(asked.model.language))
-        language = load_model("AutoModelForCausalLM", Path(asked.model.language), "cpu", torch.float32)
+        tower, folder = tower_info(asked.model.vision), locate(asked.model.language)
+        words = load_part("AutoTokenizer", folder)
+        language = load_model("AutoModelForCausalLM", folder, "cpu", torch.float32)
         model = connect(load_tower(tower), language, words, linear=wanted.connector == "linear")
         mean, std = tower.mean, tower.std
     _lock(model, tuned)

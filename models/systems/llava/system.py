@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from capfilt.core.errors import ConfigError
-from capfilt.models.formats.checkpoint import CONFIG, read_config, weight_files
+from capfilt.models.formats.checkpoint import CONFIG, weight_files
 from capfilt.models.qformer.config import language_files
 from capfilt.models.registry.resolve import locate
+from capfilt.models.systems.parts.language_info import check_room, language_config, needs_both
 from capfilt.models.systems.parts.shapes import check_side, started, stated
 from capfilt.models.systems.parts.tower_info import tower_info
 from capfilt.models.training.settings import setting
@@ -20,7 +21,6 @@ LANGUAGES: Final = frozenset(
 )
 """Language models that fit the library's class, by the `model_type` of their config.json: it looks for their words'
 embeddings where Llama has them, which OPT and GPT-2, for two, have elsewhere."""
-POSITIONS: Final = ("max_position_embeddings", "n_positions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,36 +42,19 @@ def check(asked: Asked) -> Foundation:
         side, patch = (stated(vision, field, settings.start) for field in ("image_size", "patch_size"))
         files: tuple[Path, ...] = (folder / CONFIG, *weight_files(folder))
     else:
-        for name, value in (("model.vision", settings.vision), ("model.language", settings.language)):
-            if not value:
-                raise ConfigError(f"{name}: LLaVA connects an image tower to a language model; name its checkpoint")
-        tower, folder = tower_info(settings.vision), Path(settings.language)
-        language, side, patch = _causal(folder, settings.language), tower.side, tower.patch
+        needs_both(settings, "LLaVA")
+        tower = tower_info(settings.vision)
+        (folder, language), side, patch = (
+            language_config(settings.language, LANGUAGES, "LLaVA"),
+            tower.side,
+            tower.patch,
+        )
         files = (*tower.files, *language_files(folder))
     named = "model.start" if settings.start else "model.vision"
     check_side(settings, side, named, settings.start or settings.vision)
-    _check_room(language, (side // patch) ** 2, asked.section(Llava).max_tokens)
+    patches = (side // patch) ** 2
+    check_room(language, patches, "llava.max_tokens", asked.section(Llava).max_tokens, f"an image takes {patches}")
     return Foundation(side, files)
-
-
-def _causal(folder: Path, name: str) -> dict[str, Any]:
-    if not (folder / CONFIG).is_file():
-        raise ConfigError(f"model.language = {name!r}: not a directory with a {CONFIG}")
-    shape = read_config(folder)
-    if shape.get("model_type") not in LANGUAGES:
-        raise ConfigError(
-            f"model.language = {name!r}: its model type is {shape.get('model_type', 'unknown')}; "
-            f"LLaVA takes {', '.join(sorted(LANGUAGES))}"
-        )
-    return shape
-
-
-def _check_room(language: dict[str, Any], patches: int, most: int) -> None:
-    positions = next((int(language[name]) for name in POSITIONS if name in language), None)
-    if positions and patches + most >= positions:
-        raise ConfigError(
-            f"llava.max_tokens = {most}: an image takes {patches} of the language model's {positions} positions"
-        )
 
 
 LLAVA: Final = System(

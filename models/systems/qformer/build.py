@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import torch
 
@@ -42,7 +41,7 @@ def _stage_1(asked: Asked, texts: Iterable[str], group: Group) -> TrainJob:
 
 def _stage_2(asked: Asked, group: Group) -> TrainJob:
     """LM of a frozen language model behind the queries; the checkpoint captions, the language model in it."""
-    folder, wanted = Path(asked.model.language), asked.section(Objectives)
+    folder, wanted = locate(asked.model.language), asked.section(Objectives)
     bridge, spec, tokenizer = checkpoint.load(locate(asked.model.start))
     language = LanguageModel.load(folder, asked.device, torch.bfloat16 if asked.model.bf16 else torch.float32)
     if spec.language_width not in (0, language.width):

@@ -1,7 +1,6 @@
 """Q-Former: what it is, and what its two stages need (BLIP-2, section 3)."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from capfilt.core.errors import ConfigError
@@ -9,6 +8,7 @@ from capfilt.models.formats import checkpoint
 from capfilt.models.formats.timm_tower import is_timm
 from capfilt.models.qformer.config import describe, is_qformer, language_files
 from capfilt.models.registry.resolve import locate
+from capfilt.models.systems.parts.language_info import language_folder
 from capfilt.models.training.checks import checkpoint_files
 from capfilt.models.training.settings import Objectives, setting
 from capfilt.models.training.system import Asked, Foundation, ModelSettings, System
@@ -29,7 +29,7 @@ def check(asked: Asked) -> Foundation:
     """What the stage starts from: a MED, or a stage 1 and a language model; see `System.check`."""
     settings = asked.model
     _check_stage(settings)
-    language = language_files(Path(settings.language)) if settings.language else ()
+    language = language_files(language_folder(settings.language)) if settings.language else ()
     return Foundation(tower_side(settings), (*checkpoint_files(settings.start, settings.vision), *language))
 
 
@@ -41,8 +41,8 @@ def _check_stage(settings: ModelSettings) -> None:
         )
     if not language and (is_timm(settings.vision) or checkpoint.describe(locate(settings.vision)).config.tower):
         raise ConfigError("model.vision: a Q-Former reads the image tower of a MED, not one of timm")
-    if language and not (Path(language) / checkpoint.CONFIG).is_file():
-        raise ConfigError(f"model.language = {language!r}: not a directory with a {checkpoint.CONFIG}")
+    if language:
+        language_folder(language)
     if language and (not settings.start or not is_qformer(locate(settings.start))):
         raise ConfigError(f"model.start = {settings.start!r}: stage 2 of a Q-Former starts from a stage 1")
 

@@ -32,7 +32,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"vision": "tower", "language": "opt"}, "its model type is opt; LLaVA takes"),
         ({"vision": "tower", "language": "t5"}, "its model type is t5; LLaVA takes"),
         ({"vision": "tower", "language": "tower"}, "its model type is vit_mae; LLaVA takes"),
-        ({"vision": "tower", "language": "nowhere"}, "not a directory with a config.json"),
+        ({"vision": "tower", "language": "nowhere"}, "model.language: model .* is neither a directory"),
         ({"vision": "llama", "language": "llama"}, "no image tower is taken of a llama"),
         ({"start": "tower"}, "its model type is vit_mae, a LLaVA is needed"),
     ],

@@ -190,7 +190,7 @@ def test_both_stages_make_a_captioner(
     ("settings", "said"),
     [
         ((), "model.vision: stage 1 of a Q-Former needs"),
-        (("model.language=nowhere",), "model.language = 'nowhere': not a directory with a config.json"),
+        (("model.language=nowhere",), "model.language: model .nowhere. is neither a directory"),
         (("model.language=LM", "model.start=MED"), "stage 2 of a Q-Former starts from a stage 1"),
     ],
 )
