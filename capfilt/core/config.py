@@ -290,6 +290,36 @@ class OutputSettings(Section):
     images: Literal["bytes", "reference"] = Field(
         "bytes", description="bytes = corpus/ contains the images; reference = it names them"
     )
+    pixels: Literal["original", "resized"] = Field(
+        "original",
+        description="original = files are stored as they came; resized = resized and re-encoded, after captioners and "
+        "judges got their pixels from the original",
+    )
+    resize_mode: Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"] = Field(
+        "keep_ratio",
+        description="of resized, img2dataset's names: image_size is the shorter side (keep_ratio; center_crop cuts out "
+        "the center) or the longer one (keep_ratio_largest; border pads it with white to a square); no = not resized",
+    )
+    image_size: int = Field(384, ge=1, le=8192, description="of resized: pixels of that side")
+    resize_only_if_bigger: bool = Field(True, description="of resized: images are never enlarged")
+    encode_format: Literal["jpg", "png", "webp"] = Field("jpg", description="of resized: format of the stored files")
+    encode_quality: int = Field(
+        95, ge=0, le=100, description="of resized: quality of jpg and webp; compression level of png, at most 9"
+    )
+    skip_reencode: bool = Field(
+        False, description="of resized: an image that keeps its size and has that format is stored as it came"
+    )
+
+    @field_validator("encode_quality")
+    @classmethod
+    def _is_a_level(cls, value: int, info: ValidationInfo) -> int:
+        if info.data.get("encode_format") == "png" and value > 9:
+            raise ValueError("is the compression level of a png, 0 to 9")
+        return value
+
+
+AS_THEY_CAME: Final = OutputSettings()
+"""Images are stored as they came."""
 
 
 def _names(settings: Any) -> Iterator[str]:

@@ -211,7 +211,7 @@ IMAGES: Final = pa.schema(
         ("redirect_hosts", pa.list_(pa.string())),  # hosts that redirects led to, in order; null where none did
         pa.field("source", pa.string(), nullable=False),  # identity of the input file + "#" + key of the row
         *IMAGE_FACTS,
-        ("image", IMAGE),  # the original bytes, and a file name made of uid and format
+        ("image", IMAGE),  # the bytes as they came, or as output.pixels asks; a file name made of uid and format
     ]
 )
 

@@ -20,13 +20,14 @@ FREE: Final = frozenset(
     | {"engine.gpus", "engine.resources", "engine.ray", "engine.wait_minutes", "engine.stall_minutes"}
     | {"endpoint.key_env", "endpoint.concurrency", "endpoint.retries", "endpoint.backoff", "endpoint.timeout"}
     | {"fetch.concurrency", "fetch.per_host", "fetch.per_host_rate", "fetch.backoff"}
+    | {"output.images"}
 )
 """Settings that say how fast, not what: they may change between a run and its resume.
 
 `engine.batch` is not here: the size of a batch moves the last bits of a score.
 """
 
-FREE_SECTIONS: Final = ("run.", "select.", "output.")
+FREE_SECTIONS: Final = ("run.", "select.")
 """Sections that are free as a whole: `run` says when to stop, and selection can be done again at any time."""
 
 
@@ -41,11 +42,18 @@ def changed_recipe(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """The first setting that matters and differs, of two dumped recipes; what an older plan lacks was the default."""
     defaults = settings_that_matter(Recipe().model_dump(mode="json"))
     before, now = (defaults | settings_that_matter(recipe) for recipe in (old, new))
-    unused = {"decode.eval_radius"} if not before["decode.exclude_eval"] and not now["decode.exclude_eval"] else set()
-    for key in sorted((before.keys() | now.keys()) - unused):
+    for key in sorted((before.keys() | now.keys()) - (_unused(before) | _unused(now))):
         if before.get(key) != now.get(key):
             return f"was planned with {key} = {_shown(before.get(key))}, now {_shown(now.get(key))}"
     return ""
+
+
+def _unused(settings: Mapping[str, Any]) -> set[str]:
+    """Settings that have no effect, because of others."""
+    unused = set() if settings["decode.exclude_eval"] else {"decode.eval_radius"}
+    if settings["output.pixels"] == "original":
+        unused |= {key for key in settings if key.startswith("output.") and key != "output.pixels"}
+    return unused
 
 
 def changed_limit(old: int, new: int) -> str:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from capfilt.core import schema
+from capfilt.core.config import OutputSettings
 from capfilt.core.errors import IntegrityError
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger, Session
@@ -36,6 +37,7 @@ class Status:
     problem: str  # why it does not balance, else ""
     selected: bool  # decisions/ and corpus/ were made from exactly the commits there are
     left_out: tuple[str, ...]  # which files of the inputs are not read, and why; a line each
+    stored: str  # what the images were resized to and re-encoded as; "" where they are stored as they came
     empty: str  # why a complete run has no image or no text, and what to look at; "" where it has both
 
 
@@ -69,8 +71,17 @@ def status(folder: Folder) -> Status:
         problem=problem,
         selected=ledger.selection().get("commits") == ledger.fingerprint(records),
         left_out=tuple(ledger.run.get("left_out", ())),
+        stored=_stored(ledger),
         empty="" if left or problem else _nothing(ledger, images, failures),
     )
+
+
+def _stored(ledger: Ledger) -> str:
+    output = OutputSettings.model_validate(ledger.run["recipe"].get("output", {}))
+    if output.pixels == "original":
+        return ""
+    size = "" if output.resize_mode == "no" else f" {output.image_size}"
+    return f"{output.resize_mode}{size}, {output.encode_format} {output.encode_quality}"
 
 
 def _peaks(sessions: Sequence[Session]) -> dict[str, int]:

@@ -109,9 +109,10 @@ class Kept:
         """The one format for all images: JPEG where most are, for PNG would be several times as large; else PNG."""
         jpegs = 0
         for chunk in self.ledger.records()["chunk"].to_pylist():
-            images = read_table(self.ledger.folder, f"images/{chunk}.parquet", columns=["uid", "format"])
+            images = read_table(self.ledger.folder, f"images/{chunk}.parquet", columns=["uid", "image.path"])
             kept = images.filter(pc.is_in(images["uid"], self._kept_uids(chunk)))
-            jpegs += pc.sum(pc.is_in(kept["format"], pa.array(["jpeg", "mpo"]))).as_py() or 0
+            paths = pc.struct_field(kept["image"].combine_chunks(), "path")
+            jpegs += pc.sum(pc.match_substring_regex(paths, r"\.(jpg|mpo)$")).as_py() or 0
         return "jpg" if jpegs >= JPEG_SHARE * self.images else "png"
 
     def uids(self, shard: Shard) -> pa.Array:

@@ -10,6 +10,7 @@
 - `pixel_budget`: a bound on the pixels decoded at once
 - `resize`: image -> the pixels of a PixelSpec
 - `decode_images`: many files -> facts and pixels
+- `stored_file`: what a run stores of an image, if not the file that came
 - `plain_file`: a file that every loader decodes alike
 - `fingerprints`: numbers that are near each other for images that look alike
 - `isolation`: decoding in a process of its own

@@ -4,14 +4,14 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
-from capfilt.core.config import DecodeSettings
+from capfilt.core.config import AS_THEY_CAME, DecodeSettings, OutputSettings
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.fingerprints.color_layout import color_layout
 from capfilt.pipelines.imaging.fingerprints.phash import SIDE, phash, thumbnail
@@ -19,6 +19,7 @@ from capfilt.pipelines.imaging.image_file import BadImage, DecodedImage, load_im
 from capfilt.pipelines.imaging.pillow import pillow_rules
 from capfilt.pipelines.imaging.pixel_budget import PixelBudget
 from capfilt.pipelines.imaging.resize import fitted, square
+from capfilt.pipelines.imaging.stored_file import resized, stored_file
 
 PIXELS_AT_ONCE: Final = 100_000_000
 """Pixels all threads together decode at the same time; `decode.max_pixels` where that is more.
@@ -46,6 +47,7 @@ class ImageFacts:
     phash: int
     phash_mirrored: int
     color_layout: bytes
+    stored: bytes | None = None  # the file to store; None = the one that was fetched
 
 
 Outcome = ImageFacts | BadImage
@@ -60,6 +62,7 @@ def decode_images(
     canvases: Canvases,
     settings: DecodeSettings,
     threads: int | None,
+    output: OutputSettings = AS_THEY_CAME,
     *,
     busy: Callable[[int, bool], None],
     tell: Callable[[int, Outcome], None],
@@ -69,10 +72,23 @@ def decode_images(
     Args:
         image: the file of a row.
         threads: images at once, by default the CPUs of the machine but at most 8. The result does not depend on it.
+        output: what is stored of every image.
         busy: hears when work on a row begins, and when it stops to wait for room. Both are called by any thread.
         tell: hears what came out of a row.
     """
     room = PixelBudget(max(PIXELS_AT_ONCE, settings.max_pixels))
+
+    def outcome_of(file: ImageFile.ImageFile, row: int, data: bytes) -> ImageFacts:
+        facts = None
+        for scale in _by_scale(file, canvases, output):
+            header = file if facts is None else read_header(data, settings)
+            picture = load_image(header, data, settings, scale.side)
+            _draw(picture, scale.canvases, row)
+            facts = facts or _facts(picture, data)
+            if scale.stores:
+                facts = replace(facts, stored=stored_file(picture, header, output, settings))
+        assert facts is not None
+        return facts
 
     def look(row: int) -> None:
         data = image(row)
@@ -80,14 +96,9 @@ def decode_images(
         try:
             file = read_header(data, settings)
             busy(row, False)
-            with room.held(file.width * file.height):
+            with room.held(file.width * file.height + _enlarged(file, output)):
                 busy(row, True)
-                first, *more = _by_scale(file, canvases)
-                picture = load_image(file, data, settings, first.side)
-                _draw(picture, first.canvases, row)
-                outcome: Outcome = _facts(picture, data)
-                for other in more:
-                    _draw(load_image(read_header(data, settings), data, settings, other.side), other.canvases, row)
+                outcome: Outcome = outcome_of(file, row, data)
         except BadImage as bad:
             outcome = bad
         tell(row, outcome)
@@ -97,26 +108,39 @@ def decode_images(
             pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Scale:
-    """What is drawn from one decoding of a file."""
+    """What is made from one decoding of a file."""
 
     side: int  # least pixels of its shorter side
-    canvases: Canvases
+    canvases: dict[PixelSpec, NDArray[np.uint8]]
+    stores: bool = False
 
 
-def _by_scale(file: ImageFile.ImageFile, canvases: Canvases) -> list[_Scale]:
-    """The decodings of a file, the largest first: pixels made for one model never depend on what others want."""
-    groups: dict[int, dict[PixelSpec, NDArray[np.uint8]]] = {}
-    sides: dict[int, int] = {}
-    for spec in sorted(canvases, key=lambda spec: -spec.size) or ():
-        side = OVERSAMPLING * max(SIDE, spec.size)
-        scale = _scale(file, side)
-        groups.setdefault(scale, {})[spec] = canvases[spec]
-        sides.setdefault(scale, side)
-    if not groups:
-        return [_Scale(OVERSAMPLING * SIDE, {})]
-    return [_Scale(sides[scale], own) for scale, own in groups.items()]
+def _by_scale(file: ImageFile.ImageFile, canvases: Canvases, output: OutputSettings) -> list[_Scale]:
+    """The decodings of a file, the largest first: pixels made for one model never depend on what others want.
+
+    What is stored comes last: facts are made from the first decoding, and do not depend on it either.
+    """
+    scales: dict[int, _Scale] = {}
+
+    def one(side: int) -> _Scale:
+        return scales.setdefault(_scale(file, side), _Scale(side, {}))
+
+    for spec in sorted(canvases, key=lambda spec: -spec.size):
+        one(OVERSAMPLING * max(SIDE, spec.size)).canvases[spec] = canvases[spec]
+    if not canvases:
+        one(OVERSAMPLING * SIDE)
+    if output.pixels == "resized":
+        size = resized(output, *file.size)
+        one(OVERSAMPLING * min(size) if size else min(file.size)).stores = True
+    return list(scales.values())
+
+
+def _enlarged(file: ImageFile.ImageFile, output: OutputSettings) -> int:
+    """Pixels that are made to store it."""
+    size = resized(output, *file.size) if output.pixels == "resized" else None
+    return size[0] * size[1] if size else 0
 
 
 def _scale(file: ImageFile.ImageFile, side: int) -> int:

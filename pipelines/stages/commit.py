@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk
+from capfilt.core.config import AS_THEY_CAME, OutputSettings
 from capfilt.core.errors import IntegrityError
 from capfilt.core.serialization import parquet_bytes
 from capfilt.core.storage import Folder
@@ -23,13 +24,16 @@ from capfilt.ledger.ledger import CHUNK_TABLES
 from capfilt.pipelines.stages.tombstones import Tombstones
 
 
-def commit(rows: pa.Table, chunk: Chunk, folder: Folder, spec_digest: str) -> pa.Table:
+def commit(
+    rows: pa.Table, chunk: Chunk, folder: Folder, spec_digest: str, output: OutputSettings = AS_THEY_CAME
+) -> pa.Table:
     """Write a finished chunk; a committed chunk is left unchanged.
 
     Args:
         rows: `schema.ROWS` + `schema.IMAGE_FACTS` + `candidates`, a list of `schema.candidate_type` structs; further
             columns (`pixels:...`) are not written.
         spec_digest: `Ledger.spec_digest` of the chunk.
+        output: what the images were stored as.
 
     Returns:
         The commit record, one row of `schema.COMMITS`.
@@ -46,7 +50,7 @@ def commit(rows: pa.Table, chunk: Chunk, folder: Folder, spec_digest: str) -> pa
     alive = pc.is_null(rows["reason"])
     images, failed = rows.filter(alive), rows.filter(pc.invert(alive))
     failures = forgotten.anonymize(failures_table(failed))
-    tables = {"failures": failures, "images": images_table(images), "captions": captions_table(images)}
+    tables = {"failures": failures, "images": images_table(images, output), "captions": captions_table(images)}
     return write_chunk(tables, chunk, folder, spec_digest)
 
 
@@ -115,9 +119,11 @@ def check_filled(rows: pa.Table, names: Sequence[str], chunk: Chunk) -> None:
             raise IntegrityError(f"chunk {chunk.name}: {state} row {source} has no {name}")
 
 
-def images_table(images: pa.Table) -> pa.Table:
+def images_table(images: pa.Table, output: OutputSettings) -> pa.Table:
     """`schema.IMAGES` of the rows that have not failed; `image.path` is uid and format, as in `1f0a....jpg`."""
     suffix = pc.if_else(pc.equal(images["format"], "jpeg"), "jpg", images["format"])
+    if output.pixels == "resized":
+        suffix = pa.repeat(output.encode_format, images.num_rows)
     path = pc.binary_join_element_wise(images["uid"], suffix, ".").combine_chunks()
     image = pa.StructArray.from_arrays([images["image"].combine_chunks(), path], fields=list(schema.IMAGE))
     plain = images.select([name for name in schema.IMAGES.names if name != "image"])

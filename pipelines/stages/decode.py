@@ -1,6 +1,7 @@
 """decode: the bytes of a chunk's images -> facts about each, its perceptual hash and the pixels that models ask for."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import repeat
 
 import numpy as np
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from capfilt.core.config import DecodeSettings
+from capfilt.core.config import AS_THEY_CAME, DecodeSettings, OutputSettings
 from capfilt.core.schema import IMAGE_FACTS, Reason
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.decode_images import Canvases, File, ImageFacts, Outcome, decode_images
@@ -18,12 +19,23 @@ from capfilt.pipelines.stages.micro_batches import AroundDeaths, BatchRows
 from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
 
 
+@dataclass(frozen=True, slots=True)
+class _How:
+    """What a call of `decode` asks for."""
+
+    settings: DecodeSettings
+    specs: tuple[PixelSpec, ...]
+    threads: int | None
+    output: OutputSettings
+
+
 def decode(
     rows: pa.Table,
     settings: DecodeSettings,
     pixels: Sequence[PixelSpec] = (),
     threads: int | None = None,
     pieces: AroundDeaths | None = None,
+    output: OutputSettings = AS_THEY_CAME,
 ) -> pa.Table:
     """Decode the image of every row that has not failed, each once.
 
@@ -37,40 +49,42 @@ def decode(
         pixels: what to make of every image; the same one twice makes one column.
         threads: images at once, by default the CPUs of the machine but at most 8. The result does not depend on it.
         pieces: rows that killed this process are found by it, and are failures.
+        output: what is stored of every image. Facts and pixels are those of the file that came, whatever it says.
 
     Returns:
         `rows` + `schema.IMAGE_FACTS` + a column `pixels:<name>` a PixelSpec (fixed-size binary, uint8 RGB, height x
         width x channel; of `fit` binary, its shape is `PixelSpec.shape(width, height)`), all null in failed rows. A row
-        whose image cannot be used fails here, its `image` becomes null.
+        whose image cannot be used fails here, its `image` becomes null; in others `image` is what is to be stored.
     """
-    specs = list(dict.fromkeys(pixels))
+    how = _How(settings, tuple(dict.fromkeys(pixels)), threads, output)
     if not rows.num_rows:
-        return _decoded(rows, settings, specs, threads)
+        return _decoded(rows, how)
 
     def work(some: BatchRows) -> list[pa.Table | None]:  # one table stands for all its rows
-        return [_decoded(rows.slice(some[0], len(some)), settings, specs, threads), *repeat(None, len(some) - 1)]
+        return [_decoded(rows.slice(some[0], len(some)), how), *repeat(None, len(some) - 1)]
 
     found, dead = (pieces or AroundDeaths()).run(range(rows.num_rows), work)
-    for row, how in dead.items():
-        bad = mark_failed(rows.slice(row, 1), {0: RowFailure("decode", Reason.CODEC_CRASH, how)})
-        found[row] = _decoded(bad, settings, specs, threads)
+    for row, death in dead.items():
+        bad = mark_failed(rows.slice(row, 1), {0: RowFailure("decode", Reason.CODEC_CRASH, death)})
+        found[row] = _decoded(bad, how)
     tables = [table for _, table in sorted(found.items()) if table is not None]
     return pa.concat_tables(tables).combine_chunks() if len(tables) > 1 else tables[0]
 
 
-def _decoded(rows: pa.Table, settings: DecodeSettings, specs: Sequence[PixelSpec], threads: int | None) -> pa.Table:
+def _decoded(rows: pa.Table, how: _How) -> pa.Table:
     files = [
         memoryview(data.as_buffer()) if alive and data.is_valid else b"" if alive else None
         for data, alive in zip(rows["image"], pc.is_null(rows["reason"]).to_pylist(), strict=True)
     ]
-    look = decode_isolated if settings.isolate else _decode_here
-    outcomes, canvases = look(files, specs, settings, threads)
+    look = decode_isolated if how.settings.isolate else _decode_here
+    outcomes, canvases = look(files, how.specs, how.settings, how.threads, how.output)
     failures = {
         row: RowFailure("decode", bad.reason, bad.detail)
         for row, bad in enumerate(outcomes)
         if isinstance(bad, BadImage)
     }
-    return _with_pixels(_with_facts(mark_failed(rows, failures), outcomes), outcomes, canvases)
+    stored = _with_stored(mark_failed(rows, failures), outcomes)
+    return _with_pixels(_with_facts(stored, outcomes), outcomes, canvases)
 
 
 def _decode_here(
@@ -78,6 +92,7 @@ def _decode_here(
     specs: Sequence[PixelSpec],
     settings: DecodeSettings,
     threads: int | None,
+    output: OutputSettings = AS_THEY_CAME,
 ) -> tuple[list[Outcome | None], Canvases]:
     """`decode_isolated` without a separate process: a file that crashes or hangs a codec stops the run."""
     canvases = {spec: np.zeros((len(files), spec.bytes), np.uint8) for spec in specs}
@@ -89,10 +104,20 @@ def _decode_here(
         canvases,
         settings,
         threads,
+        output,
         busy=lambda *_: None,
         tell=found.__setitem__,
     )
     return [found.get(row) for row in range(len(files))], canvases
+
+
+def _with_stored(rows: pa.Table, outcomes: list[Outcome | None]) -> pa.Table:
+    stored = [outcome.stored if isinstance(outcome, ImageFacts) else None for outcome in outcomes]
+    if not any(stored):
+        return rows
+    place = rows.schema.get_field_index("image")
+    images = pc.coalesce(pa.array(stored, pa.large_binary()), rows["image"].combine_chunks())
+    return rows.set_column(place, rows.schema.field(place), images)
 
 
 def _with_facts(rows: pa.Table, outcomes: list[Outcome | None]) -> pa.Table:

@@ -16,11 +16,18 @@ import pyarrow.parquet as pq
 
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk
+from capfilt.core.config import AS_THEY_CAME, OutputSettings
 from capfilt.core.errors import IntegrityError
 from capfilt.core.storage import Folder
 from capfilt.core.tables import read_table
 from capfilt.ledger.transaction import write_transaction
-from capfilt.pipelines.stages.commit import captions_table, check_filled, chunk_files, failures_table, images_table
+from capfilt.pipelines.stages.commit import (
+    captions_table,
+    check_filled,
+    chunk_files,
+    failures_table,
+    images_table,
+)
 from capfilt.pipelines.stages.read import read
 from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
 from capfilt.pipelines.stages.tombstones import Tombstones
@@ -94,11 +101,14 @@ def _without_failures(rows: pa.Table) -> pa.Table:
     return rows
 
 
-def recommit(rows: pa.Table, chunk: Chunk, folder: Folder, spec_digest: str) -> pa.Table:
+def recommit(
+    rows: pa.Table, chunk: Chunk, folder: Folder, spec_digest: str, output: OutputSettings = AS_THEY_CAME
+) -> pa.Table:
     """Write the transaction that replaces a chunk which was opened again; `transaction.replay_pending` applies it.
 
     Args:
         rows: what came out of the stages of what `reopen` gave.
+        output: what the images were stored as.
 
     Returns:
         The chunk's new commit record.
@@ -118,7 +128,7 @@ def recommit(rows: pa.Table, chunk: Chunk, folder: Folder, spec_digest: str) -> 
     still = old.failures.filter(pc.invert(pc.is_in(old.failures["uid"], tried["uid"].combine_chunks())))
     tables = {
         "failures": stones.anonymize(_in_place([still, failures_table(failed)], places)),
-        "images": _in_place([old.images, images_table(images)], places),
+        "images": _in_place([old.images, images_table(images, output)], places),
         "captions": _in_place(_alike(old.captions, captions_table(images)), places),
     }
     _check_all_there(tables, chunk)

@@ -98,6 +98,8 @@ def test_nothing_changed(books: Books) -> None:
     books.ledger.check_unchanged(INPUTS, books.recipe, MODELS)
     books.ledger.check_unchanged(INPUTS, load_recipe("blip", free), MODELS)
     books.ledger.check_unchanged(INPUTS[::-1], load_recipe("blip", ("select.threshold=0.9",)), MODELS)
+    unused = ("output.images=reference", "output.image_size=256", "output.encode_format=webp")
+    books.ledger.check_unchanged(INPUTS, load_recipe("blip", unused), MODELS)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +113,7 @@ def test_nothing_changed(books: Books) -> None:
             "was planned with caption.n = 1, now 3: use another --out",
         ),
         (INPUTS, ("engine.batch=8",), MODELS, None, "was planned with engine.batch = 32, now 8"),
+        (INPUTS, ("output.pixels=resized",), MODELS, None, "was planned with output.pixels = original, now resized"),
         (INPUTS, ("caption.prompt=a picture of",), MODELS, None, 'with caption.prompt = "", now a picture of'),
         (INPUTS, ("score.judges=['x']",), MODELS, None, 'with score.judges = ["demo-filter"], now ["x"]'),
         ([("list.csv", 12, "d1"), INPUTS[1]], (), MODELS, None, "input list.csv changed: size 1234 -> 12"),

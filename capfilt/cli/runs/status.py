@@ -76,6 +76,7 @@ def _lines(stand: "Status") -> list[str]:
         f"complete: {'yes' if stand.complete else f'no, {stand.chunks_left} chunks left; re-run to resume'}",
         f"balanced: {'yes, rows in = images + failures' if stand.balanced else f'NO: {stand.problem}'}",
         f"selected: {'yes' if stand.selected else 'no, the latest selection is of other chunks'}",
+        *([f"stored:   images resized: {stand.stored}"] if stand.stored else []),
         *([f"memory:   {memory(stand.memory)} at most"] if stand.memory else []),
         *(f"skipped:  {note}" for note in stand.left_out),
         *(f"warning:  {line}" for line in odd_score_lines(stand)),

@@ -87,7 +87,8 @@ def _decode(job: Job, journal: JournalOf) -> Stage:
     settings, decoding = job.recipe.decode, AroundDeaths(journal("decode"))
 
     def stage(rows: pa.Table, _: PlannedChunk) -> pa.Table:
-        return without_leaks(decode(rows, settings, job.pixels, pieces=decoding), Folder.at(job.out), settings)
+        decoded = decode(rows, settings, job.pixels, pieces=decoding, output=job.recipe.output)
+        return without_leaks(decoded, Folder.at(job.out), settings)
 
     return stage
 
@@ -113,7 +114,7 @@ def _score(recipe: Recipe, journal: JournalOf) -> Stage:
 def _commit(rows: pa.Table, planned: PlannedChunk, job: Job) -> pa.Table:
     write, folder = recommit if job.retry else commit, Folder.at(job.out)
     with fenced_writes(folder, job.lease):
-        record = write(rows, planned.chunk, folder, planned.digest)
+        record = write(rows, planned.chunk, folder, planned.digest, job.recipe.output)
     return record.append_column(COLUMN, [[Symptoms.of(rows).to_json()]])
 
 

@@ -17,7 +17,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from capfilt.core.config import DecodeSettings
+from capfilt.core.config import DecodeSettings, OutputSettings
 from capfilt.core.processes.memory import limit_memory, peak_memory
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.decode_images import PIXELS_AT_ONCE, ImageFacts, Outcome, decode_images
@@ -64,7 +64,8 @@ def _work(channel: socket.socket, order: dict[str, Any], descriptor: int) -> Non
     if order["plain"]:
         plain_files(rows, shared.file, order["suffix"], threads, busy=busy, tell=tell)
     else:
-        decode_images(rows, shared.file, shared.canvases, settings, threads, busy=busy, tell=tell)
+        output = OutputSettings(**order["output"])
+        decode_images(rows, shared.file, shared.canvases, settings, threads, output, busy=busy, tell=tell)
     signal.alarm(0)
     channel.sendall(_line({"end": True, "peak": peak_memory()}))
 
@@ -75,7 +76,8 @@ def _told(outcome: Outcome | PlainFile) -> dict[str, Any]:
     if isinstance(outcome, tuple):
         return {"plain": [outcome[0], base64.b64encode(outcome[1]).decode()]}
     if isinstance(outcome, ImageFacts):
-        return {"facts": asdict(outcome) | {"color_layout": outcome.color_layout.hex()}}
+        stored = None if outcome.stored is None else base64.b64encode(outcome.stored).decode()
+        return {"facts": asdict(outcome) | {"color_layout": outcome.color_layout.hex(), "stored": stored}}
     return {"bad": [outcome.reason, outcome.detail]}
 
 

@@ -18,7 +18,7 @@ from typing import Final, cast
 
 import numpy as np
 
-from capfilt.core.config import DecodeSettings
+from capfilt.core.config import AS_THEY_CAME, DecodeSettings, OutputSettings
 from capfilt.core.processes.block import open_block
 from capfilt.core.processes.child_process import ChildProcess
 from capfilt.core.schema import Reason
@@ -44,13 +44,14 @@ def decode_isolated(
     specs: Sequence[PixelSpec],
     settings: DecodeSettings,
     threads: int | None,
+    output: OutputSettings = AS_THEY_CAME,
 ) -> tuple[list[Outcome | None], Canvases]:
     """What there is to say of every file (None is no file), and the pixels; see `decode_images`.
 
     Raises:
         RuntimeError: the process does not start, or dies of something else than files.
     """
-    found, canvases = _isolated(files, specs, settings, threads, {"plain": False})
+    found, canvases = _isolated(files, specs, settings, threads, {"plain": False, "output": output.model_dump()})
     return [cast(Outcome | None, found.get(row)) for row in range(len(files))], canvases
 
 
@@ -160,7 +161,10 @@ class _Work:
         row, facts, bad = line["row"], line.get("facts"), line.get("bad")
         assert isinstance(row, int)
         if isinstance(facts, dict):
-            self.found[row] = ImageFacts(**facts | {"color_layout": bytes.fromhex(facts["color_layout"])})
+            stored = None if facts["stored"] is None else base64.b64decode(facts["stored"])
+            self.found[row] = ImageFacts(
+                **facts | {"color_layout": bytes.fromhex(facts["color_layout"]), "stored": stored}
+            )
         elif isinstance(bad, list):
             self.found[row] = BadImage(Reason(bad[0]), bad[1])
         elif "plain" in line:
