@@ -36,7 +36,7 @@ class InputSettings(Section):
     quote: str = Field("auto", description='quote character of a text table; auto = ", none = quotes mean nothing')
     header: Literal["auto", "yes", "no"] = Field("auto", description="whether a text table names its columns first")
     merge: Literal["auto", "always", "never"] = Field(
-        "auto", description="rows of one image become one row; auto = except by the URLs of Parquet, Arrow and ORC"
+        "auto", description="rows of one image become one row; auto = except by URLs and bytes in Parquet, Arrow, ORC"
     )
     chunk_rows: int = Field(256, ge=1, le=10_000, description="rows per chunk (the unit of commit and resume)")
     chunk_bytes: int = Field(64_000_000, ge=1_000_000, description="approximate bytes of image data per chunk")

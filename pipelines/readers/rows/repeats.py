@@ -1,5 +1,6 @@
 """Rows of a list that name the same image: one image with several texts."""
 
+import posixpath
 from array import array
 from collections.abc import Iterable
 from typing import Final
@@ -36,10 +37,21 @@ def reference_of(entry: Entry, names: Names) -> int:
 
 def _digest(references: list[str]) -> int:
     """Of what tells an image; an image inside the list is one of its own."""
-    named = [path_named(one) if "#" in one else one for one in references if one and one not in MISSING]
+    named = [_plain(one) for one in references if one and one not in MISSING]
     if not named or max(map(len, named)) > MAX_URL:
         return NONE
-    return hash(tuple(named)) & _BITS or 1
+    return digest_of(tuple(named))
+
+
+def _plain(reference: str) -> str:
+    """Of the spellings of one path the shortest: `./a.jpg` is `a.jpg`."""
+    named = path_named(reference) if "#" in reference else reference
+    return posixpath.normpath(named) if ("./" in named or "//" in named) and "://" not in named else named
+
+
+def digest_of(image: bytes | tuple[str, ...]) -> int:
+    """64 bits of an image, or of what names it; other ones in every process."""
+    return hash(image) & _BITS or 1
 
 
 def first_rows(references: Iterable[int]) -> NDArray[np.int64] | None:

@@ -243,6 +243,27 @@ def test_urls_of_a_parquet_are_merged_only_when_asked(tmp_path: Path) -> None:
     assert len(read_all(tmp_path / "a.parquet", merge="always")) == 1
 
 
+@pytest.mark.parametrize("as_struct", [False, True])
+def test_bytes_of_a_parquet_are_merged_only_when_asked(as_struct: bool, tmp_path: Path) -> None:
+    files = [picture(0), picture(1), picture(0), picture(0), None]
+    images = [{"bytes": file, "path": "a.png"} for file in files] if as_struct else files
+    table = pa.table({"image": images, "text": ["a", "b", "c", "d", "e"]})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
+    assert len(read_all(tmp_path / "a.parquet")) == 5
+    rows = read_all(tmp_path / "a.parquet", merge="always")
+    assert [row["image"] for row in rows[:2]] == [picture(0), picture(1)]
+    assert texts(rows[:2]) == [["a", "c", "d"], ["b"]]
+    assert len(rows) == 3
+
+
+def test_spellings_of_one_path_name_one_picture(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.png").write_bytes(picture(0))
+    names = ["x/a.png", "./x/a.png", "x//a.png", "x/./a.png#2"]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps({"file_name": n, "text": n}) + "\n" for n in names))
+    assert texts(read_all(tmp_path / "list.jsonl")) == [names]
+
+
 @pytest.mark.parametrize("url", [r"http:\\h\a.jpg", "http:/h/a.jpg", "HTTPS:h/a.jpg"])
 def test_a_mistyped_url_fails_as_a_url_not_as_a_missing_file(url: str, tmp_path: Path) -> None:
     records = [{"url": "http://h/0.jpg", "text": "zero"}, {"url": url, "text": "one"}]
