@@ -43,6 +43,8 @@ def work_on_ray(chunks: Sequence[PlannedChunk], job: Job) -> Generator[ChunkOutc
         for first in range(0, len(chunks), MAX_CHUNKS):
             rows = [new_row(planned) for planned in chunks[first : first + MAX_CHUNKS]]
             data = _dataset(ray, rows, job, pools, deaths)
+            # No batch ahead: Ray would start threads to fetch the next row, which is a commit record of a few hundred
+            # bytes.
             for row in data.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
                 outcome = ChunkOutcome.of(row)
                 metrics.count(outcome)
@@ -127,6 +129,7 @@ class ModelActor:
             with chdir(here) if os.path.isdir(here) else nullcontext():
                 self.stages = make_stages(stages, job, journal)
         except ModelError as error:  # told by the first chunk: raised here, Ray would wrap it in pages of its own
+            # Under the name of its first stage, so that `engine.UNFIT` knows the error and ends the run.
             self.stages = {stages[0]: _unfit(str(error))}
 
     def __call__(self, row: pa.Table) -> pa.Table:

@@ -51,6 +51,7 @@ def together(work: Work, settings: EngineSettings, home: Path, hear: Callable[[A
         from ray.train.v2.api.exceptions import TrainingFailedError
         from ray.util.queue import Queue
 
+        # Ray Train logs a worker's whole traceback; the caller gets its last line.
         logging.getLogger("ray.train").setLevel(logging.CRITICAL)
         # No CPU of its own: a worker that waits for it would wait for ever.
         queue = Queue(actor_options={"num_cpus": 0})

@@ -27,6 +27,7 @@ FEW_FETCHERS: Final = 4
 """Chunks fetched at once on one machine, or as many as it has cores; each is a process that starts with the run."""
 
 TINY: Final = 1e-6
+"""What a sum of fractions (0.1 CPU, ten times) may differ by from the whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Pool:
 
 def tasks(engine: EngineSettings) -> dict[str, Resources]:
     """What a task of each stage takes."""
+    # Ignored: the keys of engine.resources are Literals, those of TASKS strings.
     return {stage: _changed(takes, engine.resources.get(stage, {})) for stage, takes in TASKS.items()}  # type: ignore[call-overload]
 
 
@@ -89,6 +91,7 @@ def total(some: Iterable[Pool], room: Mapping[str, Resources]) -> Counter[str]:
     for pool in some:
         whole.update({name: value * pool.least for name, value in pool.takes.items()})
     for name in {name for takes in room.values() for name in takes}:
+        # Ignored: to mypy a Counter counts whole things; Ray's CPUs come in quarters.
         whole[name] += max(takes.get(name, 0) for takes in room.values())  # type: ignore[assignment]
     return whole
 
@@ -101,6 +104,7 @@ def missing(nodes: Sequence[Resources], some: Sequence[Pool], room: Mapping[str,
         room: what a task of each stage takes.
     """
     free = [dict(node) for node in nodes]
+    # The largest first: small actors that were placed before them would take the room on every node.
     for pool in sorted(some, key=lambda pool: (-pool.takes.get("GPU", 0), -pool.takes.get("CPU", 0))):
         placed = sum(_place(free, pool.takes) for _ in range(pool.least))
         if placed < pool.least:

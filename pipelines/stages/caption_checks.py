@@ -29,11 +29,14 @@ UNUSABLE: Final = frozenset({"empty", "refused", "repetition", "same_word", "no_
 _LONGEST_UNIT: Final = 8  # words
 _RUN: Final = re.compile(r"([^\W\d_])\1{5,}|([^\s\w])\2{9,}")
 _JOINERS: Final = "\u200c\u200d"  # parts of words in Persian and Hindi, and of some emoji
+# <think> is what most reasoning models write; \u25c1think\u25b7 is Kimi's, <|begin_of_thought|> OpenThinker's.
 _THOUGHT: Final = re.compile(
     r"(?P<open><\|?\s*(?:think|thinking|thought|reasoning|reflection|begin_of_thought)\s*\|?>|\u25c1think\u25b7)"
     r"|(?P<close><\|?\s*/\s*(?:think|thinking|thought|reasoning|reflection)\s*\|?>|<\|end_of_thought\|>|\u25c1/think\u25b7)",
     re.IGNORECASE,
 )
+# Matched at the start of a caption alone: later on "I can't help" may be what a sign in the image says. The two words
+# in \u are Chinese for "sorry".
 _REFUSAL: Final = re.compile(
     r"(?:(?:i['\u2019]m|i am|we['\u2019]re) (?:very |really |so )?(?:sorry|unable|not able|afraid)\b"
     r"|(?:sorry|unfortunately|apologies|i apologi[sz]e)\b.{0,40}\b(?:i|we) (?:can(?:no|['\u2019])t|am unable|do)"
@@ -90,6 +93,7 @@ def check_caption(text: str) -> list[str]:
 
 def same_text_key(text: str) -> str:
     """Equal for two texts that differ in case, punctuation and blanks alone."""
+    # A text of signs alone is compared as it stands, or all of those would be one text.
     return " ".join(re.findall(r"\w+", text.casefold())) or text
 
 

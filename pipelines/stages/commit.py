@@ -189,6 +189,7 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
         return {"feature": _feature(kind.value_type), "_type": "List"}
     if pa.types.is_struct(kind):
         return {field.name: _feature(field.type) for field in kind}
+    # Arrow's own name of float32 is "float", which `datasets` does not know.
     return {"dtype": "float32" if kind == pa.float32() else str(kind), "_type": "Value"}
 
 

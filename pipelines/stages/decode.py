@@ -135,6 +135,7 @@ def _with_pixels(rows: pa.Table, outcomes: list[Outcome | None], canvases: Canva
 
 
 def _squares(outcomes: list[Outcome | None], spec: PixelSpec, canvas: NDArray[np.uint8]) -> pa.Array:
+    # Bit order of Arrow's validity bitmaps.
     alive = np.packbits(np.array([isinstance(outcome, ImageFacts) for outcome in outcomes], bool), bitorder="little")
     return pa.Array.from_buffers(pa.binary(spec.bytes), len(outcomes), [pa.py_buffer(alive), pa.py_buffer(canvas)])
 

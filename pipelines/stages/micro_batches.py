@@ -110,6 +110,7 @@ class MicroBatches:
         todo = deque(self._cut(positions))
         while todo:
             part = todo.popleft()
+            # One death is enough to halve, though it may have been a kill from outside: `_join` then runs the batch whole.
             if deaths[part] and len(part) > 1:
                 split.append(part)
                 todo.extendleft(reversed(halves(part)))
@@ -130,6 +131,7 @@ class MicroBatches:
             elif self.grows and len(part) == self.size < LARGEST:
                 self.size *= 2
                 todo = deque(self._cut([row for later in todo for row in later]))
+        # What the process died of when it was run whole once more: the results of its halves stay.
         deadly = (row for part in split if deaths[part] >= CERTAIN for row in part)
         self._join(split, work, results, {*poison, *deadly})
         return results, poison

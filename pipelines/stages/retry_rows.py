@@ -87,6 +87,7 @@ def reopen(chunk: Chunk, folder: Folder, reasons: Collection[str], rows: pa.Tabl
         forgotten = reason.as_py() == schema.Reason.FORGOTTEN
         if uid.as_py() not in known and not forgotten:
             raise IntegrityError(f"chunk {chunk.name}: row {uid} was never committed: the input has changed")
+        # Only what is downloaded may come out otherwise: an image that stands in the input is the same at every try.
         again = failed.get(uid.as_py()) in reasons and url.is_valid and not image.is_valid and not forgotten
         if not again:
             kept[row] = RowFailure(KEPT, KEPT)

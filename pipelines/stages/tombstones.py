@@ -112,9 +112,11 @@ def names_of(
     if sha256:
         yield "sha256", sha256
     if url:
+        # Version 0.1 spelled URLs and hosts in another way; requests that it stored must still be found.
         for spelling in {canonical(url), older_canonical(url)}:
             yield "url", spelling
     for host in {*(hosts or ()), *((host_of(url), older_host(url)) if url else ())} - {""}:
+        # A request for example.org covers img.example.org too.
         labels = host.split(".")
         yield from (("domain", ".".join(labels[start:])) for start in range(len(labels)))
 

@@ -12,6 +12,7 @@ def peak_memory(kind: str) -> PeakMemory:
     """Of this process, which is of this kind, and of those that it started; since they began."""
     device = 0
     if torch := sys.modules.get("torch"):  # a process that never loaded it has used no GPU
+        # Reserved, not allocated: what torch's cache holds is not there for another process.
         device = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0
     return {kind: memory.peak_memory(), **memory.peaks_of_children(), **({"gpu": device} if device else {})}
 

@@ -77,6 +77,7 @@ def _fetch(job: Job, journal: JournalOf) -> Stage:
     def stage(_: pa.Table, planned: PlannedChunk) -> pa.Table:
         folder = Folder.at(job.out)
         rows = read(planned.chunk, job.recipe.input.memory, reading)
+        # Before the downloads: no server is asked for what was forgotten.
         rows = reopen(planned.chunk, folder, job.retry, rows) if job.retry else Tombstones.of(folder).apply(rows)
         return fetch(rows, job.recipe.fetch, fetching)
 
@@ -88,6 +89,7 @@ def _decode(job: Job, journal: JournalOf) -> Stage:
 
     def stage(rows: pa.Table, _: PlannedChunk) -> pa.Table:
         decoded = decode(rows, settings, job.pixels, pieces=decoding, output=job.recipe.output)
+        # Before the models: what leaks out of a test set is not captioned.
         return without_leaks(decoded, Folder.at(job.out), settings)
 
     return stage
@@ -106,6 +108,7 @@ def _score(recipe: Recipe, journal: JournalOf) -> Stage:
 
     def stage(rows: pa.Table, _: PlannedChunk) -> pa.Table:
         scored = score(rows, judges, batches)
+        # Pixels are most of a chunk's bytes, and the commit stage is another process.
         return scored.drop_columns([name for name in scored.column_names if name.startswith("pixels:")])
 
     return stage
