@@ -110,7 +110,7 @@ class MicroBatches:
         todo = deque(self._cut(positions))
         while todo:
             part = todo.popleft()
-            # One death is enough to halve, though it may have been a kill from outside: `_join` then runs the batch whole.
+            # One death is enough to halve, perhaps of a kill from outside: `_join` then runs the batch whole.
             if deaths[part] and len(part) > 1:
                 split.append(part)
                 todo.extendleft(reversed(halves(part)))
