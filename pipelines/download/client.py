@@ -84,6 +84,7 @@ class Downloader:
         try:
             request = FetchRequest(self._settings.timeout, self._settings.max_bytes, body)
             body.redirect_hosts = await self._tried(url, request)
+        # BaseException: a cancelled download must let go of its bytes too.
         except BaseException:
             self._budget.release(body)
             raise
@@ -124,6 +125,7 @@ class Downloader:
             except DownloadError as failure:
                 pause = max(failure.after, self._settings.backoff * 2**tries * jitter.uniform(0.5, 1.5))
                 tries += 1
+                # No pause that ends behind the deadline: the failure itself says more than "timeout".
                 if not failure.retry or tries > self._settings.retries or now() + pause >= deadline:
                     raise
             await asyncio.sleep(pause)
@@ -158,6 +160,7 @@ class Downloader:
         try:
             async with self._session.get(url, allow_redirects=False) as response:
                 if request.picture:
+                    # Before the status and the redirect: an owner's refusal counts on any answer.
                     self._check_answer(response)
                 if response.status in REDIRECTS and "Location" in response.headers:
                     return check_url(response.headers["Location"], self._settings.ports, base=url)
@@ -181,6 +184,7 @@ class Downloader:
                 Reason.TOO_LARGE, f"Content-Length {response.content_length}, at most {limit} bytes allowed"
             )
         try:
+            # A body whose length is not announced may become as large as the cap.
             body.at_end = response.content_length or limit
             await self._fill(request, response.content)
         except (aiohttp.ClientError, OSError) as error:

@@ -46,6 +46,7 @@ def decoded(body: bytes, header: str, limit: int) -> bytes:
 
 
 def _gzip(body: bytes, limit: int) -> bytes:
+    # 31 = 16 + MAX_WBITS: zlib then takes gzip's own header and nothing else.
     return _members(body, limit, "gzip", b"\x1f\x8b", lambda: zlib.decompressobj(31), zlib.error)
 
 
@@ -102,6 +103,7 @@ def _brotli(body: bytes, limit: int) -> bytes:
     found = bytearray()
     try:
         found += stream.process(body, output_buffer_limit=limit + 1)
+        # `process` stops at its limit and holds output back; as long as it does, it can accept no more data.
         while len(found) <= limit and not stream.is_finished() and not stream.can_accept_more_data():
             found += stream.process(b"", output_buffer_limit=limit + 1 - len(found))
     except brotli.error:  # brotli has no signature: whatever it cannot decode may be none

@@ -37,5 +37,6 @@ class TooManyRedirects(DownloadError):
 
 def plain(text: str) -> str:
     """One printable line of at most `DETAIL_LENGTH` characters: parts of it may come from a hostile server."""
+    # Cut before it is split: a hostile server may send a line of megabytes. Four times, for blanks fold.
     line = " ".join(text[: 4 * DETAIL_LENGTH].split())
     return "".join(char if char.isprintable() else "?" for char in line)[:DETAIL_LENGTH]

@@ -21,6 +21,7 @@ LOOKUP_SHARE: Final = 0.33  # of the deadline, for one name
 MAX_HEADER: Final = 64 * 1024
 """Bytes of one header: browsers take more than the 8 kB of the HTTP client (Chrome 256 kB for all of them together)."""
 MAX_HEADERS: Final = 512
+"""Headers of one answer: sites that set 140 cookies exist, and the HTTP client's own limit is 128."""
 READ_BUFFER: Final = 2**18  # bytes; most images arrive in one piece
 
 
@@ -59,6 +60,7 @@ async def _download(urls: list[str], settings: FetchSettings) -> dict[str, Downl
 
         order = shuffled(urls)
         found = dict(zip(order, await asyncio.gather(*map(one, order)), strict=True))
+        # Popped: each body is copied into bytes, and two copies of all of them would be twice the chunk's budget.
         return {url: _result(found.pop(url), budget) for url in urls}
 
 

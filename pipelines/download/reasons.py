@@ -15,6 +15,7 @@ from capfilt.pipelines.download.guard import ForbiddenAddress
 
 OWN_REASON: Final = {403: Reason.HTTP_403, 404: Reason.HTTP_404, 429: Reason.HTTP_429}
 PASSING: Final = frozenset({errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT})
+"""Failed connections worth a retry. ECONNREFUSED is none of them: a port where nothing listens stays so for a while."""
 
 
 def check_status(response: aiohttp.ClientResponse) -> None:
@@ -45,6 +46,7 @@ def retry_after(text: str) -> float:
 
 def failure_of(error: Exception) -> DownloadError:
     """The reason behind an exception of the HTTP client, raised before the body."""
+    # The order matters: in aiohttp the later classes are parents of the earlier ones.
     match error:
         case aiohttp.ClientConnectorError():
             return _not_connected(error)

@@ -92,6 +92,8 @@ def _addresses(host: str) -> Answer:
     """One system lookup, with a second try when it says `try again`. Runs in a thread."""
     for _ in range(2):
         try:
+            # AI_ADDRCONFIG: no IPv6 addresses on a machine that has no IPv6, where each would be a connection that
+            # fails.
             found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
             return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
         except socket.gaierror as error:

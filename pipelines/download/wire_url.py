@@ -25,6 +25,7 @@ def wire_url(text: str, base: URL | None = None) -> URL:
         ValueError: not a URL.
     """
     written = text.strip()
+    # urllib and yarl drop line feeds and tabs in silence, and then another URL is asked for than was listed.
     if any(ord(char) < 32 or ord(char) == 127 for char in written):
         raise ValueError("control character")
     if base is not None and not _ORIGIN.match(written):

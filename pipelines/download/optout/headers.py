@@ -11,6 +11,7 @@ from typing import Final
 REFUSALS: Final = frozenset({"noai", "noimageai", "noindex", "noimageindex"})
 NOML: Final = frozenset({"noml"})
 """Of the NoML proposal, which uses the same header: findable, but not for machine learning."""
+# Directives that have a colon of their own, after which comes a value and not a list for one robot.
 VALUED: Final = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
 
 

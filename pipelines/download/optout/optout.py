@@ -23,6 +23,7 @@ from capfilt.pipelines.download.optout.tdmrep import Reservations
 REMEMBERED: Final = 86_400.0
 """Seconds a site's files stay valid in this process: RFC 9309 section 2.4 allows a day."""
 MOST_SITES: Final = 20_000
+"""Sites that are remembered; the oldest answer goes first."""
 MOST_BYTES: Final = 64_000_000
 """Of the rules of all sites that are remembered; the largest go first, for whose sake no other is asked again."""
 LARGE: Final = 100_000

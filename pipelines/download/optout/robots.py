@@ -106,6 +106,7 @@ def _groups(text: str) -> Iterator[Group]:
 
 
 def _fields(text: str) -> Iterator[tuple[str, str]]:
+    # Not splitlines: that also splits at U+2028 and the like, which RFC 9309 does not.
     for line in re.split(r"[\r\n]+", text.removeprefix("\ufeff")):
         name, colon, value = line.partition("#")[0].partition(":")
         if colon:

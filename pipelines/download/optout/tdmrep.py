@@ -28,6 +28,7 @@ class Reservations:
         """The rules of a file; a file that is no array of objects has none, and other values than 0 and 1 are unset."""
         try:
             found = json.loads(text)
+        # RecursionError: deep nesting, which a hostile site may well send.
         except (ValueError, RecursionError):
             return cls()
         rules = map(_rule, found if isinstance(found, list) else ())
