@@ -70,6 +70,7 @@ class ArrowReader(ColumnarReader):
     name = "arrow"
     about = "Arrow IPC and Feather 2, Hugging Face `save_to_disk` folders among them"
     suffixes = ("arrow", "feather", "ipc", "arrows")
+    # A stream has no name at its start, only the mark that stands before each of its messages.
     marks = (b"ARROW1", b"\xff\xff\xff\xff")
 
     def open(self, location: str) -> Table:

@@ -25,6 +25,7 @@ class OrcTable(Table):
             with memory_told():
                 self._file = orc.ORCFile(filesystem.open_input_file(path))
                 self.schema, stripes = self._file.schema, range(self._file.nstripes)
+                # pyarrow does not tell the rows of a stripe; reading its first column does.
                 self.groups = [self._stripe(index, self.schema.names[:1]).num_rows for index in stripes]
             self._size = self._file.content_length
         except DAMAGE as error:

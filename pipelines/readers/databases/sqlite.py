@@ -110,6 +110,7 @@ def _opened(path: str) -> Iterator[sqlite3.Connection]:
         ValueError: it is damaged; one of `DAMAGE`, as other formats raise.
     """
     try:
+        # immutable: without it SQLite locks the file and may write a log beside it, in a folder that is the user's.
         with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?immutable=1", uri=True)) as database:
             database.text_factory = decode  # what is not UTF-8 is repaired, as everywhere
             database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_IMAGE_BYTES)
@@ -121,6 +122,7 @@ def _opened(path: str) -> Iterator[sqlite3.Connection]:
 
 def _table(database: sqlite3.Connection, location: str) -> str:
     """The name of the one table with a column that is called like an image, a URL or a path."""
+    # NOT wr: a table WITHOUT ROWID has no numbers to find its rows by.
     listed = database.execute(
         "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND NOT wr"
         " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"

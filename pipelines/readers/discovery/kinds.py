@@ -90,6 +90,7 @@ def by_content(location: str) -> list[str]:
     if not head:
         return []
     found = marked(head)
+    # The mark of a tar stands in its first header, behind name, sizes and owner.
     if found or head[257:262] == b"ustar":
         return found or ["webdataset"]
     return (

@@ -22,6 +22,7 @@ _SKIP: Final = 1 << 20
 
 
 def _zstd(packed: io.BufferedReader) -> io.BufferedIOBase:
+    # By pyarrow: Python's own library reads zstd from 3.14 on.
     return cast(io.BufferedIOBase, pa.CompressedInputStream(packed, "zstd"))
 
 

@@ -22,7 +22,9 @@ MAX_IMAGE_BYTES: Final = 256_000_000
 """A larger file is no image anybody wants in memory; its row fails as too_large."""
 
 _THREADS: Final = 8
+"""Images read at once: on an object store nearly all of the time is waiting."""
 _SAMPLED: Final = 64
+"""Images of a part whose size is asked for on an object store, one request each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class Neighbours:
     def _stays(self, path: str) -> bool:
         folder = posixpath.dirname(path)
         if folder not in self._inside:
+            # By folder, for lists name thousands of images in one, and to resolve its links is a call a level.
             self._inside[folder] = is_inside(folder, self._real)
         return self._inside[folder] and (not os.path.islink(path) or is_inside(path, self._real))
 
@@ -119,6 +122,7 @@ class Neighbours:
                 raise Lost(Reason.TOO_LARGE, f"{info.size} bytes: {reference}")
             if info.type != pafs.FileType.File:
                 raise Lost(Reason.MISSING_FILE, f"no such file: {reference}")
+            # compression=None: pyarrow would unpack whatever is called .gz or .zst.
             with self.filesystem.open_input_stream(path, compression=None) as stream:
                 return bytes(stream.read())
         except (OSError, pa.ArrowInvalid) as error:

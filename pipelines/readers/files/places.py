@@ -69,6 +69,7 @@ def expanded(argument: str) -> list[str]:
     found = _BRACES.search(argument)
     if found is None or ("://" not in argument and os.path.lexists(os.path.expanduser(argument))):
         return [argument]
+    # A name that is there is meant as it stands, braces and all.
     numbers = _RANGE.fullmatch(found[1])
     if numbers is None and ".." in found[1] and "," not in found[1]:
         return [argument]
@@ -189,6 +190,7 @@ def _walk(filesystem: pafs.FileSystem, directory: str, root: str) -> Iterator[En
         for info in _list(filesystem, current):
             path = _path_of(info)
             name = path.rpartition("/")[2]
+            # __MACOSX: archives made on a Mac hold a file there for each image, of its name, which is no image.
             if name.startswith(".") or name == "__MACOSX":
                 continue
             if info.type == pafs.FileType.Directory and not _leaves(filesystem, path, root):

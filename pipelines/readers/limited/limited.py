@@ -28,6 +28,7 @@ CHILD: Final = "capfilt.pipelines.readers.child"
 TRIES: Final = 2
 """Processes that may die on one order; a single death may have come from outside."""
 
+# By name, for errors cross the socket as JSON. Those that somebody catches by class; all others become RuntimeErrors.
 _ERRORS: Final[dict[str, type[Exception]]] = {
     error.__name__: error
     for error in (
@@ -144,6 +145,8 @@ class _Processes:
         process = self._taken() or ChildProcess(CHILD, "reader", os.environ)
         try:
             yield process
+        # GeneratorExit: whoever stopped reading left answers in the socket, and the next order would take them for its
+        # own.
         except (Exception, GeneratorExit, KeyboardInterrupt):
             process.close()
             raise
@@ -160,6 +163,8 @@ class _Processes:
             is_ours = process is not None and self._state == _state()
         if process is None or (is_ours and process.alive):
             return process
+        # Only where it is ours: after a fork it is the parent's, which may have an order in it. Ignored: the state is a
+        # tuple wherever there is a process.
         if self._state[0] == os.getpid():  # type: ignore[index]
             process.close()
         return None

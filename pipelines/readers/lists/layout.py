@@ -126,6 +126,7 @@ class Layout:
     def _check_letters(self, piece: bytes) -> None:
         if self.encoding == "utf-8":
             piece.decode()  # raises a ValueError that says where
+        # `open_file` puts U+FFFD where bytes do not fit the encoding.
         elif "\ufffd".encode() in piece:
             raise ValueError(f"not {self.encoding}; see input.encoding")
 

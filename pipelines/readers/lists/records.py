@@ -68,6 +68,7 @@ def csv_lines(dialect: Dialect) -> Splitter:
     if not dialect.quote:
         return lines
     mark, quote = re.escape(dialect.delimiter.encode()), re.escape(dialect.quote.encode())
+    # Possessive (`++`, `*+`): a line of many quotes is tried in one way, not in exponentially many.
     inner = (
         rb"(?:[^\\" + quote + rb"]++|\\.|" + quote * 2 + rb")"
         if dialect.escape
@@ -81,6 +82,7 @@ def csv_lines(dialect: Dialect) -> Splitter:
         ahead: deque[bytes] = deque()
         source = lines(stream)
         while line := ahead.popleft() if ahead else next(source, b""):
+            # Nearly every line is a whole record, and the expression sees that without parsing it.
             extra = 0 if closed(line.rstrip(b"\r\n")) else _quoted_lines(line, ahead, source, dialect)
             yield line + b"".join([ahead.popleft() for _ in range(extra)]) if extra else line
 

@@ -85,6 +85,7 @@ def is_path(reference: str, in_url_column: bool) -> bool:
         return False
     if not in_url_column or _LOCAL.match(reference):
         return True
+    # `images/a.jpg` and `a.jpg` are paths; `example.org/a.jpg` is a URL that lacks its scheme.
     return bool(PICTURE.search(reference)) and "." not in reference.partition("/")[0].removesuffix(reference)
 
 

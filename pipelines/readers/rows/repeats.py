@@ -51,6 +51,7 @@ def _plain(reference: str) -> str:
 
 def digest_of(image: bytes | tuple[str, ...]) -> int:
     """64 bits of an image, or of what names it; other ones in every process."""
+    # 0 means NONE.
     return hash(image) & _BITS or 1
 
 

@@ -60,6 +60,7 @@ def members(stream: io.BufferedIOBase) -> Iterator[Member]:
         is_member = info.isreg() or info.islnk() or info.issym()
         if (length is not None and data + info_size > length) or (is_member and not _reaches(stream, data + info_size)):
             raise Broken(f"breaks off inside {name or info.name!r}")
+        # Contents are padded to whole blocks.
         offset = data + -(-info_size // BLOCK) * BLOCK
         if info.type == _LONG_NAME:
             name = _text(_content(stream, data, info_size))

@@ -47,8 +47,8 @@ from capfilt.pipelines.readers.shards.grouping import Sample, samples_of, unique
 from capfilt.pipelines.readers.shards.sidecar import Texts, sidecar_texts
 from capfilt.pipelines.readers.text.hygiene import clean_line
 
-_MAX_TEXT_FILE: Final = 16_000_000
-_SAMPLE: Final = 20
+_MAX_TEXT_FILE: Final = 16_000_000  # bytes; a larger .txt or .json of one sample is no caption
+_SAMPLE: Final = 20  # samples
 _MEMBERS: Final = 100  # of a shard that are looked at to say where its texts stand
 _TEXTS: Final = ("text", "json")
 _TABLES: Final = ("csv", "tsv", "jsonl", "ndjson", "parquet", "arrow")

@@ -17,6 +17,7 @@ from capfilt.core.errors import ConfigError
 
 UTF8: Final = "utf-8"
 
+# UTF-32 before UTF-16: the mark of UTF-32-LE begins with that of UTF-16-LE.
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -70,7 +71,7 @@ _LEAD: Final = 0.1
 """What a reading must reach of `_fit`, and by how much it must be ahead of the next one that reads otherwise."""
 
 _BENT: Final = re.compile(
-    r"[a-zß-öø-ÿа-яα-ω][A-ZÀ-ÖØ-ÞŒŠŽŸА-ЯΑ-Ω]|[^\W\d_][¡-©«-´¶-¹»-¿†‡‰][^\W\d_]"  # noqa: RUF001
+    r"[a-zß-öø-ÿа-яα-ω][A-ZÀ-ÖØ-ÞŒŠŽŸА-ЯΑ-Ω]|[^\W\d_][¡-©«-´¶-¹»-¿†‡‰][^\W\d_]"  # noqa: RUF001 all scripts are meant
     r"|¤|[a-zA-ZÀ-ɏ][Ͱ-ϿЀ-ӿ֐-ۿ]|[Ͱ-ϿЀ-ӿ֐-ۿ][a-zA-ZÀ-ɏ]"
 )
 """What no word has: a capital behind a small letter, a sign between letters, letters of two scripts."""
@@ -134,6 +135,7 @@ def decoded_texts(contents: list[bytes], encoding: str) -> list[str | None]:
 def known_encoding(name: str) -> bool:
     """Whether Python can read it as text."""
     try:
+        # Python calls hex, zip and rot13 codecs too; only this attribute tells them from encodings.
         return name == "auto" or codecs.lookup(name)._is_text_encoding
     except LookupError:
         return False
@@ -158,6 +160,7 @@ def _marked(head: bytes) -> str:
         if head.startswith(mark):
             return name
     sample = head[:1000]
+    # Text that is mostly ASCII: in UTF-16 nearly every second byte is 0, and all on one side.
     if len(sample) >= 4 and sample[1::2].count(0) > len(sample) * 0.4 and not sample[::2].count(0):
         return "utf-16-le"
     if len(sample) >= 4 and sample[::2].count(0) > len(sample) * 0.4 and not sample[1::2].count(0):

@@ -40,6 +40,8 @@ def clean_texts(texts: Iterable[str]) -> list[str]:
     """The first `MAX_TEXTS` clean texts of at most `MAX_TEXT` characters, without empty, missing and repeated ones."""
     found: dict[str, None] = {}
     for text in texts:
+        # Cut before it is cleaned, because a text may be megabytes; at four times, because cleaning takes characters
+        # out.
         cleaned = clean_line(text[: 4 * MAX_TEXT])[:MAX_TEXT].rstrip()
         if cleaned and cleaned not in MISSING:
             found[cleaned] = None
