@@ -147,6 +147,7 @@ def _scale(file: ImageFile.ImageFile, side: int) -> int:
     """By how much `load_image` scales a file down while it decodes it: only a JPEG, by 1, 2, 4 or 8."""
     if file.format not in ("JPEG", "MPO"):
         return 1
+    # As libjpeg's scaling goes, and as Pillow's `draft` chooses.
     return next(scale for scale in (8, 4, 2, 1) if scale == 1 or min(file.size) // side >= scale)
 
 

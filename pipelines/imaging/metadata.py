@@ -54,10 +54,12 @@ def _jpeg(data: bytes) -> Iterator[Item]:
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
+        # Start of scan, end of image: only pixels come behind.
         if marker in (0xDA, 0xD9):
             return
         if marker == 0xFF:
             at += 1
+        # No length follows these: TEM, restarts, start of image.
         elif marker == 0x01 or 0xD0 <= marker <= 0xD8:
             at += 2
         else:
@@ -93,6 +95,7 @@ def _webp(data: bytes) -> Iterator[Item]:
 
 
 def _gif(data: bytes) -> Iterator[Item]:
+    # Signature and screen descriptor.
     at = 13 + _color_table(data, 10)
     while at + 2 < len(data):
         if data[at] == 0x21:
@@ -129,6 +132,7 @@ _TIFF_PIXELS: Final = frozenset({273, 279, 324, 325, 320, 347})
 def _tiff(data: bytes) -> Iterator[Item]:
     """Pages, and the bytes that their tags declare. A chain of pages that bites its tail ends there."""
     order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    # 43 in place of 42: BigTIFF, with 64-bit offsets.
     big = data[2:4] in (b"+\0", b"\0+")
     width, entry = (8, 20) if big else (4, 12)
 

@@ -185,6 +185,7 @@ class _Processes:
         if self._process is None or not self._process.alive:
             self.close()
             environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+            # glibc keeps freed memory by thread, and the process has a memory limit: two arenas for all threads.
             self._process = ChildProcess(CHILD, "decoder", {"MALLOC_ARENA_MAX": "2", **environment})
         return self._process
 

@@ -2,7 +2,8 @@
 
 ends    int64 [rows]     where the file of each row ends, the first one begins at 0
 wanted  uint8 [rows]     1 for the rows to decode
-since   float64 [rows]   `time.monotonic()` at which work on a row began, 0 while there is none
+since   float64 [rows]   `time.monotonic()` at which work on a row began (one clock for both processes), 0 while there
+                         is none
 files   bytes
 pixels  uint8 [rows, spec.bytes], one block a PixelSpec
 """
@@ -57,4 +58,5 @@ class Shared:
 
 def total(rows: int, size: int, specs: Sequence[PixelSpec]) -> int:
     """Bytes of a block; never 0, which cannot be mapped."""
+    # 17 = 8 + 8 + 1: ends, since and wanted.
     return max(1, 17 * rows + size + rows * sum(spec.bytes for spec in specs))
