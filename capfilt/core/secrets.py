@@ -12,13 +12,13 @@ _HARMLESS: Final = ("score.token", "endpoint.key_env", "caption.max_tokens", "ca
 _VALUES: Final = (
     re.compile(r"(?<=://)[^/\s@'\"]+(?=@)"),  # user:password@ of a URL
     re.compile(r"(?i)(?<=[?&])[\w.-]*(?:key|token|sig|signature|secret|password|credential)[\w.-]*=[^&\s'\"]+"),
-    re.compile(r"\b(?:sk|pk|rk)-[\w-]{16,}"),
-    re.compile(r"\bhf_[A-Za-z0-9]{20,}"),
-    re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
+    re.compile(r"\b(?:sk|pk|rk)-[\w-]{16,}"),  # OpenAI and servers of its protocol
+    re.compile(r"\bhf_[A-Za-z0-9]{20,}"),  # Hugging Face
+    re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),  # AWS
     re.compile(r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}"),
-    re.compile(r"\bAIza[\w-]{30,}"),
-    re.compile(r"\bxox[abprs]-[\w-]{10,}"),
-    re.compile(r"\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*"),
+    re.compile(r"\bAIza[\w-]{30,}"),  # Google
+    re.compile(r"\bxox[abprs]-[\w-]{10,}"),  # Slack
+    re.compile(r"\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*"),  # JSON Web Tokens: {" in base64 is eyJ
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"),
 )
 

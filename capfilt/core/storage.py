@@ -33,6 +33,7 @@ TMP_PREFIX = ".tmp-"
 _WITHDRAWN: Final = b"# withdrawn "
 
 TRIES: Final = 4
+"""Of one request to an object store; all pauses together are 1.4 s."""
 FIRST_PAUSE: Final = 0.2
 """Seconds before an object store is asked once more; doubles."""
 

@@ -44,6 +44,8 @@ def read_table(
         IntegrityError: its bytes are not those that were written.
     """
     with damage_named(f"{folder.location}/{name}"):
+        # A whole file by `Folder.read`, which retries on an object store; some columns by pyarrow, which then fetches
+        # only their pages.
         source = pa.BufferReader(folder.read(name)) if columns is None else folder.full(name)
         return pq.read_table(
             source,

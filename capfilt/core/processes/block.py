@@ -9,6 +9,7 @@ def open_block(size: int) -> int:
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("capfilt")
     else:
+        # macOS has no memfd; a deleted file serves, and the system keeps its pages in memory where it can.
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
     os.truncate(descriptor, size)

@@ -31,6 +31,7 @@ class ChildProcess:
     def __init__(self, module: str, kind: str, environment: Mapping[str, str]) -> None:
         self.kind = kind
         self._channel, theirs = socket.socketpair()
+        # -P: without it the working directory comes first, and a file json.py in it would be taken for Python's.
         command = [sys.executable, "-P", "-m", module, str(theirs.fileno())]
         paths = os.pathsep.join(path for path in sys.path if path)  # it must find the same packages as we did
         nothing = subprocess.DEVNULL
