@@ -67,6 +67,7 @@ def without_members(table: pa.Table, name: str) -> pa.Table:
     if name not in (IMAGES, CAPTIONS):
         return table
     own = is_representative(table)
+    # Texts are compared within a run only: for them nothing is elsewhere.
     elsewhere = pc.not_equal(table["run"], "") if name == IMAGES else pc.xor(own, own)
     heads, members = pc.or_(own, elsewhere), pc.invert(own)
     whole = pc.and_(

@@ -62,6 +62,7 @@ def pieces(text: str) -> set[str]:
 
 def _candidates(keys: Words) -> Iterator[tuple[int, int]]:
     order = np.argsort(keys, kind="stable")
+    # ~: no key equals its complement, so the first place starts a bucket, too.
     starts = np.flatnonzero(np.diff(keys[order], prepend=~keys[order[:1]]))
     sizes = np.diff(np.append(starts, len(keys)))
     for start, size in zip(starts[sizes > 1], sizes[sizes > 1], strict=True):
@@ -75,6 +76,7 @@ def _band_keys(texts: Sequence[str]) -> Words:
     found, starts = _piece_hashes(texts)
     keys = np.zeros((len(texts), BANDS), np.uint64)
     for number, multiplier in enumerate(_mixed(np.arange(1, BANDS * HASHES + 1, dtype=np.uint64))):
+        # Multiply-shift hashing: an odd multiplier maps 64 bits onto 64 bits, and the upper half is the well mixed one.
         least = np.minimum.reduceat((found * (multiplier | np.uint64(1))) >> np.uint64(32), starts)
         band = number // HASHES
         keys[:, band] = _mixed(keys[:, band] ^ least)

@@ -115,6 +115,7 @@ def find_leaks(rows: pa.Table, known: pa.Table, radius: int) -> list[str | None]
         rows: sha256, phash and color_layout, null in failed rows.
         radius: bits of 64 in which the hashes may differ.
     """
+    # Reversed, so that of equal images the first is named.
     places = {digest: row for row, digest in reversed(list(enumerate(known["sha256"].to_pylist())))}
     sources, views = known["source"].to_pylist(), _views(known)
     found: list[str | None] = []

@@ -73,7 +73,7 @@ def forget(folder: Folder, names: Sequence[tuple[str, str]], dry_run: bool = Fal
     Raises:
         ConfigError: no name where nothing is unfinished, or one that cannot be; names the option.
         InputError: there is no run here.
-        IntegrityError: the run's books do not fit together, so nothing is touched.
+        IntegrityError: the run's records do not fit together, so nothing is touched.
     """
     ledger = Ledger(folder)
     wanted = {(kind, read_name(kind, value)) for kind, value in names}

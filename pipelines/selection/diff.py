@@ -108,6 +108,7 @@ def compare(chunk: str, captions: pa.Table, old: pa.Table | None, new: pa.Table)
             rows = kept & here & np.isfinite(doubt)
             diff.judged[source, side] = int(rows.sum())
             diff.doubt[source, side] = float(doubt[rows].sum())
+    # crc32, because Python's hash of a string is another one in every process.
     draw = np.random.default_rng(zlib.crc32(chunk.encode())).random(len(now))
     diff.gained = _examples(captions, new, draw, now & ~before)
     diff.lost = _examples(captions, new, draw, before & ~now)

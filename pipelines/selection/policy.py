@@ -95,6 +95,7 @@ def answer(
         if unknown := sorted(statements[0].named_parameters - parameters.keys()):
             raise ConfigError(f"policy {policy.name}: parameter ${unknown[0]} is not a setting of [select]")
         body = statements[0].query.strip().rstrip(";")
+        # On lines of its own, for a policy may end in a comment, which would take the bracket with it.
         given = [row[0] for row in execute(connection, f"DESCRIBE (\n{body}\n)", parameters).fetchall()]
         if sorted(given) != sorted(schema.DECISIONS.names):
             wanted = ", ".join(schema.DECISIONS.names)

@@ -66,6 +66,7 @@ def _column(settings: SelectSettings, setting: str) -> str:
 
 
 def _score(name: str, calibrated: bool) -> str:
+    # To DuckDB NaN is larger than any number, so a broken score would pass every threshold.
     score = f"CASE WHEN NOT isnan({quoted(name)}) THEN {quoted(name)} END"
     return f"{quoted(_function(name))}({score}, source)" if calibrated else score
 
@@ -98,6 +99,8 @@ def _knots(folder: Folder) -> bytes:
 def define_probabilities(connection: duckdb.DuckDBPyConnection, settings: SelectSettings, knots: Knots) -> None:
     """Give the connection the functions that `named_scores` calls where select.calibrated is set."""
     for name in {name for setting in NAMED for name in _names(settings, setting)} & knots.keys():
+        # SPECIAL: a score that is missing, or of a source without knots, gives null, which DuckDB else takes for an
+        # error.
         function = _probability(knots[name])
         connection.create_function(
             _function(name), function, [FLOAT, VARCHAR], FLOAT, type=ARROW, null_handling=SPECIAL

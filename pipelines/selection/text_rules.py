@@ -26,6 +26,7 @@ STOCK: Final = "|".join(
 )
 """File names, and what shops and pages say about themselves; a text that matches anywhere is boilerplate."""
 
+# SQL counts from 1: what is word n of words[2:] comes behind word n of words.
 _PAIRS: Final = "list_transform(words[2:], lambda word, before: words[before] || ' ' || word)"
 _SAME: Final = (
     "SELECT lower(text) FROM candidates WHERE source <> 'synthetic'"

@@ -245,4 +245,5 @@ def _starts(lists: pa.ListArray) -> Numbers:
 
 
 def _key(uid: str | None, number: int) -> int:
+    # >> 1: keys are signed.
     return number if uid is None else int.from_bytes(blake2b(uid.encode(), digest_size=8).digest(), "little") >> 1

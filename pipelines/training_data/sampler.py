@@ -141,6 +141,7 @@ class _Stream:
         parts = [np.empty(0, np.int64)]
         while (left := count - sum(map(len, parts))) > 0:
             width = min(left, len(self.pictures))
+            # What is left of an epoch and too little for this draw is dropped, as loaders do with their last batch.
             if self.place + width > len(self.order):
                 self._begin()
             parts.append(self.order[self.place : self.place + width])
