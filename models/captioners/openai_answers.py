@@ -15,6 +15,7 @@ from typing import Any, Final
 LONGEST_QUOTE: Final = 300
 """Characters of a server's own words in a message."""
 
+# Asked in this order: the first says milliseconds, and the last two (OpenAI's) when a whole budget is full again.
 _HEADERS: Final = ("retry-after-ms", "retry-after", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")

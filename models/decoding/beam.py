@@ -17,7 +17,7 @@ from capfilt.models.decoding.sampling import TokenWriter, begin, penalize
 from capfilt.models.med.cache import KeysValues
 
 NEVER: Final = -1e9
-"""Score of what does not exist (yet)."""
+"""Score of what does not exist (yet). Finite: minus infinity times 0, as where a beam has not ended, would be NaN."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,8 @@ from capfilt.models.protocols import Decoding
 TOP_K: Final = 256
 """Tokens that are put in order first; a nucleus that needs more of them is rare, and the whole vocabulary is slow."""
 SHRINK_BELOW: Final = 0.75
-"""Rows that are done are left out of the batch once this share of it, or less, would remain."""
+"""Rows that are done are left out of the batch once this share of it, or less, would remain: to leave some out, the
+caches of all others are copied."""
 SYNC_EVERY: Final = 4
 """Steps between two looks at which rows are done, where a look makes a device wait for the host."""
 
@@ -129,6 +130,7 @@ def sample(
     logits, cache = begin(model, image, given, n, decoding.max_tokens)
     for step in range(decoding.max_tokens):
         said = torch.cat((given.expand(len(rows), -1), ids[rows, :step]), dim=1)
+        # Before the lines that follow change the logits: the log-probability is the model's own.
         own = logits.log_softmax(-1)
         if step + 1 < decoding.min_tokens:
             logits[:, stop] = float("-inf")
@@ -162,6 +164,7 @@ def begin(model: TokenWriter, image: list[KeysValues], prompt: Tensor, n: int, r
     """
     images = image[0].keys.shape[0]
     cache = model.text.new_cache(images, len(prompt) + room)
+    # float32 whatever the weights are: in bfloat16 the mass of many tokens would round away in the sums of a nucleus.
     logits = model.vocab_logits(model.text.decode(prompt.expand(images, -1), image, cache)[:, -1]).float()
     if n > 1:
         cache.take(torch.arange(images, device=prompt.device).repeat_interleave(n))

@@ -85,7 +85,7 @@ def load_tensors(files: Sequence[Path], device: str = "cpu", dtype: torch.dtype 
     for path in files:
         try:
             with safe_open(path, framework="pt", device=device) as file:
-                for name in file.keys():  # noqa: SIM118
+                for name in file.keys():  # noqa: SIM118 the file is no dict, and cannot be iterated
                     tensor = file.get_tensor(name)
                     tensors[name] = tensor if dtype is None else tensor.to(dtype)
         except Exception as error:  # safetensors raises bare Exceptions

@@ -43,7 +43,7 @@ def square_of(settings: dict[str, Any]) -> PixelSpec | None:
         return None
     if len(set(size)) != 1:
         return None
-    return PixelSpec(size[0], mode, resample)  # type: ignore[arg-type]
+    return PixelSpec(size[0], mode, resample)  # type: ignore[arg-type]  # both are Literals, as strings
 
 
 def _sides(size: Any) -> list[int]:

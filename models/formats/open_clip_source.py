@@ -144,7 +144,7 @@ def _source(
         raise ModelError(f"{weights}: pixels of size {size}, {mode}, {resample} are not supported")
     mean = tuple(pixels.get("mean", (0.48145466, 0.4578275, 0.40821073)))
     std = tuple(pixels.get("std", (0.26862954, 0.26130258, 0.27577711)))
-    spec = PixelSpec(size, _MODES[mode], resample)  # type: ignore[arg-type]
+    spec = PixelSpec(size, _MODES[mode], resample)  # type: ignore[arg-type]  # Literals, checked above
     tower = shape["text_cfg"].get("hf_model_name")
     text_tower = fetch_settings(tower) if tower and fetch_settings else None
     tokenizer = folder if shape["text_cfg"].get("hf_tokenizer_name") else None

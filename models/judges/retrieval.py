@@ -14,6 +14,7 @@ from capfilt.core.errors import ModelError
 from capfilt.models.judges.med import MAX_TOKENS, MedJudge
 
 BATCH = 64
+"""Texts encoded together."""
 
 Images = Callable[[], Iterable[Tensor]]
 """Batches of uint8 [b, S, S, 3], the same each time it is called."""

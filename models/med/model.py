@@ -71,7 +71,7 @@ class MED(nn.Module):
     def pack(self, for_captioning: bool = False) -> None:
         """For inference alone: lay the weights out as this machine computes with them, where that is faster.
 
-        `writes`: it is a captioner, whose text side reads a token a caption at a time, so few rows.
+        `for_captioning`: it is a captioner, whose text side reads a token a caption at a time, so few rows.
         """
         few = {*self.text.decoder_step_layers(), self.lm_head.dense} if for_captioning else set()
         for module in self.modules():

@@ -20,6 +20,7 @@ class VisionLayer(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
+        # The published weights' own eps, 1e-12 on the text side; others are refused (`formats.checkpoint`).
         self.norm1 = nn.LayerNorm(width, eps=1e-5)
         self.qkv = Linear(width, 3 * width)
         self.out = Linear(width, width)
@@ -71,7 +72,7 @@ class VisionTransformer(nn.Module):
         strength = config.output_pos_embed
         again = strength * sines(config.image_size // patch, width) if strength else None
         self.output_pos_embed = None if again is None else nn.Parameter(again)
-        self.register_load_state_dict_pre_hook(_take_old_names)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_take_old_names)  # type: ignore[no-untyped-call]  # torch's
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalized pixels [B, 3, S, S] -> states [B, N, D]."""

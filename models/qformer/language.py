@@ -19,7 +19,7 @@ from capfilt.models.formats.guarded import load_model, load_part
 from capfilt.models.qformer.bridge import Frozen
 
 IGNORED = -100
-"""The label of what is not learned."""
+"""The label of what is not learned, to `transformers` and torch alike."""
 
 
 class LanguageModel:
@@ -84,8 +84,10 @@ class LanguageModel:
             ids = torch.tensor([own + [self.stop] * (width - len(own)) for own in read], dtype=torch.int64)
             told = torch.tensor([[True] * len(own) + [False] * (width - len(own)) for own in read])
             inputs, mask = self._row(soft, ids.view(len(read), width), told.view(len(read), width))
+            # Of the labels the model makes what its decoder reads, shifted by one.
             logits = self.frozen.module(inputs_embeds=inputs, attention_mask=mask, labels=labels).logits
             return logits.float(), labels
+        # The end of text stands in for padding, which not every tokenizer has; the mask hides it.
         fed = torch.tensor([given + row[:-1] + [self.stop] * (length - len(row)) for row in rows])
         written = torch.tensor([[True] * (len(given) + len(row) - 1) + [False] * (length - len(row)) for row in rows])
         inputs, mask = self._row(soft, fed, written)

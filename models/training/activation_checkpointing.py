@@ -15,7 +15,7 @@ def checkpoint_layers(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, VisionLayer | Attention):
             # use_reentrant=False: torch's older form breaks where several workers look for unused parameters.
-            module.forward = partial(checkpoint, module.forward, use_reentrant=False)  # type: ignore[method-assign]
+            module.forward = partial(checkpoint, module.forward, use_reentrant=False)  # type: ignore[method-assign]  # meant
 
 
 def tune(model: nn.Module, settings: ModelSettings, vision: str = "vision") -> None:
