@@ -30,7 +30,7 @@ def listener(progress: "bool | Listener | None") -> Iterator[Listener]:
 
 
 def notebook_listener(display: Callable[..., Any]) -> Listener:
-    """A bar below the cell, initialized again in one and the same place.
+    """A bar below the cell, redrawn in one and the same place.
 
     Args:
         display: `IPython.display.display`.

@@ -76,6 +76,7 @@ def open(out: Place) -> "Run":
         InputError: there is no run.
     """
     found = Run(fspath(out))
+    # Raises where there is no run.
     _ = found._ledger.run
     return found
 

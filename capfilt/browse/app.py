@@ -98,6 +98,7 @@ def _answer(session: BrowseSession, find: Callable[[PageRequest, TextFilter], Js
         )
 
         def answer() -> Json | list[Json]:
+            # Before every answer: a page that was open all along must not show what was forgotten meanwhile.
             session.honor_forget()
             session.check(wanted)
             return find(at, wanted)

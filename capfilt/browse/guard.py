@@ -61,6 +61,7 @@ def _refusal(scope: Scope, key: str) -> tuple[int, str] | None:
         return 403, "open the address that `capfilt browse` printed: it holds the key of this session"
     if scope["method"] in ("GET", "HEAD"):
         return None
+    # Browsers send Origin along with every POST; what sends none is a program that knows the key, and no page.
     if headers.get("Origin", f"http://{headers['Host']}") != f"http://{headers['Host']}":
         return 403, "a page of another origin may not change anything here"
     if headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":

@@ -118,6 +118,7 @@ class Index:
 
     def query(self, sql: str, values: Json | None = None) -> pa.Table:
         """The answer to SQL over images, texts (with decisions), failures and `shown`, which is texts with marks."""
+        # A cursor each: a connection of DuckDB's serves one thread at a time.
         with self._database.cursor() as cursor:
             return cursor.sql(sql, params=values or {}).to_arrow_table()
 

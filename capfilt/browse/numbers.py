@@ -83,6 +83,7 @@ def _at_least(scores: Floats, thresholds: Floats) -> list[int]:
 def _rounded(low: float, high: float) -> Floats:
     """About `PLACES` decimals of one step (1, 2 or 5 times a power of ten), from below `low` to above `high`."""
     rough = max(high - low, 1e-6) / PLACES
+    # 1e-9: the logarithm of 0.001 may come out just below -3.
     power = math.floor(math.log10(rough) + 1e-9)
     step = next(factor * 10.0**power for factor in (1, 2, 5, 10) if factor * 10.0**power >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -130,6 +130,7 @@ class BrowseSession:
         """Write down that a text is right, wrong or, with None, not marked any more."""
         place, text = self.index.text(uid, candidate)
         with self._marking:
+            # On the disk first, and shown then: a mark that is seen is kept.
             self._book.mark(uid, candidate, text, right)
             self.index.mark(place, candidate, right)
         return {"place": place, "candidate": candidate, "right": right}

@@ -1,4 +1,4 @@
-"""Curves over two axes, distinguished by colour and by dashes, with their names above them."""
+"""Curves over two axes, distinguished by color and by dashes, with their names above them."""
 
 import math
 from collections.abc import Sequence

@@ -51,7 +51,7 @@ def retry(
     Raises:
         UserError: no run there, a reason that is not retryable, a setting that must not change, changed models.
         RunFailed: some chunks failed; all others are done.
-        IntegrityError: the books do not fit, or an input has changed.
+        IntegrityError: rows in are not images + failures, or an input has changed.
     """
     began = time.perf_counter()
     wanted = reasons_of(reasons)

@@ -1,4 +1,4 @@
-"""One run, from inputs to a corpus: plan, work through the chunks, check the books, select."""
+"""One run, from inputs to a corpus: plan, work through the chunks, check that it balances, select."""
 
 import importlib.metadata
 import platform

@@ -35,7 +35,7 @@ class ShownRow:
 
 
 def look_at_rows(parts: Sequence[Part], recipe: Recipe, thumbnails: bool) -> tuple[ShownRow, ...]:
-    """Read rows, and decode the images that they bring, each in a process of its own rights.
+    """Read rows, and decode the images that they bring, each in the limited process for it.
 
     Args:
         thumbnails: also download the images that stand behind URLs, and draw them all.

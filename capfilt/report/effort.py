@@ -1,4 +1,4 @@
-"""What a run has cost in time, from the books of its sessions."""
+"""What a run has cost in time, from the files of its sessions."""
 
 from collections import Counter
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ from capfilt.report.database import ReportDatabase, in_order
 
 BINS: Final = 40
 FIELDS: Final = 24
-"""Bins of a histogram, and of each side of a joint_histograms of two scores."""
+"""Bins of a histogram, and of each side of a joint histogram of two scores."""
 
 
 @dataclass(frozen=True, slots=True)

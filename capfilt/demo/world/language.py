@@ -1,7 +1,7 @@
 """The little language of the world: how its pictures are told, and the rule for when a text is right.
 
 A text is RIGHT for a picture if and only if it is one complete phrase of the grammar below and every statement it makes
-(size, colour, shape, relation, background) is true of the picture, where two mentioned things are two things of it. So
+(size, color, shape, relation, background) is true of the picture, where two mentioned things are two things of it. So
 a right text names a thing at least and may leave all else out. Case, punctuation, articles and the opening ("a photo
 of", "there is") state nothing. All other text is wrong: half sentences, chains of relations, words not listed here.
 
@@ -9,7 +9,7 @@ of", "there is") state nothing. All other text is wrong: half sentences, chains 
     opening    = article ( "photo" | "picture" | "image" | "drawing" ) ( "of" | "with" | "showing" )
                | "there" ( "is" | "are" ) | "this" "is" ;
     things     = thing [ ( [ "is" ] relation | "and" ) thing ] ;
-    thing      = [ article ] [ size ] [ colour ] shape ;
+    thing      = [ article ] [ size ] [ color ] shape ;
     article    = "a" | "an" | "the" | "one" ;
     size       = "small" | "tiny" | "little" | "large" | "big" ;
     relation   = [ "to" "the" ] ( "left" | "right" ) "of" | "on" "the" ( "left" | "right" ) "side" "of"
@@ -17,7 +17,7 @@ of", "there is") state nothing. All other text is wrong: half sentences, chains 
     ground     = ( "on" | "against" | "with" ) article [ "plain" ] background "background"
                | ( "on" | "against" ) background ;
     background = "white" | "black" | "gray" | "grey" | "beige" | "navy" ;
-    colour, shape = the words of COLORS and of SHAPES ;
+    color, shape = the words of COLORS and of SHAPES ;
 """
 
 import re
@@ -116,7 +116,7 @@ def half_sentence(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def wrong_detail(scene: Scene, rng: np.random.Generator) -> str:
-    """A caption with one detail changed: a thing's size, colour or shape, the relation or the background."""
+    """A caption with one detail changed: a thing's size, color or shape, the relation or the background."""
     truth = describe(scene)
     while True:
         changed = _one_change(scene, rng)
