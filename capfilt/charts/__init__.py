@@ -1,4 +1,4 @@
-"""Charts as SVG, for the report and for files: no JavaScript, colours from style sheets, every text escaped."""
+"""Charts as SVG, for the report and for files: no JavaScript, colors from style sheets, every text escaped."""
 
 from capfilt.charts.axes import Axis
 from capfilt.charts.heat import heat

@@ -6,7 +6,7 @@ from typing import Final
 from markupsafe import Markup, escape
 
 STYLE: Final = (Path(__file__).parent / "charts.css").read_text(encoding="utf-8")
-"""The style sheet that charts need: classes, no colours but those of its variables."""
+"""The style sheet that charts need: classes, no colors but those of its variables."""
 
 Value = str | float | None
 

@@ -217,7 +217,7 @@ class Cluster:
             for line in lines:
                 number += 1
                 if number > told:
-                    tell(Text.from_ansi(line).plain.expandtabs())  # Ray colours what its workers say
+                    tell(Text.from_ansi(line).plain.expandtabs())  # Ray colors what its workers say
         return max(number, told)
 
 

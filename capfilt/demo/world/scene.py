@@ -52,14 +52,14 @@ INVERSE: Final[dict[str, str]] = {
     "below": "above",
 }
 
-_EDGE: Final = 0.03
-_GAP: Final = 0.07
+_EDGE: Final = 0.03  # of a thing to the edge of the image, at least
+_GAP: Final = 0.07  # between two things, so that they never touch
 _WIDEST_GAP: Final = 0.22
-_OFFSET: Final = 0.04
-_TINT: Final = 12
-_SHADE: Final = 8
-_GRAIN: Final = 5
-_OVERSAMPLE: Final = 4
+_OFFSET: Final = 0.04  # by which either of two things may be off their common level
+_TINT: Final = 12  # of 255, by which a channel of a thing's color varies; of the ground a third
+_SHADE: Final = 8  # of 255, from the middle to the edge
+_GRAIN: Final = 5  # of 255
+_OVERSAMPLE: Final = 4  # outlines are drawn so many times as large: Pillow's polygons have no smooth edges
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class BoundingBox:
-    """Where a thing lies: the centre and half the longer side of its bounding box."""
+    """Where a thing lies: the center and half the longer side of its bounding box."""
 
     x: float
     y: float
@@ -142,7 +142,7 @@ def _random_thing(rng: np.random.Generator) -> Thing:
 
 
 def _in_a_row(radii: Sequence[float], rng: np.random.Generator) -> list[float]:
-    """Centres of two things, one after the other along the relation's axis."""
+    """Centers of two things, one after the other along the relation's axis."""
     room = 1 - 2 * _EDGE - 2 * sum(radii)
     gap = rng.uniform(_GAP, min(_WIDEST_GAP, room))
     start = _EDGE + rng.uniform(0, room - gap)
@@ -150,7 +150,7 @@ def _in_a_row(radii: Sequence[float], rng: np.random.Generator) -> list[float]:
 
 
 def _side_by_side(radii: Sequence[float], rng: np.random.Generator) -> list[float]:
-    """Centres of two things on the other axis: about level, wherever the wider one fits."""
+    """Centers of two things on the other axis: about level, wherever the wider one fits."""
     margin = _EDGE + max(radii) + _OFFSET
     level = rng.uniform(margin, 1 - margin)
     return [level + rng.uniform(-_OFFSET, _OFFSET) for _ in radii]

@@ -68,6 +68,8 @@ _WRITERS: Final[dict[str, Callable[[Scene, np.random.Generator], str]]] = {
     "detail": wrong_detail,
 }
 _KINDS: Final = tuple(_WRITERS)
+# The first two are right, so half of the texts are.
 _SHARES: Final = (0.25, 0.25, 0.2, 0.15, 0.1, 0.05)
+# What stands there several times is drawn so many times as often.
 _CASES: Final[tuple[Callable[[str], str], ...]] = (str, str, str, str.capitalize, str.capitalize, str.title, str.upper)
 _ENDS: Final = ("", "", "", "", ".", ".", "!", "...", " -")

@@ -1,4 +1,4 @@
-"""JSON documents that hold many rows, recognised by their shape."""
+"""JSON documents that hold many rows, recognized by their shape."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
