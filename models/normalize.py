@@ -16,7 +16,6 @@ def normalize(
 ) -> Tensor:
     """uint8 [B, S, S, 3] -> dtype [B, 3, S, S], by a mean and standard deviation of RGB in 0..1."""
     # Bytes are copied to the device and become floats there: a quarter of the bytes of float32.
-    # On the device, from bytes: four times less to copy than floats.
     mean = torch.tensor(mean_rgb, device=images.device).mul(255)
     std = torch.tensor(std_rgb, device=images.device).mul(255)
     return images.float().sub(mean).div(std).permute(0, 3, 1, 2).to(dtype).contiguous()

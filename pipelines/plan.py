@@ -21,8 +21,8 @@ from capfilt.pipelines.readers.rows.reader import BrokenReader, InputFile, broke
 WHOLE: Final = 64_000_000
 """Bytes up to which a file's digest covers all of it; beyond, only its size and three blocks."""
 
-_BLOCK: Final = 1 << 20
-_THREADS: Final = 8
+_BLOCK: Final = 1 << 20  # bytes
+_THREADS: Final = 8  # files whose digests are taken at once
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,13 +37,13 @@ _KERNELS: Final = ("attn_implementation", "_attn_implementation", "experts_imple
 
 
 @contextmanager
-# Being offline belongs to the library's process, not to one call: so one thread at a time, and put back.
 def offline() -> Iterator[None]:
     """No request by the hub's client, which transformers, timm and open_clip share; for all threads meanwhile."""
     import huggingface_hub
 
     constants: Any = huggingface_hub.constants
     with _OFFLINE:
+        # Being offline belongs to the library's process, not to one call: so one thread at a time, and put back.
         before = constants.HF_HUB_OFFLINE
         constants.HF_HUB_OFFLINE = True
         try:

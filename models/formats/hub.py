@@ -11,6 +11,7 @@ from capfilt.models.formats.open_clip_source import CONFIG as OPEN_CLIP_CONFIG
 HUB_NAME: Final = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 """`owner/model`, perhaps with `@revision`: a branch, a tag or a commit."""
 
+# Everything but weights, and no code.
 _SMALL: Final = ("*.json", "*.txt", "*.model", "*.jinja")
 _NEEDED: Final = (
     ("config.json",),
@@ -29,12 +30,12 @@ def fetch(name: str) -> Path:
     matched = HUB_NAME.fullmatch(name)
     if not matched:
         raise ModelError(f"model {name!r} is not a name on the hub: expected owner/model or owner/model@revision")
+    # Cache first, and the network not at all where it has the model: nodes without a network run, and a new commit on
+    # the hub does not change a run between two starts.
     cached = _cached(matched["repo"], matched["revision"])
     return cached or _download(name, matched["repo"], matched["revision"])
 
 
-# Cache first, and the network not at all where it has the model: nodes without a network run, and a new commit on the
-# hub does not change a run between two starts.
 def fetch_settings(name: str) -> Path:
     """The directory of the settings and the tokenizer of a model of the hub, without its weights.
 

@@ -37,6 +37,7 @@ _QFORMER: Final = (
 )
 _UNUSED: Final = re.compile(r"^temp$|position_ids|^Qformer\.cls\.")
 """The head of ITG, and what is no weight of a judge."""
+# EVA's own last norm and its classifier: BLIP-2 has `ln_vision` in their place.
 _TOWER_UNUSED: Final = re.compile(r"^(norm|fc_norm|head)\.")
 _EVA_G: Final = {"width": 1408, "heads": 16, "layers": 39}
 """EVA-ViT-g has 40 layers; BLIP-2 reads the states of the last but one. Its heads are 88 wide, all others' 64."""

@@ -17,6 +17,7 @@ from capfilt.models.med.text import TextLayer, TextTransformer
 
 QUESTION_TOKENS: Final = 35
 ANSWER_TOKENS: Final = 10
+"""Tokens at most, those of BLIP's code; of an answer with [DEC]."""
 
 
 class VQA(nn.Module):

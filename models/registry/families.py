@@ -23,6 +23,7 @@ from capfilt.models.runtime import Placement
 from capfilt.models.score_columns import COSINE, MATCHING
 
 _SMALL: Final = (".json", ".txt", ".model", ".jinja")
+# How the names of classes end that write text for an image.
 _CAPTIONS: Final = (
     "ForConditionalGeneration",
     "ForImageTextToText",

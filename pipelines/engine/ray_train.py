@@ -23,8 +23,6 @@ SCRATCH: Final = "ray"
 """Where Ray keeps its own notes while it works, inside the folder of a training."""
 
 
-# Ray Train's report() stores checkpoints asynchronously: a worker that died in epoch 2 went on from epoch 1, not 2. And
-# a run of a name used before goes on from there without a word.
 class Work(Protocol):
     """What each worker does."""
 
@@ -92,6 +90,8 @@ def _worker(settings: dict[str, Any]) -> None:
     queue, context = settings["queue"], ray.train.get_context()
     group = Group(context.get_world_rank(), context.get_world_size())
     try:
+        # No ray.train.report(): it stores checkpoints asynchronously, and a worker that died in epoch 2 went on from
+        # epoch 1, not 2.
         outcome = settings["work"](group, lambda told: queue.put(("told", told)))
     except CapfiltError as error:
         queue.put(("raised", error))

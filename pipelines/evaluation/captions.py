@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-NGRAM: Final = 4
+NGRAM: Final = 4  # words of the longest runs that both measures count
 SIGMA: Final = 6.0
 """CIDEr-D: standard deviation of the penalty on a difference in length, in word pairs."""
 

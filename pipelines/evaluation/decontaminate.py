@@ -39,7 +39,7 @@ EVALUATION_IMAGES: Final = pa.schema(
 )
 """The table evaluation.parquet."""
 
-_ROWS: Final = 256
+_ROWS: Final = 256  # images of a set that are decoded together
 
 
 @dataclass(frozen=True, slots=True)

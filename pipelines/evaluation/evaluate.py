@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 AT: Final = (1, 5, 10)
 """Places of R@k."""
 
-ROWS_AT_ONCE: Final = 128
+ROWS_AT_ONCE: Final = 128  # images that are decoded, captioned and scored together
 GREEDY: Final = 1e-6
 """The nucleus of the likeliest token alone."""
 

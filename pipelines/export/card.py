@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from capfilt.pipelines.export.formats import ExportLayout
 
+# The hub's own `size_categories`; a card with other words is refused there.
 _SIZES: Final = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 

@@ -18,7 +18,7 @@ TAR: Final = "application/x-tar"
 ARRAY: Final = "application/json"
 """What shards, or the file that all of them come to, can be."""
 
-_THREADS: Final = 8
+_THREADS: Final = 8  # files written at once: on a bucket each is a request, and nearly all of it is waiting
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,13 +47,13 @@ class LlavaFormat:
     def write(self, folder: Folder, name: str, rows: pa.Table) -> None:
         write_images(folder, f"images/{name}", rows)
         if self.writer:
+            # A file per part: what a server was paid for is not asked again after a failure.
             for number, part in enumerate(rows.to_batches(max_chunksize=ASKED_AT_ONCE)):
                 for form in self.forms:
                     self._instruct(folder, f"{PARTS}/{form}/{name}-{number:03d}.jsonl", form, self.writer, part)
         plain = (_sample(name, row, [("", row["text"])]) for row in records(rows))
         folder.write(self.layout.shard.format(name), _lines(plain))
 
-    # A part per request to the writer: what a server was paid for is not asked again after a failure.
     def finish(self, folder: Folder, shards: dict[str, int]) -> None:
         folder.write("llava.json", _array(_read(folder, map(self.layout.shard.format, shards))))
         failures: list[Json] = []

@@ -14,6 +14,7 @@ import pyarrow as pa
 from capfilt.core.storage import Folder
 from capfilt.pipelines.export.formats import DATA, TAR, ExportLayout, records, to_json
 
+# An MPO is a JPEG with further images behind it, and readers of webdataset do not know the name.
 _ALIASES = {"mpo": "jpg"}
 
 Members = dict[str, bytes]

@@ -22,7 +22,8 @@ PlainFile = tuple[str, bytes] | None
 
 _SUFFIXES: Final = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 """The plain formats. An MPO is a JPEG with further images behind it, which readers of JPEG pass over."""
-_MODES: Final = ("RGB", "L", "1", "P")
+_MODES: Final = ("RGB", "L", "1", "P")  # 8-bit color, gray, black and white, and palettes of these
+# The chunk, and the keywords of texts, in which a PNG may carry EXIF, and with it an orientation.
 _PNG_EXIF: Final = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 _PNG_DEPTH: Final = 24  # where the header has the bits a channel
 

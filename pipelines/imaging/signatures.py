@@ -8,8 +8,9 @@ from capfilt.pipelines.imaging.pillow import signatures
 HEAD: Final = 1024
 """Bytes of a file that are looked at."""
 
+# Brands behind `ftyp`. AVIF has the same container and others, and Pillow reads it by itself.
 _HEIF: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
-_JXL: Final = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a")
+_JXL: Final = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a")  # a bare codestream, and one in a container
 _SVG: Final = re.compile(
     rb"^(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*|<!DOCTYPE svg[^>]*>\s*)*<svg[\s>]", re.DOTALL
 )

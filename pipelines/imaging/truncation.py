@@ -11,6 +11,7 @@ from typing import Final
 
 from PIL import Image
 
+# The words of Pillow's readers for a file that ends too early; they have no exception of its own for that.
 _SAID: Final = re.compile(r"truncat|\bEOF\b|not enough (image )?data|incomplete header|but only got", re.IGNORECASE)
 
 

@@ -32,6 +32,7 @@ _SAME: Final = (
     "SELECT lower(text) FROM candidates WHERE source <> 'synthetic'"
     " GROUP BY lower(text) HAVING count(DISTINCT uid) > $max_images"
 )
+# Characters that are left once all of a class are out; \PL is RE2's class of all that are no letter.
 _LETTERS: Final = "length(regexp_replace(text, {}, '', 'g'))"
 _NO_LETTER: Final = r"'\PL'"
 

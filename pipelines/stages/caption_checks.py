@@ -27,6 +27,7 @@ UNUSABLE: Final = frozenset({"empty", "refused", "repetition", "same_word", "no_
 """Flags of a caption that says nothing about its image; `run.max_refusals` counts them."""
 
 _LONGEST_UNIT: Final = 8  # words
+# A letter six times in a row, or a sign ten times; not digits, of which a number may have many alike.
 _RUN: Final = re.compile(r"([^\W\d_])\1{5,}|([^\s\w])\2{9,}")
 _JOINERS: Final = "\u200c\u200d"  # parts of words in Persian and Hindi, and of some emoji
 # <think> is what most reasoning models write; \u25c1think\u25b7 is Kimi's, <|begin_of_thought|> OpenThinker's.
@@ -46,7 +47,7 @@ _REFUSAL: Final = re.compile(
     re.IGNORECASE,
 )
 _CODE: Final = re.compile(r"```|^\s*\{.*\}\s*$", re.DOTALL)
-_EDGES: Final = re.compile(r"^[\s:,.;-]+")
+_EDGES: Final = re.compile(r"^[\s:,.;-]+")  # between a prompt that was repeated and the caption
 
 
 def tidy(text: str, prompt: str) -> str:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-STATUS: Final = Path("/proc/self/status")
+STATUS: Final = Path("/proc/self/status")  # of Linux; elsewhere there is none
 
 _CHILDREN: Final[dict[str, int]] = {}
 

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-SIDE = 32
-KEPT = 8
+SIDE = 32  # pixels of the thumbnail
+KEPT = 8  # frequencies a side, the lowest: 64 bits
 
 
 # Our own: imagehash's phash takes 5.9 ms an image, this 0.8 ms.

@@ -24,7 +24,7 @@ from capfilt.pipelines.imaging.decode_images import PIXELS_AT_ONCE, ImageFacts, 
 from capfilt.pipelines.imaging.isolation.shared_memory import Shared
 from capfilt.pipelines.imaging.plain_file import PlainFile, plain_files
 
-ORDER_BYTES = 65_536
+ORDER_BYTES = 65_536  # more than an order takes: settings and sizes, and no file
 
 PIXEL_BYTES = 24
 """That a pixel may take while it is decoded; `image_file` says what it takes as a rule."""

@@ -28,8 +28,8 @@ from capfilt.pipelines.readers.rows.repeats import NONE, digest_of, first_rows, 
 from capfilt.pipelines.readers.rows.rows import found_in, merged, rows_of_found
 
 _ROWS: Final = 8192  # decoded at once
-_IMAGES: Final = 256
-_LOOKED_AT: Final = 16
+_IMAGES: Final = 256  # rows with images decoded at once, at most
+_LOOKED_AT: Final = 16  # rows
 _AT_ONCE: Final = 64_000_000
 """Bytes of images decoded at once, about."""
 _ROOM: Final = 4

@@ -19,7 +19,7 @@ from capfilt.pipelines.readers.rows.reader import InputFile
 
 PACKED: Final = "packed with gzip, bzip2, xz or zstd or not"
 
-_SAMPLE: Final = 100
+_SAMPLE: Final = 100  # references of a list that tell where its images are
 
 
 @dataclass(frozen=True, slots=True)

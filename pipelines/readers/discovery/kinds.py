@@ -47,6 +47,7 @@ def chosen(file: InputFile, names: list[str], settings: config.InputSettings) ->
         one = as_read_by(file, name)
         try:
             reader_named(name, settings.memory).check(one, settings)
+        # It is a NotAnInput too, but a certain one.
         except NothingToRead:
             raise
         except NotAnInput as error:

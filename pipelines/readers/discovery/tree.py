@@ -25,8 +25,9 @@ from capfilt.pipelines.readers.files.places import Place
 from capfilt.pipelines.readers.folder.folder import is_description, picture_keys, pictures_of, stem, text_key
 from capfilt.pipelines.readers.rows.reader import InputFile
 
-_SAMPLE = 100
+_SAMPLE = 100  # references of a list that tell where its images are
 _SHARD = "webdataset"
+# What `datasets` writes beside its own files.
 _DATASET_FILES = ("state.json", "dataset_info.json", "dataset_dict.json", "dataset_infos.json")
 
 

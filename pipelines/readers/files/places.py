@@ -57,7 +57,7 @@ class Place:
 
 _BRACES: Final = re.compile(r"\{([^{}/]*(?:,|\.\.)[^{}/]*)\}")
 _RANGE: Final = re.compile(r"(\d+)\.\.(\d+)")
-_MAX_BRACES: Final = 100_000
+_MAX_BRACES: Final = 100_000  # names of one argument; more is a slip of the keyboard
 
 
 def expanded(argument: str) -> list[str]:

@@ -21,6 +21,7 @@ Texts = dict[str, list[str]]
 
 MEMORY: Final = config.InputSettings().memory
 
+# Columns that name a member, likeliest first.
 _KEYS = ("key", "__key__", "sample_id", "image_id", "id")
 _LOG = {"url", "key", "status"}  # columns of img2dataset's own record of a shard, whose texts are in the shard
 

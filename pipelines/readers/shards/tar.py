@@ -13,6 +13,7 @@ BLOCK: Final = tarfile.BLOCKSIZE
 _MAX_EXTENDED: Final = 1 << 20  # bytes of a pax or long-name header
 
 _ZEROS: Final = bytes(BLOCK)
+# GNU's and POSIX's ways to write a name of more than 100 bytes: in a member of its own, before the one it is of.
 _LONG_NAME = tarfile.GNUTYPE_LONGNAME
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _OTHER_EXTENDED = (tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE)

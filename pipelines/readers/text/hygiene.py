@@ -28,6 +28,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _REMOVED: Final = re.compile("[\u202a-\u202e\u2066-\u2069\ufeff\ufdd0-\ufdef\ufffe\uffff]")
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")  # JSON can escape them, UTF-8 cannot hold them
 _UNSAFE_KEY: Final = re.compile("[\\\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# `user:password@` behind `//`, or behind a mistyped scheme, or at the start of what lacks one.
 _USER_INFO: Final = re.compile(r"^([^/?#]*//+|[^/?#:]*:)?[^/?#]*@")
 
 

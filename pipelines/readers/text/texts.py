@@ -77,6 +77,7 @@ def _strings(text: str) -> list[str] | None:
                 strings.append(ast.literal_eval(token.string))
             elif token.string.strip("[](), \n\r") and token.type != tokenize.ENDMARKER:
                 return None
+    # All that Python's own tokenizer and literals raise over the texts of strangers.
     except (tokenize.TokenError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     return strings if strings and all(isinstance(one, str) for one in strings) else None
