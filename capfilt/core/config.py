@@ -243,7 +243,9 @@ class SelectSettings(Section):
     )
     votes: int = Field(0, ge=0, description="minimum votes of a kept text; 0 = more than half (ensemble)")
     calibrated: bool = Field(False, description="use the probabilities of `capfilt calibrate` instead of scores")
-    flags: tuple[str, ...] = Field(("empty",), description="flags in captions/ that drop a text before the policy")
+    flags: tuple[str, ...] = Field(
+        ("empty", "empty_box"), description="flags in captions/ that drop a text before the policy"
+    )
     min_words: int = Field(0, ge=0, description="minimum words of a text")
     max_words: int = Field(0, ge=0, description="maximum words of a text; 0 = any")
     max_repetition: float = Field(

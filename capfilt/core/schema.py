@@ -158,14 +158,23 @@ _LOOK_AT: Final = {
 }
 
 
-TEXT: Final = pa.struct([("text", pa.string()), ("source", pa.string())])
-"""A text that came with the image; source is `web` or `human`."""
+BOX: Final = pa.list_(pa.float32())
+"""left, top, right, bottom, as shares of the width and height of the image after EXIF orientation."""
+
+TEXT: Final = pa.struct([("text", pa.string()), ("source", pa.string()), ("box", BOX)])
+"""A text that came with the image; source is `web` or `human`, and a null box is the whole image."""
+
+GIVEN_TEXT: Final = pa.struct([*TEXT, ("frame", pa.list_(pa.float32()))])
+"""The same as the input has it: the box is in the unit of `frame`, the image's width and height in the data's words.
+
+[1, 1] are shares, null are pixels of the image as it is decoded. decode makes a `BOX` of every box.
+"""
 
 RAW: Final = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),  # unique within its file: a row number, a tar key, a path
         ("url", pa.string()),
-        pa.field("texts", pa.list_(TEXT), nullable=False),
+        pa.field("texts", pa.list_(GIVEN_TEXT), nullable=False),
         ("image", pa.large_binary()),  # the original bytes, untouched
         ("reason", pa.string()),  # a Reason, when the row is already lost
         ("detail", pa.string()),
@@ -178,7 +187,7 @@ ROWS: Final = pa.schema(
         pa.field("uid", pa.string(), nullable=False),  # 32 hex digits
         pa.field("source", pa.string(), nullable=False),  # identity of the file + "#" + key
         ("url", pa.string()),
-        pa.field("texts", pa.list_(TEXT), nullable=False),
+        pa.field("texts", pa.list_(GIVEN_TEXT), nullable=False),
         ("image", pa.large_binary()),
         ("redirect_hosts", pa.list_(pa.string())),  # from fetch, see `IMAGES`
         ("stage", pa.string()),  # where the row failed: read, fetch, decode, ...
@@ -231,11 +240,12 @@ CANDIDATE: Final = (
     pa.field("candidate", pa.int32(), nullable=False),  # 0.. the texts that came along; synthetic ones from max(k, 1)
     pa.field("source", pa.string(), nullable=False),  # web, human or synthetic
     pa.field("text", pa.string(), nullable=False),  # the text itself
+    pa.field("box", BOX),  # left, top, right, bottom in 0..1 of the upright image; null = all of it
     pa.field("captioner", pa.string()),  # name@digest, null for texts that came along
     pa.field("round", pa.int32(), nullable=False),  # of bootstrapping; 0 in a single run
     pa.field("seed", pa.uint64()),  # of the caption's own random stream
     pa.field("logprob", pa.float32()),  # natural log, summed over the caption's tokens
-    pa.field("flags", pa.list_(pa.string()), nullable=False),  # facts about the text alone: empty, repetition, ...
+    pa.field("flags", pa.list_(pa.string()), nullable=False),  # facts about the text: empty, repetition, ...
 )
 """The fixed fields of a candidate text. Every judge adds float32 columns of its own (`itm`, `itc`, `clip`, ...)."""
 

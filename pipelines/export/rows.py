@@ -136,7 +136,7 @@ class Kept:
 
     def _captions(self) -> pa.Schema:
         columns = self.ledger.captions_schema()
-        names = ["uid", "candidate", "source", "text", *judge_columns(columns)]
+        names = ["uid", "candidate", "source", "text", "box", *judge_columns(columns)]
         return pa.schema([columns.field(name) for name in names])
 
     def _chunk(self, chunk: str) -> pa.Table:

@@ -52,10 +52,11 @@ def _json(row: dict[str, Any]) -> bytes:
 
 
 def _caption(text: dict[str, Any]) -> dict[str, Any]:
-    """Scores are one string of JSON: they may be missing, and a null has no type."""
-    fixed = ("text", "source", "candidate")
+    """Without a null, which has no type in JSON: scores are one string of it, and no box is that of the whole image."""
+    fixed = ("text", "source", "candidate", "box")
     scores = {name: value if math.isfinite(value or 0) else None for name, value in text.items() if name not in fixed}
-    return {**{name: text[name] for name in fixed}, "scores": to_json(scores).decode()}
+    box = text["box"] or [0.0, 0.0, 1.0, 1.0]
+    return {**{name: text[name] for name in fixed}, "box": box, "scores": to_json(scores).decode()}
 
 
 def _add(tar: tarfile.TarFile, key: str, members: Members) -> None:

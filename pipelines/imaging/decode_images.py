@@ -38,7 +38,7 @@ Canvases = Mapping[PixelSpec, NDArray[np.uint8]]
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """The values of `schema.IMAGE_FACTS` for one image."""
+    """The values of `schema.IMAGE_FACTS` for one image, and how it had to be turned."""
 
     sha256: str
     width: int
@@ -47,6 +47,7 @@ class ImageFacts:
     phash: int
     phash_mirrored: int
     color_layout: bytes
+    orientation: int  # of EXIF, 1 = the file has the image upright; not a column
     stored: bytes | None = None  # the file to store; None = the one that was fetched
 
 
@@ -173,4 +174,5 @@ def _facts(picture: DecodedImage, data: bytes) -> ImageFacts:
         phash(small),
         phash(ImageOps.mirror(small)),
         color_layout(small),
+        picture.orientation,
     )

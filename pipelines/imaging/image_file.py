@@ -52,6 +52,7 @@ class DecodedImage:
     width: int
     height: int
     format: str
+    orientation: int  # of EXIF, 1 = it was upright
 
 
 def read_header(data: bytes, settings: DecodeSettings) -> ImageFile.ImageFile:
@@ -104,7 +105,7 @@ def load_image(file: ImageFile.ImageFile, data: bytes, settings: DecodeSettings,
         raise _verdict(data, error, file, name=name, short=short) from error
     width, height = reversed(full) if orientation >= 5 else full
     _check_size(width, height, settings)
-    return DecodedImage(upright, width, height, name.lower())
+    return DecodedImage(upright, width, height, name.lower(), orientation)
 
 
 def _check_burden(data: bytes, name: str, settings: DecodeSettings) -> None:

@@ -25,7 +25,7 @@ def corpus_schema(captions: pa.Schema) -> pa.Schema:
     """The schema of corpus/ for a schema of captions/: the judges' columns go into the structs of `captions`."""
     fixed = {"uid", *(field.name for field in schema.CANDIDATE)}
     judges = [field for field in captions if field.name not in fixed]
-    text = [captions.field(name) for name in ("text", "source", "candidate")]
+    text = [captions.field(name) for name in ("text", "source", "candidate", "box")]
     return pa.schema(
         [
             pa.field("uid", pa.string(), nullable=False),
@@ -55,7 +55,7 @@ def corpus_table(images: pa.Table, captions: pa.Table, decisions: pa.Table) -> p
 
     Args:
         images: uid, image, width, height.
-        captions: uid, source, candidate, text and the judges' columns; rows as in `decisions`.
+        captions: uid, source, candidate, text, box and the judges' columns; rows as in `decisions`.
 
     Raises:
         IntegrityError: a text of an image that is not there.

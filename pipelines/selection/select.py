@@ -183,7 +183,7 @@ def _cut(verdicts: Iterable[pa.RecordBatch], sizes: Sequence[int]) -> Iterator[p
 def _captioned(ledger: Ledger, work: Callable[[str, pa.Table, pa.Table], Diff]) -> Callable[[str, pa.Table], Diff]:
     """`work` on a chunk, whose captions it reads then and there: a scan of all of them would run far ahead of it."""
     columns = ledger.captions_schema()
-    names = ["uid", "candidate", "source", "text", *judge_columns(columns)]
+    names = ["uid", "candidate", "source", "text", "box", *judge_columns(columns)]
     wanted = pa.schema([columns.field(name) for name in names])
 
     def work_on(chunk: str, verdict: pa.Table) -> Diff:

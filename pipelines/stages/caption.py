@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from capfilt.core.config import CaptionSettings as Settings
-from capfilt.core.schema import candidate_type
+from capfilt.core.schema import TEXT, candidate_type
+from capfilt.pipelines.imaging.boxes import has_area
 from capfilt.pipelines.stages.caption_checks import check_caption, same_text_key, tidy, without_thoughts
 from capfilt.pipelines.stages.micro_batches import MicroBatches
 from capfilt.pipelines.stages.row_failures import mark_poison
@@ -126,20 +127,26 @@ def decoding(settings: Settings) -> Any:
     return Decoding(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(Decoding)})
 
 
-def _given(texts: list[dict[str, str]], round_: int) -> list[dict[str, Any]]:
+def _given(texts: list[dict[str, Any]], round_: int) -> list[dict[str, Any]]:
     """The given texts as candidates; fields left out are null."""
     return [
-        {"candidate": k, **text, "round": round_, "flags": [] if text["text"].strip() else ["empty"]}
+        {"candidate": k, **{field.name: text[field.name] for field in TEXT}, "round": round_, "flags": _flags(text)}
         for k, text in enumerate(texts)
     ]
 
 
+def _flags(text: dict[str, Any]) -> list[str]:
+    empty = [] if text["text"].strip() else ["empty"]
+    return empty if text["box"] is None or has_area(text["box"]) else [*empty, "empty_box"]
+
+
 def _mark_duplicates(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Flag a synthetic text that says what an earlier candidate of the image says (`same_text_key`)."""
+    """Flag a synthetic text that says what an earlier candidate of the whole image says (`same_text_key`)."""
     said: set[str] = set()
     for candidate in candidates:
         words = same_text_key(candidate["text"])
         if candidate["source"] == "synthetic" and words in said:
             candidate["flags"].append("duplicate")
-        said.add(words)
+        if candidate.get("box") is None:
+            said.add(words)
     return candidates

@@ -5,6 +5,7 @@ Flags are stored and drop nothing here: `select.flags` names those that drop a t
 | flag | the caption |
 |---|---|
 | `empty` | has nothing to read |
+| `empty_box` | is a text of the input whose box holds nothing of the image |
 | `repetition` | says up to eight words, or one character, several times in a row |
 | `same_word` | is one word, twice or more |
 | `too_short` | has fewer than three words and fewer than ten letters |

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from capfilt.core.config import AS_THEY_CAME, DecodeSettings, OutputSettings
 from capfilt.core.schema import IMAGE_FACTS, Reason
 from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.imaging.boxes import place_boxes
 from capfilt.pipelines.imaging.decode_images import Canvases, File, ImageFacts, Outcome, decode_images
 from capfilt.pipelines.imaging.image_file import BadImage
 from capfilt.pipelines.imaging.isolation.isolated import decode_isolated
@@ -54,7 +55,8 @@ def decode(
     Returns:
         `rows` + `schema.IMAGE_FACTS` + a column `pixels:<name>` a PixelSpec (fixed-size binary, uint8 RGB, height x
         width x channel; of `fit` binary, its shape is `PixelSpec.shape(width, height)`), all null in failed rows. A row
-        whose image cannot be used fails here, its `image` becomes null; in others `image` is what is to be stored.
+        whose image cannot be used fails here, its `image` becomes null; in others `image` is what is to be stored, and
+        boxes of texts are `schema.BOX`.
     """
     how = _How(settings, tuple(dict.fromkeys(pixels)), threads, output)
     if not rows.num_rows:
@@ -83,8 +85,8 @@ def _decoded(rows: pa.Table, how: _How) -> pa.Table:
         for row, bad in enumerate(outcomes)
         if isinstance(bad, BadImage)
     }
-    stored = _with_stored(mark_failed(rows, failures), outcomes)
-    return _with_pixels(_with_facts(stored, outcomes), outcomes, canvases)
+    placed = place_boxes(mark_failed(rows, failures), outcomes)
+    return _with_pixels(_with_facts(_with_stored(placed, outcomes), outcomes), outcomes, canvases)
 
 
 def _decode_here(

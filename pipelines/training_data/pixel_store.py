@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from capfilt.core.config import DecodeSettings
 from capfilt.core.errors import InputError
-from capfilt.core.schema import ROWS, TEXT
+from capfilt.core.schema import GIVEN_TEXT, ROWS
 from capfilt.core.storage import split_url
 from capfilt.core.tables import damage_named
 from capfilt.models.pixels import PixelSpec
@@ -70,7 +70,7 @@ def decoded(blobs: pa.Array, pixels: PixelSpec) -> tuple[Pixels, list[str | None
     nothing = pa.nulls(count, pa.string())
     reason = pa.array([None if blob.is_valid else "no_image" for blob in blobs], pa.string())
     uids = pa.array([f"{row:032x}" for row in range(count)])
-    texts = pa.array([[]] * count, pa.list_(TEXT))
+    texts = pa.array([[]] * count, pa.list_(GIVEN_TEXT))
     hosts = pa.nulls(count, pa.list_(pa.string()))
     values = [uids, uids, nothing, texts, blobs.cast(pa.large_binary()), hosts, nothing, reason, nothing]
     # The decode stage itself, so that a model is trained on the very pixels that it is shown in a run.

@@ -61,7 +61,7 @@ def chunk_rows(
         "source": [f"{part.identity}#{n}" for n in numbers],
         "url": urls,
         "redirect_hosts": pa.nulls(len(numbers), pa.list_(pa.string())),
-        "texts": pa.array([[]] * len(numbers), pa.list_(schema.TEXT)),
+        "texts": pa.array([[]] * len(numbers), pa.list_(schema.GIVEN_TEXT)),
         "image": alive([pictures[n % len(pictures)] for n in numbers], pa.large_binary()),
         "stage": pa.array(np.where(dead, "fetch", None), pa.string()),
         "reason": pa.array(np.where(dead, np.where(numbers % 20 == 9, "http_404", "dns"), None), pa.string()),

@@ -42,7 +42,7 @@ class TableShape:
 
     names: Names
     image: str | None  # column with image bytes
-    columns: tuple[str, ...]  # to read: image, references, texts
+    columns: tuple[str, ...]  # to read: image, references, texts, and what boxes need
 
     @classmethod
     def of(cls, table: Table, settings: config.InputSettings, location: str) -> "TableShape":
@@ -57,7 +57,12 @@ class TableShape:
         names = columns.check(available, names, location, _sample(table), image=image is not None)
         references = columns.usual(available, columns.URL_NAMES + columns.PATH_NAMES)
         texts = columns.text_columns(available, names.text)
-        wanted = [image, *(references if names.url == "auto" else [names.url]), *texts]
+        wanted = [
+            image,
+            *(references if names.url == "auto" else [names.url]),
+            *texts,
+            *columns.region_columns(available),
+        ]
         kept = dict.fromkeys(name for name in wanted if name in available)
         return cls(names, image, tuple(str(name) for name in kept))
 

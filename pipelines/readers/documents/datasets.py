@@ -11,7 +11,7 @@ from capfilt.pipelines.readers.text.texts import usual_text
 
 
 class Coco(DocumentShape):
-    about = "COCO captions (`captions_val2017.json`), and data sets written like it"
+    about = "COCO captions (`captions_val2017.json`), and data sets written like it; a `bbox` makes a caption a region"
     example: ClassVar[Any] = {
         "images": [{"id": 7, "file_name": "a.jpg"}],
         "annotations": [{"image_id": 7, "caption": "a cat"}, {"image_id": 7, "caption": "a grey cat"}],
@@ -26,7 +26,8 @@ class Coco(DocumentShape):
         captions: dict[str, list[Any]] = defaultdict(list)  # ids are numbers here and strings there, in one file too
         for note in document["annotations"]:
             if isinstance(note, dict) and (name := usual_text(note)):
-                captions[str(note.get("image_id"))].append(note[name])
+                about = {name: note[name], "bbox": note["bbox"]} if note.get("bbox") else note[name]
+                captions[str(note.get("image_id"))].append(about)
         if not captions:
             raise NothingToRead("annotations without captions (boxes, keypoints, ...)")
         for image in document["images"]:
@@ -52,17 +53,21 @@ class Karpathy(DocumentShape):
 
 
 class VisualGenome(DocumentShape):
-    about = "Visual Genome's `region_descriptions.json`; images are named by their ids"
-    example: ClassVar[Any] = [{"id": 1, "regions": [{"image_id": 1, "phrase": "a clock on a wall"}]}]
+    about = "Visual Genome's `region_descriptions.json`, with the boxes; images are named by their ids"
+    example: ClassVar[Any] = [{"id": 1, "regions": [{"phrase": "a clock", "x": 9, "y": 5, "width": 40, "height": 30}]}]
 
     def fits(self, document: Any) -> bool:
         return isinstance(document, list) and bool(document) and all(map(self._is_image, document[:20]))
 
     def records(self, document: Any) -> Iterator[Record]:
         for image in document:
-            phrases = [region.get("phrase") for region in image["regions"] if isinstance(region, dict)]
-            known = {name: image[name] for name in ("url", "file_name") if image.get(name)}
+            phrases = [self._phrase(region) for region in image["regions"] if isinstance(region, dict)]
+            known = {name: image[name] for name in ("url", "file_name", "width", "height") if image.get(name)}
             yield {"file_name": f"{self._id(image)}.jpg", "captions": phrases} | known
+
+    @staticmethod
+    def _phrase(region: dict[str, Any]) -> dict[str, Any]:
+        return {name: region.get(name) for name in ("phrase", "x", "y", "width", "height")}
 
     @staticmethod
     def _id(image: dict[str, Any]) -> Any:

@@ -44,6 +44,7 @@ from capfilt.pipelines.readers.rows.reader import (
 )
 from capfilt.pipelines.readers.rows.rows import found_in, paths_in, rows_of_found
 from capfilt.pipelines.readers.text.hygiene import MAX_URL, clean_texts
+from capfilt.pipelines.readers.text.regions import packed, unpacked
 
 SHAPES: Final[tuple[DocumentShape, ...]] = (
     Coco(), Karpathy(), RowsInside(), SplitTable(), ParallelLists(), ColumnsOfRows(), FileMap(), RowMap(),
@@ -130,13 +131,14 @@ def _to_json(fact: RowFacts | ValueError) -> Json:
         return {"error": str(fact)}
     if fact.image is not None:
         return {"error": "an image inside a JSON document; use one object a line (.jsonl)"}
-    return [fact.url and fact.url[: MAX_URL + 1], fact.path, list(clean_texts(fact.texts))]
+    return [fact.url and fact.url[: MAX_URL + 1], fact.path, [packed(text) for text in clean_texts(fact.texts)]]
 
 
 def _from_json(row: Any) -> RowFacts | ValueError:
     if row is None or isinstance(row, dict):
         return ValueError(row["error"] if row else "forgotten")
-    return RowFacts(*row)
+    url, path, texts = row
+    return RowFacts(url, path, [unpacked(text) for text in texts])
 
 
 def _document(location: str, settings: config.InputSettings) -> Any:

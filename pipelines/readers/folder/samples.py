@@ -11,11 +11,12 @@ from capfilt.pipelines.readers.rows.choices import Choice
 from capfilt.pipelines.readers.rows.columns import Names, find, find_texts, matching, text_columns
 from capfilt.pipelines.readers.rows.references import IMAGE_EXTENSIONS
 from capfilt.pipelines.readers.text.encoding import decoded_texts
+from capfilt.pipelines.readers.text.regions import Text
 from capfilt.pipelines.readers.text.texts import parsed_text, texts_of
 
 TEXT_EXTENSIONS: Final = frozenset({"txt", "caption", "text", "cap", "captions"})
 
-Text = str | tuple[str, ...]
+Wanted = str | tuple[str, ...]
 """`input.text`: auto, none, a name, or several names or patterns."""
 
 Files = Sequence[tuple[str, str]]
@@ -50,7 +51,7 @@ def decoded(files: Sequence[tuple[str, bytes]], encoding: str) -> list[tuple[str
     ]
 
 
-def texts_in(files: Files, wanted: Text) -> list[str]:
+def texts_in(files: Files, wanted: Wanted) -> list[Text]:
     """The texts in one sample's text and JSON files.
 
     With names other than auto and none: the files of those extensions, and those fields of the JSON.
@@ -58,7 +59,7 @@ def texts_in(files: Files, wanted: Text) -> list[str]:
     return [text for _, texts in placed_texts(files, wanted) for text in texts]
 
 
-def placed_texts(files: Files, wanted: Text) -> Iterator[tuple[str, list[str]]]:
+def placed_texts(files: Files, wanted: Wanted) -> Iterator[tuple[str, list[Text]]]:
     """The same by where they stand: `.txt`, or `caption in .json`."""
     for extension, content in files if wanted != "none" else ():
         written = parsed(content) if kind_of(extension) == "json" else parsed_text(content)
@@ -71,7 +72,7 @@ def placed_texts(files: Files, wanted: Text) -> Iterator[tuple[str, list[str]]]:
             yield f".{extension}", texts_of(written if kind_of(extension) == "json" else content)
 
 
-def sample_choices(samples: Sequence[Files], wanted: Text) -> list[Choice]:
+def sample_choices(samples: Sequence[Files], wanted: Wanted) -> list[Choice]:
     """Where the first samples have their texts.
 
     Args:
@@ -116,7 +117,7 @@ def parsed(content: str) -> Any:
         return None
 
 
-def _has_field(value: dict[str, Any], wanted: Text) -> bool:
+def _has_field(value: dict[str, Any], wanted: Wanted) -> bool:
     """Whether an object has what is asked for as a field; with `auto`, whether a field is called like a text."""
     return (
         bool(find_texts(value, wanted)) if wanted == "auto" else bool(matching(tuple(value), Names(text=wanted).texts))

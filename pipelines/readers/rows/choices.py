@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from capfilt.pipelines.readers.files.pictures import Origin
 from capfilt.pipelines.readers.rows.columns import Names, reference_columns, text_columns, usual
+from capfilt.pipelines.readers.text.regions import GRIT
 from capfilt.pipelines.readers.text.texts import TEXT_NAMES
 
 USUAL = "a usual name"
@@ -29,11 +30,13 @@ def column_choices(available: Sequence[str], names: Names, image: Choice | None 
     named = [name for name, _ in reference_columns(tuple(available), names.url)]
     references = [name for name in named if name in available and name not in own]
     texts = text_columns(tuple(available), names.text)
-    used = {*references, *texts, *own}
+    places = [name for name in ("box", "bbox", GRIT) if name in available and texts]
+    used = {*references, *texts, *own, *places}
     found = [image] if image else []
     if references:
         found.append(Choice("url or path", ", ".join(references), _why_url(references, names)))
     found.append(Choice("text", ", ".join(texts) or "none", _why_text(texts, names)))
+    found += [Choice("box", name, USUAL) for name in places]
     return [*found, *_not_read([name for name in available if name not in used])]
 
 

@@ -18,6 +18,7 @@ from capfilt.pipelines.readers.rows.references import (
     references_of,
 )
 from capfilt.pipelines.readers.text.hygiene import clean_line
+from capfilt.pipelines.readers.text.regions import PLACES, Text, about, framed, grounded, own_box
 from capfilt.pipelines.readers.text.texts import TEXT_NAMES, texts_of
 
 URL_NAMES: Final = (
@@ -69,7 +70,7 @@ class RowFacts:
 
     url: str | None
     path: str | None
-    texts: list[str]
+    texts: list[Text]
     image: bytes | None = None  # where the record holds the image itself
 
 
@@ -145,10 +146,17 @@ def find(record: Record, names: Names) -> RowFacts:
     return RowFacts(url, path, find_texts(record, names.text), image)
 
 
-def find_texts(record: Record, text: str | tuple[str, ...]) -> list[str]:
+def find_texts(record: Record, text: str | tuple[str, ...]) -> list[Text]:
     """The texts in the columns that are asked for; with `auto` those of the usual ones, null or not."""
     columns = text_columns(tuple(record), text)
-    return [found for column in columns for found in texts_of(record.get(column))]
+    found = [found for column in columns for found in texts_of(record.get(column))]
+    region = own_box(record)
+    return framed([*(about(found, region) if region else found), *grounded(record, found)], record)
+
+
+def region_columns(available: Iterable[str]) -> list[str]:
+    """The columns that say which part of the image a text is about."""
+    return [name for name in available if name in PLACES]
 
 
 @lru_cache(maxsize=1024)

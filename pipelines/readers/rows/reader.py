@@ -13,6 +13,7 @@ from capfilt.core.schema import RAW, Reason
 from capfilt.pipelines.readers.files.pictures import Origin
 from capfilt.pipelines.readers.rows.choices import Choice
 from capfilt.pipelines.readers.text.hygiene import MAX_URL, clean_key, clean_line, clean_texts, clean_url
+from capfilt.pipelines.readers.text.regions import Text
 
 Item = TypeVar("Item")
 
@@ -131,7 +132,7 @@ class Row:
 
     key: str
     url: str | None = None
-    texts: Sequence[str] = ()
+    texts: Sequence[Text] = ()
     image: bytes | None = None
     reason: Reason | None = None
     detail: str | None = None
@@ -154,11 +155,18 @@ def _record(row: Row) -> dict[str, object]:
     return {
         "key": clean_key(row.key),
         "url": url,
-        "texts": [{"text": text, "source": "web"} for text in clean_texts(row.texts)],
+        "texts": [_given(text) for text in clean_texts(row.texts)],
         "image": row.image,
         "reason": reason.value if reason else None,
         "detail": clean_line(detail)[:500] if detail else None,
     }
+
+
+def _given(text: Text) -> dict[str, object]:
+    """`schema.GIVEN_TEXT` of a text."""
+    if isinstance(text, str):
+        return {"text": text, "source": "web"}
+    return {"text": text.text, "source": "web", "box": text.box, "frame": text.frame}
 
 
 def batches(items: Iterable[tuple[Item, int]], settings: config.InputSettings) -> Iterator[tuple[list[Item], int]]:

@@ -3,20 +3,22 @@
 from typing import Final
 
 from capfilt.core import config
+from capfilt.core.chunks import Json
 from capfilt.core.errors import InputError
 from capfilt.pipelines.readers.columnar.parquet import ParquetTable
 from capfilt.pipelines.readers.files.failures import Unreadable
 from capfilt.pipelines.readers.files.packing import data_suffix
 from capfilt.pipelines.readers.limited import limited
 from capfilt.pipelines.readers.lists.layout import entries, layout_of
-from capfilt.pipelines.readers.rows.columns import Names, Record, find_texts, text_columns, usual
+from capfilt.pipelines.readers.rows.columns import Names, Record, find_texts, region_columns, text_columns, usual
 from capfilt.pipelines.readers.rows.columns import find as find_reference
 from capfilt.pipelines.readers.rows.rows import Entry
+from capfilt.pipelines.readers.text.regions import Text, packed, unpacked
 
 SUFFIXES = ("csv", "tsv", "parquet")
 """What a sidecar may be, likeliest first."""
 
-Texts = dict[str, list[str]]
+Texts = dict[str, list[Text]]
 """Captions by the name or key of the member they are about."""
 
 MEMORY: Final = config.InputSettings().memory
@@ -36,49 +38,53 @@ def sidecar_texts(location: str, text: str | tuple[str, ...] = "auto", encoding:
     asked = {"location": location, "text": text, "encoding": encoding}
     try:
         for name, found in limited.values("sidecar", asked, MEMORY):
-            texts.setdefault(name.removeprefix("./"), []).extend(found)
+            texts.setdefault(name.removeprefix("./"), []).extend(map(unpacked, found))
     except Unreadable as error:
         raise InputError(f"{location}: {error}") from error
     return texts
 
 
-def texts_here(location: str, text: str | tuple[str, ...], encoding: str) -> list[tuple[str, list[str]]]:
-    """The names and captions that a sidecar gives, in this process and without a limit; raises as `sidecar_texts`."""
+def texts_here(location: str, text: str | tuple[str, ...], encoding: str) -> list[tuple[str, list[Json]]]:
+    """Names and packed captions of a sidecar, read in this process and without a limit; raises as `sidecar_texts`."""
     is_columnar = data_suffix(location.partition("?")[0]) == "parquet"
     return _keyed(location, text) if is_columnar else _listed(location, text, encoding)
 
 
-def _listed(location: str, text: str | tuple[str, ...], encoding: str) -> list[tuple[str, list[str]]]:
+def _listed(location: str, text: str | tuple[str, ...], encoding: str) -> list[tuple[str, list[Json]]]:
     layout = layout_of(location, config.InputSettings(encoding=encoding))
     wanted = _wanted(layout.header, text)
     found = (_named(entry, wanted) for entry in entries(location, layout))
     return [one for one in found if one]
 
 
-def _keyed(location: str, text: str | tuple[str, ...]) -> list[tuple[str, list[str]]]:
+def _keyed(location: str, text: str | tuple[str, ...]) -> list[tuple[str, list[Json]]]:
     table = ParquetTable(location)
     names = tuple(table.schema.names)
     keys = usual(names, _KEYS)
     if not keys or set(names) >= _LOG:
         raise InputError(f"{location}: no table of keys and texts")
     wanted = _wanted(names, text)
-    columns = [keys[0], *text_columns(names, wanted)]
+    columns = list(dict.fromkeys([keys[0], *text_columns(names, wanted), *region_columns(names)]))
     records = (
         record
         for group in range(len(table.groups))
         for batch in table.batches(group, columns, 8192)
         for record in batch.to_pylist()
     )
-    return [(str(record[keys[0]]), find_texts(record, wanted)) for record in records]
+    return [(str(record[keys[0]]), _packed(record, wanted)) for record in records]
 
 
 def _wanted(header: tuple[str, ...], text: str | tuple[str, ...]) -> str | tuple[str, ...]:
     return text if isinstance(text, tuple) or text in (*header, "none") else "auto"
 
 
-def _named(entry: Entry, text: str | tuple[str, ...]) -> tuple[str, list[str]] | None:
+def _named(entry: Entry, text: str | tuple[str, ...]) -> tuple[str, list[Json]] | None:
     if isinstance(entry, ValueError):
         return None
     record: Record = entry
     path = find_reference(record, Names(text="none")).path
-    return (path, find_texts(record, text)) if path else None
+    return (path, _packed(record, text)) if path else None
+
+
+def _packed(record: Record, text: str | tuple[str, ...]) -> list[Json]:
+    return [packed(one) for one in find_texts(record, text)]

@@ -6,7 +6,10 @@ writes these: a caption may well begin with "=".)
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
+
+from capfilt.pipelines.readers.text.regions import Text
 
 MAX_TEXT: Final = 10_000
 """Characters of a text that are kept; a caption is shorter, and a whole web page helps nobody."""
@@ -37,15 +40,19 @@ def clean_line(text: str) -> str:
     return _CONTROL.sub(" ", _REMOVED.sub("", _SURROGATE.sub("\ufffd", text))).strip()
 
 
-def clean_texts(texts: Iterable[str]) -> list[str]:
-    """The first `MAX_TEXTS` clean texts of at most `MAX_TEXT` characters, without empty, missing and repeated ones."""
-    found: dict[str, None] = {}
+def clean_texts(texts: Iterable[Text]) -> list[Text]:
+    """The first `MAX_TEXTS` clean texts of at most `MAX_TEXT` characters, without empty, missing and repeated ones.
+
+    The same words about another region are another text.
+    """
+    found: dict[Text, None] = {}
     for text in texts:
+        said = text if isinstance(text, str) else text.text
         # Cut before it is cleaned, because a text may be megabytes; at four times, because cleaning takes characters
         # out.
-        cleaned = clean_line(text[: 4 * MAX_TEXT])[:MAX_TEXT].rstrip()
+        cleaned = clean_line(said[: 4 * MAX_TEXT])[:MAX_TEXT].rstrip()
         if cleaned and cleaned not in MISSING:
-            found[cleaned] = None
+            found[cleaned if isinstance(text, str) else replace(text, text=cleaned)] = None
         if len(found) == MAX_TEXTS:
             break
     return list(found)

@@ -9,6 +9,8 @@ import tokenize
 from collections.abc import Mapping
 from typing import Any, Final
 
+from capfilt.pipelines.readers.text.regions import Text, about, box_in
+
 TEXT_NAMES: Final = (
     "text", "captions", "caption", "alt", "alt_text", "alttext", "alt-text", "top_caption", "raw_caption", "sentences",
     "sentence", "texts", "txt", "description", "caption_reference_description", "title", "prompt", "comment",
@@ -28,8 +30,11 @@ _DEPTH: Final = 8  # lists in lists
 _MAX_WRITTEN: Final = 1_000_000  # characters of a list that is written as a string
 
 
-def texts_of(value: Any, depth: int = _DEPTH) -> list[str]:
-    """The texts in a value: a string, a number, a list, an object with a usual field, a dialogue (its answers)."""
+def texts_of(value: Any, depth: int = _DEPTH) -> list[Text]:
+    """The texts in a value: a string, a number, a list, an object with a usual field, a dialogue (its answers).
+
+    Those of an object with a box are about that region.
+    """
     if value is None or isinstance(value, bool) or not depth or (isinstance(value, float) and math.isnan(value)):
         return []
     if isinstance(value, (str, bytes)):
@@ -40,7 +45,8 @@ def texts_of(value: Any, depth: int = _DEPTH) -> list[str]:
         kept = [turn for turn in value if _speaker(turn) in _ANSWERS] if any(map(_speaker, value)) else value
         return [text for element in kept for text in texts_of(element, depth - 1)]
     if isinstance(value, Mapping):
-        return texts_of(_field(value), depth - 1)
+        found, region = texts_of(_field(value), depth - 1), box_in(value)
+        return found if region is None else about(found, region)
     return [str(value)]
 
 

@@ -120,7 +120,8 @@ def test_webdataset(kind: str, run: Run, tmp_path: Path) -> None:
         assert sample["txt"] == told["caption"] == expected["text"]
         assert [text["text"] for text in told["captions"]] == texts_of(expected)
         for text, stored in zip(told["captions"], expected["captions"], strict=True):
-            fixed = {"text", "source", "candidate"}
+            fixed = {"text", "source", "candidate", "box"}
+            assert text["box"] == [0, 0, 1, 1]
             assert json.loads(text["scores"]) == pytest.approx({name: stored[name] for name in stored.keys() - fixed})
         assert (told["url"], told["sha256"]) == (expected["url"], expected["sha256"])
 

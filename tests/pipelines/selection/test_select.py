@@ -72,7 +72,7 @@ def test_corpus_holds_the_kept_texts_best_first(full_books: Books) -> None:
     facts = {row["uid"]: row for row in images.to_pylist()}
     for row in corpus.to_pylist():
         kept = sorted(by_uid[row["uid"]], key=lambda item: (-item["itm"], item["candidate"]))
-        names = ("text", "source", "candidate", "itm", "itc")
+        names = ("text", "source", "candidate", "box", "itm", "itc")
         assert row["captions"] == [{name: item[name] for name in names} for item in kept]
         assert row["text"] == kept[0]["text"]
         assert [row[name] for name in ("image", "width", "height")] == [
