@@ -129,8 +129,7 @@ def repair(out: str, found: Verified, overrides: Sequence[str] = (), *, listener
 
 def _files(ledger: Ledger, chunks: list[str]) -> dict[str, int]:
     """The files to read and their bytes: those of these chunks in every table, and pending transactions."""
-    is_selected = ledger.folder.exists("selection.toml") and not ledger.folder.is_withdrawn("selection.toml")
-    selected = DERIVED if is_selected else ()
+    selected = DERIVED if ledger.folder.exists("selection.toml") else ()
     derived = [*selected, *(f"selections/{name}/decisions" for name in ledger.selections())]
     kept = {f"{table}/{chunk}.parquet": 0 for table in derived for chunk in chunks}  # one that is missing is damage
     wanted = set(chunks)

@@ -30,7 +30,9 @@ TMP_PREFIX = ".tmp-"
 """Begins the name of a file that is being written. Such a name has no suffix, for the globs of others
 (`read_parquet('out/images/*.parquet')`) match hidden files too, and a killed writer leaves its file behind."""
 
-_WITHDRAWN: Final = b"# withdrawn "
+_DELETED: Final = b"# withdrawn "
+_MARK_BYTES: Final = len(_DELETED) + 33
+"""A mark of a deleted file: `_DELETED`, 32 hex digits and a line feed; an empty file to whoever reads TOML."""
 
 TRIES: Final = 4
 """Of one request to an object store; all pauses together are 1.4 s."""
@@ -149,15 +151,15 @@ class Folder:
 
     def exists(self, name: str = "") -> bool:
         info = patiently(lambda: self.filesystem.get_file_info(self.full(name)), self.is_local)
-        return bool(info.type != pafs.FileType.NotFound)
+        return bool(info.type != pafs.FileType.NotFound) and not self._is_deleted(info)
 
     def holds_files(self) -> bool:
         """Whether a file stands anywhere in it; folders, and the objects that stand for them in a bucket, are none."""
-        if self._files(""):
-            return True
-        selector = pafs.FileSelector(self.path, allow_not_found=True, recursive=True)
-        infos = patiently(lambda: self.filesystem.get_file_info(selector), self.is_local)
-        return any(info.type == pafs.FileType.File for info in infos)
+        return bool(self._files("") or self._files("", recursive=True))
+
+    def tree(self) -> list[str]:
+        """Sorted names of all files, however deep; unfinished ones too."""
+        return sorted(info.path.removeprefix(self.path).lstrip("/") for info in self._files("", recursive=True))
 
     def names(self, prefix: str, suffix: str = "") -> list[str]:
         """Sorted names of the files in the directory `prefix` ("" = in the folder itself), unfinished ones left out."""
@@ -189,25 +191,17 @@ class Folder:
             return
         patiently(lambda: self._put(name, data))
 
-    def withdraw(self, name: str) -> None:
-        """Make a TOML file say nothing while what it speaks of is replaced; one that is not there may stay so.
+    def delete(self, name: str) -> None:
+        """Remove a file; one that is not there is no error.
 
-        On an object store a comment of its own takes its place: after a deletion, the late PUT of an older writer
-        would find the name as it left it, and bring its file back.
+        Where writes are fenced (see `WriteGuard`), a mark of its own takes its place, and counts as no file. A DELETE
+        has no condition, so one that is held up on its way would remove what a later owner wrote. And after it, the
+        late PUT of an older writer would find the name as it left it, and bring its file back.
         """
         if self.is_local:
-            self.delete(name)
-        else:
-            self.write(name, _WITHDRAWN + uuid.uuid4().hex.encode() + b"\n")
-
-    def is_withdrawn(self, name: str) -> bool:
-        """Whether a file is there, and says nothing (see `withdraw`)."""
-        return not self.is_local and self.read(name).startswith(_WITHDRAWN)
-
-    def delete(self, name: str) -> None:
-        """Remove a file; one that is not there is no error."""
-        if self.is_local:
             _delete_local(Path(self.full(name)))
+        elif (guard := _GUARDS.get(self.path)) and guard.put:
+            self.write(name, _DELETED + uuid.uuid4().hex.encode() + b"\n")
         elif self.exists(name):
             self._ask(name)
             self.filesystem.delete_file(self.full(name))
@@ -215,13 +209,25 @@ class Folder:
     def _bases(self, prefix: str) -> list[str]:
         return [info.base_name for info in self._files(prefix)]
 
-    def _files(self, prefix: str) -> list[pafs.FileInfo]:
-        selector = pafs.FileSelector(self.full(prefix), allow_not_found=True)
+    def _files(self, prefix: str, *, recursive: bool = False) -> list[pafs.FileInfo]:
+        selector = pafs.FileSelector(self.full(prefix), allow_not_found=True, recursive=recursive)
         infos = patiently(lambda: self.filesystem.get_file_info(selector), self.is_local)
-        return [info for info in infos if info.type == pafs.FileType.File]
+        return [info for info in infos if info.type == pafs.FileType.File and not self._is_deleted(info)]
+
+    def _is_deleted(self, info: pafs.FileInfo) -> bool:
+        """Whether a file is the mark of a deleted one; only files of just its size are read."""
+        if self.is_local or info.type != pafs.FileType.File or info.size != _MARK_BYTES:
+            return False
+        return patiently(lambda: self._bytes(info.path)).startswith(_DELETED)
 
     def _read(self, name: str) -> bytes:
-        with self.filesystem.open_input_stream(self.full(name)) as stream:
+        data = self._bytes(self.full(name))
+        if not self.is_local and len(data) == _MARK_BYTES and data.startswith(_DELETED):
+            raise FileNotFoundError(f"{self.location}/{name}")
+        return data
+
+    def _bytes(self, path: str) -> bytes:
+        with self.filesystem.open_input_stream(path) as stream:
             return bytes(stream.read())
 
     def _ask(self, name: str) -> None:

@@ -396,8 +396,7 @@ class Ledger:
 
     def selections(self) -> list[str]:
         """Names of the selections that were given one."""
-        files = self.folder.names("selections", ".toml")
-        return [Path(file).stem for file in files if not self.folder.is_withdrawn(file)]
+        return [Path(file).stem for file in self.folder.names("selections", ".toml")]
 
     def named_decisions(self, columns: pa.Schema) -> "ds.Dataset":
         """The decisions of all `selections`.

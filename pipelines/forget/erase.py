@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import fs as pafs
 
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk
@@ -52,7 +51,7 @@ def erase(folder: Folder, stones: Tombstones) -> None:
             if chunk.name in left:
                 _erase_chunk(ledger, chunk, stones)
         done |= left
-    for name in tree(folder):
+    for name in folder.tree():
         if name in DERIVED:
             folder.delete(name)
         elif name.endswith(".parquet"):
@@ -61,16 +60,9 @@ def erase(folder: Folder, stones: Tombstones) -> None:
     replace(stones, pending=frozenset(), before="").write(folder)
 
 
-def tree(folder: Folder) -> list[str]:
-    """Names of all files under `folder`, however deep, sorted; unfinished ones too."""
-    selector = pafs.FileSelector(folder.path, allow_not_found=True, recursive=True)
-    found = (info for info in folder.filesystem.get_file_info(selector) if info.type == pafs.FileType.File)
-    return sorted(info.path.removeprefix(folder.path).lstrip("/") for info in found)
-
-
 def _remove_drafts(folder: Folder) -> None:
     """Drafts of killed writers, replayed transactions, copies of damaged files: unread, yet they hold rows."""
-    for name in tree(folder):
+    for name in folder.tree():
         if name.rpartition("/")[2].startswith(TMP_PREFIX) or name.startswith((f"{PLACE}/", f"{DAMAGED}/")):
             folder.delete(name)
 
@@ -171,7 +163,7 @@ def _restamp(folder: Folder, before: str) -> None:
     """What was made from the commits as they were `before` counts as made from those that are there now."""
     ledger = Ledger(folder)
     now = ledger.fingerprint()
-    for name in tree(folder):
+    for name in folder.tree():
         if name.endswith(".toml") and before.encode() in (old := folder.read(name)):
             facts = tomllib.loads(old.replace(before.encode(), now.encode()).decode())
             if name == "selection.toml" or name.startswith("selections/"):

@@ -20,7 +20,7 @@ from capfilt.core.errors import ConfigError
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.transaction import replay_pending
-from capfilt.pipelines.forget.erase import DERIVED, erase, tree
+from capfilt.pipelines.forget.erase import DERIVED, erase
 from capfilt.pipelines.forget.lineage import SEARCHED, Usage, files_naming, input_files, trace_usage
 from capfilt.pipelines.stages.tombstones import KINDS, SOURCE, Tombstones, names_of, read_name
 
@@ -136,7 +136,7 @@ def _values(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
 
 def _look(ledger: Ledger, rows: Sequence[MatchedRow]) -> Forgotten:
     """What there is of the rows, and who used them."""
-    folder, names = ledger.folder, tree(ledger.folder)
+    folder, names = ledger.folder, ledger.folder.tree()
     uids = pa.array([row.uid for row in rows], pa.string())
     images = [row for row in rows if row.sha256 is not None]
     texts = ledger.dataset("captions", schema.captions_schema(())).to_table(["source"], ds.field("uid").isin(uids))

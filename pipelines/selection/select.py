@@ -251,10 +251,10 @@ class _Writer:
 
     def begin(self) -> None:
         """While these are away, nobody takes a mixture of two selections for one."""
-        # Withdrawn first, written last: killed in between, there is no selection, and the next `select` makes it whole.
-        self.folder.withdraw("selection.toml")
+        # Deleted first, written last: killed in between, there is no selection, and the next `select` makes it whole.
+        self.folder.delete("selection.toml")
         if self.name:
-            self.folder.withdraw(f"selections/{self.name}.toml")
+            self.folder.delete(f"selections/{self.name}.toml")
 
     def end(self, made_of: dict[str, Any], new: dict[str, Any], result: Selection) -> None:
         if self.name:

@@ -14,7 +14,7 @@ from pyarrow import fs as pafs
 
 from bucket_weather import Weather, weather
 from capfilt.core.errors import BusyError, UnconditionalStore
-from capfilt.core.storage import Folder
+from capfilt.core.storage import Folder, WriteGuard, guarded_writes
 from capfilt.ledger.fencing import LEASE, NO_LEASE, Fence, FencingToken, fenced_writes
 from capfilt.ledger.lease import held_token, lease
 from capfilt.ledger.ledger import Ledger, Session
@@ -200,7 +200,7 @@ def test_a_worker_that_outlived_its_driver_commits_nothing(sky: Weather, bucket:
 
 WORKER = """
 import pickle, sys
-from capfilt.core.storage import Folder
+from capfilt.core.storage import Folder, WriteGuard, guarded_writes
 from capfilt.ledger.fencing import fenced_writes
 folder, token = Folder.at(sys.argv[1]), pickle.loads(bytes.fromhex(sys.argv[2]))
 with fenced_writes(folder, token):
@@ -254,22 +254,66 @@ def test_what_a_stale_writer_sent_is_refused_when_it_comes_late(
     assert folder.read(name) == b"of the second"
 
 
+@pytest.mark.parametrize("name", ["commits/000000.parquet", "redo/000000.parquet", "selection.toml"])
+def test_a_deletion_that_comes_late_is_refused(sky: Weather, bucket: str, name: str) -> None:
+    folder = Folder.at(f"{bucket}/out")
+    with lease(folder):
+        folder.write(name, b"of the first")
+        token = held_token(folder)
+
+    def delete() -> None:
+        put = Fence(folder, token.generation, lambda _: None).put  # it looked before the lease changed hands
+        with guarded_writes(folder, WriteGuard(lambda _: None, put)):
+            folder.delete(name)
+
+    sky.slow, sky.held_back = name, threading.Event()
+    late = threading.Thread(target=lambda: told(delete))
+    late.start()
+    wait_until(lambda: sky.waiting > 0)
+    sky.slow = ""
+    hold_for(folder, 60.0)  # the next owner, on another machine
+    with folder.filesystem.open_output_stream(folder.full(name)) as stream:
+        stream.write(b"of the second")
+    sky.held_back.set()
+    late.join(30)
+    assert folder.read(name) == b"of the second"
+
+
+def test_what_was_deleted_under_a_lease_is_not_there(bucket: str) -> None:
+    folder = Folder.at(f"{bucket}/out")
+    with lease(folder):
+        for name in ("commits/000000.parquet", "commits/000001.parquet", "selections/a.toml"):
+            folder.write(name, b"x")
+        folder.delete("commits/000000.parquet")
+        folder.delete("commits/000000.parquet")
+        folder.delete("selections/a.toml")
+    assert folder.names("commits") == ["commits/000001.parquet"]
+    assert list(folder.sizes("commits")) == ["commits/000001.parquet"]
+    assert folder.tree() == ["commits/000001.parquet", "lease.json"]
+    assert not folder.exists("selections/a.toml")
+    with pytest.raises(FileNotFoundError):
+        folder.read("commits/000000.parquet")
+    with lease(folder):
+        folder.write("commits/000000.parquet", b"again")
+    assert folder.read("commits/000000.parquet") == b"again"
+
+
 def test_a_selection_that_is_written_anew_is_not_brought_back_by_a_late_one(sky: Weather, bucket: str) -> None:
     folder = Folder.at(f"{bucket}/out")
     with lease(folder):
         token = held_token(folder)
-        folder.withdraw("selection.toml")
+        folder.delete("selection.toml")
     sky.slow, sky.held_back = "selection.toml", threading.Event()
     late = threading.Thread(target=lambda: told(lambda: write_for(folder, token, "selection.toml", b"policy = 'old'")))
     late.start()
     wait_until(lambda: sky.waiting > 0)
     sky.slow = ""
     with lease(folder):
-        folder.withdraw("selection.toml")
+        folder.delete("selection.toml")
         sky.held_back.set()
         late.join(30)
         assert Ledger(folder).selection() == {}
-        assert folder.is_withdrawn("selection.toml")
+        assert not folder.exists("selection.toml")
 
 
 def test_a_write_whose_answer_got_lost_is_ours(sky: Weather, bucket: str) -> None:
