@@ -54,8 +54,13 @@ class FrozenFeatures:
                 return self._compute(pixels)
             return torch.cat([self._remembered(pixels[row : row + 1]) for row in range(len(pixels))])
 
+    @staticmethod
+    def key(pixels: Tensor) -> bytes:
+        """What the features of one image are kept under."""
+        return blake2b(pixels.float().cpu().numpy().tobytes(), digest_size=16).digest()
+
     def _remembered(self, pixels: Tensor) -> Tensor:
-        key = blake2b(pixels.float().cpu().numpy().tobytes(), digest_size=16).digest()
+        key = self.key(pixels)
         if key not in self.kept:
             found = self._compute(pixels)
             while self.kept and (len(self.kept) + 1) * found.nbytes > CACHE_BYTES:
