@@ -144,6 +144,7 @@ class Seed:
             "kept web right": float(truth[keep["web"]].mean()),
             "kept synthetic": float(keep["written"].mean()),
             **{f"kept {kind}": self.kept_of(kind, keep["web"]) for kind in KINDS},
+            "curve": steps.right_of_kept(scores["web"][chosen], truth),
             **self.of_captions([text for [(text, _)] in written]),
         }
         return facts, {source: kept.tolist() for source, kept in keep.items()}

@@ -100,6 +100,13 @@ def best_threshold(found: np.ndarray, right: Sequence[bool]) -> float:
     return float(curve.thresholds[np.argmax(curve.right / curve.right[-1] - curve.wrong / curve.wrong[-1])])
 
 
+def right_of_kept(found: np.ndarray, right: np.ndarray, points: int = 20) -> list[tuple[float, float]]:
+    """The share of right texts among the best of a judge's order, for shares of 1 / points to 1 that are kept."""
+    ordered = right[np.argsort(-found, kind="stable")]
+    ends = [round(len(ordered) * point / points) for point in range(1, points + 1)]
+    return [(end / len(ordered), float(ordered[:end].mean())) for end in ends]
+
+
 def retrieval(model: Path, pixels: Pixels, captions: Sequence[Sequence[str]]) -> dict[str, float]:
     """R@1 and R@10 both ways: by ITC with all captions of a photograph; with the first alone by ITC and after ITM."""
     judge = MedJudge("med", "0" * 12, *load_med(model), "enc")
