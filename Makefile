@@ -4,7 +4,7 @@ BIN := .venv/bin
 FAST := not ray and not server and not slow
 COVERAGE ?= 60
 
-.PHONY: setup demo test test-fast coverage test-slow lint docs docs-reference docs-picture clean fuzz faults bench-decode bench-guards bench-select bench-models bench-scale bench-train bench-systems table1
+.PHONY: setup demo test test-fast coverage test-slow lint docs docs-reference docs-picture clean fuzz faults bench-decode bench-guards bench-select bench-models bench-scale bench-train bench-systems table1 table-photos
 
 setup: .venv/.ready
 
@@ -31,8 +31,10 @@ docs: setup
 docs-reference: setup
 	$(BIN)/python docs/scripts/reference.py
 
+# The pictures, and the tables of docs/does-it-help.md, from committed results.
 docs-picture: setup
 	$(BIN)/python docs/scripts/picture.py
+	$(BIN)/python docs/scripts/does_it_help.py
 
 # Three at once, for two cores: tests on Ray one after the other in one process, all others by files in two more, for
 # tests wait for processes and servers.
@@ -94,6 +96,10 @@ bench-systems: setup
 # BLIP's Tables 1, 2 and 4 in miniature, where the truth is known; results in tests/bench/table1/.
 table1: setup
 	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/table1
+
+# The same on real photographs, which are not shipped: PHOTOS is their folder, QUICK=1 means one seed.
+table-photos: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/table_photos $(PHOTOS) $(if $(QUICK),--seeds 0)
 
 clean:
 	rm -rf .venv build dist *.egg-info demo-out

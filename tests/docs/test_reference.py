@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 REFERENCE = runpy.run_path(str(ROOT / "docs" / "scripts" / "reference.py"))
+RESULTS = runpy.run_path(str(ROOT / "docs" / "scripts" / "does_it_help.py"))
 PICTURE = runpy.run_path(str(ROOT / "docs" / "scripts" / "picture.py"))
 
 
@@ -37,6 +38,12 @@ def test_every_command_setting_and_reason_has_a_line() -> None:
 def test_the_picture_is_drawn_from_the_committed_results() -> None:
     results = json.loads(PICTURE["RESULTS"].read_text(encoding="utf-8"))
     assert PICTURE["PICTURE"].read_text(encoding="utf-8") == PICTURE["picture"](results), "run `make docs-picture`"
+
+
+def test_does_it_help_quotes_the_committed_results() -> None:
+    assert RESULTS["PAGE"].read_text(encoding="utf-8") == RESULTS["page"](), "run `make docs-picture`"
+    for file, chart in RESULTS["pictures"]().items():
+        assert file.read_bytes() == chart, "run `make docs-picture`"
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"])

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -59,14 +58,12 @@ def new_model(
     folder: Path,
     texts: Sequence[str],
     seed: int,
-    shape: dict[str, Any] = SHAPE,
-    least: int = 2,
     tower: dict[str, Tensor] | None = None,
 ) -> None:
-    """A MED with the words that stand in `least` of the texts; untrained, but for the image tower if one is given."""
+    """A MED with the words that stand in two of the texts; untrained, but for the image tower if one is given."""
     torch.manual_seed(seed)
-    tokenizer = Tokenizer.from_words(texts, min_count=least)
-    model = MED(replace(SIZES["med-tiny"], vocab_size=len(tokenizer), **shape))
+    tokenizer = Tokenizer.from_words(texts, min_count=2)
+    model = MED(replace(SIZES["med-tiny"], vocab_size=len(tokenizer), **SHAPE))
     if tower:
         model.vision.load_state_dict(tower)
     save_med(folder, model, tokenizer, ("captioner", "filter"))
