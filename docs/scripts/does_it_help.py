@@ -192,10 +192,9 @@ def page() -> str:
     return text
 
 
-def bars(rows: Rows, measure: str, label: str) -> Markup:
-    """A bar a condition with its mean, a dot a seed; in percent."""
+def bars(rows: Rows, measure: str, label: str, most: float = 1.0) -> Markup:
+    """A bar a condition with its mean, a dot a seed; in percent, a full bar being `most`."""
     names = [name for name in MAIN if values(rows, name, measure)]
-    most = max(max(values(rows, name, measure).values()) for name in names)
     scale = (WIDTH - NAMES - 60) / most
     parts = [tag("text", label, x=0.0, y=14.0, class_="legend")]
     for number, name in enumerate(names):
@@ -218,7 +217,7 @@ def pictures() -> dict[Path, bytes]:
         "drawn-itm.svg": bars(drawn, "tr_1", "Drawn images: R@1 of texts, ordered by ITM as in the paper"),
     }
     if shown(photos, PHOTOS):
-        found["photos-itc.svg"] = bars(photos, "itc tr@10", "Photographs: R@10 of texts, by ITC")
+        found["photos-itc.svg"] = bars(photos, "itc tr@10", "Photographs: R@10 of texts, by ITC", 0.5)
     curves = [row["curve"] for row in photos if "curve" in row]
     if curves:
         shape: Any = ["first", "second", "third", "fourth"]

@@ -45,13 +45,15 @@ frozen_tower.FrozenFeatures = SharedFeatures  # type: ignore[misc]  # what load_
 
 def read_pixels(photos: list[Photo], folder: Path) -> Pixels:
     """uint8 [N, S, S, 3], decoded as training decodes them; their features are computed, or read, on the way."""
-    table, file = folder / "photos.parquet", folder / "features.pt"
+    table, decoded, file = folder / "photos.parquet", folder / "pixels.npy", folder / "features.pt"
+    if file.is_file():
+        SharedFeatures.shared |= torch.load(file, weights_only=True)
+        found: Pixels = np.load(decoded)
+        return found
     write(table, photos, [(place, [("a", "web")]) for place in range(len(photos))])
     pixels = load_pairs([str(table)], Wanted(pixels=PixelSpec(SIDE, "squash"))).held
     assert pixels is not None
-    if file.is_file():
-        SharedFeatures.shared |= torch.load(file, weights_only=True)
-        return pixels
+    np.save(decoded, pixels)
     features = load_timm(TOWER, SIDE).features
     assert isinstance(features, SharedFeatures)
     for start in range(0, len(pixels), BATCH):
