@@ -13,6 +13,7 @@ from tokenizers.models import WordPiece
 from torch import Tensor
 
 PAD, UNK, CLS, SEP, MASK, DEC, ENC = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")
+# Known one by one, so that a word that the texts do not have is spelled and not lost.
 CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789.,'-"
 MAX_WORDS: Final = 30
 MAX_CHARACTERS: Final = 8_000

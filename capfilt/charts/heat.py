@@ -25,6 +25,7 @@ def heat(x: Axis, y: Axis, cells: Cells, bins: int, *, label: str) -> Markup:
     for (column, row), count in sorted(cells.items()):
         left, right = frame.across(x.low + column * wide), frame.across(x.low + (column + 1) * wide)
         top, bottom = frame.up(y.low + (row + 1) * high), frame.up(y.low + row * high)
+        # A single text can still be told from none.
         shade = f"{0.15 + 0.85 * math.log1p(count) / most:.2f}"
         place = {"x": left, "y": top, "width": right - left, "height": bottom - top}
         parts.append(tag("rect", tag("title", f"{number(count)} texts"), **place, fill_opacity=shade, class_="cell"))

@@ -58,6 +58,7 @@ def _curve(frame: Frame, one: Series) -> Markup:
 
 
 def _discs(frame: Frame, one: Series) -> Markup:
+    # The area shows the weight; what weighs next to nothing is still a dot.
     sizes = (max(LARGEST * math.sqrt(weight), 1.5) for weight in one.weight)
     drawn = (
         tag("circle", cx=x, cy=y, r=size, class_=f"disc {one.kind}")

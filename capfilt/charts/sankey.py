@@ -64,6 +64,7 @@ def sankey(columns: Sequence[Sequence[Node]], links: Sequence[Link], *, label: s
     for number, column in enumerate(full):
         y = 8.0
         for node in column:
+            # One of a million is still a line that can be seen.
             height = max(node.value * scale, 1.5)
             placed[node.key] = _Placed(node, number * step, y, height, y, y)
             y += height + GAP

@@ -90,6 +90,7 @@ def batches(
         while True:
             yield next_item()
     with ThreadPoolExecutor(1) as pool:
+        # The position goes with each item: the sampler is one batch ahead of what was learned.
         coming = pool.submit(next_item)
         while True:
             item, coming = coming.result(), pool.submit(next_item)

@@ -65,7 +65,7 @@ def quote(data: bytes) -> str:
         body = json.loads(said)
         error = body.get("error") or body
         said = error if isinstance(error, str) else str(error.get("message") or error.get("detail") or said)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError):  # no JSON, or no object
         pass
     return " ".join(said.split())[:LONGEST_QUOTE]
 

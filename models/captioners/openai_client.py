@@ -110,6 +110,7 @@ class ChatClient:
             body: Any = json.loads(data) if status == 200 else []
             entries: Any = body.get("data", body.get("models", ())) if isinstance(body, dict) else body
             return [entry if isinstance(entry, str) else str(entry["id"]) for entry in entries]
+        # No list, or of a form that nobody knows: not needed where `endpoint.model` names the model.
         except (ValueError, KeyError, TypeError, AttributeError):
             return []
 

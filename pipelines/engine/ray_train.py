@@ -70,6 +70,7 @@ def together(work: Work, settings: EngineSettings, home: Path, hear: Callable[[A
             # process group.
             trainer.fit()
         except TrainingFailedError as error:
+            # The text is a traceback, whose last line says what was raised.
             failed = [line for line in str(error).splitlines() if line.strip()][-1]
         finally:
             queue.put(("stop", None))

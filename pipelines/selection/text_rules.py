@@ -94,6 +94,8 @@ def rule_parameters(settings: SelectSettings) -> dict[str, Any]:
 
 def _check(pattern: str, form: str) -> None:
     try:
+        # By DuckDB, which will run it: its RE2 refuses what Python's `re` takes, such as look-ahead and
+        # back-references.
         duckdb.execute("SELECT regexp_matches('', $form)", {"form": form})
     except duckdb.Error as error:
         raise ConfigError(f"select.banned = {pattern!r}: {str(error).splitlines()[0]}") from error

@@ -101,6 +101,7 @@ def stop(
 
     cluster = Cluster(address)
     now = cluster.stop(job)
+    # `stop` only asks for it: the driver has yet to end.
     while now.status not in ENDED:
         time.sleep(0.5)
         now = cluster.job(job)

@@ -40,9 +40,8 @@ class CommandGroup(TyperGroup):
         except KeyboardInterrupt:
             code = INTERRUPTED
         except Exception as error:
-            from capfilt.cli.terminal.system_errors import (
-                as_ours,
-            )  # here: it imports pyarrow, which `--help` does without
+            # Here: it imports pyarrow, which `--help` does without.
+            from capfilt.cli.terminal.system_errors import as_ours
 
             if (ours := as_ours(error)) is None:
                 raise

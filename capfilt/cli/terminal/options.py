@@ -55,6 +55,7 @@ RunSettings = Annotated[list[str] | None, settings_option("Change a setting of t
 
 def with_evaluation_sets(settings: Sequence[str] | None, exclude_eval: Sequence[str] | None) -> tuple[str, ...]:
     """`--set` values with those of `--exclude-eval` as the setting they stand for."""
+    # ensure_ascii=False: TOML reads it, which refuses JSON's two escapes for one character (an emoji).
     sets = [f"decode.exclude_eval={json.dumps(list(exclude_eval), ensure_ascii=False)}"] if exclude_eval else []
     return (*(settings or ()), *sets)
 

@@ -68,6 +68,7 @@ def bootstrap(
     from capfilt.cli.terminal import console
 
     given = {"data.web": web, "data.human": human, "data.validation": validation, "data.test": test}
+    # ensure_ascii=False: TOML reads it, which refuses JSON's two escapes for one character (an emoji).
     data = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value]
     loop = load_bootstrap(recipe, (*(settings or ()), *data))
     with resumable():

@@ -12,7 +12,7 @@ def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, run in an event loop of its own; in a thread of its own if this one's loop is running."""
     try:
         asyncio.get_running_loop()
-    except RuntimeError:
+    except RuntimeError:  # no loop runs in this thread
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()

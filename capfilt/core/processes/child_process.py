@@ -91,6 +91,7 @@ class ChildProcess:
         """Wait for its end, and say how it came."""
         self._channel.close()
         try:
+            # With its channel gone it ends by itself; a codec that hangs does not.
             code = self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.kill()

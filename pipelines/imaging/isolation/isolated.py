@@ -151,6 +151,7 @@ class _Work:
                 if not late and self._at_work(time.monotonic() - self.limit):
                     late = True
                     process.kill()
+        # EOFError: it ended while it was waited for; OSError: it was gone before it had its order.
         except (EOFError, OSError):
             died = process.died()
         if late:

@@ -82,6 +82,7 @@ class RecordsAt:
             # A slice, for Arrow cannot take single rows of a binary_view.
             records = records_in(batch.slice(first, rows[-1] - rows[0] + 1))
         except MemoryError:
+            # `_group` tries again with smaller batches; a batch of one row is this row alone.
             if size > 1:
                 raise
             return self._lose(rows, _NO_ROOM)

@@ -55,6 +55,7 @@ class Place:
         return posixpath.relpath(path, posixpath.dirname(self.base) or ".") if path != "/" else path
 
 
+# `{a,b}` or `{1..3}`, inside of one name of a path.
 _BRACES: Final = re.compile(r"\{([^{}/]*(?:,|\.\.)[^{}/]*)\}")
 _RANGE: Final = re.compile(r"(\d+)\.\.(\d+)")
 _MAX_BRACES: Final = 100_000  # names of one argument; more is a slip of the keyboard

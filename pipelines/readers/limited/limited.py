@@ -80,6 +80,7 @@ def _answers(block: int, work: str, arguments: Mapping[str, Any], memory: int) -
                 yield value
             return
         except _Died as died:
+            # Values given on cannot be taken back: a second try would give them twice.
             if begun or attempt == TRIES:
                 raise Unreadable(f"the process that reads it {died}") from died
 

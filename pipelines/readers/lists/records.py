@@ -113,6 +113,7 @@ def _quoting(record: bytes, dialect: Dialect) -> Literal["open", "closed", "wron
         for _ in csv.reader((record.decode("latin-1"),), strict=True, **dialect.options):  # any byte decodes, fast
             pass
     except csv.Error as error:
+        # Only the words of the error tell a quote that is still open from one that is misplaced.
         return "open" if "unexpected end of data" in str(error) else "wrong"
     return "closed"
 
