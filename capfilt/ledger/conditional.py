@@ -111,6 +111,7 @@ class ConditionalFiles:
             bucket,
             config=settings,
             client_options={"allow_http": endpoint.startswith("http://"), "timeout": timeout},
+            # By itself obstore tries again for three minutes, and a lease would end meanwhile.
             retry_config={"max_retries": 0, "retry_timeout": timeout},
         )
 
@@ -160,6 +161,7 @@ class ConditionalFiles:
         mode: Any = "create" if version is None else {"e_tag": version}
         try:
             return obstore.put(self.store, self._key(name), data, mode=mode, use_multipart=False)["e_tag"]
+        # FileNotFoundError: the version that was seen is gone altogether.
         except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
             raise Conflict(_first_line(error)) from error
         except BaseError as error:

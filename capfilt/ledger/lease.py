@@ -30,6 +30,7 @@ from capfilt.ledger.fencing import LEASE, NO_LEASE, Fence, FencingToken
 TERM: Final = 90.0
 """Seconds after its last renewal that a lease still holds."""
 RENEWAL: Final = 20.0
+"""Seconds between renewals; after one that failed, a tenth of it."""
 CONFIRM: Final = 1.0
 """Seconds between writing a lease and believing it, where the store keeps no conditions."""
 # A driver that was stopped (SIGSTOP) goes on with the write it was in when it wakes up.

@@ -246,6 +246,7 @@ class Ledger:
     def fingerprint(self, records: pa.Table | None = None) -> str:
         """sha256 over the records of all commits: what a selection was made from."""
         records = self.records() if records is None else records
+        # Sizes came later (0.2): without them the commits of an older run keep their fingerprint.
         rows = [{name: value for name, value in row.items() if name != "sizes"} for row in records.to_pylist()]
         return hashlib.sha256(canonical_json(rows).encode()).hexdigest()
 
@@ -362,11 +363,13 @@ class Ledger:
             return
         path = Path(self.folder.full(".lock"))
         make_directory(path.parent)
+        # "a+" and not "w": until the lock is ours, the file names its owner.
         with path.open("a+", encoding="utf-8") as stream:
             _flock(stream.fileno(), path, self.folder.location)
             stream.truncate(0)
             stream.write(f"process {os.getpid()} on {socket.gethostname()}")
             stream.flush()
+            # Drafts that a killed process left.
             for place in WRITTEN:
                 self.folder.sweep(place)
             transaction.replay_pending(self.folder)
@@ -427,5 +430,6 @@ def _flock(descriptor: int, path: Path, location: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        # Empty for a moment, while its owner writes its name.
         owner = path.read_text(encoding="utf-8") or "another process"
         raise BusyError(f"{location} is being written by {owner}") from error

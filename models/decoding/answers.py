@@ -14,11 +14,11 @@ from capfilt.models.med.vqa import ANSWER_TOKENS, QUESTION_TOKENS, VQA, answer_l
 from capfilt.models.normalize import normalize
 from capfilt.models.tokenizer import DEC, ENC, SEP, Tokenizer, clean_answer, clean_question
 
-BEAMS: Final = 3
+BEAMS: Final = 3  # as in BLIP's code
 SMOOTHING: Final = 0.1
 """Label smoothing of BLIP's loss, by which answers of a list are ranked too."""
 RANKED: Final = 128
-"""Answers of a list that are read to their end; those whose first token is less likely are not."""
+"""Answers of a list that are read to their end, as in BLIP's paper; those whose first token is less likely are not."""
 
 
 def search_answers(

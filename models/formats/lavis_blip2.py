@@ -115,6 +115,7 @@ def _config(tensors: dict[str, Tensor]) -> dict[str, Any]:
         "num_hidden_layers": len(_numbers(tensors, r"qformer\.encoder\.layer\.(\d+)\.")),
         "num_attention_heads": max(1, word.shape[1] // 64),
         "max_position_embeddings": tensors["embeddings.position_embeddings.weight"].shape[0],
+        # Layer 0 has cross-attention, so the next one that has it tells how often it comes.
         "cross_attention_frequency": crossed[1] if len(crossed) > 1 else 2,
         "encoder_hidden_size": width,
         "use_qformer_text_input": True,

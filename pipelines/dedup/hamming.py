@@ -38,7 +38,9 @@ def near_pairs(hashes: Hashes, radius: int) -> Iterator[tuple[Rows, Rows]]:
             for one, other in _lookups(keys, mask, order):
                 left, right = np.minimum(one, other), np.maximum(one, other)
                 difference = hashes[left] ^ hashes[right]
+                # Mask 0 finds a pair both ways round, and each row itself; the other masks every pair once.
                 near = (np.bitwise_count(difference) <= radius) & ((one < other) | bool(mask))
+                # A pair that several bands find is given by the first of them.
                 new = near & ~_seen(difference, bands[:number], turned)
                 yield left[new], right[new]
 
@@ -70,9 +72,11 @@ def _lookups(keys: Hashes, mask: np.uint64, order: Rows) -> Iterator[tuple[Rows,
     Args:
         keys: sorted; the key of row order[k] is keys[k].
     """
+    # Of two keys that differ by the mask the smaller one asks.
     asking = np.flatnonzero(keys <= keys ^ mask)
     wanted = keys[asking] ^ mask
     first = np.searchsorted(keys, wanted)
+    # `searchsorted` gives len(keys) for what is larger than all of them.
     hit = np.flatnonzero(keys[np.minimum(first, len(keys) - 1)] == wanted)
     asking, first = asking[hit], first[hit]
     sizes = np.searchsorted(keys, wanted[hit], "right") - first

@@ -39,6 +39,7 @@ def bleu(written: Sequence[str], references: Sequence[Sequence[str]], most: int 
     for text, own in zip(written, references, strict=True):
         said, told = words(text), [words(reference) for reference in own]
         length += len(said)
+        # Of two references that are as close the shorter one, as in COCO's evaluation.
         wanted += min((abs(len(reference) - len(said)), len(reference)) for reference in told)[1]
         for n in range(1, most + 1):
             grams = _grams(said, n)

@@ -65,6 +65,7 @@ def input_files(ledger: Ledger, sources: Sequence[str]) -> dict[str, int]:
     files = {part.identity: part.file for chunk in ledger.read_plan() for part in chunk.parts}
     found: Counter[str] = Counter()
     for source in sources:
+        # A source is identity#key, and a file's name may hold a # too.
         ends = (at for at, letter in enumerate(source) if letter == "#")
         found.update([next((files[source[:at]] for at in ends if source[:at] in files), source)])
     return dict(sorted(found.items()))
@@ -72,6 +73,7 @@ def input_files(ledger: Ledger, sources: Sequence[str]) -> dict[str, int]:
 
 def files_naming(folder: Folder, names: Sequence[str], words: Sequence[str]) -> list[str]:
     """Those of the files that hold one of the words (of the first `SEARCHED` rows) as it is written."""
+    # What is typed on a command line need not be UTF-8; Python has it as lone surrogates.
     needles = [word.encode("utf-8", "surrogatepass") for word in words]
     return [name for name in names if _holds(folder.read(name), needles)]
 

@@ -102,6 +102,7 @@ def _check_identity(rows: pa.Table, chunk: Chunk) -> None:
     seen: set[str] = set()
     for index, (identity, uid, source, url) in enumerate(zip(identities, *columns, strict=True)):
         key = (source or "").removeprefix(f"{identity}#")
+        # Nothing was taken off: the row is of another file.
         if key == source or uid != schema.make_uid(identity, key, url):
             raise IntegrityError(f"chunk {chunk.name}: row {index} ({source}) is not the row planned there")
         if uid in seen:

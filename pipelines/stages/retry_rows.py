@@ -120,6 +120,7 @@ def recommit(
     if rows.num_rows != chunk.rows:
         raise IntegrityError(f"chunk {chunk.name}: {rows.num_rows} rows, expected {chunk.rows}")
     old, stones = Committed.of(chunk, folder), Tombstones.of(folder)
+    # No reason: the row is alive, so it was tried, and it worked.
     tried = stones.apply(rows.filter(pc.not_equal(rows["reason"], KEPT).fill_null(True)))
     alive = pc.is_null(tried["reason"])
     images, failed = tried.filter(alive), tried.filter(pc.invert(alive))

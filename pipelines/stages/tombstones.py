@@ -61,6 +61,7 @@ class Tombstones:
 
     def hash(self, kind: str, value: str) -> str:
         """The keyed hash that stands for a value, 32 hex digits."""
+        # What is typed on a command line need not be UTF-8; Python has it as lone surrogates.
         message = f"{kind}:{value}".encode("utf-8", "surrogatepass")
         return hmac.digest(self._secret, message, "sha256").hex()[:32]
 

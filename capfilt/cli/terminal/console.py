@@ -39,6 +39,7 @@ _PHASES: Final = {
     "select": "selecting",
     "done": "done",
 }
+# A number, a share in percent, or - for none.
 _NUMBER: Final = re.compile(r"-|-?\d[\d.e+-]*( %)?")
 
 

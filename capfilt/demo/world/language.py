@@ -31,6 +31,7 @@ import numpy as np
 from capfilt.demo.world.boilerplate import boilerplate
 from capfilt.demo.world.scene import BACKGROUNDS, COLORS, INVERSE, RELATIONS, SHAPES, SIZES, Scene, pick, random_scene
 
+# A word that stands twice is drawn twice as often.
 _SIZE_WORDS: Final = {"small": ("small", "small", "tiny", "little"), "large": ("large", "large", "big")}
 _RELATION_WORDS: Final = {
     "to the left of": ("to the left of", "to the left of", "left of", "on the left side of"),
@@ -287,6 +288,7 @@ def _caption_pattern() -> str:
     opening = f"(?:{_any(_ARTICLES)} {_any(_PICTURES)} (?:of|with|showing)|there (?:is|are)|this is)"
     link = f"(?:(?:is )?(?P<relation>{_every(_RELATION_WORDS)})|and)"
     before = f"(?P<first>{_ground_pattern(0)} )?(?:{opening} )?"
+    # A background is told before the things or behind them, not twice.
     after = f"(?(first)|(?: {_ground_pattern(2)})?)"
     return f"{before}{_thing_pattern(0)}(?: {link} {_thing_pattern(1)})?{after}"
 
