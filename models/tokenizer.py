@@ -103,6 +103,7 @@ class Tokenizer:
             raise ValueError(f"a tokenizer of the kind {type(backend.model).__name__}, where WordPiece is supported")
         if backend.token_to_id(DEC) is None:
             words = backend.get_vocab()
+            # In the order of their ids, by which the weights know them.
             return cls.from_vocabulary(sorted(words, key=words.__getitem__), backend.normalizer)
         return cls(backend)
 

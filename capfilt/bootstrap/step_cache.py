@@ -42,6 +42,7 @@ def run_step(step: Step, out: Path, do: RunCommand, say: Callable[[str], None]) 
             raise ChangedError(f"{step.makes} exists, but was not written by a bootstrap; use another --out")
         _remove(step.makes)
     folder = Folder.at(out / STEPS)
+    # Before the work: what an interrupted step leaves is known for ours, and may be resumed or deleted.
     folder.write(note, _json(wanted | {"done": False}))
     say(f"{step.name}: capfilt {shlex.join(step.command)}")
     code = do(step.command)

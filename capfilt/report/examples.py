@@ -63,6 +63,7 @@ def _by_confidence(database: ReportDatabase) -> list[tuple[str, str, int]]:
     """A kept text is the surer the higher its score, a dropped one the lower."""
     if database.score is None:
         return []
+    # DuckDB compares structs field by field: of equal scores uid and candidate decide, so a report is always the same.
     place = f"{{s: {quoted(database.score)}, u: uid, c: candidate}}"
     rows = database.rows(
         f"SELECT keep, max({place}, {EACH}), min({place}, {EACH}) FROM texts"

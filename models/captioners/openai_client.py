@@ -65,6 +65,7 @@ class ChatClient:
         self._key = ""
         self._spelling: dict[str, str] = {}
         if settings.key_env:
+            # A key out of a file often ends with a line break, which no header may have.
             self._key = os.environ.get(settings.key_env, "").strip()
             if not self._key:
                 raise ModelError(f"endpoint.key_env = {settings.key_env!r}: no such environment variable, or empty")

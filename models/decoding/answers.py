@@ -18,7 +18,7 @@ BEAMS: Final = 3  # as in BLIP's code
 SMOOTHING: Final = 0.1
 """Label smoothing of BLIP's loss, by which answers of a list are ranked too."""
 RANKED: Final = 128
-"""Answers of a list that are read to their end, as in BLIP's paper; those whose first token is less likely are not."""
+"""Answers of a list that are read to their end, as in BLIP's code; those whose first token is less likely are not."""
 
 
 def search_answers(

@@ -215,6 +215,7 @@ def _lora(source: Path, to: Path, base: Path | None) -> str:
         if not sign or target not in weights or weights[target].ndim != 2:
             raise ModelError(f"{source}: {name} cannot be merged into {base}")
         up = adapter[name.replace(".lora_A.", ".lora_B.")]
+        # The product in float32: adapters are often saved in half precision.
         weights[target] = weights[target] + (scale * (up.float() @ down.float())).to(weights[target].dtype)
     _save(to, weights)
     _copy_small(base, to)

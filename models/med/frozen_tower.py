@@ -73,6 +73,7 @@ class FrozenFeatures:
         features: Tensor = self.network.forward_features(pixels.float() * scale + shift)
         if features.ndim == 4:
             return features.flatten(2).transpose(1, 2)
+        # Class and register tokens come first; they are no patches.
         return features[:, getattr(self.network, "num_prefix_tokens", 0) :]
 
 

@@ -101,6 +101,7 @@ class AdamW:
             if parameter.requires_grad:
                 decays = parameter.ndim >= 2 or self.decayed == "all"
                 groups.setdefault((_factor(name, rates or {}), decays), []).append(parameter)
+        # Sorted: a state that is resumed finds its groups by their places.
         made = [
             {"params": found, "weight_decay": self.weight_decay if decays else 0.0, "factor": factor}
             for (factor, decays), found in sorted(groups.items(), key=lambda group: (-group[0][0], not group[0][1]))

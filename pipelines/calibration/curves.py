@@ -136,6 +136,7 @@ def noise(counts: Sweep) -> float:
         counts: own texts as right, mismatches as wrong.
     """
     own, others = 1 - counts.recall, 1 - counts.fallout
+    # Turned round: thresholds fall, and `np.interp` wants what it looks up to rise.
     below = np.interp(LOWEST, others[::-1], own[::-1])
     return float(np.clip((below / LOWEST).mean(), LEAST_NOISE, MOST_NOISE))
 

@@ -183,6 +183,7 @@ def _estimates(
     )
     kept = (counts.right + counts.wrong)[places]
     shares[1, 1] = np.minimum(shares[1, 1], _exact_low(kept, shares[0, 1]))
+    # A threshold that keeps nothing promises nothing.
     best = recommend(np.where(kept > 0, shares[1, 1], -1), precision)
     auc, average, noise = (Estimate(*map(float, of)) for of in numbers.T)
     return (
@@ -206,6 +207,7 @@ def _exact_low(kept: Floats, precision: Floats) -> Floats:
     Resamples of a few texts that are all right are all right too: their spread alone would promise too much.
     """
     right = kept * precision
+    # Defined above 0 only; where nothing is right, the low end is 0.
     low = betaincinv(np.maximum(right, 1e-9), kept - right + 1, (1 - COVERAGE) / 2)
     return np.where(right > 0, low, 0.0)
 

@@ -56,6 +56,7 @@ def fit(scores: Floats, positive: NDArray[np.bool_], weights: Weights) -> Knots:
     fitted.fit(scores, positive, sample_weight=np.where(positive, weights.right, wrong))
     x, y = fitted.X_thresholds_, fitted.y_thresholds_
     if (weights.right < 0).any():
+        # With r = own / (own + wrong), 1 - wrong / own is 2 - 1 / r.
         y = np.clip(2 - 1 / np.maximum(y, 1e-9), 0, 1)
     return Knots(tuple(map(float, x)), tuple(map(float, y)))
 

@@ -34,4 +34,5 @@ def duplicate_captions(ledger: Ledger, similarity: float) -> pa.Table:
             "representative_candidate": rows["candidate"].take(chosen),
         }
     ).cast(schema.DUPLICATE_CAPTIONS)
+    # lexsort: the last key counts first.
     return table.take(np.lexsort((grouped, table["distance"].to_numpy(), grouped != chosen, table["group"].to_numpy())))

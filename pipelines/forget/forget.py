@@ -141,6 +141,7 @@ def _look(ledger: Ledger, rows: Sequence[MatchedRow]) -> Forgotten:
     images = [row for row in rows if row.sha256 is not None]
     texts = ledger.dataset("captions", schema.captions_schema(())).to_table(["source"], ds.field("uid").isin(uids))
     others = [name for name in names if not name.endswith((".parquet", ".lock")) and name not in DERIVED]
+    # Every file is searched for every word.
     words = [word for row in rows[:SEARCHED] for word in (row.uid, row.url, row.sha256) if word]
     return Forgotten(
         images=len(images),

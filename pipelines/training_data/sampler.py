@@ -187,7 +187,9 @@ class _Stream:
 
 def _weights(scores: NDArray[np.float32], starts: Numbers, temperature: float) -> NDArray[np.float64]:
     """Softmax of the scores of each image over a temperature, flat; a missing score counts as the best of its own."""
+    # fmax looks past NaN, which a missing score is.
     best = np.fmax.reduceat(scores.astype(np.float64), starts[:-1])
     own = np.repeat(np.where(np.isnan(best), 0.0, best), np.diff(starts))
+    # Less the best one: the largest exponent is 0, and nothing overflows.
     weights = np.exp((np.where(np.isnan(scores), own, scores) - own) / temperature)
     return np.asarray(weights / np.repeat(np.add.reduceat(weights, starts[:-1]), np.diff(starts)))

@@ -129,6 +129,7 @@ def layout(scene: Scene, rng: np.random.Generator) -> tuple[BoundingBox, ...]:
         x, y = rng.uniform(_EDGE + radii[0], 1 - _EDGE - radii[0], 2).tolist()
         return (BoundingBox(x, y, radii[0]),)
     dx, dy = RELATIONS[scene.relation]
+    # Left of, or above: x and y grow to the right and downwards, so the first thing comes first.
     forwards = dx + dy < 0
     along = _in_a_row(radii if forwards else radii[::-1], rng)
     along = along if forwards else along[::-1]
@@ -166,6 +167,7 @@ def _mask(shape: str, place: BoundingBox, size: int, rng: np.random.Generator) -
     side = size * _OVERSAMPLE
     canvas = Image.new("L", (side, side))
     draw = ImageDraw.Draw(canvas)
+    # Only a ring has a second outline, its hole.
     for outline, ink in zip(_turned(_OUTLINES[shape], rng.uniform(-1, 1) * _TILT[shape]), (255, 0), strict=False):
         draw.polygon(((outline * place.radius + (place.x, place.y)) * side).ravel().tolist(), fill=ink)
     return canvas.reduce(_OVERSAMPLE)

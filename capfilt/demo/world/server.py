@@ -93,6 +93,7 @@ def serving(images: int, seed: int, ports: range) -> Iterator[int]:
 
 async def serve(site: DemoSite, ports: Sequence[int]) -> None:
     """Serve on the first free port, print it, and stay until standard input ends."""
+    # A short shutdown: answers to SILENT pages would hold it up for SILENCE seconds.
     runner = web.AppRunner(site.app(), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:

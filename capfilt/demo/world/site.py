@@ -63,6 +63,7 @@ def pages(n: int, seed: int) -> list[Page]:
     if n < SMALLEST:
         raise ValueError(f"a site has at least {SMALLEST} pages, not {n}")
     rng = np.random.default_rng([seed, n])
+    # Troubles are fewer than pages: the others have none.
     troubles = dict(zip(rng.permutation(n).tolist(), _troubles(n), strict=False))
     sides = rng.integers(SIDES[0], SIDES[1] + 1, n).tolist()
     sound = [
@@ -75,6 +76,7 @@ def pages(n: int, seed: int) -> list[Page]:
 
 def _troubles(n: int) -> Iterator[Trouble]:
     for trouble, share in SHARES.items():
+        # Each at least once, however small the site is.
         yield from [trouble] * max(1, round(share * n))
 
 

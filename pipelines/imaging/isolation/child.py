@@ -56,6 +56,7 @@ def _work(channel: socket.socket, order: dict[str, Any], descriptor: int) -> Non
     def tell(row: int, outcome: Outcome | PlainFile) -> None:
         shared.since[row] = 0.0
         with lock:
+            # Set anew by every file that comes to its end.
             signal.alarm(fuse)
             channel.sendall(_line({"row": row} | _told(outcome)))
 

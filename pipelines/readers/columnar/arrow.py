@@ -48,6 +48,7 @@ class ArrowTable(Table):
 
     def _opened_file(self) -> pa.RecordBatchFileReader | None:
         self._source.seek(0)
+        # Of Arrow's two formats the one that tells where each batch is; the other, a stream, has no mark.
         is_file = self._source.read(6) == b"ARROW1"
         self._source.seek(0)
         return pa.ipc.open_file(self._source) if is_file else None

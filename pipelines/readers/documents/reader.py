@@ -153,6 +153,7 @@ def _document(location: str, settings: config.InputSettings) -> Any:
     return _parsed(location, encoding_at(location, settings), info.size or 0, info.mtime_ns or 0)
 
 
+# One alone: all of a document is in memory.
 @lru_cache(maxsize=1)
 def _parsed(location: str, encoding: str, size: int, changed: int) -> Any:
     """The document in a file of this size and time of change; kept, for planning asks for it several times."""

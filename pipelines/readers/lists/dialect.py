@@ -60,6 +60,7 @@ def fit_of(head: bytes, dialect: Dialect, spanning: bool = True) -> Fit:
 def _best_quoting(head: bytes, delimiter: str, quote: str) -> Fit:
     if quote != "auto":
         return fit_of(head, Dialect(delimiter, "" if quote == "none" else quote))
+    # Another quoting is tried only where its mark stands in the sample, and must read more than the usual one.
     usual = fit_of(head, Dialect(delimiter))
     if b'\\"' in head and usual.spoiled:
         escaped = fit_of(head, replace(usual.dialect, escape="\\"))

@@ -140,6 +140,7 @@ def find(record: Record, names: Names) -> RowFacts:
             path = path or path_named(value)
         else:
             url = url or value
+    # A column with several images counts only where no other names the one.
     if several and url is None and path is None and image is None:
         paths = [path_named(one) for one in several if isinstance(one, str) and "://" not in one]
         raise Several(len(several), ", ".join(paths), paths)

@@ -107,6 +107,7 @@ def encoding_of(blocks: Iterable[bytes]) -> str:
                 good_lines += 1
                 continue
             odd_lines += 1
+            # To guess by a few lines is enough; how many there are is counted to the end.
             if len(odd) < _SAMPLE:
                 odd += line + b"\n"
     if not odd_lines:
