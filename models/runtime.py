@@ -9,6 +9,8 @@ from capfilt.core.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
+    from capfilt.models.shots import Shot
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
@@ -19,6 +21,7 @@ class Placement:
     compile: bool = False  # the image tower of a MED, by torch.compile
     token: Literal["enc", "cls"] = "enc"  # first token of ITM
     max_side: int = 768  # pixels of the longer side that captioners of images of any shape are shown
+    shots: "tuple[Shot, ...]" = ()  # examples before each image
     template: str = ""  # chat template (Jinja); "" = the model's own, "none" = the bare prompt
     endpoint: Endpoint = field(default_factory=Endpoint)
 

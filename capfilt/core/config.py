@@ -168,6 +168,10 @@ class CaptionSettings(Section):
         "that a captioner of `capfilt train` was trained with",
     )
     template: str = Field("", description="chat template (Jinja) of a VLM; empty = its own, none = the bare prompt")
+    shots: str = Field(
+        "",
+        description="Parquet with columns image and text: examples for a Flamingo, VLM or server; empty = none",
+    )
     max_side: int = Field(768, ge=32, le=4096, description="maximum pixels of the longer side for a VLM or server")
     round: int = Field(0, ge=0, description="bootstrapping round, part of every caption's random seed")
     seed: int = Field(0, ge=0, description="seed of the run, part of every caption's random seed")

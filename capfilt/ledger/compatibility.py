@@ -83,7 +83,7 @@ def changed_models(old: Mapping[str, str], new: Mapping[str, str]) -> str:
         if role not in new or role not in old:
             return f"was planned {'with' if role in old else 'without'} {role}"
         if old[role] != new[role]:
-            return f"{role}: weights changed"
+            return f"{role}: {'examples' if role.startswith('shots ') else 'weights'} changed"
     return ""
 
 

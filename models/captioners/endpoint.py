@@ -12,7 +12,6 @@ import re
 from typing import Any
 
 from PIL import Image
-from torch import Tensor
 
 from capfilt.core.errors import ModelError
 from capfilt.models.captioners.openai_answers import Answer
@@ -40,6 +39,7 @@ class EndpointCaptioner:
         self.name = self.client.model()
         self.digest = digest_of(self.name)
         self.pixels = PixelSpec(placement.max_side, "fit")
+        self.shots = [(_content(shot.picture), shot.text) for shot in placement.shots]
         self.answered = False  # at least once
         self.refused = 0  # images in a row
 
@@ -54,8 +54,8 @@ class EndpointCaptioner:
         """
         bodies = []
         for image, own in zip(images, seeds, strict=True):
-            content = _content(image, prompt)
-            bodies += [self._body(content, seed, decoding) for seed in own]
+            messages = self._messages(_content(Image.fromarray(image.numpy())), prompt)
+            bodies += [self._body(messages, seed, decoding) for seed in own]
         answers = iter(self.client.ask(bodies))
         told = [[next(answers) for _ in own] for own in seeds]
         for own_answers in told:
@@ -79,10 +79,20 @@ class EndpointCaptioner:
                 f"captioner {self.client.url}: {self.refused} images in a row were refused: {answers[0].why}"
             )
 
-    def _body(self, content: list[dict[str, Any]], seed: int, decoding: Decoding) -> dict[str, Any]:
+    def _messages(self, image: dict[str, Any], prompt: str) -> list[dict[str, Any]]:
+        """The examples, each a question with its answer, and the question about an image."""
+        words = [{"type": "text", "text": prompt}] if prompt else []
+        told = [
+            turn
+            for example, text in self.shots
+            for turn in ({"role": "user", "content": [example, *words]}, {"role": "assistant", "content": text})
+        ]
+        return [*told, {"role": "user", "content": [image, *words]}]
+
+    def _body(self, messages: list[dict[str, Any]], seed: int, decoding: Decoding) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.name,
-            "messages": [{"role": "user", "content": content}],
+            "messages": messages,
             "max_tokens": decoding.max_tokens,
             "temperature": decoding.temperature,
             "top_p": decoding.top_p,
@@ -94,12 +104,11 @@ class EndpointCaptioner:
         return body | more | ({"logprobs": True} if self.client.settings.logprobs else {})
 
 
-def _content(image: Tensor, prompt: str) -> list[dict[str, Any]]:
+def _content(image: Image.Image) -> dict[str, Any]:
     file = io.BytesIO()
-    Image.fromarray(image.numpy()).save(file, "JPEG", quality=QUALITY)
+    image.save(file, "JPEG", quality=QUALITY)
     data = base64.b64encode(file.getvalue()).decode()
-    picture = {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}}
-    return [picture, *([{"type": "text", "text": prompt}] if prompt else [])]
+    return {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}}
 
 
 def _caption(answer: Answer) -> Caption:

@@ -38,6 +38,7 @@ class VlmCaptioner:
         self.model = load_model("AutoModelForImageTextToText", info.folder, *placement.resolve())
         own = getattr(self.processor, "chat_template", None) or ""
         self.template = {"": own, "none": ""}.get(placement.template, placement.template)
+        self.shots = placement.shots
         self.stops = _take_over(self.model, self.processor)
         self.banned = _marks(self.model.config)
 
@@ -68,13 +69,20 @@ class VlmCaptioner:
     def _inputs(self, images: ImageInput, prompt: str) -> Any:
         # As images of Pillow: of an array, a processor has to guess which axis is the color.
         pictures: list[Any] = [Image.fromarray(image.numpy()) for image in images]
-        text = prompt
+        examples = [shot.picture for shot in self.shots]
         if self.template:
-            words = [{"type": "text", "text": prompt}] if prompt else []
-            turns = [{"role": "user", "content": [{"type": "image"}, *words]}]
+            turns = [*(turn for shot in self.shots for turn in (_asked(prompt), _told(shot.text))), _asked(prompt)]
             text = self.processor.apply_chat_template(turns, chat_template=self.template, add_generation_prompt=True)
-            pictures = [[picture] for picture in pictures]  # the images of each conversation
-        inputs = self.processor(images=pictures, text=[text] * len(pictures), return_tensors="pt", padding=True)
+            pictures = [[*examples, picture] for picture in pictures]  # the images of each conversation
+            inputs = self.processor(images=pictures, text=[text] * len(pictures), return_tensors="pt", padding=True)
+        elif examples:  # of Idefics, whose processor takes images and texts in a row
+            end = self.processor.tokenizer.eos_token
+            texts = [f"{prompt} {shot.text}".strip() + end for shot in self.shots]
+            before = [part for pair in zip(examples, texts, strict=True) for part in pair]
+            rows = [[*before, picture, *([prompt] if prompt else [])] for picture in pictures]
+            inputs = self.processor(text=rows, return_tensors="pt", padding=True)
+        else:
+            inputs = self.processor(images=pictures, text=[prompt] * len(pictures), return_tensors="pt", padding=True)
         return inputs.to(self.model.device, dtype=self.model.dtype)
 
     def _check_room(self, prompt: int, most: int) -> None:
@@ -90,6 +98,16 @@ class VlmCaptioner:
         words = [token for token in ids if token not in self.stops]
         text = self.processor.tokenizer.decode(words, skip_special_tokens=True)
         return Caption(text.strip(), logprob, () if ended else ("cut",))
+
+
+def _asked(prompt: str) -> dict[str, Any]:
+    """A turn of the user: an image and the prompt."""
+    return {"role": "user", "content": [{"type": "image"}, *([{"type": "text", "text": prompt}] if prompt else [])]}
+
+
+def _told(text: str) -> dict[str, Any]:
+    """A turn of the model: a caption."""
+    return {"role": "assistant", "content": [{"type": "text", "text": text}]}
 
 
 class _Parts:

@@ -28,4 +28,5 @@ class ModelInfo:
     pixels: PixelSpec
     files: tuple[Path, ...]  # what its digest is made of
     columns: tuple[str, ...] = ()  # the scores it gives; () where it is no judge
+    shots: Literal["", "template", "rows"] = ""  # how examples stand before an image; "" = it takes none of itself
     open_clip: OpenClipSource | None = None

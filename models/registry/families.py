@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats import open_clip_source
@@ -164,8 +164,22 @@ def _vlm(checkpoint: Checkpoint) -> ModelInfo:
     files = (*_small_files(folder), *weight_files(folder))
     pixels = square_of(read_image_processor(folder)) or PixelSpec(checkpoint.max_side, "fit")
     return ModelInfo(
-        name=checkpoint.name, family="vlm", folder=folder, roles=("captioner",), pixels=pixels, files=files
+        name=checkpoint.name,
+        family="vlm",
+        folder=folder,
+        roles=("captioner",),
+        pixels=pixels,
+        files=files,
+        shots="rows" if checkpoint.settings.get("model_type") == "idefics" else _template(folder),
     )
+
+
+def _template(folder: Path) -> Literal["", "template"]:
+    """Whether a model brings a chat template, by which images and texts can follow each other."""
+    if any((folder / f"chat_template.{kind}").is_file() for kind in ("jinja", "json")):
+        return "template"
+    settings = (folder / "tokenizer_config.json", folder / "processor_config.json")
+    return "template" if any(path.is_file() and b'"chat_template"' in path.read_bytes() for path in settings) else ""
 
 
 def _small_files(folder: Path) -> list[Path]:

@@ -37,6 +37,7 @@ __all__ = [
     "pixels",
     "positions",
     "searches",
+    "takes_shots",
 ]
 
 MOST_PROVEN: Final = 4 << 30
@@ -94,6 +95,16 @@ def check_columns(judges: Sequence[str]) -> None:
 def searches(name: str) -> bool:
     """Whether a captioner can look for its captions by beam search."""
     return plugin.is_plugin(name) or (not is_url(name) and _found(name, "captioner").family == "med")
+
+
+def takes_shots(name: str, placement: Placement) -> bool:
+    """Whether a captioner can be shown examples before an image."""
+    if plugin.is_plugin(name) or is_url(name):
+        return is_url(name)
+    info = _found(name, "captioner")
+    if info.family != "vlm" or info.shots == "rows":
+        return info.shots == "rows"
+    return placement.template != "none" and bool(placement.template or info.shots)
 
 
 def is_unproven(name: str, role: Role) -> bool:

@@ -1,11 +1,13 @@
 """The models of a recipe: checked before a run, asked for their pixels, loaded."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ConfigError
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.registry import plugin, registry
+from capfilt.pipelines.examples.shots import digest_of_shots, load_shots
 from capfilt.pipelines.stages.caption import decoding
 from capfilt.pipelines.stages.micro_batches import Auto
 
@@ -42,18 +44,23 @@ def check_models(recipe: Recipe) -> dict[str, str]:
 
     Raises:
         ModelError: one that is missing, broken or of the wrong role.
-        ConfigError: two judges that would write the same column, or a search that the captioner cannot do.
+        ConfigError: two judges that would write the same column, a search that the captioner cannot do, or examples
+            that it does not take.
     """
     place = placement(recipe)
     registry.check_columns(recipe.score.judges)
     digests = {f"filter {name}": registry.check(name, "filter", place) for name in recipe.score.judges}
     for writer in recipe.caption.captioners:
         digests[f"captioner {writer}"] = registry.check(writer, "captioner", place)
+        if recipe.caption.shots and not registry.takes_shots(writer, place):
+            raise ConfigError(f"caption.shots = {recipe.caption.shots!r}: {writer} takes no examples")
         if recipe.caption.beams and not registry.searches(writer):
             raise ConfigError(f"caption.beams = {recipe.caption.beams}: {writer} supports sampling only; set it to 0")
         room = registry.positions(writer)
         if room is not None and recipe.caption.max_tokens > room:
             raise ConfigError(f"caption.max_tokens = {recipe.caption.max_tokens}: {writer} has {room} positions")
+    if recipe.caption.shots and recipe.caption.captioners:
+        digests[f"shots {recipe.caption.shots}"] = digest_of_shots(recipe.caption.shots)
     return digests
 
 
@@ -104,7 +111,10 @@ def _captioner(name: str, recipe: Recipe) -> "Captioner":
     """A class of a person's own is not tried: what else its `caption` does is not known."""
     from capfilt.models.registry.probe import probe_captioner
 
-    captioner = registry.load_captioner(name, placement(recipe))
+    place, shots = placement(recipe), recipe.caption.shots
+    if shots:
+        place = replace(place, shots=load_shots(shots, registry.pixels(name, "captioner", place)))
+    captioner = registry.load_captioner(name, place)
     if not plugin.is_plugin(name) and recipe.caption.n:
         probe_captioner(captioner, recipe.caption.prompt, decoding(recipe.caption))
     return captioner

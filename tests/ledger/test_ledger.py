@@ -121,6 +121,7 @@ def test_nothing_changed(books: Books) -> None:
         (INPUTS[:1], (), MODELS, None, "was planned with input more.csv, which is not given now"),
         ([*INPUTS, ("z.csv", 1, "d")], (), MODELS, None, "was planned without input z.csv"),
         (INPUTS, (), {**MODELS, "filter demo-filter": "b2"}, None, "filter demo-filter: weights changed"),
+        (INPUTS, (), {**MODELS, "shots four.parquet": "b2"}, None, "was planned without shots four.parquet"),
         (INPUTS, (), {"filter demo-filter": "bb"}, None, "was planned with captioner demo-captioner"),
         (INPUTS, (), {**MODELS, "filter x": "cc"}, None, "was planned without filter x"),
         (INPUTS, (), MODELS, 5, "was planned with --limit unset, now 5"),

@@ -24,13 +24,16 @@ from capfilt.demo.world import jpeg, web_rows
 from capfilt.models.formats.vqa import load_vqa
 from capfilt.models.formats.weights import save_med
 from capfilt.models.med.model import MED
+from capfilt.models.pixels import PixelSpec
 from capfilt.models.protocols import Decoding
 from capfilt.models.registry.registry import Placement, check, load_captioner, load_judge
 from capfilt.models.systems.registry import SYSTEMS
 from capfilt.models.tokenizer import Tokenizer
 from capfilt.models.training.loop import TrainProgress
+from capfilt.pipelines.examples.shots import load_shots
 from capfilt.pipelines.query import run_query
 from capfilt.pipelines.recipes.load import load_recipe
+from capfilt.pipelines.training_data.pixel_store import decoded
 from capfilt.training.recipes import load_training
 from capfilt.training.train import Listener, Request, train
 from tiny_language import write_language
@@ -76,6 +79,17 @@ def home(pairs_file: Path, tokenizer: Tokenizer, strong: MED, tmp_path_factory: 
             "LLAVA",
             "llava",
             (f"model.vision={home / 'CLIP'}", f"model.language={home / 'LLAMA'}", "llava.max_tokens=12"),
+        ),
+        (
+            "FLAMINGO",
+            "flamingo",
+            (
+                f"model.vision={home / 'CLIP'}",
+                f"model.language={home / 'LLAMA'}",
+                "flamingo.latents=4",
+                "flamingo.depth=1",
+                "schedule.steps=1",
+            ),
         ),
     ):
         settings = load_training("small", system, (*COMMON, *own))
@@ -160,6 +174,41 @@ def test_a_system_trains_saves_works_and_resumes_to_the_bit(
     for role in {"captioner", "filter"} - set(SYSTEMS[name].roles):
         with pytest.raises(ModelError):
             check(str(whole), "captioner" if role == "captioner" else "filter")
+
+
+@pytest.mark.parametrize(("name", "by_example"), [("LLAVA", False), ("FLAMINGO", True)])
+def test_a_trained_captioner_captions_a_run_on_the_demo_s_world(
+    home: Path, tmp_path: Path, name: str, by_example: bool
+) -> None:
+    rows = [{"image": jpeg(scene, 16), "text": row.truth} for scene, row in web_rows(8, seed=5)]
+    shots = [{"image": jpeg(scene, 40), "text": row.truth} for scene, row in web_rows(2, seed=6)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "web.parquet")
+    pq.write_table(pa.Table.from_pylist(shots), tmp_path / "shots.parquet")
+    settings = [f"caption.captioner={home / name}", f"score.judges=['{home / 'CLIP'}']", "engine.kind=local"]
+    settings += [
+        "select.judge=clip",
+        "select.threshold=0",
+        "decode.isolate=false",
+        "caption.max_tokens=6",
+        "caption.min_tokens=2",
+    ]
+    settings += [f"caption.shots={tmp_path / 'shots.parquet'}"] if by_example else []
+    run([str(tmp_path / "web.parquet")], str(tmp_path / "out"), load_recipe("blip", tuple(settings)))
+    asked = (
+        "SELECT own.text, own.seed, web.text AS beside FROM captions own JOIN captions web USING (uid) "
+        "WHERE own.source = 'synthetic' AND web.source = 'web'"
+    )
+    told = run_query(Folder.at(tmp_path / "out"), asked).to_pylist()
+    assert len(told) == 8
+    spec = PixelSpec(16)
+    place = Placement(device="cpu", shots=load_shots(str(tmp_path / "shots.parquet"), spec) if by_example else ())
+    captioner = load_captioner(str(home / name), place)
+    decoding = Decoding(max_tokens=6, min_tokens=2)
+    seen = {row["text"]: decoded(pa.array([row["image"]]), spec)[0] for row in rows}
+    for row in told:
+        shown = torch.from_numpy(seen[row["beside"]].copy())
+        ((caption,),) = captioner.caption(shown, [[row["seed"]]], "", decoding)
+        assert caption.text == row["text"]
 
 
 def test_a_trained_clip_judges_a_run_on_the_demo_s_world(home: Path, tmp_path: Path) -> None:

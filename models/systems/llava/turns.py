@@ -24,7 +24,8 @@ class Turn:
 
 _WALK: Final = (
     "{%% for message in messages %%}{%% set words = message['content'] | selectattr('type', 'equalto', 'text') "
-    "| map(attribute='text') | join(' ') %%}%s{{ words }}%s{%% endfor %%}"
+    "| map(attribute='text') | join(' ') %%}{%% if message['role'] == 'assistant' %%} {{ words }}{{ eos_token }}"
+    "{%% else %%}%s{{ words }}%s{%% endif %%}{%% endfor %%}"
 )
 PLAIN: Final = Turn(f"{IMAGE}{{}}", _WALK % (IMAGE, ""))
 """Stage 1: nothing but the image."""
