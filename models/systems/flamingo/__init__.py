@@ -5,5 +5,6 @@
 - `model.vision` is a CLIP, such as `train clip` or `train flip` leaves; `model.language` a Llama without grouped heads.
 - Train with `flamingo.images=1` first; a second training, `--start` the first, with 3 or more learns to go on from
   examples. The texts of an episode are about equally long, so that examples tell the length.
-- In a run it captions by example: `caption.shots=FILE`. `IdeficsForVisionText2Text` of `transformers` loads the checkpoint.
+- In a run it captions by example: `caption.shots=FILE`. `IdeficsForVisionText2Text` of `transformers` loads the
+  checkpoint.
 """
