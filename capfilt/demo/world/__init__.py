@@ -13,6 +13,7 @@ from capfilt.demo.world.boilerplate import boilerplate
 from capfilt.demo.world.language import (
     Claims,
     Mention,
+    brief,
     describe,
     half_sentence,
     is_right,
@@ -54,6 +55,7 @@ __all__ = [
     "WebRow",
     "annotated_pairs",
     "boilerplate",
+    "brief",
     "describe",
     "half_sentence",
     "is_right",

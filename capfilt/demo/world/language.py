@@ -107,6 +107,19 @@ def partial(scene: Scene, rng: np.random.Generator) -> str:
     return _say(claims, rng)
 
 
+def brief(scene: Scene, rng: np.random.Generator, facts: int) -> str:
+    """A right and complete phrase that names all things, and `facts` of their sizes, colors and the background."""
+    claims = _facts(scene)
+    names = [(n, name) for n in range(len(scene.things)) for name in ("size", "color")] + [(-1, "background")]
+    told = {names[place] for place in rng.choice(len(names), min(facts, len(names)), replace=False)}
+    things = [
+        replace(thing, **{name: None for name in ("size", "color") if (n, name) not in told})
+        for n, thing in enumerate(claims.things)
+    ]
+    ground = claims.background if (-1, "background") in told else None
+    return _say(replace(claims, things=tuple(things), background=ground), rng)
+
+
 def half_sentence(scene: Scene, rng: np.random.Generator) -> str:
     """A right caption broken off where it is no complete phrase."""
     while True:

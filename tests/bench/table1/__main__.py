@@ -19,7 +19,7 @@ from typing import Any
 import report
 import steps
 import torch
-from material import pictures, says_it_all, write
+from material import REGIMES, pictures, says_it_all, write
 from steps import Candidate
 from tower import tower_that_sees
 
@@ -35,9 +35,10 @@ class Seed:
     def __init__(self, asked: argparse.Namespace, seed: int, book: dict[str, Any]) -> None:
         self.asked, self.seed, self.book = asked, seed, book
         self.home = asked.folder / f"seed-{seed}"
-        self.web = pictures("web", asked.web, seed)
-        self.human = pictures("human", asked.human, seed)
-        self.test = pictures("test", asked.test, seed)
+        self.regime = REGIMES[asked.regime]
+        self.web, self.human, self.test = (
+            pictures(kind, getattr(asked, kind), seed, self.regime) for kind in ("web", "human", "test")
+        )
         self.human_file = self.home / "human.parquet"
         self.start = self.home / "start"
         if not (self.start / "model.safetensors").is_file():
@@ -87,7 +88,7 @@ class Seed:
             self.condition(need, choice.get(need, [*kept["web"], *kept["synthetic"]]), facts)
 
     def tune(self, base: Path, name: str, shared: bool) -> tuple[Path, Path]:
-        """A captioner, and a filter that starts from it as the demo's does; or one model that is both (Table 4)."""
+        """A captioner, and a filter that starts from it or from `base`; or one model that is both (Table 4)."""
         asked = self.asked
         prefix = name if name.startswith("round") else ""
         if shared:
@@ -96,7 +97,9 @@ class Seed:
             return out, out
         captioner, judge = self.home / f"{prefix} captioner".strip(), self.home / f"{prefix} filter".strip()
         steps.fit("captioner", [self.human_file], base, captioner, asked.tune, self.seed, *steps.TUNE)
-        steps.fit("filter", [self.human_file], captioner, judge, asked.judge, self.seed, *steps.FILTER)
+        start = captioner if self.regime.filter_starts_from == "captioner" else base
+        how = (*steps.FILTER, f"objectives.token_itm={self.regime.token_itm}")
+        steps.fit("filter", [self.human_file], start, judge, asked.judge, self.seed, *how)
         return captioner, judge
 
     def facts(
@@ -148,8 +151,8 @@ class Seed:
     def share(self, texts: list[Candidate]) -> list[str]:
         """The same share of a batch from people in every condition; the rest by how many texts a source has."""
         count = {source: sum(text.source == source for text in texts) for source in ("web", "synthetic")}
-        rest = {source: (1 - self.asked.share) * n / max(1, len(texts)) for source, n in count.items()}
-        told = ", ".join(f"{source} = {share:.4f}" for source, share in {"human": self.asked.share, **rest}.items())
+        rest = {source: (1 - self.regime.share) * n / max(1, len(texts)) for source, n in count.items()}
+        told = ", ".join(f"{source} = {share:.4f}" for source, share in {"human": self.regime.share, **rest}.items())
         return [f"data.share={{{told}}}"]
 
 
@@ -163,14 +166,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--web", type=int, default=10_000, help="web pictures")
     parser.add_argument("--human", type=int, default=2_000, help="pictures that people described")
     parser.add_argument("--test", type=int, default=500, help="held-out pictures")
-    parser.add_argument("--share", type=float, default=0.17, help="of a batch from people, in every condition")
+    parser.add_argument("--regime", choices=REGIMES, default="full", help="how much the texts of the world say")
     parser.add_argument("--steps", type=int, default=300, help="of every pretraining")
     parser.add_argument("--tune", type=int, default=300, help="steps of the captioner")
     parser.add_argument("--judge", type=int, default=500, help="steps of the filter, and of the one that is both")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", default=list(report.CONDITIONS), choices=report.CONDITIONS)
     parser.add_argument("--folder", type=Path, help="where models are kept; else a temporary one")
-    parser.add_argument("--out", type=Path, default=HERE, help="where results.json, table and picture go")
+    parser.add_argument("--out", type=Path, help="where results.json, table and picture go; else beside this file")
     return parser.parse_args()
 
 
@@ -190,7 +193,8 @@ def main() -> None:
     asked = arguments()
     temporary = None if asked.folder else tempfile.mkdtemp(prefix="capfilt-table1-")
     asked.folder = asked.folder or Path(temporary)
-    settings = {name: getattr(asked, name) for name in ("web", "human", "test", "share", "steps", "tune", "judge")}
+    asked.out = asked.out or (HERE if asked.regime == "full" else HERE / asked.regime)
+    settings = {name: getattr(asked, name) for name in ("web", "human", "test", "regime", "steps", "tune", "judge")}
     book = report.load(asked.out, settings) or {
         "date": date.today().isoformat(),
         "machine": f"{_machine()}, {torch.get_num_threads()} thread of torch {torch.__version__}",

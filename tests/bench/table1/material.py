@@ -5,12 +5,16 @@
 | web | 10,000 | one each; half of them right, the others another picture's, off by a detail, or junk |
 | human | 2,000 | three right and complete ones each |
 | test | 500, no two told alike | one right and complete one each |
+
+That is the regime `full`. In `scarce` 75 % of the web's texts are wrong, its right ones name the shape and at most one
+fact, and people leave out facts as well.
 """
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +22,7 @@ import pyarrow.parquet as pq
 
 from capfilt.core.schema import IMAGE, TEXT
 from capfilt.demo.world.boilerplate import boilerplate
-from capfilt.demo.world.language import describe, is_right, paraphrase, parse, partial, wrong_detail
+from capfilt.demo.world.language import brief, describe, is_right, paraphrase, parse, partial, wrong_detail
 from capfilt.demo.world.scene import BACKGROUNDS, COLORS, SHAPES, SIZES, Scene, Thing, pick, render
 from capfilt.demo.world.web import as_on_the_web
 
@@ -54,7 +58,41 @@ def web_text(scene: Scene, rng: np.random.Generator) -> str:
     return as_on_the_web(wrong_detail(scene, rng) if roll < 0.9 else boilerplate(rng), rng)
 
 
-def pictures(kind: str, count: int, seed: int) -> list[Picture]:
+def thin_web_text(scene: Scene, rng: np.random.Generator) -> str:
+    """Right in a quarter of the cases, and thin; a wrong one is as thin, so that length does not tell."""
+    roll, facts = rng.random(), int(rng.integers(2))
+    if roll < 0.25:
+        return as_on_the_web(brief(scene, rng, facts), rng)
+    if roll < 0.85:
+        while is_right(text := brief(draw(rng), rng, facts), describe(scene)):
+            pass
+        return as_on_the_web(text, rng)
+    return as_on_the_web(boilerplate(rng), rng)
+
+
+def human_text(scene: Scene, rng: np.random.Generator) -> str:
+    """Right, with one to all three facts."""
+    return brief(scene, rng, int(rng.integers(1, 4)))
+
+
+@dataclass(frozen=True, slots=True)
+class Regime:
+    """How much the texts of the world say, and how captioner and filter are trained."""
+
+    web: Callable[[Scene, np.random.Generator], str]
+    human: Callable[[Scene, np.random.Generator], str]
+    share: float  # of a batch from people, in every condition
+    filter_starts_from: Literal["captioner", "none"]  # none: the pretrained model, as in the paper
+    token_itm: float  # weight of the filter's objective that is not in the paper
+
+
+REGIMES: Final[Mapping[str, Regime]] = {
+    "full": Regime(web_text, paraphrase, 0.17, "captioner", 1.0),
+    "scarce": Regime(thin_web_text, human_text, 0.09, "none", 0.0),
+}
+
+
+def pictures(kind: str, count: int, seed: int, regime: Regime) -> list[Picture]:
     """Pictures of the set `web`, `human` or `test`; other seeds, other pictures."""
     rng = np.random.default_rng([seed, ("web", "human", "test").index(kind)])
     found: list[Picture] = []
@@ -65,7 +103,8 @@ def pictures(kind: str, count: int, seed: int) -> list[Picture]:
         if kind == "test" and truth in told:
             continue
         told.add(truth)
-        texts = (web_text(scene, rng),) if kind == "web" else tuple(paraphrase(scene, rng) for _ in range(3))
+        say, count_of = {"web": (regime.web, 1), "human": (regime.human, 3), "test": (paraphrase, 3)}[kind]
+        texts = tuple(say(scene, rng) for _ in range(count_of))
         texts = texts[:1] if kind == "test" else texts
         stream = io.BytesIO()
         render(scene, SIDE).save(stream, "PNG")

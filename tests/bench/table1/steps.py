@@ -32,7 +32,7 @@ SHAPE = {
     "text_width": 64,
     "text_layers": 2,
     "text_ffn": 128,
-    "place": 0.0,
+    "output_pos_embed": 0.0,
 }
 BATCH = 128
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -16,6 +16,7 @@ from capfilt.demo.world import (
     Mention,
     Scene,
     boilerplate,
+    brief,
     describe,
     half_sentence,
     is_right,
@@ -130,6 +131,18 @@ def test_every_right_text_is_right() -> None:
         assert is_right(whole, truth), (whole, truth)
         assert is_right(part, truth), (part, truth)
         assert is_right(truth, truth)
+
+
+def test_a_brief_text_is_right_and_states_as_many_facts_as_asked_for() -> None:
+    rng = np.random.default_rng(5)
+    for scene in scenes(200):
+        for facts in range(4):
+            text = brief(scene, rng, facts)
+            claims = parse(text)
+            assert claims is not None
+            assert is_right(text, describe(scene)), text
+            stated = [value for thing in claims.things for value in (thing.size, thing.color)] + [claims.background]
+            assert sum(value is not None for value in stated) == min(facts, len(stated)), text
 
 
 def test_a_paraphrase_is_a_truth_of_its_own_and_a_partial_is_not() -> None:
