@@ -20,6 +20,7 @@ LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})  # names of this 
 BODY: Final = 64_000
 """Bytes that a request may bring."""
 
+# The page shows texts and images of strangers: it runs nothing from elsewhere, and no other page frames or reads it.
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none';"
     " frame-ancestors 'none'",

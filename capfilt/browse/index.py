@@ -40,6 +40,7 @@ REMEMBERED: Final = 8
 
 Json = dict[str, Any]
 
+# Numbered once, so that the pages of one reason are always cut alike.
 FAILURES: Final = (
     "CREATE TABLE failures AS SELECT row_number() OVER (ORDER BY source) AS number, url, source, stage, reason,"
     " detail FROM failure_files"

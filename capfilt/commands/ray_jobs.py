@@ -33,7 +33,7 @@ PASSED: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_D
 VERDICTS: Final = (0, 1, 2)
 """Exit codes that capfilt sets; after any other one the driver died, and a resubmitted job resumes."""
 
-ENDED: Final = ("SUCCEEDED", "FAILED", "STOPPED")
+ENDED: Final = ("SUCCEEDED", "FAILED", "STOPPED")  # Ray's others are PENDING and RUNNING
 
 PATIENCE: Final = 120.0
 """Seconds that a cluster may not answer while a job is followed: its head node may be restarting."""

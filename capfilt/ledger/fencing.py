@@ -21,6 +21,7 @@ LEASE: Final = "lease.json"
 TIMEOUT: Final = timedelta(seconds=60)
 """Of one request, which may carry the images of a chunk."""
 TRIES: Final = 5
+"""Of writing one file, each after another version of it came between."""
 
 
 @dataclass(frozen=True, slots=True)

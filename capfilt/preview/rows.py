@@ -18,7 +18,7 @@ from capfilt.pipelines.stages.fetch import fetch
 from capfilt.pipelines.stages.read import read
 
 THUMBNAIL: Final = PixelSpec(280, "fit")
-QUALITY: Final = 72
+QUALITY: Final = 72  # of JPEG
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ READ: Final = 4000
 """Characters of a text that words are counted in."""
 
 WORDS: Final = rf"len(regexp_extract_all(left(text, {READ}), '\S+'))"
+# The host alone: a user and password before it, and a port behind it, are passed over.
 HOST: Final = r"coalesce(lower(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#:@]+)', 1)), '')"
 
 

@@ -14,7 +14,7 @@ from capfilt.pipelines.imaging.pillow import pillow_rules
 SIDE: Final = 280
 """Pixels of the longer side."""
 
-QUALITY: Final = 72
+QUALITY: Final = 72  # of JPEG
 
 
 def thumbnails(ledger: Ledger, uids: Iterable[str]) -> dict[str, str]:

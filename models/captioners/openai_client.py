@@ -22,8 +22,8 @@ from capfilt.core.clients.event_loop import run_coroutine
 from capfilt.core.errors import ModelError
 from capfilt.models.captioners.openai_answers import Answer, ErrorBody, pause_of, quote, read_answer
 
-_RETRYABLE: Final = (408, 425, 429)
-_REFUSED: Final = (400, 413, 415, 422)
+_RETRYABLE: Final = (408, 425, 429)  # too slow, too early, too many
+_REFUSED: Final = (400, 413, 415, 422)  # this image or text is not taken, however often it is sent
 _FINAL: Final = (b"insufficient_quota", b"billing_hard_limit", b"billing_not_active")
 """Errors by which a 429 says that no later try will be answered."""
 LONGEST_PAUSE: Final = 60.0

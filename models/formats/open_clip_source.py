@@ -19,7 +19,7 @@ from capfilt.models.pixels import PixelSpec
 CONFIG: Final = "open_clip_config.json"
 PREFIX: Final = "open_clip:"
 
-_MODES: Final = {"shortest": "crop", "squash": "squash"}
+_MODES: Final = {"shortest": "crop", "squash": "squash"}  # open_clip's words for them, and ours
 _SHAPE_KEYS: Final = {
     "embed_dim",
     "vision_cfg",

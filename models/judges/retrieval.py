@@ -73,6 +73,7 @@ def _reranked(
     near_images = _nearest(similarity.T, candidates).T
     matched = _match(judge, images, texts, near_texts | near_images)
     far = similarity - 100.0  # behind all candidates, in order of ITC
+    # Ignored: mypy takes it for a tuple of any length.
     return tuple(torch.where(near, matched + similarity, far) for near in (near_texts, near_images))  # type: ignore[return-value]
 
 

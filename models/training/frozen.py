@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
+# Attributes of modules: nothing of it is trained, or nothing but the modules in it.
 _MARK = "locked"
 _OWN = "own_locked"
 

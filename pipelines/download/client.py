@@ -20,6 +20,7 @@ from capfilt.pipelines.download.optout import robots
 from capfilt.pipelines.download.optout.optout import OptedOut, OptOutChecker, SiteUnreachable
 from capfilt.pipelines.download.reasons import check_status, failure_of
 
+# Those that name one place to go to: 300 offers a choice, and 304 is for caches.
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 SITE_SHARE: Final = 0.75
 """Of `fetch.timeout`: what a site's own file may take."""

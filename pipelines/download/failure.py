@@ -2,7 +2,7 @@
 
 from capfilt.core.schema import Reason
 
-DETAIL_LENGTH = 200
+DETAIL_LENGTH = 200  # characters of `detail`
 
 
 class DownloadError(Exception):

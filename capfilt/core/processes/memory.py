@@ -9,6 +9,7 @@ from typing import Final
 
 STATUS: Final = Path("/proc/self/status")  # of Linux; elsewhere there is none
 
+# By kind: what a child process held at most; their own counts end with them.
 _CHILDREN: Final[dict[str, int]] = {}
 
 

@@ -37,7 +37,7 @@ CHUNK_ROW = pa.schema(
 )
 """The row of a chunk between two stages."""
 
-EMPTY = pa.table({"uid": pa.array([], pa.string())})
+EMPTY = pa.table({"uid": pa.array([], pa.string())})  # what the first stage is given, which reads the rows itself
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ FREE: Final = 20_000_000
 
 _SUFFIX: Final = re.compile(r"\.(gz|gzip|bz2|xz|zst|zstd)$")
 _SHORT: Final = {"tgz": "tar", "tbz": "tar", "tbz2": "tar", "txz": "tar", "tzst": "tar"}
-_SKIP: Final = 1 << 20
+_SKIP: Final = 1 << 20  # bytes unpacked at once on the way to a place
 
 
 def _zstd(packed: io.BufferedReader) -> io.BufferedIOBase:
