@@ -80,7 +80,7 @@ def _png(data: bytes) -> Iterator[Item]:
             yield "metadata", size
         elif kind == b"acTL":
             yield "frame", int.from_bytes(data[at + 8 : at + 12], "big")
-        at += 12 + size
+        at += 12 + size  # length, kind and checksum
 
 
 def _webp(data: bytes) -> Iterator[Item]:
@@ -91,19 +91,20 @@ def _webp(data: bytes) -> Iterator[Item]:
             yield "metadata", size
         elif kind == b"ANMF":
             yield "frame", 1
-        at += 8 + size + size % 2
+        at += 8 + size + size % 2  # padded to an even number of bytes
 
 
 def _gif(data: bytes) -> Iterator[Item]:
     # Signature and screen descriptor.
     at = 13 + _color_table(data, 10)
     while at + 2 < len(data):
-        if data[at] == 0x21:
+        if data[at] == 0x21:  # an extension
             end = _behind_blocks(data, at + 2)
             if data[at + 1] != 0xF9:  # graphic control, four bytes a frame
                 yield "metadata", end - at
-        elif data[at] == 0x2C:
+        elif data[at] == 0x2C:  # an image
             yield "frame", 1
+            # Its descriptor, a color table of its own, and the byte that LZW starts with.
             end = _behind_blocks(data, at + 11 + _color_table(data, at + 9))
         else:
             return
@@ -113,6 +114,7 @@ def _gif(data: bytes) -> Iterator[Item]:
 def _color_table(data: bytes, at: int) -> int:
     """Bytes of the color table that the flags at `at` declare."""
     flags = data[at] if at < len(data) else 0
+    # 2 ** (n + 1) colors of three bytes, for the n of the lowest three bits.
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
@@ -155,7 +157,7 @@ def _boxes(data: bytes) -> Iterator[Item]:
     at = 0
     while at + 8 <= len(data):
         size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        if size == 1:
+        if size == 1:  # 64 bits of it follow
             size = int.from_bytes(data[at + 8 : at + 16], "big")
         if kind == b"meta":
             yield "metadata", size

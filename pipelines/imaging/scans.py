@@ -29,5 +29,6 @@ def _count_scans(data: bytes) -> int:
         if marker == _END:
             break
         scans += marker == _SCAN
+        # The length of a segment counts its own two bytes, but not those of the marker.
         at += 1 if marker in _NO_SEGMENT else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return scans
