@@ -83,6 +83,7 @@ def test_a_wheel_from_a_git_url_is_whole(repository: Path, expected: set[str], t
     assert {
         "capfilt/models/med/model.py",
         "capfilt/models/checkpoints/demo-captioner/model.safetensors",
+        "capfilt/models/checkpoints/demo-language/model.safetensors",
         "capfilt/pipelines/recipes/blip.toml",
         "capfilt/pipelines/engine/engine.py",
         "capfilt/py.typed",

@@ -81,6 +81,9 @@ _ENTRIES: Final = (
 
 CATALOG: Final = {card.name: card for card in _ENTRIES}
 
+SHIPPED: Final = frozenset({card.name for card in _ENTRIES if card.ships} | {"demo-language"})
+"""Names of checkpoints that ship; `demo-language` is no model of a run, but the `model.language` of trainings."""
+
 
 def cards(role: Role) -> list[ModelCard]:
     """The models of a role: those that are known here, then those that installed packages bring. Loads none."""

@@ -2,7 +2,7 @@
 
 | name | what it is |
 |---|---|
-| `demo-captioner` | a checkpoint that ships |
+| `demo-captioner`, `demo-filter`, `demo-language` | a checkpoint that ships |
 | a directory | a MED or Q-Former of ours, or a model as `transformers` or open_clip saves it |
 | `open_clip:ARCHITECTURE:TAG` or `:FILE` | an open_clip model by open_clip's own names, or with weights of a file |
 | `owner/model`, `owner/model@revision` | a model of the hub |
@@ -15,7 +15,7 @@ from capfilt.core.errors import ModelError
 from capfilt.models.formats import hub, open_clip_source
 from capfilt.models.formats.checkpoint import ADAPTER, CONFIG, PICKLED, read_config
 from capfilt.models.formats.model_info import ModelInfo
-from capfilt.models.registry.catalog import CATALOG
+from capfilt.models.registry.catalog import SHIPPED
 from capfilt.models.registry.families import Checkpoint, family_of
 
 CHECKPOINTS: Final = Path(__file__).parent.parent / "checkpoints"
@@ -53,7 +53,7 @@ def locate(name: str) -> Path:
         ModelError: there is none.
     """
     # A name that ships goes before a folder of the same name, so that a run means the same everywhere.
-    if name in CATALOG and CATALOG[name].ships:
+    if name in SHIPPED:
         return CHECKPOINTS / name
     folder = Path(name).expanduser()
     if folder.is_dir():

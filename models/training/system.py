@@ -45,7 +45,7 @@ class ModelSettings:
         "trained", "frozen = the image encoder timm:NAME stays as it is; its features are computed once per image"
     )
     text: str = setting("", "folder of a BERT, whose words and weights a new text side starts from; empty = none")
-    language: str = setting("", "directory of a frozen language model; empty = none")
+    language: str = setting("", "language model: demo-language, a directory or a name of the hub; empty = none")
     max_unknown: float = setting(0.5, "share of the texts that the checkpoint's vocabulary may not know", ge=0, le=1)
     image_size: int = setting(0, "pixels per side; 0 = that of the size or checkpoint", ge=0)
     device: str = setting("auto", "torch device; auto = cuda, then mps, then cpu")

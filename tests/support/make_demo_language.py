@@ -97,7 +97,7 @@ def train(folder: Path, steps: int) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, steps, pct_start=0.05)
     stream = documents(2)
     for step in range(steps):
-        loss = _loss(model, *batch(words, stream))
+        loss = loss_of(model, *batch(words, stream))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -107,16 +107,17 @@ def train(folder: Path, steps: int) -> None:
             print(f"step {step + 1}: {loss.item():.3f}", flush=True)
     with torch.no_grad():
         ids, labels = batch(words, documents(3))
-        told = _loss(model, ids, labels)
+        told = loss_of(model, ids, labels)
         # The twin: the same words behind the tags of another scene.
         given = labels == IGNORED
         others = torch.where(given & (ids != 0), ids.roll(1, 0), ids)
-        print(f"held-out: {told.item():.3f} behind its own tags, {_loss(model, others, labels).item():.3f} others'")
+        print(f"held-out: {told.item():.3f} behind its own tags, {loss_of(model, others, labels).item():.3f} others'")
     model.half().save_pretrained(folder)
     words.save_pretrained(folder)
 
 
-def _loss(model: Any, ids: Tensor, labels: Tensor) -> Tensor:
+def loss_of(model: Any, ids: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the learned tokens."""
     logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
 
@@ -124,6 +125,6 @@ def _loss(model: Any, ids: Tensor, labels: Tensor) -> Tensor:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=900)
     asked = parser.parse_args()
     train(asked.folder, asked.steps)

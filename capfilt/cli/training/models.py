@@ -31,6 +31,7 @@ def models() -> None:
     console.say()
     for line in (
         "here:   ships with capfilt, for the demo's drawn images only",
+        "        (so does demo-language, for model.language of llava, flamingo, qformer)",
         "hub:    from the local Hugging Face cache, else downloaded",
         "others: a directory saved by transformers or open_clip, owner/model@revision,",
         "        open_clip:ARCHITECTURE:TAG, python:MODULE:CLASS; captioners also a",
