@@ -166,6 +166,7 @@ def _row(found: dict[str, Any]) -> dict[str, Any] | str:
     if image is None:
         return "no image"
     wrong = [{"text": text, "source": "web"} for text in found.get("wrong") or ()]
+    # By its bytes: the seed of a drawn caption comes from the uid.
     return {"uid": hashlib.sha256(image).hexdigest()[:32], "source": "", "texts": own + wrong, "image": image}
 
 

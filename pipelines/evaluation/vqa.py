@@ -71,6 +71,7 @@ def evaluate_vqa(locations: Sequence[str], model: Path, limit: int | None = None
 
     answerer = load_vqa(model)
     spec = PixelSpec(answerer.model.config.image_size)
+    # memory=0: every image is looked at once, so none is kept.
     pairs = load_pairs(locations, Wanted(column="questions", pixels=spec, memory=0))
     starts = pairs.texts.starts[: None if limit is None else limit + 1]
     owner = np.repeat(np.arange(len(starts) - 1), np.diff(starts))

@@ -95,4 +95,5 @@ def _rights() -> Iterator[str]:
 
 
 def _reader(facts: DatasetFacts) -> str:
+    # LAST: whoever reads shards of webdataset has to say which is the last.
     return facts.layout.reader.format(to=facts.name).replace("LAST", max(facts.shards))

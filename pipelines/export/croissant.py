@@ -90,6 +90,7 @@ def _members(facts: DatasetFacts, folder: Folder) -> tuple[Iterator[Node], Itera
 
 def _array(facts: DatasetFacts, folder: Folder) -> tuple[Iterator[Node], Iterator[Node]]:
     """LLaVA's one array of conversations."""
+    # [1]: what is said first is the request, what comes second is the text.
     places = {"uid": "$[*].id", "image": "$[*].image", "text": "$[*].conversations[1].value"}
     source = {"fileObject": {"@id": "llava.json"}}
     fields = (_field(name, _TEXT, {**source, "extract": {"jsonPath": path}}) for name, path in places.items())

@@ -48,11 +48,13 @@ class Codes(nn.Module):
 
     def _start(self, units: Tensor, generator: torch.Generator, group: Group) -> None:
         codes = len(self.centers)
+        # This worker's share of them, rounded up.
         most = -(-codes * SAMPLE // group.size)
         chosen = torch.randperm(len(units), generator=generator)[:most].to(units.device)
         units = group.gather(units[chosen])
         if len(units) < codes:
             raise ValueError(f"codebook.codes = {codes}: the first batch has only {len(units)} patches")
+        # All workers draw the same ones: they have gathered the same features, and their generators stand alike.
         first = torch.randperm(len(units), generator=generator)[:codes].to(units.device)
         self.centers = units[first].clone()
         for _ in range(ROUNDS):

@@ -66,6 +66,7 @@ class ColumnsOfRows(DocumentShape):
         return is_row(document) and all(isinstance(value, dict) for value in document.values())
 
     def records(self, document: Any) -> Iterator[Record]:
+        # Every row that any column has, in the order in which they are first met.
         for row in dict.fromkeys(row for column in document.values() for row in column):
             yield {name: column.get(row) for name, column in document.items()}
 

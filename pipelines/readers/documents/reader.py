@@ -131,6 +131,7 @@ def _to_json(fact: RowFacts | ValueError) -> Json:
         return {"error": str(fact)}
     if fact.image is not None:
         return {"error": "an image inside a JSON document; use one object a line (.jsonl)"}
+    # One character more than is allowed: what is too long stays too long, and does not fill the plan.
     return [fact.url and fact.url[: MAX_URL + 1], fact.path, [packed(text) for text in clean_texts(fact.texts)]]
 
 

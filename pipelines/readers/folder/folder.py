@@ -100,6 +100,7 @@ def pictures_of(files: Iterable[tuple[str, int]]) -> list[Picture]:
             belongs = text_key(name) in stems or text_key(name) in names
             (texts[text_key(name)] if belongs else alone).append(name)
     own = {name: texts[text_key(name)] for name in pictures}
+    # `a.jpg.txt` is a text of a.jpg, unless there is an a.jpg.png, whose stem it has.
     named = {name: texts[picture_key(name)] if picture_key(name) not in stems else [] for name in pictures}
     found = [Picture(name, sizes[name], (*own[name], *named[name])) for name in pictures]
     return sorted([*found, *(Picture(name, sizes[name]) for name in alone)], key=lambda picture: picture.name)
