@@ -67,6 +67,7 @@ def varieties(database: ReportDatabase) -> list[Variety]:
 def _last(database: ReportDatabase) -> str:
     """The uid up to which there are about `TEXTS` texts: uids are digests, so they are evenly spread."""
     count = database.rows("SELECT count(*) FROM texts")[0][0]
+    # ~ stands behind all hex digits, so the uids that begin so are in.
     return f"{min(TEXTS * 16**8 // max(count, 1), 16**8 - 1):08x}~"
 
 

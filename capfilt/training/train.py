@@ -66,6 +66,7 @@ def train(request: Request, listener: Listener | None = None, fresh: bool = Fals
     foundation = system.check(asked)
     now = identity(system, request.data, recipe, foundation)
     if fresh:
+        # The state first: without one an earlier recipe does not count, but a state alone would be resumed.
         for name in (STATE, RECIPE):
             (home / name).unlink(missing_ok=True)
     write_or_check(home, now)
