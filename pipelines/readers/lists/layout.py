@@ -255,13 +255,15 @@ def _good_ones(layout: Layout, head: bytes) -> list[Record]:
 def _table_layout(
     location: str, extension: str, head: bytes, names: Names, encoding: str, settings: config.InputSettings
 ) -> Layout:
+    skipped = _preamble(head)
+    head = head[skipped:]
     lines = [decode(line).strip() for line in head.splitlines()[:_SAMPLE] if line.strip()]
     fit = sniff(head, "\t" if extension == "tsv" else _usual_delimiter(lines), settings)
     if extension == "txt":
         if settings.delimiter == "auto" and all(map(is_reference, lines)):
-            return Layout("txt", Names(), encoding=encoding)
+            return Layout("txt", Names(), begin=skipped, encoding=encoding)
         if settings.delimiter == "auto" and (fit.width == 1 or fit.listed < _TABLE):
-            return _odd_lines(location, lines, encoding)
+            return replace(_odd_lines(location, lines, encoding), begin=skipped)
     dialect = fit.dialect
     kind = "tsv" if dialect.delimiter == "\t" and extension == "tsv" else "csv"
     spanning = kind == "csv" or fit_of(head, dialect, spanning=False).spoiled > fit.spoiled
@@ -271,13 +273,31 @@ def _table_layout(
     first = [name.strip() for name in table[0]]
     if settings.header == "yes" or (settings.header == "auto" and _is_header(first, names)):
         names = columns.check(first, names, location, _records(first, table[1:]))
-        begin = head.index(pieces[0]) + len(pieces[0])
+        begin = skipped + head.index(pieces[0]) + len(pieces[0])
         return Layout(kind, names, dialect, tuple(first), begin, encoding, spanning)
     header = made_up_header([row for row in table if len(row) == len(first)])
     form = _FORM_ENCODED if header[-len(YFCC) :] == list(YFCC) else ()
     names = Names(names.url, form) if form and names.text == "auto" else names
     names = columns.check(header, names, location, _records(header, table))
-    return Layout(kind, names, dialect, tuple(header), 0, encoding, spanning, form)
+    return Layout(kind, names, dialect, tuple(header), skipped, encoding, spanning, form)
+
+
+def _preamble(head: bytes) -> int:
+    """Bytes of the lines above a table: Excel's `sep=;`, and comments, which begin with # and are no header."""
+    size = 0
+    for line in head.splitlines(keepends=True):
+        text = decode(line).strip()
+        is_comment = text.startswith("#") and not _is_row_or_header(text.lstrip("# "))
+        if not (is_comment or (not size and re.fullmatch(r"(?i)sep=.", text))):
+            return size
+        size += len(line)
+    return 0
+
+
+def _is_row_or_header(line: str) -> bool:
+    fields = [one.strip() for one in re.split(r"[,;|\t]", line)]
+    known = columns.usual(fields, columns.URL_NAMES + columns.PATH_NAMES)
+    return bool(known) or "://" in line or any(map(is_reference, fields))
 
 
 def _odd_lines(location: str, lines: Sequence[str], encoding: str) -> Layout:

@@ -40,8 +40,10 @@ _NUMBER: Final = re.compile(r"(?<=\.)(\w{2,5})#\d+$")
 _LOCAL: Final = re.compile(r"(?:/(?!/)|\.{1,2}/|~/|file:|[A-Za-z]:[\\/]|\\\\)")
 _WEB: Final = re.compile(r"https?:", re.IGNORECASE)  # a mistyped URL too: it fails as one, not as a missing file
 _DATA: Final = re.compile(r"data:(?:image/[\w.+-]*|application/octet-stream)?(;[^,]*)?,", re.IGNORECASE)
-_BASE64: Final = re.compile(r"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|Qk[0-3]|SUkqA|TU0AK|AAAA[\w+/]{2}Z0eX)[\w+/=\s-]{24,}")
-"""Base64 of an image: how JPEG, PNG, GIF, WebP, BMP, TIFF and AVIF or HEIC begin."""
+_BASE64: Final = re.compile(
+    r"(?:[/_]9j[/_]|iVBORw0KGgo|R0lGOD|UklGR|Qk[0-3]|SUkqA|TU0AK|AAAA[\w+/]{2}Z0eX)[\w+/=\s-]{24,}"
+)
+"""Base64 of an image, in either alphabet: how JPEG, PNG, GIF, WebP, BMP, TIFF and AVIF or HEIC begin."""
 
 _FIELDS: Final = ("bytes", "base64", "b64", "data", "url", "src", "path", "file_name", "filename")
 """The fields of an object that stands in the place of a reference, likeliest first."""

@@ -3,7 +3,7 @@
 webdataset cuts a name at its first dot, `0001.left.jpg` -> `0001`. Sites and cameras put dots into names, and then that
 rule throws images together: `shop.1.png`, `shop.1.json`, `shop.2.png`, ... are all `shop`, and a text lands on
 another's image. In a shard where it does, the name is cut at its last dot, so that a text goes only to the image
-that has its whole stem.
+that has its whole stem. Where a folder is a sample (`0001/image.jpg`, `0001/caption.txt`), names are cut there.
 """
 
 from collections import Counter, defaultdict
@@ -49,7 +49,7 @@ def samples_of(members: Iterable[tar.Member]) -> list[Sample]:
     # Decided per shard, not per sample: webdataset's own rule stays wherever it mixes nothing, so keys are those other
     # tools give.
     split = _at_the_last_dot if _mixes([split_name(name) for name, _ in named]) else split_name
-    return _grouped(named, split)
+    return _grouped(named, _at_the_folder if _are_samples([name for name, _ in named], split) else split)
 
 
 def clean_name(name: str) -> str:
@@ -124,6 +124,15 @@ def _mixed(extensions: set[str], roles: set[str], alone: bool) -> bool:
     return bool(strange) and not (alone and stems == {""})
 
 
+def _are_samples(names: list[str], split: Split) -> bool:
+    """Whether folders are samples: no text has an image of its name, and each stands in a folder with just one."""
+    images = [name for name in names if _is_image(split(name)[1])]
+    texts = [name for name in names if kind_of(split(name)[1]) in ("text", "json")]
+    keys, per_folder = {split(name)[0] for name in images}, Counter(_at_the_folder(name)[0] for name in images)
+    alone = all(split(name)[0] not in keys and per_folder[_at_the_folder(name)[0]] == 1 for name in texts)
+    return bool(texts) and alone and len(per_folder) > 1 and "" not in per_folder
+
+
 def _middle(extension: str) -> str:
     """`left` of `left.jpg`; empty for `jpg`."""
     return extension.rpartition(".")[0]
@@ -137,6 +146,11 @@ def _at_the_last_dot(name: str) -> tuple[str, str]:
     folder, slash, base = name.rpartition("/")
     key, dot, extension = base.rpartition(".")
     return (folder + slash + key, extension) if dot else (name, "")
+
+
+def _at_the_folder(name: str) -> tuple[str, str]:
+    folder, _, base = name.rpartition("/")
+    return folder, base
 
 
 def _is_hidden(key: str) -> bool:

@@ -1,6 +1,7 @@
 """Shapes of captions and of references: lists, objects, dialogues, numbered columns, base64, paths that are none."""
 
 import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from capfilt.core.errors import ConfigError
 from reading import picture, read_all, texts, write_tar
@@ -121,6 +123,15 @@ def test_a_picture_of_some_megabytes_fits_into_a_line(tmp_path: Path) -> None:
     rows = read_all(tmp_path / "a.jsonl")
     assert rows[0]["image"] == large
     assert rows[1]["reason"] == "missing_file"
+
+
+def test_a_jpeg_in_the_alphabet_of_urls_is_a_picture(tmp_path: Path) -> None:
+    """Its first bytes are _9j_ there: in the usual alphabet they look like a path."""
+    jpeg = io.BytesIO()
+    Image.new("RGB", (64, 64), (10, 200, 30)).save(jpeg, "JPEG")
+    line = json.dumps({"image": base64.urlsafe_b64encode(jpeg.getvalue()).decode(), "text": "a"})
+    (tmp_path / "list.jsonl").write_text(line + "\n")
+    assert [row["image"] for row in read_all(tmp_path / "list.jsonl")] == [jpeg.getvalue()]
 
 
 def test_broken_base64_is_a_bad_row(tmp_path: Path) -> None:

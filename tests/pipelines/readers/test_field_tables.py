@@ -270,3 +270,28 @@ def test_a_mistyped_url_fails_as_a_url_not_as_a_missing_file(url: str, tmp_path:
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     row = read_all(tmp_path / "a.jsonl")[1]
     assert (row["url"], row["reason"]) == (url, None)
+
+
+@pytest.mark.parametrize(
+    ("above", "header"),
+    [
+        ("sep=,\n", "url,caption\n"),
+        ("SEP=,\r\n", "url,caption\n"),
+        ("# made by X, 2024-01-01\n# second line; of notes\n", "url,caption\n"),
+        ("# notes\n", ""),
+        ("", "#url,caption\n"),  # a header
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "txt"])
+def test_what_stands_above_a_table_is_no_row_of_it(kind: str, above: str, header: str, tmp_path: Path) -> None:
+    lines = "".join(f"http://h/{i}.jpg,caption {i}\n" for i in range(4))
+    (tmp_path / f"list.{kind}").write_text(above + header + lines, newline="")
+    settings = {"url": "#url"} if header.startswith("#") else {}
+    rows = read_all(tmp_path / f"list.{kind}", chunk_rows=2, **settings)
+    assert [row["url"] for row in rows] == [f"http://h/{i}.jpg" for i in range(4)]
+    assert texts(rows) == [[f"caption {i}"] for i in range(4)]
+
+
+def test_comments_above_plain_urls_are_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("# pictures of today\nhttp://h/0.jpg\nhttp://h/1.jpg\n")
+    assert [row["url"] for row in read_all(tmp_path / "list.txt")] == ["http://h/0.jpg", "http://h/1.jpg"]

@@ -16,6 +16,7 @@ import pytest
 
 from capfilt.core.config import InputSettings
 from capfilt.core.errors import InputError
+from capfilt.core.processes import memory
 from capfilt.core.processes.child_process import ChildProcess
 from capfilt.core.processes.memory import peaks_of_children
 from capfilt.pipelines.plan import make_plan
@@ -115,6 +116,14 @@ def bombs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def new_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reading process that has read nothing yet, and none before it that counts."""
+    limited._PROCESSES.close()
+    monkeypatch.setattr(memory, "_CHILDREN", {})
+
+
+@pytest.mark.usefixtures("new_reader")
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_costs_its_own_rows_and_the_memory_that_is_allowed(name: str, bombs: Path, tmp_path: Path) -> None:
     os.link(bombs / name, tmp_path / name)

@@ -135,11 +135,12 @@ def test_paths_are_read_relative_to_the_list(tmp_path: Path) -> None:
     (tmp_path / "outside.png").write_bytes(picture(2))
     names = ["sub/a.png", "./sub/../sub/a.png", "sub/b.png", "../outside.png", str(tmp_path / "outside.png"), "sub"]
     with (tmp_path / "set" / "list.csv").open("w", newline="") as out:
-        csv.writer(out).writerows([("file_name", "text"), *((name, "t") for name in names)])
+        csv.writer(out).writerows([("file_name", "text"), *((name, f"t{n}") for n, name in enumerate(names))])
     rows = read_all(tmp_path / "set" / "list.csv")
-    assert [row["image"] for row in rows] == [picture(1), picture(1), None, None, None, None]
-    assert [row["reason"] for row in rows] == [None, None, *["missing_file"] * 4]
-    assert "leaves the folder" in rows[3]["detail"]
+    assert [row["image"] for row in rows] == [picture(1), None, None, None, None]
+    assert texts(rows)[0] == ["t0", "t1"]  # of one file under two spellings
+    assert [row["reason"] for row in rows] == [None, *["missing_file"] * 4]
+    assert "leaves the folder" in rows[2]["detail"]
     assert "leaves the folder" in rows[4]["detail"]
     assert str(tmp_path) not in rows[2]["detail"]
 

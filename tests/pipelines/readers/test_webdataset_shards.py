@@ -179,3 +179,22 @@ def test_a_member_above_the_cap_is_not_read(tmp_path: Path, monkeypatch: pytest.
     members = [("a.png", picture(0)), ("b.png", bytes(len(picture(0)) + 11)), ("c.png", picture(0))]
     rows = read_all(write_tar(tmp_path / "a.tar", members))
     assert [row["reason"] for row in rows] == [None, "too_large", None]
+
+
+@pytest.mark.parametrize("text", ["caption.txt", "meta.json", "text_0.txt"])
+def test_a_folder_may_be_a_sample(text: str, tmp_path: Path) -> None:
+    content = [b'{"caption": "cap %d"}' % i if text.endswith("json") else b"cap %d" % i for i in range(3)]
+    members = [(f"s/{i}/image.png", picture(i)) for i in range(3)]
+    members += [(f"s/{i}/{text}", content[i]) for i in reversed(range(3))]
+    rows = read_all(write_tar(tmp_path / "a.tar", members))
+    assert [(row["image"], *own) for row, own in zip(rows, texts(rows), strict=True)] == [
+        (picture(i), f"cap {i}") for i in range(3)
+    ]
+
+
+def test_folders_with_several_pictures_are_no_samples(tmp_path: Path) -> None:
+    members = [(f"{i}/{side}.png", picture(i)) for i in range(2) for side in ("left", "right")]
+    rows = read_all(
+        write_tar(tmp_path / "a.tar", [*members, ("0/note.txt", b"of which?"), ("1/note.txt", b"of both?")])
+    )
+    assert all(not row["texts"] for row in rows if row["image"])
