@@ -135,6 +135,7 @@ def embedded(text: str) -> bytes | None:
 
 
 def _unbase64(text: str) -> bytes:
+    # The alphabet for URLs is read as well, and so is what lacks its padding.
     compact = re.sub(r"\s", "", text).translate(str.maketrans("-_", "+/"))
     try:
         return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
