@@ -308,7 +308,7 @@ def inputs() -> str:
     ]
     parts.append(table(("format", "what is read", "suffixes"), rows))
     parts.append(
-        "Any of them may be packed with gzip, bzip2, xz or zstd; capfilt looks at the first bytes, not at the name.\n"
+        "Lists, documents and shards may be packed (gzip, bzip2, xz, zstd): told by the first bytes, not the name.\n"
         "Braces work as in a shell and in webdataset: `'s3://bucket/{00000..00099}.tar'`.\n"
     )
     parts += [*_shapes(), *_columns(), *_rules()]

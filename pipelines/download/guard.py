@@ -18,6 +18,15 @@ from capfilt.pipelines.download.wire_url import wire_url
 GLOBAL_UNICAST: Final = ip_network("2000::/3")  # all that is handed out of IPv6 (RFC 4291 section 2.4)
 NAT64: Final = ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are the IPv4 address that is reached
 
+SPECIAL: Final = tuple(
+    map(ip_network, ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "2001::/23", "3fff::/20"))
+)
+"""Not public, although some versions of `ipaddress` say so: Azure's host, which answers every virtual machine with its
+settings; protocol assignments (Oracle's metadata among them), 6to4 relays, and examples of documents."""
+
+ISATAP: Final = 0x5EFE
+"""In bits 32 to 47 of an interface's 64 bits: the last 32 are the IPv4 address that is reached (RFC 5214)."""
+
 Address = IPv4Address | IPv6Address
 
 
@@ -56,12 +65,15 @@ def _reached(address: Address) -> Address:
     """The IPv4 address behind an IPv6 one that only wraps it."""
     if isinstance(address, IPv4Address):
         return address
-    if address in NAT64:
+    is_isatap = address in GLOBAL_UNICAST and int(address) >> 32 & 0xFDFFFFFF == ISATAP
+    if address in NAT64 or is_isatap:
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or address
 
 
 def _is_public(address: Address) -> bool:
+    if any(address in network for network in SPECIAL):
+        return False
     if isinstance(address, IPv6Address):
         return address in GLOBAL_UNICAST and address.is_global
     return address.is_global and not address.is_multicast and not address.is_reserved

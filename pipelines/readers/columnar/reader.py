@@ -11,13 +11,15 @@ import pyarrow as pa
 
 from capfilt.core import config
 from capfilt.core.chunks import Json, Part
-from capfilt.core.errors import InputError
+from capfilt.core.errors import ConfigError, InputError
 from capfilt.core.schema import Reason
 from capfilt.pipelines.readers.columnar.image_column import image_column
 from capfilt.pipelines.readers.columnar.records_at import RecordsAt
 from capfilt.pipelines.readers.columnar.table import DAMAGE, Table
 from capfilt.pipelines.readers.columnar.values import image_bytes, records_in
-from capfilt.pipelines.readers.files.failures import reason_of
+from capfilt.pipelines.readers.files.failures import NotAnInput, reason_of
+from capfilt.pipelines.readers.files.open import read_head
+from capfilt.pipelines.readers.files.packing import PACKINGS
 from capfilt.pipelines.readers.files.pictures import Neighbours
 from capfilt.pipelines.readers.rows import columns
 from capfilt.pipelines.readers.rows.choices import Choice, column_choices, image_place
@@ -30,6 +32,7 @@ from capfilt.pipelines.readers.rows.rows import found_in, merged, rows_of_found
 _ROWS: Final = 8192  # decoded at once
 _IMAGES: Final = 256  # rows with images decoded at once, at most
 _LOOKED_AT: Final = 16  # rows
+_HEAD: Final = 16  # bytes
 _AT_ONCE: Final = 64_000_000
 """Bytes of images decoded at once, about."""
 _ROOM: Final = 4
@@ -52,6 +55,8 @@ class TableShape:
             ConfigError: no usable column.
         """
         names, available = Names.of(settings), tuple(table.schema.names)
+        if twice := sorted({name for name in available if available.count(name) > 1}):
+            raise ConfigError(f"{location}: several columns are called {', '.join(twice)}; rename them"[:300])
         chosen = image_column(table, settings)
         image = chosen.value if chosen else None
         names = columns.check(available, names, location, _sample(table), image=image is not None)
@@ -124,6 +129,8 @@ class ColumnarReader(Reader):
         )
 
     def check(self, file: InputFile, settings: config.InputSettings) -> None:
+        if self.marks and read_head(file.location, _HEAD).startswith(tuple(PACKINGS)):
+            raise NotAnInput(f"{file.location}: a packed file of {self.name}; unpack it, the format compresses itself")
         TableShape.of(self.open(file.location), settings, file.location)
 
     def choices(self, file: InputFile, settings: config.InputSettings) -> list[Choice]:

@@ -14,8 +14,16 @@ def records_in(batch: pa.RecordBatch) -> list[Record]:
     return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
 
+def is_bytes_as_numbers(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds bytes as lists of numbers, as NumPy's arrays are written."""
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return is_list and pa.types.is_uint8(kind.value_type)
+
+
 def holds_bytes(kind: pa.DataType) -> bool:
     """Whether a column of this type can hold images: bytes, a struct with `bytes`, or lists of these."""
+    if is_bytes_as_numbers(kind):
+        return True
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return holds_bytes(kind.value_type)
     if pa.types.is_struct(kind):
@@ -37,7 +45,9 @@ def image_bytes(value: Any) -> bytes | None:
 def _values(column: pa.Array) -> list[Any]:
     """Python values; Parquet does not check that strings are UTF-8, so they may have to be repaired."""
     try:
-        return list(column.to_pylist())
+        if is_bytes_as_numbers(column.type):
+            return [None if value is None else bytes(value) for value in column.to_pylist()]
+        return list(column.to_pylist(maps_as_pydicts="lossy"))  # else a map is a list of pairs, and its keys are texts
     except UnicodeDecodeError:
         return [_repaired(value) for value in column.cast(_as_binary(column.type)).to_pylist()]
 

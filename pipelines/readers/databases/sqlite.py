@@ -143,7 +143,8 @@ def _columns(database: sqlite3.Connection, table: str) -> list[str]:
 
 def _schema(database: sqlite3.Connection, table: str) -> pa.Schema:
     names = _columns(database, table)
-    rows = database.execute(f"SELECT * FROM {_quoted(table)} ORDER BY rowid LIMIT {_LOOKED_AT}").fetchall()
+    listed = ", ".join(map(_quoted, names))  # not *: that has generated columns as well, and computes them
+    rows = database.execute(f"SELECT {listed} FROM {_quoted(table)} ORDER BY rowid LIMIT {_LOOKED_AT}").fetchall()
     binary = [any(isinstance(row[at], bytes) for row in rows) for at in range(len(names))]
     kinds = [pa.large_binary() if is_binary else pa.large_string() for is_binary in binary]
     return pa.schema(list(zip(names, kinds, strict=True)))

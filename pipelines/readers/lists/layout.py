@@ -120,7 +120,7 @@ class Layout:
             fields.pop()
         if len(fields) != len(self.header):
             raise ValueError(f"{len(fields)} columns, expected {len(self.header)}: {decode(piece).strip()[:100]}")
-        record = dict(zip(self.header, fields, strict=True))
+        record = _record_of(self.header, fields)
         return record | {name: unquote_plus(record[name]) for name in self.form}
 
     def _check_letters(self, piece: bytes) -> None:
@@ -325,7 +325,18 @@ def _sample(layout: Layout, head: bytes) -> list[bytes]:
 
 
 def _records(header: Sequence[str], table: Sequence[Sequence[str]]) -> list[Record]:
-    return [dict(zip(header, row, strict=False)) for row in table]
+    return [_record_of(header, row) for row in table]
+
+
+def _record_of(header: Sequence[str], fields: Sequence[str]) -> Record:
+    """Values by name; a list where several columns of one name have different ones."""
+    record: Record = dict(zip(header, fields, strict=False))
+    if len(record) == len(header):
+        return record
+    several: dict[str, dict[str, None]] = {}
+    for name, value in zip(header, fields, strict=False):
+        several.setdefault(name, {})[value] = None
+    return {name: next(iter(values)) if len(values) == 1 else list(values) for name, values in several.items()}
 
 
 def _fields(layout: Layout, piece: bytes) -> list[str]:

@@ -45,6 +45,11 @@ _BASE64: Final = re.compile(
 )
 """Base64 of an image, in either alphabet: how JPEG, PNG, GIF, WebP, BMP, TIFF and AVIF or HEIC begin."""
 
+_HEX: Final = re.compile(
+    r"(?:\\x|0x)?((?:ffd8ff|89504e47|47494638|52494646|49492a00|4d4d002a)(?:[0-9a-f]{2}){64,})", re.I
+)
+"""The same in hexadecimal, as dumps of databases write bytes."""
+
 _FIELDS: Final = ("bytes", "base64", "b64", "data", "url", "src", "path", "file_name", "filename")
 """The fields of an object that stands in the place of a reference, likeliest first."""
 
@@ -117,12 +122,12 @@ def path_named(reference: str) -> str:
 
 
 def is_embedded(text: str) -> bool:
-    """Whether a string is a `data:` URL, or begins as the base64 of an image does."""
-    return bool(_DATA.match(text) or _BASE64.match(text))
+    """Whether a string is a `data:` URL, or the base64 or the hexadecimal digits of an image."""
+    return bool(_DATA.match(text) or _BASE64.match(text) or _HEX.fullmatch(text))
 
 
 def embedded(text: str) -> bytes | None:
-    """The image that a `data:` URL or base64 spells; None for anything else.
+    """The image that a `data:` URL, base64 or hexadecimal digits spell; None for anything else.
 
     Raises:
         ValueError: it cannot be decoded.
@@ -131,6 +136,8 @@ def embedded(text: str) -> bytes | None:
     if found:
         content = text[found.end() :]
         return _unbase64(content) if ";base64" in (found[1] or "").lower() else unquote_to_bytes(content)
+    if digits := _HEX.fullmatch(text):
+        return bytes.fromhex(digits[1])
     return _unbase64(text) if _BASE64.match(text) else None
 
 

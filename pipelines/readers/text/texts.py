@@ -22,6 +22,13 @@ TEXT_NAMES: Final = (
 _FIELD_NAMES: Final = ("raw", "value", *TEXT_NAMES)
 """The same for an object that stands in the place of one text."""
 
+_LANGUAGES: Final = frozenset(
+    {"ar", "bg", "bn", "ca", "cs", "da", "de", "el", "en", "es", "et", "fa", "fi", "fil", "fr", "he", "hi", "hr", "hu"}
+    | {"it", "ja", "ko", "lt", "lv", "mi", "ms", "nb", "nl", "no", "pl", "pt", "quz", "ro", "ru", "sk", "sl", "sr"}
+    | {"sv", "sw", "ta", "te", "th", "tr", "uk", "ur", "vi", "zh"}
+)
+"""Codes of languages as keys; `id` is Indonesian, and nearly always something else."""
+
 _ANSWERS: Final = frozenset({"gpt", "assistant", "model", "bot", "chatgpt"})
 """Speakers of a dialogue whose words describe the image; the others ask."""
 
@@ -35,7 +42,7 @@ def texts_of(value: Any, depth: int = _DEPTH) -> list[Text]:
 
     Those of an object with a box are about that region.
     """
-    if value is None or isinstance(value, bool) or not depth or (isinstance(value, float) and math.isnan(value)):
+    if value is None or isinstance(value, bool) or not depth or (isinstance(value, float) and not math.isfinite(value)):
         return []
     if isinstance(value, (str, bytes)):
         text = decode(value)
@@ -96,11 +103,16 @@ def _speaker(turn: Any) -> str:
 
 
 def _field(value: Mapping[str, Any]) -> Any:
-    """The field of an object that is its text: one with a usual name, what a turn says, or the only sentence."""
+    """The field of an object that is its text: one with a usual name, what a turn says, or the only sentence.
+
+    Of texts by language (`{"en": ..., "pt-BR": ...}`) all.
+    """
     if _speaker(value):
         return value.get("value", value.get("content"))
     for name in _FIELD_NAMES:
         if name in value:
             return value[name]
+    if all(str(name).lower().replace("_", "-").partition("-")[0] in _LANGUAGES for name in value):
+        return list(value.values())
     sentences = [one for one in value.values() if isinstance(one, str) and " " in one.strip()]
     return sentences[0] if len(sentences) == 1 else None

@@ -1,6 +1,7 @@
 """Shapes of captions and of references: lists, objects, dialogues, numbered columns, base64, paths that are none."""
 
 import base64
+import gzip
 import io
 import json
 from pathlib import Path
@@ -37,6 +38,7 @@ SHAPES = {
             {"role": "assistant", "content": [{"type": "text", "text": "a red barn"}]},
         ],
     ),
+    "by language": ("text", {"en": "a barn", "pt-BR": "a red barn"}),
     "Data-Juicer": ("text", ["<__dj__image> a barn <|__dj__eoc|>", "<image>\na red barn"]),
 }
 
@@ -197,3 +199,43 @@ def test_several_pictures_in_a_sample_are_a_bad_row_in_every_format(kind: str, t
     assert {row["reason"] for row in rows[:-1]} == {"bad_row"}
     assert all("2 images in one sample, expected one" in row["detail"] for row in rows[:-1])
     assert rows[-1]["image"] == picture(2)
+
+
+def test_a_map_of_a_parquet_gives_its_values_and_no_keys(tmp_path: Path) -> None:
+    said = pa.array([[("en", "a barn"), ("de", "eine Scheune")]], pa.map_(pa.string(), pa.string()))
+    pq.write_table(pa.table({"url": ["http://h/0.jpg"], "text": said}), tmp_path / "a.parquet")
+    assert texts(read_all(tmp_path / "a.parquet")) == [["a barn", "eine Scheune"]]
+
+
+def test_columns_of_one_name_are_all_read_or_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("url,text,text,url\nhttp://h/0.jpg,a barn,a red barn,http://h/0.jpg\n")
+    assert texts(read_all(tmp_path / "a.csv")) == [["a barn", "a red barn"]]
+    columns = [["http://h/0.jpg"], ["a barn"], ["a red barn"]]
+    pq.write_table(pa.table(columns, names=["url", "text", "text"]), tmp_path / "b.parquet")
+    with pytest.raises(ConfigError, match="several columns are called text; rename them"):
+        read_all(tmp_path / "b.parquet")
+
+
+@pytest.mark.parametrize("form", ["postgres", "0x", "list of numbers"])
+def test_pictures_in_hexadecimal_and_as_numbers_are_pictures(form: str, tmp_path: Path) -> None:
+    spelled = {"postgres": "\\x" + picture(0).hex(), "0x": "0x" + picture(0).hex().upper()}
+    if form in spelled:
+        (tmp_path / "a.csv").write_text(f"image,text\n{spelled[form]},a barn\n")
+    else:
+        numbers = pa.array([list(picture(0))], pa.list_(pa.uint8()))
+        pq.write_table(pa.table({"image": numbers, "text": ["a barn"]}), tmp_path / "a.parquet")
+    (row,) = read_all(tmp_path)
+    assert row["image"] == picture(0)
+    assert texts([row]) == [["a barn"]]
+
+
+def test_a_number_that_is_none_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"url": "http://h/0.jpg", "text": -Infinity}\n')
+    assert texts(read_all(tmp_path / "a.jsonl")) == [[]]
+
+
+def test_a_packed_parquet_is_named_for_what_it_is(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"url": ["http://h/0.jpg"], "text": ["a barn"]}), tmp_path / "a.parquet")
+    (tmp_path / "b.parquet.gz").write_bytes(gzip.compress((tmp_path / "a.parquet").read_bytes()))
+    with pytest.raises(ConfigError, match="a packed file of parquet; unpack it"):
+        read_all(tmp_path / "b.parquet.gz")

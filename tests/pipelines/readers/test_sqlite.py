@@ -92,6 +92,16 @@ def test_views_and_virtual_tables_of_a_stranger_are_not_asked(tmp_path: Path) ->
     assert len(read_all(tmp_path / "a.db")) == 5
 
 
+def test_generated_columns_of_a_stranger_are_not_computed(tmp_path: Path) -> None:
+    endless = "(note LIKE '" + "%a" * 30 + "%b') VIRTUAL"
+    with closing(sqlite3.connect(tmp_path / "a.db")) as database:
+        database.execute(f"CREATE TABLE t (note TEXT, g GENERATED ALWAYS AS {endless}, image BLOB, caption TEXT)")
+        database.execute("INSERT INTO t VALUES (?, ?, ?)", ("a" * 400, picture(0), "a barn"))
+        database.commit()
+    (row,) = read_all(tmp_path / "a.db")
+    assert row["image"] == picture(0)
+
+
 def test_a_database_that_is_being_written_is_refused(tmp_path: Path) -> None:
     urls(tmp_path / "a.db")
     with closing(sqlite3.connect(tmp_path / "a.db")) as database:
