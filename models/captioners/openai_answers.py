@@ -5,6 +5,7 @@ Servers differ: content as a list of parts, null log-probabilities, a stream alt
 """
 
 import json
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ LONGEST_QUOTE: Final = 300
 
 # Asked in this order: the first says milliseconds, and the last two (OpenAI's) when a whole budget is full again.
 _HEADERS: Final = ("retry-after-ms", "retry-after", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
+_THOUGHTS: Final = frozenset({"thinking", "reasoning", "thought", "redacted_thinking", "reasoning_content"})
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 
@@ -47,10 +49,11 @@ def read_answer(data: bytes) -> Answer:
         ValueError, KeyError, IndexError, TypeError: it holds no answer.
     """
     body = _parsed(data)
-    # Gateways report errors of the server behind them inside a 200.
-    if "choices" not in body and (body.get("error") or body.get("object") == "error"):
-        raise ErrorBody(_status(body), quote(data))
-    choice = body["choices"][0]
+    # Gateways report errors of the server behind them inside a 200, beside choices or in one of them.
+    choice = (body.get("choices") or [{}])[0]
+    if not choice or choice.get("error") or choice.get("finish_reason") == "error":
+        said = json.dumps(choice).encode() if choice.get("error") else data
+        raise ErrorBody(_status(choice) or _status(body), quote(said))
     message = choice.get("message") or {}
     text, end = _text(message.get("content", choice.get("text"))), str(choice.get("finish_reason"))
     if end == "content_filter" or message.get("refusal"):
@@ -63,7 +66,7 @@ def quote(data: bytes) -> str:
     said = data.decode(errors="replace")
     try:
         body = json.loads(said)
-        error = body.get("error") or body
+        error = body.get("error") or next(iter(body.get("errors") or ()), None) or body
         said = error if isinstance(error, str) else str(error.get("message") or error.get("detail") or said)
     except (ValueError, AttributeError):  # no JSON, or no object
         pass
@@ -86,7 +89,7 @@ def _seconds(asked: str) -> float:
         return sum(float(number) * _UNITS[unit] for number, unit in _SPAN.findall(asked))
     try:
         return parsedate_to_datetime(asked).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, OverflowError, OSError):  # no date, or one that no clock shows
         return 0.0
 
 
@@ -120,14 +123,22 @@ def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else [content]
-    found = [part if isinstance(part, str) else part.get("text") for part in parts]
+    found = [part if isinstance(part, str) else part.get("text") for part in parts if not _is_thought(part)]
     return "".join(part for part in found if isinstance(part, str))
+
+
+def _is_thought(part: Any) -> bool:
+    """Whether a part of a content says how the model came to its answer."""
+    return isinstance(part, dict) and bool(part.get("thought") is True or part.get("type") in _THOUGHTS)
 
 
 def _logprob(told: Any) -> float | None:
     tokens = told.get("content") if isinstance(told, dict) else None
-    values = [token.get("logprob") for token in tokens or ()]
-    return sum(map(float, values)) if values and None not in values else None
+    try:
+        total = math.fsum(float(token["logprob"]) for token in tokens or ())
+    except (TypeError, ValueError, KeyError, OverflowError):  # it tells some, or none, or what is no number
+        return None
+    return total if tokens and math.isfinite(total) else None
 
 
 def _status(body: dict[str, Any]) -> int:

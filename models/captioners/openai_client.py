@@ -26,6 +26,8 @@ _RETRYABLE: Final = (408, 425, 429)  # too slow, too early, too many
 _REFUSED: Final = (400, 413, 415, 422)  # this image or text is not taken, however often it is sent
 _FINAL: Final = (b"insufficient_quota", b"billing_hard_limit", b"billing_not_active")
 """Errors by which a 429 says that no later try will be answered."""
+LONGEST_ANSWER: Final = 16_000_000
+"""Bytes of an answer, unpacked: 512 tokens with their probabilities take less than one."""
 LONGEST_PAUSE: Final = 60.0
 """Seconds waited before another try, at most, whatever the server asks for."""
 
@@ -78,7 +80,7 @@ class ChatClient:
         """
         try:
             listed = run_coroutine(self._models())
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (_Again, aiohttp.ClientError, TimeoutError) as error:
             raise ModelError(f"captioner {self.url}: its list of models cannot be read ({_words(error)})") from error
         wanted = self.settings.model or (listed[0] if len(listed) == 1 else "")
         if not wanted and not listed:
@@ -104,7 +106,7 @@ class ChatClient:
             ModelError: it does not accept the key.
         """
         async with self._session() as session, session.get(f"{self.url}/models", allow_redirects=False) as response:
-            data, status = await response.read(), response.status
+            data, status = await _body(response), response.status
         if status in (401, 403):
             raise ModelError(f"captioner {self.url}: HTTP {status}: {self._without_key(quote(data))}")
         try:
@@ -140,14 +142,15 @@ class ChatClient:
     async def _once(self, session: aiohttp.ClientSession, body: dict[str, Any]) -> Answer:
         sent = self._spelled(body)
         async with session.post(f"{self.url}/chat/completions", json=sent, allow_redirects=False) as response:
-            data, status, headers = await response.read(), response.status, response.headers
+            data, status, headers = await _body(response), response.status, response.headers
         if status == 200:
             try:
                 return read_answer(data)
             except ErrorBody as error:
                 status = error.status or 502
-            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-                raise _Again(f"an answer that cannot be read ({type(error).__name__})") from error
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+                said = self._without_key(quote(data))
+                raise _Again(f"an answer that cannot be read ({type(error).__name__})", said=said) from error
         said = self._without_key(quote(data))
         # Before the status: an exhausted quota comes as 429 too, and waiting for it costs all retries of every image.
         if any(word in data for word in _FINAL):
@@ -183,6 +186,22 @@ class ChatClient:
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """All bytes of an answer, unpacked.
+
+    Raises:
+        _Again: more than `LONGEST_ANSWER`.
+    """
+    parts, size = [], 0
+    async for part in response.content.iter_chunked(1 << 16):
+        parts.append(part)
+        size += len(part)
+        if size > LONGEST_ANSWER:
+            response.close()
+            raise _Again(f"an answer of more than {LONGEST_ANSWER:,} bytes")
+    return b"".join(parts)
 
 
 def digest_of(model: str) -> str:

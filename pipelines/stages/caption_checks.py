@@ -31,20 +31,44 @@ _LONGEST_UNIT: Final = 8  # words
 # A letter six times in a row, or a sign ten times; not digits, of which a number may have many alike.
 _RUN: Final = re.compile(r"([^\W\d_])\1{5,}|([^\s\w])\2{9,}")
 _JOINERS: Final = "\u200c\u200d"  # parts of words in Persian and Hindi, and of some emoji
-# <think> is what most reasoning models write; \u25c1think\u25b7 is Kimi's, <|begin_of_thought|> OpenThinker's.
+# <think> is what most reasoning models write; \u25c1think\u25b7 is Kimi's, [THINK] Magistral's, <seed:think> Seed's,
+# <|begin_of_thought|> OpenThinker's, <|channel|>analysis gpt-oss's, of which servers that strip special tokens leave
+# "analysis ... assistantfinal".
+_MIND: Final = r"(?:think|thinking|thoughts?|reason|reasoning|reflection|analysis|scratchpad|cot)"
 _THOUGHT: Final = re.compile(
-    r"(?P<open><\|?\s*(?:think|thinking|thought|reasoning|reflection|begin_of_thought)\s*\|?>|\u25c1think\u25b7)"
-    r"|(?P<close><\|?\s*/\s*(?:think|thinking|thought|reasoning|reflection)\s*\|?>|<\|end_of_thought\|>|\u25c1/think\u25b7)",
-    re.IGNORECASE,
+    rf"(?P<close><\|?\s*/\s*(?:\w+:)?{_MIND}\s*\|?>|\[/{_MIND}\]|<\|end_of_thought\|>|\u25c1/think\u25b7"
+    r"|<\|channel\|>final(?:<\|message\|>)?|^analysis.*?assistant\s?final)"
+    rf"|(?P<open><\|?\s*(?:\w+:)?(?:begin_of_)?{_MIND}(?:\s[^<>]{{0,40}})?\s*\|?>|^\s*\[{_MIND}\]|\u25c1think\u25b7"
+    r"|<\|channel\|>(?:analysis|commentary))",
+    re.IGNORECASE | re.DOTALL,
 )
-# Matched at the start of a caption alone: later on "I can't help" may be what a sign in the image says. The two words
-# in \u are Chinese for "sorry".
+_MARKUP: Final = re.compile(
+    r"<\|[\w ]{1,40}\|>|</?(?:s|answer|bos|eos|pad|image|final|(?:start|end)_of_turn)>|\[/?INST\]", re.IGNORECASE
+)
+"""Special tokens, and the tags of an answer, that a chat template or a server leaves in the text."""
+# Matched at the start of a caption alone: later on "I can't help" may be what a sign in the image says. The words in
+# \u are Chinese, Japanese, Korean and Russian for "sorry".
+_SORRY: Final = (
+    "\u62b1\u6b49|\u5bf9\u4e0d\u8d77|\u7533\u3057\u8a33|\u3059\u307f\u307e\u305b\u3093|\uc8c4\uc1a1|"
+    "\u0438\u0437\u0432\u0438\u043d\u0438|\u043a \u0441\u043e\u0436\u0430\u043b\u0435\u043d\u0438\u044e|"
+    "es tut mir leid|tut mir leid|leider kann ich|ich kann (?:das|dieses?|ihnen|dir)\\b.{0,40}\\bnicht|"
+    "je suis d[e\u00e9]sol|d[e\u00e9]sol[e\u00e9]|je ne (?:peux|suis) pas|desculpe|sinto muito|"
+    "lo siento|no puedo (?:ayud|descri|ver|identific|proces|proporcion|cumpl)|"
+    "n[a\u00e3]o posso|mi dispiace|non posso"
+)
 _REFUSAL: Final = re.compile(
-    r"(?:(?:i['\u2019]m|i am|we['\u2019]re) (?:very |really |so )?(?:sorry|unable|not able|afraid)\b"
-    r"|(?:sorry|unfortunately|apologies|i apologi[sz]e)\b.{0,40}\b(?:i|we) (?:can(?:no|['\u2019])t|am unable|do)"
-    r"|(?:i|we) (?:can(?:no|['\u2019])t|won['\u2019]t|will not|am unable to|do not|don['\u2019]t) "
-    r"(?:assist|help|provide|describe|see|view|process|comply|identify|generate|create|fulfill|access)\b"
-    r"|as an ai\b|\u62b1\u6b49|\u5bf9\u4e0d\u8d77|es tut mir leid|je suis d[e\u00e9]sol|lo siento)",
+    r"(?:(?:i['\u2019]m|i am|we['\u2019]re) (?:very |really |so )?(?:sorry|unable|not able|afraid|not comfortable"
+    r"|just an ai|an ai)\b"
+    r"|(?:sorry|unfortunately|(?:my )?apologies|i apologi[sz]e)\b.{0,40}\b(?:i|we|there|no image)\b"
+    r"|(?:i|we) (?:can(?:no|['\u2019])t|won['\u2019]t|will not|am unable to|do not|don['\u2019]t|must decline to) "
+    r"(?:actually |directly |currently )?"
+    r"(?:assist|help|provide|describe|see|view|process|comply|identify|generate|create|fulfill|access|have)\b"
+    r"|(?:i must|i have to) decline\b"
+    r"|(?:there is|there['\u2019]s|it (?:seems|looks like|appears)(?: that)?(?: there is)?) no "
+    r"(?:image|picture|photo)\b"
+    r"|no (?:image|picture|photo)s? (?:was|were|is|has been|have been) (?:provided|attached|uploaded|shared|given)"
+    r"|(?:please|could you|can you) (?:please )?(?:provide|upload|share|attach|send)\b.{0,30}\b(?:image|picture|photo)"
+    rf"|as an? (?:ai|(?:large )?(?:language|text)\b.{{0,20}}\bmodel)\b|{_SORRY})",
     re.IGNORECASE,
 )
 _CODE: Final = re.compile(r"```|^\s*\{.*\}\s*$", re.DOTALL)
@@ -52,8 +76,8 @@ _EDGES: Final = re.compile(r"^[\s:,.;-]+")  # between a prompt that was repeated
 
 
 def tidy(text: str, prompt: str) -> str:
-    """The caption in one line, without the prompt if the model began by repeating it."""
-    line = " ".join(text.split())
+    """The caption in one line, without special tokens, and without the prompt if the model began by repeating it."""
+    line = " ".join(_MARKUP.sub(" ", text).split())
     begun = " ".join(prompt.split())
     if begun and line.casefold().startswith(begun.casefold()):
         rest = _EDGES.sub("", line[len(begun) :])

@@ -1,5 +1,6 @@
 """Servers as they are: each answers in its own way, and each way ends as a caption, a flag or one line."""
 
+import gzip
 import json
 import threading
 import time
@@ -14,8 +15,9 @@ import torch
 from PIL import Image
 
 from capfilt.core.errors import ModelError
-from capfilt.models.captioners import openai_answers
-from capfilt.models.captioners.openai_answers import pause_of, read_answer
+from capfilt.models.captioners import openai_answers, openai_client
+from capfilt.models.captioners.openai_answers import ErrorBody, pause_of, read_answer
+from capfilt.models.captioners.openai_client import EndpointFailed
 from capfilt.models.protocols import Caption, Decoding
 from capfilt.models.registry import registry
 from command_line import invoke
@@ -97,6 +99,9 @@ STREAM = (
         plain([{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "a brown "}, "dog"]),
         plain("a brown dog", logprobs={"content": [{"token": "a", "logprob": None}]}),
         plain("a brown dog", logprobs={"content": None}),
+        plain("a brown dog", logprobs={"content": [{"token": "a", "logprob": float("nan")}, "a"]}),
+        plain("a brown dog", logprobs={"content": [{"token": "a", "logprob": float("-inf")}]}),
+        plain([{"type": "thinking", "text": "hm"}, {"text": "hm", "thought": True}, {"text": "a brown dog"}]),
         plain("a brown dog", logprobs=None, finish_reason=None),
         json.dumps({"choices": [{"text": "a brown dog", "finish_reason": "stop"}]}).encode(),
         STREAM,
@@ -105,6 +110,31 @@ STREAM = (
 def test_an_answer_is_read_whatever_its_form(data: bytes) -> None:
     answer = read_answer(data)
     assert (answer.text, answer.logprob) == ("a brown dog", None)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"choices": None, "error": {"message": "overloaded", "code": 503}}, 503, "overloaded"),
+        ({"choices": [], "error": "overloaded"}, 0, "overloaded"),
+        ({"choices": [{"error": {"message": "bad image", "code": 400}, "finish_reason": "error"}]}, 400, "bad image"),
+        ({"choices": [{"message": {"content": ""}, "finish_reason": "error"}]}, 0, "error"),
+        ({"detail": "no such adapter"}, 0, "no such adapter"),
+        ({"success": False, "errors": [{"code": 429, "message": "slow down"}]}, 0, "slow down"),
+    ],
+)
+def test_an_error_in_the_place_of_an_answer_keeps_its_words(body: Any, status: int, words: str) -> None:
+    with pytest.raises(ErrorBody, match=words) as raised:
+        read_answer(json.dumps(body).encode())
+    assert raised.value.status == status
+
+
+def test_an_answer_without_end_is_given_up(script: Script, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_client, "LONGEST_ANSWER", 100_000)
+    packed = gzip.compress(bytes(10_000_000))
+    script.post = lambda body: (200, {"Content-Encoding": "gzip"}, packed)
+    with pytest.raises(EndpointFailed, match="an answer of more than 100,000 bytes"):
+        openai_client.ChatClient(url, registry.Endpoint(backoff=0.001, retries=1)).ask([{}])
 
 
 def test_an_error_inside_a_200_is_an_error(script: Script, url: str) -> None:
@@ -166,6 +196,7 @@ def test_an_exhausted_quota_is_one_line_at_once(script: Script, url: str) -> Non
         ({"retry-after": formatdate(0, usegmt=True)}, 0),
         ({"retry-after": "soon"}, 0),
         ({"retry-after": "-5"}, 0),
+        ({"retry-after": "Mon, 01 Jan 0001 00:00:00 -0000"}, 0),
         ({}, 0),
     ],
 )

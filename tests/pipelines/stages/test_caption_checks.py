@@ -57,6 +57,9 @@ def test_any_text_has_flags_in_one_order_and_none_twice(text: str) -> None:
         ("a picture offhand", "a picture of", "a picture offhand"),
         ("a dog in a picture of", "a picture of", "a dog in a picture of"),
         ("a picture of", "a picture of", ""),
+        ("<answer>a dog</answer><|im_end|>", "", "a dog"),
+        ("<|begin_of_box|>a dog<|end_of_box|></s>", "", "a dog"),
+        ("a heart <3 and a tag <b>", "", "a heart <3 and a tag <b>"),
     ],
 )
 def test_a_caption_is_one_line_without_the_prompt(text: str, prompt: str, expected: str) -> None:
@@ -84,13 +87,24 @@ def test_duplicates_are_told_whatever_their_case_and_punctuation() -> None:
         ("<|begin_of_thought|>a<|end_of_thought|>A brown dog.", "A brown dog."),
         ("\u25c1think\u25b7a\u25c1/think\u25b7A brown dog.", "A brown dog."),
         ("<THINK>a</ Think >A brown dog.", "A brown dog."),
+        ("[THINK]a[/THINK]A brown dog.", "A brown dog."),
+        ("<seed:think>a</seed:think>A brown dog.", "A brown dog."),
+        ('<think time="3">a</think>A brown dog.', "A brown dog."),
+        (
+            "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>A brown dog.",
+            "A brown dog.",
+        ),
+        ("analysisThe user asks. assistantfinalA brown dog.", "A brown dog."),
+        ("<scratchpad>a</scratchpad>A brown dog.", "A brown dog."),
     ],
 )
 def test_thoughts_are_cut_off(text: str, answer: str) -> None:
     assert without_thoughts(text) == (answer, True)
 
 
-@pytest.mark.parametrize("text", ["a dog that thinks", "a sign that says <3", "think of a dog", "2 < 3 > 1"])
+@pytest.mark.parametrize(
+    "text", ["a dog that thinks", "a sign: <3", "think of a dog", "2 < 3 > 1", "analysis of blood", "a sign: [THINK]"]
+)
 def test_what_is_no_thought_stays(text: str) -> None:
     assert without_thoughts(text) == (text, False)
 
@@ -106,6 +120,14 @@ def test_what_is_no_thought_stays(text: str) -> None:
         "Unfortunately, I can't view the picture.",
         "\u62b1\u6b49\uff0c\u6211\u65e0\u6cd5\u63cf\u8ff0\u8fd9\u5f20\u56fe\u7247\u3002",
         "Es tut mir leid, das kann ich nicht.",
+        "There is no image provided.",
+        "Please provide an image so I can describe it.",
+        "I must decline to describe this.",
+        "I'm just an AI and see nothing.",
+        "As a large language model I see nothing.",
+        "\u7533\u3057\u8a33\u3054\u3056\u3044\u307e\u305b\u3093\u3002",
+        "\u0418\u0437\u0432\u0438\u043d\u0438\u0442\u0435, \u044f \u043d\u0435 \u043c\u043e\u0433\u0443.",
+        "Je ne peux pas d\u00e9crire cette image.",
     ],
 )
 def test_a_refusal_in_plain_words_is_flagged(text: str) -> None:
@@ -118,7 +140,15 @@ def test_code_is_flagged(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a sorry sight of a dog", "a dog that cannot help itself", "a man in an ai lab {sic}"]
+    "text",
+    [
+        "a sorry sight of a dog",
+        "a dog that cannot help itself",
+        "a man in an ai lab {sic}",
+        "there is no one on the beach",
+        "unfortunately the cake fell on the floor",
+        "as an airplane lands, people watch it",
+    ],
 )
 def test_a_caption_that_sounds_alike_is_none(text: str) -> None:
     assert check_caption(text) == []
