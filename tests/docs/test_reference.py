@@ -40,6 +40,16 @@ def test_the_picture_is_drawn_from_the_committed_results() -> None:
     assert PICTURE["PICTURE"].read_text(encoding="utf-8") == PICTURE["picture"](results), "run `make docs-picture`"
 
 
+def test_a_difference_is_taken_seed_by_seed_with_its_interval() -> None:
+    rows = [
+        {"condition": name, "seed": seed, "tr@1": value}
+        for name, own in (("both", {0: 0.31, 1: 0.52, 2: 0.43, 3: 0.9}), ("none", {2: 0.40, 0: 0.30, 1: 0.50}))
+        for seed, value in own.items()
+    ]
+    # 1, 2 and 3 points: a mean of 2, and 4.3027 / sqrt(3) of a standard deviation of 1 on both sides.
+    assert RESULTS["difference"](rows, "both", "none", "tr@1") == "+2.0 [-0.5, +4.5]"
+
+
 def test_does_it_help_quotes_the_committed_results() -> None:
     assert RESULTS["PAGE"].read_text(encoding="utf-8") == RESULTS["page"](), "run `make docs-picture`"
     for file, chart in RESULTS["pictures"]().items():
