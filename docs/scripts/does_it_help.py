@@ -23,10 +23,11 @@ IMAGES: Final = ROOT / "docs" / "images"
 BENCH: Final = ROOT / "tests" / "bench"
 
 Rows = list[dict[str, Any]]
-MAIN: Final = ("none", "filter only", "captioner only", "both", "oracle")
+MAIN: Final = ("human only", "none", "filter only", "captioner only", "both", "oracle")
 PAIRS: Final = (
     ("both", "none"),
     ("filter only", "none"),
+    ("both", "human only"),
     ("both", "filter only"),
     ("both", "captioner only"),
     ("oracle", "both"),
@@ -51,6 +52,10 @@ ORDERED: Final = {
     "itm tr@1": "TR@1, ITM",
     "itc1 ir@1": "IR@1, ITC",
     "itm ir@1": "IR@1, ITM",
+    "auc planted itc": "AUC planted, ITC",
+    "auc planted itm": "AUC planted, ITM",
+    "auc labeled itc": "AUC labeled, ITC",
+    "auc labeled itm": "AUC labeled, ITM",
 }
 KINDS: Final = (
     "right",

@@ -51,7 +51,8 @@ class Seed:
             steps.new_model(self.start, [*texts, *(web.text for web in self.own.texts)], seed)
 
     def run(self) -> None:
-        """All conditions, `none` first: captioner and filter start from its model."""
+        """All conditions, `none` before those with captions: captioner and filter start from its model."""
+        self.condition("human only", [[] for _ in self.own.texts])
         web: Texts = [[(one.text, "web")] for one in self.own.texts]
         self.condition("none", web)
         written: Texts = [[(text, "synthetic")] for text in self.captions()]
@@ -77,9 +78,9 @@ class Seed:
         began = time.perf_counter()
         data, model = self.home / f"{name}.parquet", self.home / name
         write(data, self.photos, list(zip(self.own.web, texts, strict=True)))
-        asked = self.asked
-        share = self.share(texts)
-        steps.fit("med", [data, self.human], self.start, model, asked.steps, asked.batch, self.seed, share)
+        asked, there = self.asked, any(texts)
+        files, share = ([data, self.human], (self.share(texts),)) if there else ([self.human], ())
+        steps.fit("med", files, self.start, model, asked.steps, asked.batch, self.seed, *share)
         counts = {"photos": sum(map(bool, texts)), "texts": sum(map(len, texts))}
         self.note(name, counts | self.measured(model), began)
 
@@ -177,11 +178,15 @@ class Seed:
         ]
 
     def measured(self, model: Path) -> dict[str, float]:
-        """Retrieval and captions of a pretrained model, on the held-out photographs."""
+        """Retrieval and captions of a pretrained model on the held-out photographs, and what it knows of pairs."""
         pixels, said = self.pixels[self.own.test], [self.photos[n].captions for n in self.own.test]
         names = [self.photos[n].name for n in self.own.test]
         written = steps.write_captions(model, pixels, names, 0, "beam")
-        return {**steps.retrieval(model, pixels, said), **steps.quality(written, said)}
+        web = steps.scores(model, self.pixels, self.own.web, [one.text for one in self.own.texts])
+        truth = [one.right for one in self.own.texts]
+        planted = {f"auc planted {name}": steps.auc(values, truth) for name, values in web.items()}
+        labels = steps.label_auc(model, self.pixels, self.own.pairs)
+        return {**steps.retrieval(model, pixels, said), **steps.quality(written, said), **planted, **labels}
 
     def baselines(self) -> dict[str, float]:
         """Captions without a captioner: those of the nearest human photograph, and the one that fits most of them."""
@@ -213,11 +218,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("photos", type=Path, help="webdataset shards, and itm_triples.jsonl")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--sizes", type=int, nargs=3, default=SIZES, help="photographs: human, calibration, web")
-    parser.add_argument("--steps", type=int, default=200, help="of every pretraining")
-    parser.add_argument("--tune", type=int, default=200, help="steps of the captioner")
-    parser.add_argument("--judge", type=int, default=150, help="steps of the filter")
+    parser.add_argument("--steps", type=int, default=300, help="of every pretraining")
+    parser.add_argument("--tune", type=int, default=300, help="steps of the captioner")
+    parser.add_argument("--judge", type=int, default=200, help="steps of the filter")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--share", type=float, default=0.2, help="of a batch from people, in every condition")
+    parser.add_argument("--share", type=float, default=0.2, help="of a batch from people, beside web photographs")
     parser.add_argument("--folder", type=Path, help="where models are kept; else a temporary one")
     parser.add_argument("--out", type=Path, default=HERE, help="where results.jsonl goes")
     return parser.parse_args()

@@ -27,7 +27,7 @@ from capfilt.training.recipes import load_training
 from capfilt.training.train import Listener, Request, train
 
 SHAPE: Final = {"text_width": 128, "text_layers": 2, "text_heads": 4, "text_ffn": 512, "projection": 128}
-RATE: Final = "schedule.rate=1e-3"
+RATE: Final = "schedule.rate=2e-3"
 BATCH: Final = 64
 """Photographs measured together."""
 NEAREST: Final = 16
@@ -47,12 +47,13 @@ def fit(task: str, data: Sequence[Path], start: Path, out: Path, steps: int, bat
     chosen = (
         f"model.start={start}",
         "objectives.token_itm=0",  # the paper's own objectives alone
+        "objectives.max_tokens=20",  # one caption in 20 is longer, and a batch takes as long as its longest
         f"schedule.steps={steps}",
         f"schedule.batch={batch}",
         RATE,
         f"work.seed={seed}",
         "work.save_every=100",
-        "work.log_every=100",
+        "work.log_every=50",
         *more,
     )
     train(Request(task, tuple(map(str, data)), out, load_training("small", task, chosen)), Listener(print))
