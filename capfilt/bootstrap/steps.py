@@ -11,12 +11,12 @@
 | round-N/validation.json | `evaluate` on validation pairs | whether to stop, and which round is best |
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from capfilt.bootstrap.config import BootstrapRecipe, CommandSettings, Ensemble
+from capfilt.core.serialization import setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,11 @@ def clean(loop: BootstrapRecipe, out: Path, number: int) -> Step:
     if len(filters) > 1:
         columns = [f"itm_f{k}" for k in range(len(filters))]
         judges = [f"f{k}={path}" for k, path in enumerate(filters)]
-        voting = ["select.policy=ensemble", f"select.judges={json.dumps(columns)}", f"select.votes={loop.filter.votes}"]
+        voting = ["select.policy=ensemble", setting("select.judges", columns), f"select.votes={loop.filter.votes}"]
     settings = (
         *loop.run.set,
-        f"caption.captioner={json.dumps(writers if len(writers) > 1 else writers[0])}",
-        f"score.judges={json.dumps(judges)}",
+        setting("caption.captioner", writers if len(writers) > 1 else writers[0]),
+        setting("score.judges", judges),
         *voting,
         f"caption.round={number}",
     )

@@ -20,9 +20,9 @@ from typing import Any, Final
 from rich.text import Text
 
 from capfilt.core.errors import ConfigError, RunFailed
-from capfilt.core.secrets import has_secret_setting, redact, without_secret_settings
+from capfilt.core.secrets import has_secret_setting, is_secret_name, redact, without_secret_settings
 from capfilt.core.serialization import to_toml
-from capfilt.core.storage import has_secret, may_be_secret
+from capfilt.core.storage import has_secret
 from capfilt.core.version import __version__
 from capfilt.ledger import lease
 from capfilt.pipelines.recipes.load import load_recipe, read_settings
@@ -123,7 +123,7 @@ def environment(named: Iterable[str], here: Mapping[str, str]) -> dict[str, str]
     found = {name: here[name] for name in PASSED if name in here}
     for text in named:
         name, given, value = text.partition("=")
-        if may_be_secret(name) or redact(value) != value:
+        if is_secret_name(name) or redact(value) != value:
             raise ConfigError(f"--env {name}: jobs are shown with their environment; set keys on the nodes themselves")
         if not given and name not in here:
             raise ConfigError(f"--env {name}: it is not set here; give it as {name}=VALUE")
@@ -217,8 +217,16 @@ class Cluster:
             for line in lines:
                 number += 1
                 if number > told:
-                    tell(Text.from_ansi(line).plain.expandtabs())  # Ray colors what its workers say
+                    tell(_plain(line))
+        if rest and number >= told:  # a last line without an end, as of a driver that was killed
+            number += 1
+            tell(_plain(rest))
         return max(number, told)
+
+
+def _plain(line: str) -> str:
+    """A line without the colors that Ray gives to what its workers say."""
+    return Text.from_ansi(line).plain.expandtabs()
 
 
 def wait_and_resubmit(

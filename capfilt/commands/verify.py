@@ -185,9 +185,12 @@ def _short(error: BaseException) -> str:
 
 
 def _set_aside(ledger: Ledger, chunk: str) -> None:
-    """Delete the record of a chunk, then copy its files to damaged/, for a person to look at."""
-    ledger.folder.delete(f"commits/{chunk}.parquet")
+    """Copy the files of a chunk to damaged/, for a person to look at, then delete its record.
+
+    In that order: without its record the chunk may be done again, over the only copy of what is damaged.
+    """
     for table in CHUNK_TABLES:
         name = f"{table}/{chunk}.parquet"
         if ledger.folder.exists(name):
             ledger.folder.write(f"{DAMAGED}/{name}", ledger.folder.read(name))
+    ledger.folder.delete(f"commits/{chunk}.parquet")

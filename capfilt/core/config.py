@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from capfilt.core.clients.endpoint import Endpoint
-from capfilt.core.storage import may_be_secret
+from capfilt.core.secrets import is_secret_name
 
 _ENDPOINT: Final = Endpoint()
 
@@ -405,7 +405,7 @@ class EngineSettings(Section):
     @field_validator("ray")
     @classmethod
     def _holds_no_secret(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if name := next((name for name in _names(value) if may_be_secret(name)), ""):
+        if name := next((name for name in _names(value) if is_secret_name(name)), ""):
             raise ValueError(f"{name} would be stored in run.toml; set it in the environment of the nodes")
         return value
 

@@ -46,6 +46,14 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
+def setting(key: str, value: Any) -> str:
+    """`section.key=value` as `--set` takes it.
+
+    Not by JSON, whose two escapes for one character (an emoji in a path) TOML refuses.
+    """
+    return f"{key}={_value(value)}"
+
+
 def to_toml(table: Mapping[str, Any], header: str = "") -> str:
     """TOML of nested mappings, in their order; lists may hold scalars or flat mappings (one a line)."""
     nested = {key: value for key, value in table.items() if isinstance(value, Mapping)}

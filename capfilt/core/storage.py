@@ -7,7 +7,6 @@ later one, that of a commit record, is kept.
 """
 
 import os
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from pyarrow import fs as pafs
 from capfilt.core.disk.directories import make_directory
 from capfilt.core.disk.put_in_place import sync
 from capfilt.core.errors import InputError
+from capfilt.core.secrets import is_secret_name
 
 T = TypeVar("T")
 
@@ -40,7 +40,6 @@ FIRST_PAUSE: Final = 0.2
 """Seconds before an object store is asked once more; doubles."""
 
 _CONTAINERS: Final = frozenset({"abfs", "abfss", "hdfs"})  # NAME@host is a container or a user there, and no secret
-_SECRET: Final = re.compile(r"key|secret|token|passw|credential|signature|\bsig\b", re.IGNORECASE)
 
 
 def split_url(location: str) -> tuple[pafs.FileSystem, str]:
@@ -85,7 +84,7 @@ def has_secret(location: str) -> bool:
     url = urlsplit(location)
     user, at, _ = url.netloc.rpartition("@")
     in_user = bool(at) and not (url.scheme in _CONTAINERS and ":" not in user)
-    return in_user or any(may_be_secret(name) or "@" in value for name, value in parse_qsl(url.query))
+    return in_user or any(is_secret_name(name) or "@" in value for name, value in parse_qsl(url.query))
 
 
 # A store that cuts an answer short raises OSError in pyarrow, whose own retries cover requests and not bodies (seen
@@ -107,11 +106,6 @@ def patiently(work: Callable[[], T], local: bool = False) -> T:
                 raise
         time.sleep(FIRST_PAUSE * 2**attempt)
     raise AssertionError("work was tried at least once")
-
-
-def may_be_secret(name: str) -> bool:
-    """Whether a setting or an environment variable of that name may hold a key or password."""
-    return bool(_SECRET.search(name))
 
 
 def without_secrets(location: str) -> str:

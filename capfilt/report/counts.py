@@ -62,8 +62,8 @@ def kept_images(database: ReportDatabase) -> int:
 def failures(database: ReportDatabase, stand: Status) -> list[FailureExample]:
     """One example of every reason, the most frequent reason first."""
     rows = database.rows(
-        "SELECT reason, any_value({s: stage, u: left(coalesce(url, source), $shown), d: left(detail, $shown),"
-        " r: retryable}) FROM (FROM failures ORDER BY uid) GROUP BY reason",
+        "SELECT reason, arg_min({s: stage, u: left(coalesce(url, source), $shown), d: left(detail, $shown),"
+        " r: retryable}, uid) FROM failures GROUP BY reason",
         shown=SHOWN,
     )
     example = dict(rows)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from capfilt.charts.loss_curves import FILE, loss_chart
 from capfilt.charts.svg import standalone
+from capfilt.core.storage import Folder
 
 if TYPE_CHECKING:
     from capfilt.models.training.loop import TrainProgress
@@ -29,7 +30,7 @@ class Metrics:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_metrics(folder) if line["step"] <= step]
-        (folder / NAME).write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        Folder.at(folder).write(NAME, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def add(self, progress: "TrainProgress") -> None:

@@ -203,6 +203,9 @@ def _lora(source: Path, to: Path, base: Path | None) -> str:
     if base is None or not base.is_dir():
         known = settings.get("base_model_name_or_path", "")
         raise ModelError(f"{source}: name the directory of the model it was trained on by --base (there: {known!r})")
+    for name in ("rank_pattern", "alpha_pattern", "use_dora", "fan_in_fan_out", "modules_to_save"):
+        if settings.get(name):
+            raise ModelError(f"{source}: {ADAPTER} sets {name}, which is not merged here; use peft's merge_and_unload")
     weights = load_tensors(weight_files(base))
     adapter = load_tensors([source / "adapter_model.safetensors"])
     rank = settings["r"]

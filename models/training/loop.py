@@ -187,4 +187,5 @@ def _random_state() -> list[Tensor]:
 
 def _set_random_state(states: list[Tensor]) -> None:
     torch.set_rng_state(states[0])
-    torch.cuda.set_rng_state_all(states[1:])
+    for device, state in zip(range(torch.cuda.device_count()), states[1:], strict=False):  # there may be fewer now
+        torch.cuda.set_rng_state(state, device)

@@ -53,11 +53,14 @@ def make_recipe(settings: Settings, overrides: tuple[str, ...] = (), origin: str
     return validate(Recipe, settings, origin)
 
 
-def read_settings(name_or_path: str, folder: Path = RECIPES) -> Settings:
+def read_settings(name_or_path: str, folder: Path = RECIPES, above: tuple[Path, ...] = ()) -> Settings:
     """The settings of a recipe of `folder`, or of a TOML file, those of its base among them.
 
+    Args:
+        above: the recipes that name this one as their base, one the base of the other.
+
     Raises:
-        ConfigError: an unknown recipe, or a file that is no TOML.
+        ConfigError: an unknown recipe, a file that is no TOML, or one that is its own base.
     """
     path = folder / f"{name_or_path}.toml"
     if not path.is_file():
@@ -68,8 +71,13 @@ def read_settings(name_or_path: str, folder: Path = RECIPES) -> Settings:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"recipe {path}: {error}") from error
-    base = settings.pop("base", None)
-    return merge(read_settings(base, folder), settings) if base else settings
+    base = settings.pop("base", "")
+    if not isinstance(base, str):
+        raise ConfigError(f"recipe {path}: base = {base!r} is no name of a recipe and no path")
+    chain = (*above, path.resolve())
+    if path.resolve() in above:
+        raise ConfigError(f"recipe {path}: it is its own base ({' -> '.join(one.name for one in chain)})")
+    return merge(read_settings(base, folder, chain), settings) if base else settings
 
 
 def merge(base: Settings, change: Settings) -> Settings:

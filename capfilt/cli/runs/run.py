@@ -1,6 +1,5 @@
 """`capfilt run`: caption, score and select your own data."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ from capfilt.cli.runs.check import look
 from capfilt.cli.terminal.errors import resumable
 from capfilt.cli.terminal.options import ExcludeEval, Inputs, Limit, Out, RecipeName, RunSettings, with_evaluation_sets
 from capfilt.core.formatting import memory, seconds
+from capfilt.core.serialization import setting
 
 if TYPE_CHECKING:
     from capfilt.commands.run import RunResult
@@ -47,7 +47,7 @@ def run(
     """
     from capfilt.pipelines.recipes.load import load_recipe
 
-    given = [f"engine.address={json.dumps(address)}"] if address else []
+    given = [setting("engine.address", address)] if address else []
     chosen = load_recipe(recipe, (*with_evaluation_sets(settings, exclude_eval), *given))
     if dry_run:
         look(inputs, chosen, limit=limit)

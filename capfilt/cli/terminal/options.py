@@ -1,10 +1,11 @@
 """Arguments and options that several commands share."""
 
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+
+from capfilt.core.serialization import setting
 
 Run = Annotated[str, typer.Argument(metavar="OUT", help="Folder or bucket URL of a run.", show_default=False)]
 """An existing run."""
@@ -55,8 +56,7 @@ RunSettings = Annotated[list[str] | None, settings_option("Change a setting of t
 
 def with_evaluation_sets(settings: Sequence[str] | None, exclude_eval: Sequence[str] | None) -> tuple[str, ...]:
     """`--set` values with those of `--exclude-eval` as the setting they stand for."""
-    # ensure_ascii=False: TOML reads it, which refuses JSON's two escapes for one character (an emoji).
-    sets = [f"decode.exclude_eval={json.dumps(list(exclude_eval), ensure_ascii=False)}"] if exclude_eval else []
+    sets = [setting("decode.exclude_eval", list(exclude_eval))] if exclude_eval else []
     return (*(settings or ()), *sets)
 
 

@@ -9,6 +9,7 @@ import typer
 from capfilt.cli.terminal.errors import resumable
 from capfilt.cli.terminal.options import settings_option
 from capfilt.core.formatting import percent
+from capfilt.core.serialization import setting
 
 if TYPE_CHECKING:
     from capfilt.bootstrap.summary import RoundSummary
@@ -61,7 +62,6 @@ def bootstrap(
     Each round fine-tunes a captioner and a filter, cleans the web pairs with them and pretrains a new model on the
     result. Re-run to resume; only steps whose inputs changed are repeated.
     """
-    import json
 
     from capfilt.bootstrap.bootstrap import bootstrap as run_rounds
     from capfilt.bootstrap.config import load_bootstrap
@@ -69,7 +69,7 @@ def bootstrap(
 
     given = {"data.web": web, "data.human": human, "data.validation": validation, "data.test": test}
     # ensure_ascii=False: TOML reads it, which refuses JSON's two escapes for one character (an emoji).
-    data = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value]
+    data = [setting(key, value) for key, value in given.items() if value]
     loop = load_bootstrap(recipe, (*(settings or ()), *data))
     with resumable():
         result = run_rounds(

@@ -9,6 +9,7 @@ import typer
 
 from capfilt.cli.terminal.options import settings_option
 from capfilt.core.formatting import percent
+from capfilt.core.serialization import setting
 
 if TYPE_CHECKING:
     from capfilt.pipelines.evaluation.evaluate import Evaluation
@@ -65,8 +66,8 @@ def evaluate(
 
     if not captioner and not judge and not vqa:
         raise ConfigError("evaluate: give --captioner, --judge, --vqa or several of them")
-    chosen = [f"score.judges={json.dumps([judge] if judge else [])}", f"caption.n={int(bool(captioner))}"]
-    named = [f"caption.captioner={json.dumps(captioner)}"] if captioner else []
+    chosen = [setting("score.judges", [judge] if judge else []), f"caption.n={int(bool(captioner))}"]
+    named = [setting("caption.captioner", captioner)] if captioner else []
     recipe = load_recipe("blip", (*(settings or ()), *chosen, *named))
     told: dict[str, Any] = {"captioner": captioner or "", "judge": judge or "", "vqa": str(vqa or "")}
     if captioner or judge:

@@ -1,6 +1,5 @@
 """`capfilt models`, and commands to try one: `capfilt caption`, `capfilt score`, `capfilt ask`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from capfilt.cli.runs.run import warn_of_demo_models
 from capfilt.cli.terminal.options import settings_option
+from capfilt.core.serialization import setting
 
 Settings = Annotated[
     list[str] | None, settings_option("Change a setting of the recipe, e.g. caption.prompt='a photo of'")
@@ -54,7 +54,7 @@ def caption(
     from capfilt.commands.try_models import caption_files
     from capfilt.pipelines.recipes.load import load_recipe
 
-    chosen = (f"caption.captioner={json.dumps(captioner)}", f"caption.n={n}", "score.judges=[]")
+    chosen = (setting("caption.captioner", captioner), f"caption.n={n}", "score.judges=[]")
     recipe = load_recipe("blip", (*(settings or ()), *chosen))
     warn_of_demo_models(recipe)
     rows = [
@@ -85,7 +85,7 @@ def score(
     from capfilt.commands.try_models import score_texts
     from capfilt.pipelines.recipes.load import load_recipe
 
-    chosen = (f"score.judges={json.dumps(judges or ['demo-filter'])}", "caption.n=0")
+    chosen = (setting("score.judges", judges or ["demo-filter"]), "caption.n=0")
     recipe = load_recipe("blip", (*(settings or ()), *chosen))
     warn_of_demo_models(recipe)
     columns, scored = score_texts(image, texts, recipe)

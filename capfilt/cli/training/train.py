@@ -1,6 +1,5 @@
 """`capfilt train` and `capfilt world`: train models, and generate images to train them on."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +7,7 @@ import typer
 
 from capfilt.cli.terminal.errors import resumable
 from capfilt.cli.terminal.options import old_name, settings_option
+from capfilt.core.serialization import setting
 from capfilt.models.systems.registry import SYSTEMS
 
 
@@ -83,7 +83,7 @@ def train(
         "work.seed": seed,
         "work.half": half or None,
     }
-    shortcuts = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    shortcuts = [setting(key, value) for key, value in given.items() if value is not None]
     chosen = load_training(recipe, task, (*shortcuts, *(settings or ())))
     restart = old_name("--fresh", "--restart", fresh) or restart
     with resumable(), console.training() as listener:

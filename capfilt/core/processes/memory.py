@@ -37,8 +37,11 @@ def limit_memory(size: int) -> None:
     Counted is what is writable and its own (RLIMIT_DATA): address space that is only reserved, files that are mapped
     and blocks shared with other processes are not. Systems other than Linux do not count what `malloc` maps.
     """
-    # The hard limit stays open: the next order may allow more, and a hard limit can only be lowered.
-    resource.setrlimit(resource.RLIMIT_DATA, (_data_at_first() + size, resource.RLIM_INFINITY))
+    # The hard limit stays as it is: the next order may allow more, and a hard limit can only be lowered.
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    wanted = _data_at_first() + size
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 @cache

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from capfilt.core.errors import ConfigError
 from capfilt.models.training.group import Group
 
 ROUNDS: Final = 10
@@ -53,7 +54,7 @@ class Codes(nn.Module):
         chosen = torch.randperm(len(units), generator=generator)[:most].to(units.device)
         units = group.gather(units[chosen])
         if len(units) < codes:
-            raise ValueError(f"codebook.codes = {codes}: the first batch has only {len(units)} patches")
+            raise ConfigError(f"codebook.codes = {codes}: the first batch has only {len(units)} patches")
         # All workers draw the same ones: they have gathered the same features, and their generators stand alike.
         first = torch.randperm(len(units), generator=generator)[:codes].to(units.device)
         self.centers = units[first].clone()

@@ -108,6 +108,9 @@ def test_an_adapter_is_merged_into_its_base(tmp_path: Path) -> None:
     merged = load_file(tmp_path / "out" / "model.safetensors")
     assert torch.allclose(merged["model.q.weight"], torch.eye(4) + 4 * up @ down)
     assert torch.equal(merged["model.v.weight"], torch.eye(4))
+    (adapter / "adapter_config.json").write_text(json.dumps(settings | {"rank_pattern": {"q": 4}}))
+    with pytest.raises(ModelError, match="sets rank_pattern, which is not merged here"):
+        convert(adapter, tmp_path / "other", base=base)
 
 
 class Bomb:
