@@ -113,7 +113,7 @@ def brief(scene: Scene, rng: np.random.Generator, facts: int) -> str:
     names = [(n, name) for n in range(len(scene.things)) for name in ("size", "color")] + [(-1, "background")]
     told = {names[place] for place in rng.choice(len(names), min(facts, len(names)), replace=False)}
     things = [
-        replace(thing, **{name: None for name in ("size", "color") if (n, name) not in told})
+        Mention(thing.size if (n, "size") in told else None, thing.color if (n, "color") in told else None, thing.shape)
         for n, thing in enumerate(claims.things)
     ]
     ground = claims.background if (-1, "background") in told else None

@@ -46,7 +46,7 @@ def language_config(name: str, kinds: Iterable[str], system: str) -> tuple[Path,
     """
     folder = language_folder(name)
     config = read_config(folder)
-    if config.get("model_type") not in kinds:
+    if config.get("model_type") not in tuple(kinds):
         raise ConfigError(
             f"model.language = {name!r}: its model type is {config.get('model_type', 'unknown')}; "
             f"{system} takes {', '.join(sorted(kinds))}"

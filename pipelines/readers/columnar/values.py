@@ -17,7 +17,7 @@ def records_in(batch: pa.RecordBatch) -> list[Record]:
 def is_bytes_as_numbers(kind: pa.DataType) -> bool:
     """Whether a column of this type holds bytes as lists of numbers, as NumPy's arrays are written."""
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return is_list and pa.types.is_uint8(kind.value_type)
+    return is_list and bool(pa.types.is_uint8(kind.value_type))
 
 
 def holds_bytes(kind: pa.DataType) -> bool:

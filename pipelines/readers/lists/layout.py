@@ -121,7 +121,7 @@ class Layout:
         if len(fields) != len(self.header):
             raise ValueError(f"{len(fields)} columns, expected {len(self.header)}: {decode(piece).strip()[:100]}")
         record = _record_of(self.header, fields)
-        return record | {name: unquote_plus(record[name]) for name in self.form}
+        return {**record, **{name: unquote_plus(record[name]) for name in self.form}}
 
     def _check_letters(self, piece: bytes) -> None:
         if self.encoding == "utf-8":

@@ -77,7 +77,7 @@ def framed(texts: Sequence[Text], record: Mapping[str, Any]) -> list[Text]:
 def grounded(record: Mapping[str, Any], texts: Sequence[Text]) -> list[Text]:
     """The phrases of a caption whose places GRIT gives, as regions."""
     caption, places = next((text for text in texts if isinstance(text, str)), ""), record.get(GRIT)
-    listed = [list(place)[:6] for place in places if isinstance(place, (list, tuple))] if _is_list(places) else []
+    listed = [list(place)[:6] for place in places or () if isinstance(place, (list, tuple))] if _is_list(places) else []
     found = [_numbers(place, 6) for place in listed]
     return [Region(caption[int(one[0]) : int(one[1])], one[2:], SHARES) for one in found if one]
 
