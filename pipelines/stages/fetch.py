@@ -8,7 +8,9 @@ import pyarrow.compute as pc
 
 from capfilt.core.config import FetchSettings
 from capfilt.core.schema import Reason
-from capfilt.pipelines.download import Downloaded, DownloadError, download
+from capfilt.pipelines.download.byte_budget import Downloaded
+from capfilt.pipelines.download.failure import DownloadError
+from capfilt.pipelines.download.pool import download
 from capfilt.pipelines.stages.micro_batches import AroundDeaths, BatchRows
 from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed, mark_poison
 

@@ -1,11 +1,11 @@
 """The stages that every chunk goes through, as functions of (table, chunk): the same for every engine.
 
-An engine decides where a stage runs and asks for it by name there: `make_stages(("decode",), job)`.
+An engine decides where a stage runs and asks for it by name there: `make_stages(("decode",), job)`. Only that stage's
+code is imported then: every worker of a run is a process, and a run starts with some ten of them.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 import pyarrow as pa
@@ -16,15 +16,9 @@ from capfilt.ledger.fencing import NO_LEASE, FencingToken, fenced_writes
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk, Stage
 from capfilt.pipelines.engine.chunk.symptoms import COLUMN, Symptoms
-from capfilt.pipelines.evaluation.decontaminate import without_leaks
 from capfilt.pipelines.stages import stage_models
 from capfilt.pipelines.stages.caption import caption
-from capfilt.pipelines.stages.commit import commit
-from capfilt.pipelines.stages.decode import decode
-from capfilt.pipelines.stages.fetch import fetch
 from capfilt.pipelines.stages.micro_batches import AroundDeaths, Journal, MicroBatches, NoJournal
-from capfilt.pipelines.stages.read import read
-from capfilt.pipelines.stages.retry_rows import recommit, reopen
 from capfilt.pipelines.stages.score import score
 from capfilt.pipelines.stages.tombstones import Tombstones
 
@@ -66,12 +60,16 @@ def make_stages(names: Sequence[str], job: Job, journal: JournalOf = lambda _: N
         "decode": lambda: _decode(job, journal),
         "caption": lambda: _caption(job.recipe, journal),
         "score": lambda: _score(job.recipe, journal),
-        "commit": lambda: partial(_commit, job=job),
+        "commit": lambda: _commit(job),
     }
     return {name: make[name]() for name in names}
 
 
 def _fetch(job: Job, journal: JournalOf) -> Stage:
+    from capfilt.pipelines.stages.fetch import fetch
+    from capfilt.pipelines.stages.read import read
+    from capfilt.pipelines.stages.retry_rows import reopen
+
     reading, fetching = AroundDeaths(journal("read")), AroundDeaths(journal("fetch"))
 
     def stage(_: pa.Table, planned: PlannedChunk) -> pa.Table:
@@ -85,6 +83,9 @@ def _fetch(job: Job, journal: JournalOf) -> Stage:
 
 
 def _decode(job: Job, journal: JournalOf) -> Stage:
+    from capfilt.pipelines.evaluation.decontaminate import without_leaks
+    from capfilt.pipelines.stages.decode import decode
+
     settings, decoding = job.recipe.decode, AroundDeaths(journal("decode"))
 
     def stage(rows: pa.Table, _: PlannedChunk) -> pa.Table:
@@ -114,11 +115,19 @@ def _score(recipe: Recipe, journal: JournalOf) -> Stage:
     return stage
 
 
-def _commit(rows: pa.Table, planned: PlannedChunk, job: Job) -> pa.Table:
-    write, folder = recommit if job.retry else commit, Folder.at(job.out)
-    with fenced_writes(folder, job.lease):
-        record = write(rows, planned.chunk, folder, planned.digest, job.recipe.output)
-    return record.append_column(COLUMN, [[Symptoms.of(rows).to_json()]])
+def _commit(job: Job) -> Stage:
+    if job.retry:
+        from capfilt.pipelines.stages.retry_rows import recommit as write
+    else:
+        from capfilt.pipelines.stages.commit import commit as write
+
+    def stage(rows: pa.Table, planned: PlannedChunk) -> pa.Table:
+        folder = Folder.at(job.out)
+        with fenced_writes(folder, job.lease):
+            record = write(rows, planned.chunk, folder, planned.digest, job.recipe.output)
+        return record.append_column(COLUMN, [[Symptoms.of(rows).to_json()]])
+
+    return stage
 
 
 def _batches(recipe: Recipe, journal: Journal) -> MicroBatches:

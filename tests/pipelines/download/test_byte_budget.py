@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from capfilt.core.config import FetchSettings
-from capfilt.pipelines.download import Downloaded, DownloadError, download
-from capfilt.pipelines.download.byte_budget import Body, ByteBudget
+from capfilt.pipelines.download.byte_budget import Body, ByteBudget, Downloaded
+from capfilt.pipelines.download.failure import DownloadError
+from capfilt.pipelines.download.pool import download
 from capfilt.pipelines.stages.fetch import fetch
 from flood import LARGE, flooding
 from misbehaving_web import table
