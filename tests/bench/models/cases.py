@@ -56,8 +56,8 @@ def captions(bench: Bench, size: str, dtype: str) -> None:
 def _caption_stages(bench: Bench, where: Where, captioner: Any, ready: Tensor) -> None:
     model, batch, width = captioner.model, where.batch, ready.dtype.itemsize
     shape = model.config
-    states = bench.stage("image tower", where, partial(model.see, ready), tower(shape, batch, width))
-    image = bench.stage("cross K/V", where, partial(model.text.look, states), look(shape, batch, width))
+    states = bench.stage("image tower", where, partial(model.encode_image, ready), tower(shape, batch, width))
+    image = bench.stage("cross K/V", where, partial(model.text.project_image_kv, states), look(shape, batch, width))
     how = Decoding(max_tokens=TOKENS, min_tokens=TOKENS + 1)
     for n in (1, 10):
         draws = uniforms(range(batch * n), TOKENS).to(bench.device)

@@ -91,13 +91,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--candidates", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--folder", type=Path, help="where the runs are made and removed; default: a temporary one")
+    parser.add_argument("--out", type=Path, default=HERE, help="where results.json is written")
     asked = parser.parse_args()
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="capfilt-bench-"))
     date = datetime.now(UTC).date().isoformat()
     result: dict[str, Any] = {"date": date, "machine": machine(), "capfilt": __version__, "runs": []}
     for candidates in asked.candidates:
         result["runs"].append(bench(candidates, folder))
-        (HERE / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+        (asked.out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    if asked.out != HERE:
+        return
     about = (HERE / "README.md").read_text().partition(MARK)[0]
     (HERE / "README.md").write_text(about + MARK + "\n" + "\n".join(lines(result)) + "\n")
 

@@ -70,7 +70,8 @@ def _images(uids: pa.Array) -> pa.Table:
     same |= {"phash": 0, "phash_mirrored": 0, "color_layout": bytes(48)}
     columns = {name: pa.repeat(value, rows) for name, value in same.items()}
     columns |= {"uid": uids, "width": sizes, "height": sizes, "image": image}
-    return pa.table({name: columns[name] for name in schema.IMAGES.names}).cast(schema.IMAGES)
+    nothing = {field.name: pa.nulls(rows, field.type) for field in schema.IMAGES if field.nullable}
+    return pa.table({name: (nothing | columns)[name] for name in schema.IMAGES.names}).cast(schema.IMAGES)
 
 
 def _captions(uids: pa.Array, rng: np.random.Generator) -> pa.Table:
