@@ -8,6 +8,9 @@ MIN_SIDE: Final = 32
 MAX_ASPECT: Final = 16
 """Times the longer side of a `fit` image may be the shorter one; models refuse slimmer ones, so these are widened."""
 
+Box = tuple[float, ...]
+"""Four numbers: left, top, right, bottom of a part of an image, as shares of its width and height."""
+
 
 @dataclass(frozen=True, slots=True)
 class PixelSpec:
@@ -40,3 +43,17 @@ class PixelSpec:
         longest = max(MIN_SIDE, round(max(width, height) * scale))
         shortest = max(MIN_SIDE, -(-longest // MAX_ASPECT))
         return max(shortest, round(width * scale)), max(shortest, round(height * scale))
+
+    def box(self, box: Box, width: int, height: int) -> Box:
+        """A box of an image of that size as one of what the model sees of it; without area where that is nothing."""
+        if self.mode != "crop":
+            return box
+        (left, right), (top, bottom) = self._kept(width, height), self._kept(height, width)
+        ends = zip(box, (left, top, left, top), (right, bottom, right, bottom), strict=True)
+        return tuple(min(max((value - first) / (last - first), 0.0), 1.0) for value, first, last in ends)
+
+    def _kept(self, length: int, other: int) -> tuple[float, float]:
+        """From where to where along one side a center crop keeps an image, as shares."""
+        resized = int(self.size * length / min(length, other))
+        begin = round((resized - self.size) / 2)
+        return begin / resized, (begin + self.size) / resized

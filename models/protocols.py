@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from capfilt.models.pixels import PixelSpec
+from capfilt.models.pixels import Box, PixelSpec
 
 ImageInput = Tensor | list[Tensor]
 """[B, S, S, 3]; where `pixels.mode` is `fit`, a list of B tensors [height, width, 3]."""
@@ -73,4 +73,15 @@ class TruncatingJudge(Protocol):
 
     def cuts(self, text: str) -> bool:
         """Whether it leaves words of a text unread."""
+        ...
+
+
+@runtime_checkable
+class RegionJudge(Protocol):
+    """What a judge has besides that can look at the part of an image that a text is about."""
+
+    def score_regions(
+        self, images: Tensor, texts: list[list[str]], boxes: list[list[Box | None]]
+    ) -> dict[str, list[list[float]]]:
+        """As `Judge.score`, with a box for every text in shares of the pixels; None = the whole image."""
         ...

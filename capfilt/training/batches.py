@@ -30,6 +30,17 @@ def caption_batch(pairs: "TrainingPairs", draw: "Draw", images: "Pixels", step: 
     return Batch(torch.from_numpy(images), pairs.texts_of(draw), pairs.wrong_of(draw), keys, step)
 
 
+def region_batch(pairs: "TrainingPairs", draw: "Draw", images: "Pixels", step: int = 0) -> "Batch":
+    """Images, a text of each, and the box that it is about."""
+    import torch
+
+    from capfilt.models.training.batch import Batch
+
+    said, keys = pairs.texts_of(draw), pairs.keys[draw.pictures].tolist()
+    boxes = [None if one["box"] is None else tuple(one["box"]) for one in said]
+    return Batch(torch.from_numpy(images), [one["text"] for one in said], keys=keys, step=step, boxes=boxes)
+
+
 def question_batch(pairs: "TrainingPairs", draw: "Draw", images: "Pixels", step: int = 0) -> "QuestionBatch":
     """Images, a question about each, and its answers."""
     import torch
@@ -43,6 +54,7 @@ def question_batch(pairs: "TrainingPairs", draw: "Draw", images: "Pixels", step:
 
 BATCHES: Final[Mapping["Reads", MakeBatch]] = {
     "captions": caption_batch,
+    "regions": region_batch,
     "questions": question_batch,
     "images": caption_batch,  # with an empty text each
 }

@@ -99,8 +99,11 @@ def batches(
 
 def all_texts(pairs: "TrainingPairs") -> Iterator[str]:
     """All texts, right and wrong; of questions their answers too."""
-    for text in pairs.words.to_pylist():
-        yield from (text["question"], *text["answers"]) if isinstance(text, dict) else (text,)
+    for said in pairs.words.to_pylist():
+        if isinstance(said, str):
+            yield said
+        else:
+            yield from (said["question"], *said["answers"]) if "question" in said else (said["text"],)
     yield from pairs.wrong.to_pylist()
 
 

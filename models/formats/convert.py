@@ -5,6 +5,7 @@
 | BLIP as its authors saved it (`.pth`) | tensors of `visual_encoder.` |
 | BLIP-2 of stage 1, or tuned for retrieval, as LAVIS saved it (`.pth`) | tensors of `Qformer.` |
 | open_clip's training (`epoch_5.pt`) | tensors of `visual.` and a `logit_scale`; the architecture must be named |
+| Alpha-CLIP as its authors saved it (`.pth`) | a tensor `conv1_alpha.weight`; the CLIP it starts from must be named |
 | pickled weights of `transformers` (`pytorch_model.bin`) | a `config.json` beside |
 | a LoRA adapter (directory) | `adapter_config.json`; the model it was trained on must be named |
 
@@ -21,9 +22,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from capfilt.core.errors import ModelError
+from capfilt.models.formats.alpha_clip_source import MASKS, from_published
 from capfilt.models.formats.checkpoint import ADAPTER, CONFIG, TOKENIZER_CONFIG, VOCABULARY, WEIGHTS, weight_files
 from capfilt.models.formats.guarded import load_pickle, load_tensors
+from capfilt.models.formats.image_processor import read_image_processor
 from capfilt.models.formats.lavis_blip2 import from_lavis, image_processor
+from capfilt.models.formats.model_info import ALPHA
 from capfilt.models.formats.open_clip_source import CONFIG as OPEN_CLIP_CONFIG
 from capfilt.models.formats.open_clip_source import architecture_shape
 
@@ -60,7 +64,7 @@ def convert(
 
     Args:
         architecture: of open_clip, for its training files.
-        base: the model that a LoRA adapter was trained on.
+        base: the model that a LoRA adapter or an Alpha-CLIP was trained on.
         words: `vocab.txt` of BERT, or a folder that holds it; by default beside the source.
         vision: file of the image tower of a BLIP-2 that lacks it.
 
@@ -79,6 +83,8 @@ def convert(
         return _blip2(source, tensors, to, words, vision)
     if any(name.startswith("visual_encoder.") for name in names):
         return _blip(source, tensors, to, words)
+    if any(name.removeprefix("visual.") == MASKS for name in names):
+        return _alpha_clip(source, tensors, to, base)
     if "logit_scale" in names and any(name.startswith("visual.") for name in names):
         return _open_clip(source, tensors, to, architecture)
     if (source.parent / CONFIG).is_file():
@@ -189,6 +195,29 @@ def _open_clip(source: Path, tensors: dict[str, Tensor], to: Path, architecture:
     settings = {"model_cfg": shape, "preprocess_cfg": {}}
     (to / OPEN_CLIP_CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     return f"open_clip {architecture}"
+
+
+def _alpha_clip(source: Path, tensors: dict[str, Tensor], to: Path, base: Path | None) -> str:
+    if base is None or not base.is_dir():
+        raise ModelError(f"{source}: name the directory of the CLIP it was trained from by --base")
+    settings = json.loads((base / CONFIG).read_text(encoding="utf-8"))
+    if settings.get("model_type") != "clip":
+        raise ModelError(f"--base {base}: no CLIP as transformers saves it")
+    visual = {name: tensor for name, tensor in tensors.items() if name.startswith("visual.")} or tensors
+    merged = from_published(visual, load_tensors(weight_files(base)))
+    side = settings.get("vision_config", {}).get("image_size", 224)
+    _save(to, merged)
+    _copy_small(base, to)
+    # Squashed, and not cropped as by CLIP: boxes at the borders would be cut off, and Alpha-CLIP was trained on all.
+    pixels = read_image_processor(base) | {
+        "image_processor_type": "BlipImageProcessor",
+        "size": {"height": side, "width": side},
+        "do_center_crop": False,
+    }
+    (to / "processor_config.json").unlink(missing_ok=True)
+    for name, content in ((CONFIG, settings | {ALPHA: "ones"}), ("preprocessor_config.json", pixels)):
+        (to / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return "Alpha-CLIP, filter"
 
 
 def _beside(source: Path, tensors: dict[str, Tensor], to: Path) -> str:

@@ -16,6 +16,9 @@ DUAL: Final = {
 }
 """Classes of `transformers` for an image and a text tower side by side, by the `model_type` of their config.json."""
 
+ALPHA: Final = "alpha"
+"""The setting in config.json by which a CLIP is an Alpha-CLIP; its value says what whole images are shown with."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:

@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from capfilt.models.protocols import Judge, TruncatingJudge
+from capfilt.models.pixels import Box
+from capfilt.models.protocols import Judge, RegionJudge, TruncatingJudge
 
 
 class Tagged:
@@ -21,5 +22,15 @@ class Tagged:
 
     def score(self, images: Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:
         """The judge's scores under the tagged names."""
-        scores = self.judge.score(images, texts)
+        return self._tagged(self.judge.score(images, texts))
+
+    def score_regions(
+        self, images: Tensor, texts: list[list[str]], boxes: list[list[Box | None]]
+    ) -> dict[str, list[list[float]]]:
+        """The same with boxes, which a judge of whole images does not look at."""
+        if not isinstance(self.judge, RegionJudge):
+            return self.score(images, texts)
+        return self._tagged(self.judge.score_regions(images, texts, boxes))
+
+    def _tagged(self, scores: dict[str, list[list[float]]]) -> dict[str, list[list[float]]]:
         return {new: scores[old] for old, new in zip(self.judge.columns, self.columns, strict=True)}

@@ -14,7 +14,7 @@ from capfilt.core.errors import ModelError
 from capfilt.models.formats import open_clip_source
 from capfilt.models.formats.checkpoint import CONFIG, FORMAT, describe, med_files, weight_files
 from capfilt.models.formats.image_processor import read_image_processor, square_of
-from capfilt.models.formats.model_info import DUAL, ModelInfo, Role
+from capfilt.models.formats.model_info import ALPHA, DUAL, ModelInfo, Role
 from capfilt.models.formats.open_clip_source import OpenClipSource
 from capfilt.models.formats.timm_tower import check_timm
 from capfilt.models.pixels import PixelSpec
@@ -206,6 +206,12 @@ FAMILIES: Final = (
         describe=_med,
         captioner="captioners.med:load_captioner",
         judge="judges.med:load_judge",
+    ),
+    ModelFamily(
+        name="alpha-clip",
+        recognizes=lambda checkpoint: _is_dual(checkpoint) and ALPHA in checkpoint.settings,
+        describe=_published_judge("alpha-clip", COSINE),
+        judge="judges.alpha_clip:AlphaClipJudge",
     ),
     ModelFamily(
         name="dual",

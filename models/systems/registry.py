@@ -6,6 +6,7 @@ this table. A new system is a folder beside this file and a line in it.
 
 from typing import Final
 
+from capfilt.models.systems.alpha.system import ALPHA_CLIP
 from capfilt.models.systems.beit.system import BEIT
 from capfilt.models.systems.dual.system import CLIP, FLIP, LIT, SIGLIP
 from capfilt.models.systems.flamingo.system import FLAMINGO
@@ -26,6 +27,7 @@ _SYSTEMS: Final[tuple[System, ...]] = (
     FLIP,
     SIGLIP,
     LIT,
+    ALPHA_CLIP,
     MAE,
     BEIT,
     LLAVA,

@@ -7,6 +7,8 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from capfilt.models.pixels import Box
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -20,6 +22,7 @@ class Batch:
     wrong: list[list[str]] = field(default_factory=list)  # of all B: texts that people marked as wrong, 0 or more each
     keys: list[int] = field(default_factory=list)  # of all B: the same number = the same image; empty = all differ
     step: int = 0
+    boxes: list[Box | None] = field(default_factory=list)  # of all B: what that a text is about, None = all of it
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 Kind = TypeVar("Kind")
 
-Reads = Literal["captions", "questions", "images"]
-"""The column of the data that a system reads; "images" = no text at all."""
+Reads = Literal["captions", "regions", "questions", "images"]
+"""The column of the data that a system reads; "regions" = captions with their boxes, "images" = no text at all."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from capfilt.pipelines.stages.micro_batches import MicroBatches
 from capfilt.pipelines.stages.row_failures import mark_poison
 
 if TYPE_CHECKING:
+    from capfilt.models.pixels import Box, PixelSpec
     from capfilt.models.protocols import Judge
 
 
@@ -49,10 +50,27 @@ def _judge(
     rows: pa.Table, judge: "Judge", candidates: list[list[dict[str, Any]]], part: Sequence[int]
 ) -> list[dict[str, list[float]]]:
     """Of each row, the scores of its texts by column."""
+    from capfilt.models.protocols import RegionJudge
+
     texts = [[c["text"] for c in candidates[row]] for row in part]
-    scores = judge.score(pixel_tensor(rows, judge.pixels, part), texts)
+    images = pixel_tensor(rows, judge.pixels, part)
+    if isinstance(judge, RegionJudge):
+        scores = judge.score_regions(images, texts, _boxes(rows, judge.pixels, candidates, part))
+    else:
+        scores = judge.score(images, texts)
     by_row = zip(*(scores[column] for column in judge.columns), strict=True)
     return [dict(zip(judge.columns, values, strict=True)) for values in by_row]
+
+
+def _boxes(
+    rows: pa.Table, pixels: "PixelSpec", candidates: list[list[dict[str, Any]]], part: Sequence[int]
+) -> "list[list[Box | None]]":
+    """Of each row, the boxes of its texts in what the judge sees of the image."""
+    sizes = zip(*(rows[side].take(pa.array(part)).to_pylist() for side in ("width", "height")), strict=True)
+    return [
+        [None if (box := c.get("box")) is None else pixels.box(tuple(box), *size) for c in candidates[row]]
+        for row, size in zip(part, sizes, strict=True)
+    ]
 
 
 def columns_of(judges: "Sequence[Judge]") -> tuple[str, ...]:

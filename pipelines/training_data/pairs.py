@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from capfilt.core.errors import ConfigError, InputError
-from capfilt.core.schema import TEXT
+from capfilt.core.schema import BOX, TEXT
 from capfilt.core.storage import split_url
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.training_data.pixel_store import ImageIndex, Pixels, RowGroup, decode_all
@@ -25,6 +25,9 @@ from capfilt.pipelines.training_data.sampler import SOURCES, Draw, Numbers, Text
 
 MEMORY: Final = 4_000_000_000
 """Bytes of pixels that are held in memory; more are decoded again each time."""
+
+REGIONS: Final = "regions"
+"""What stands for captions with their boxes."""
 
 IMAGES_ALONE: Final = "images"
 """What stands for a column where no text is wanted."""
@@ -48,7 +51,7 @@ COLUMNS: Final = pa.schema(
 class Wanted:
     """What is read."""
 
-    column: str = "captions"  # or questions; images = without texts, such as the images/ of a run
+    column: str = "captions"  # or questions; regions = captions with boxes; images = without texts
     sources: tuple[str, ...] = SOURCES
     score: str = ""  # a field of a caption, such as itm; "" = none
     pixels: PixelSpec
@@ -97,6 +100,8 @@ def load_pairs(locations: Sequence[str], wanted: Wanted) -> TrainingPairs:
     scores = pc.struct_field(pc.list_flatten(table["texts"]), "score")
     if wanted.score and scores.null_count == len(scores):
         raise ConfigError(f"data.score = {wanted.score!r}: no caption has this score")
+    if wanted.column == REGIONS and not _boxes(table):
+        raise InputError(f"{' '.join(locations)}: no caption has a box (captions.box), and regions are to be learned")
     shelf = ImageIndex(_places(files), wanted.pixels)
     counts = pc.list_value_length(table["texts"]).to_numpy()
     held: Pixels | None = None
@@ -111,6 +116,12 @@ def load_pairs(locations: Sequence[str], wanted: Wanted) -> TrainingPairs:
         (reason, _), *_ = [*left_out.most_common(1), ("there are no rows", 0)]
         raise InputError(f"{' '.join(locations)}: no image can be used: {reason}")
     return _pairs(table, shelf, keep, held, left_out)
+
+
+def _boxes(table: pa.Table) -> int:
+    """Captions with a box."""
+    boxes = pc.struct_field(pc.struct_field(pc.list_flatten(table["texts"]), "word"), "box")
+    return len(boxes) - boxes.null_count
 
 
 def parquet_files(location: str) -> list[str]:
@@ -157,16 +168,17 @@ def _read_texts(file: str, wanted: Wanted) -> pa.Table:
     """One row an image: `texts` (word, source, score) of the wanted sources, `wrong`, and `uid` or null."""
     with opened(file) as parquet:
         names = parquet.schema_arrow.names
-        needed = {"image"} if wanted.column == IMAGES_ALONE else {"image", wanted.column}
+        column = "captions" if wanted.column == REGIONS else wanted.column
+        needed = {"image"} if column == IMAGES_ALONE else {"image", column}
         if missing := sorted(needed - set(names)):
             raise InputError(f"{file}: no column {', '.join(missing)}; there are {', '.join(names)}")
-        if wanted.column == IMAGES_ALONE:
+        if column == IMAGES_ALONE:
             return _without_texts(parquet, "uid" in names)
-        table = parquet.read([name for name in (wanted.column, "wrong", "uid") if name in names])
-    check_captions(table.schema, wanted.column, file)
-    lists = table[wanted.column].combine_chunks()
+        table = parquet.read([name for name in (column, "wrong", "uid") if name in names])
+    check_captions(table.schema, column, file)
+    lists = table[column].combine_chunks()
     values, owner = lists.flatten(), pc.list_parent_indices(lists).to_numpy()
-    read = _questions if wanted.column == "questions" else _captions
+    read = {"questions": _questions, REGIONS: _regions}.get(wanted.column, _captions)
     texts, good = read(values, wanted, file)
     counts = np.bincount(owner[good], minlength=len(lists))
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
@@ -213,6 +225,17 @@ def _captions(values: pa.StructArray, wanted: Wanted, file: str) -> tuple[pa.Str
     fields = [words, pc.index_in(sources, pa.array(SOURCES)).cast(pa.int8()), scores.cast(pa.float32())]
     good = pc.and_(pc.is_in(sources, pa.array(wanted.sources)), pc.is_valid(words)).to_numpy(zero_copy_only=False)
     return pa.StructArray.from_arrays(fields, ["word", "source", "score"]), good
+
+
+def _regions(values: pa.StructArray, wanted: Wanted, file: str) -> tuple[pa.StructArray, NDArray[np.bool_]]:
+    """The same of captions with their boxes, null where a caption is about the whole image."""
+    texts, good = _captions(values, wanted, file)
+    told = "box" in [field.name for field in values.type]
+    boxes = pc.struct_field(values, "box").cast(BOX) if told else pa.nulls(len(values), BOX)
+    lengths = pc.fill_null(pc.list_value_length(boxes), 4).to_numpy(zero_copy_only=False)
+    regions = pa.StructArray.from_arrays([texts.field("word"), boxes], ["text", "box"])
+    fields = [regions, texts.field("source"), texts.field("score")]
+    return pa.StructArray.from_arrays(fields, ["word", "source", "score"]), good & (lengths == 4)
 
 
 def _questions(values: pa.StructArray, wanted: Wanted, file: str) -> tuple[pa.StructArray, NDArray[np.bool_]]:

@@ -49,6 +49,7 @@ TINY = {
     "flip": ("model.image_size=24", "contrast.part=3"),
     "siglip": ("model.image_size=16",),
     "lit": ("model.vision=CLIP", "schedule.steps=8", "work.save_every=6"),
+    "alpha-clip": ("model.start=CLIP", "regions.rest=0.1"),
     "mae": ("model.image_size=32",),
     "llava": ("model.vision=CLIP", "model.language=LLAMA", "llava.max_tokens=12"),
     "llava-tune": ("model.start=LLAVA", "llava.max_tokens=12"),
@@ -70,6 +71,7 @@ def home(pairs_file: Path, tokenizer: Tokenizer, strong: MED, tmp_path_factory: 
     """A MED, the first stage of a Q-Former on it, a language model and a CLIP."""
     home = tmp_path_factory.mktemp("systems")
     save_med(home / "MED", strong, tokenizer, ("captioner", "filter"))
+    write_regions(pairs_file, home / "regions.parquet")
     write_language(home / "LANGUAGE", "opt")
     write_language(home / "LLAMA", "llama")
     for name, system, own in (
@@ -97,7 +99,18 @@ def home(pairs_file: Path, tokenizer: Tokenizer, strong: MED, tmp_path_factory: 
     return home
 
 
+def write_regions(pairs: Path, out: Path) -> None:
+    """The same pairs, every caption with a box."""
+    rows = pq.read_table(pairs).to_pylist()
+    for number, row in enumerate(rows):
+        for caption in row["captions"]:
+            caption["box"] = [0.0, 0.0, 0.25 + number % 3 / 4, 1.0]
+    pq.write_table(pa.Table.from_pylist(rows), out)
+
+
 def request(system: str, data: Path, home: Path, out: Path) -> Request:
+    if SYSTEMS[system].reads == "regions":
+        data = home / "regions.parquet"
     settings = (*COMMON, *(re.sub(r"=([A-Z]+)$", rf"={home}/\1", change) for change in TINY[system]))
     return Request(system, (str(data),), out, load_training("small", system, settings))
 

@@ -14,7 +14,9 @@ def convert(
     ] = "",
     base: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="LoRA: the model it was trained on. Default: none.", show_default=False),
+        typer.Option(
+            metavar="DIR", help="LoRA, Alpha-CLIP: the model it was trained on. Default: none.", show_default=False
+        ),
     ] = None,
     words: Annotated[
         Path | None,
@@ -29,8 +31,8 @@ def convert(
 ) -> None:
     """Convert a checkpoint to a directory of safetensors.
 
-    Reads BLIP's own files, BLIP-2 of LAVIS, trainings of open_clip, pickled weights of transformers and LoRA adapters;
-    runs no code of theirs.
+    Reads BLIP's own files, BLIP-2 of LAVIS, trainings of open_clip, Alpha-CLIP's image towers, pickled weights of
+    transformers and LoRA adapters; runs no code of theirs.
     """
     from capfilt.cli.terminal import console
     from capfilt.models.formats.convert import convert as rewrite

@@ -34,8 +34,8 @@ def build(asked: Asked, texts: Iterable[str], group: Group) -> TrainJob:
         encoder.model.vision_model.compile()
     task = DualTask(encoder, wanted, asked.seed, group, remembers=not asked.augments).to(asked.device)
     side = int(encoder.model.config.vision_config.image_size)
-    processor = _processor(encoder, side)
-    return TrainJob(task, lambda folder: save_folder(folder, encoder.model, processor, asked.stored_dtype))
+    both = processor(encoder, side)
+    return TrainJob(task, lambda folder: save_folder(folder, encoder.model, both, asked.stored_dtype))
 
 
 def _encoder(asked: Asked, wanted: Contrast, texts: Iterable[str]) -> DualEncoder:
@@ -137,7 +137,8 @@ def _shapes(size: DualSize, words: Any) -> tuple[dict[str, Any], dict[str, Any]]
     return vision, text
 
 
-def _processor(encoder: DualEncoder, side: int) -> Any:
+def processor(encoder: DualEncoder, side: int) -> Any:
+    """What makes of images and texts what the towers take; images are squashed, as training shows them."""
     import transformers
 
     names = {"clip": "CLIP", "siglip": "Siglip"}

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 from capfilt.core.errors import ConfigError
-from capfilt.models.formats.model_info import DUAL
+from capfilt.models.formats.model_info import ALPHA, DUAL
 from capfilt.models.systems.parts.shapes import ImageGrid, check_side, named_size, started
 from capfilt.models.systems.parts.tower_info import tower_info
 from capfilt.models.training.checks import checkpoint_files
@@ -110,6 +110,8 @@ def _started(asked: Asked) -> Foundation:
     told = started(name, sorted(DUAL), "a dual encoder")
     if asked.section(Contrast).drop and told["model_type"] == "siglip":
         raise ConfigError("contrast.drop: the image tower of a siglip pools all patches, so none can be dropped")
+    if ALPHA in told:
+        raise ConfigError(f"model.start = {name!r}: it is an alpha-clip, which `capfilt train alpha-clip` trains on")
     side = int(told.get("vision_config", {}).get("image_size", 224))  # older files leave out what is the default
     check_side(settings, side, "model.start", name)
     return Foundation(side, checkpoint_files(settings.start, settings.vision))
