@@ -8,7 +8,7 @@
 - `scans`: JPEGs that would take hours
 - `pillow`: Pillow's process-wide switches and the formats let in
 - `pixel_budget`: a bound on the pixels decoded at once
-- `resize`: image -> the pixels of a PixelSpec
+- `geometry`: image -> the pixels of a PixelSpec; boxes of any unit -> shares of the upright image
 - `decode_images`: many files -> facts and pixels
 - `stored_file`: what a run stores of an image, if not the file that came
 - `plain_file`: a file that every loader decodes alike

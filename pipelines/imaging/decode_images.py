@@ -15,10 +15,10 @@ from capfilt.core.config import AS_THEY_CAME, DecodeSettings, OutputSettings
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.fingerprints.color_layout import color_layout
 from capfilt.pipelines.imaging.fingerprints.phash import SIDE, phash, thumbnail
+from capfilt.pipelines.imaging.geometry.resize import fitted, square
 from capfilt.pipelines.imaging.image_file import BadImage, DecodedImage, load_image, read_header
 from capfilt.pipelines.imaging.pillow import pillow_rules
 from capfilt.pipelines.imaging.pixel_budget import PixelBudget
-from capfilt.pipelines.imaging.resize import fitted, square
 from capfilt.pipelines.imaging.stored_file import resized, stored_file
 
 PIXELS_AT_ONCE: Final = 100_000_000

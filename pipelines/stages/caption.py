@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from capfilt.core.config import CaptionSettings as Settings
 from capfilt.core.schema import TEXT, candidate_type
-from capfilt.pipelines.imaging.boxes import has_area
+from capfilt.pipelines.imaging.geometry.boxes import has_area
 from capfilt.pipelines.stages.caption_checks import check_caption, same_text_key, tidy, without_thoughts
 from capfilt.pipelines.stages.micro_batches import MicroBatches
 from capfilt.pipelines.stages.row_failures import mark_poison

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from capfilt.core.config import AS_THEY_CAME, DecodeSettings, OutputSettings
 from capfilt.core.schema import IMAGE_FACTS, Reason
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.imaging.boxes import place_boxes
 from capfilt.pipelines.imaging.decode_images import Canvases, File, ImageFacts, Outcome, decode_images
+from capfilt.pipelines.imaging.geometry.boxes import place_boxes
 from capfilt.pipelines.imaging.image_file import BadImage
 from capfilt.pipelines.imaging.isolation.isolated import decode_isolated
 from capfilt.pipelines.stages.micro_batches import AroundDeaths, BatchRows

@@ -27,9 +27,9 @@ from capfilt import __version__
 from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.fingerprints.phash import phash
+from capfilt.pipelines.imaging.geometry.resize import square
 from capfilt.pipelines.imaging.image_file import load_image, read_header
 from capfilt.pipelines.imaging.isolation import isolated
-from capfilt.pipelines.imaging.resize import square
 from capfilt.pipelines.stages.decode import _decode_here
 
 HERE: Final = Path(__file__).parent

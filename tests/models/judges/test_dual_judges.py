@@ -13,7 +13,7 @@ from capfilt.core.errors import ConfigError, ModelError
 from capfilt.models.formats.open_clip_source import from_name
 from capfilt.models.normalize import normalize
 from capfilt.models.registry import registry
-from capfilt.pipelines.imaging.resize import square
+from capfilt.pipelines.imaging.geometry.resize import square
 
 Published = Callable[[str], Path]
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 from capfilt.core.config import DecodeSettings
 from capfilt.models.pixels import PixelSpec
-from capfilt.pipelines.imaging import resize
-from capfilt.pipelines.imaging.resize import square
+from capfilt.pipelines.imaging.geometry import resize
+from capfilt.pipelines.imaging.geometry.resize import square
 from capfilt.pipelines.stages.decode import decode
 from decoding import rows_of
 from pictures import encoded
