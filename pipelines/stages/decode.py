@@ -13,7 +13,7 @@ from capfilt.core.config import AS_THEY_CAME, DecodeSettings, OutputSettings
 from capfilt.core.schema import IMAGE_FACTS, Reason
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.decode_images import Canvases, File, ImageFacts, Outcome, decode_images
-from capfilt.pipelines.imaging.geometry.boxes import place_boxes
+from capfilt.pipelines.imaging.geometry.boxes import Upright, place_boxes
 from capfilt.pipelines.imaging.image_file import BadImage
 from capfilt.pipelines.imaging.isolation.isolated import decode_isolated
 from capfilt.pipelines.stages.micro_batches import AroundDeaths, BatchRows
@@ -85,8 +85,14 @@ def _decoded(rows: pa.Table, how: _How) -> pa.Table:
         for row, bad in enumerate(outcomes)
         if isinstance(bad, BadImage)
     }
-    placed = place_boxes(mark_failed(rows, failures), outcomes)
+    placed = place_boxes(mark_failed(rows, failures), [_upright(outcome) for outcome in outcomes])
     return _with_pixels(_with_facts(_with_stored(placed, outcomes), outcomes), outcomes, canvases)
+
+
+def _upright(outcome: Outcome | None) -> Upright | None:
+    if isinstance(outcome, ImageFacts):
+        return Upright(outcome.width, outcome.height, outcome.orientation)
+    return None
 
 
 def _decode_here(

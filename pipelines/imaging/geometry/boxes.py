@@ -1,38 +1,45 @@
 """Boxes of texts: from what the data says to shares of the upright image."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from capfilt.core.schema import GIVEN_TEXT
-from capfilt.pipelines.imaging.decode_images import ImageFacts, Outcome
 
 NOWHERE = [0.0, 0.0, 0.0, 0.0]
 """In place of what is no box: it has no area, so `caption` flags its text."""
 
 
-def place_boxes(rows: pa.Table, outcomes: Sequence[Outcome | None]) -> pa.Table:
-    """`rows` in which every box of `texts` is a `schema.BOX`; of failed rows they stay as they are."""
+class Upright(NamedTuple):
+    """Width and height of an image in pixels, and the EXIF orientation by which it was turned."""
+
+    width: int
+    height: int
+    orientation: int
+
+
+def place_boxes(rows: pa.Table, images: Sequence[Upright | None]) -> pa.Table:
+    """`rows` in which every box of `texts` is a `schema.BOX`; where there is no image they stay as they are."""
     lists = rows["texts"].combine_chunks()
     if pc.struct_field(lists.flatten(), "box").null_count == len(lists.flatten()):
         return rows
     placed = [
-        [text | _placed(text, facts) for text in texts] if isinstance(facts, ImageFacts) else texts
-        for texts, facts in zip(lists.to_pylist(), outcomes, strict=True)
+        [text | _placed(text, image) for text in texts] if image else texts
+        for texts, image in zip(lists.to_pylist(), images, strict=True)
     ]
     index = rows.schema.get_field_index("texts")
     return rows.set_column(index, rows.schema.field(index), pa.array(placed, pa.list_(GIVEN_TEXT)))
 
 
-def _placed(text: dict[str, Any], image: ImageFacts) -> dict[str, Any]:
+def _placed(text: dict[str, Any], image: Upright) -> dict[str, Any]:
     if text["box"] is None:
         return {}
     return {"box": in_shares(text["box"], text["frame"], image), "frame": None}
 
 
-def in_shares(box: Sequence[float], frame: Sequence[float] | None, image: ImageFacts) -> list[float]:
+def in_shares(box: Sequence[float], frame: Sequence[float] | None, image: Upright) -> list[float]:
     """A box of any frame as left, top, right, bottom in 0..1 of the upright image, without area where it lies outside.
 
     Data sets are annotated on the upright image or on the stored one. Where these differ in shape, the frame tells
