@@ -8,12 +8,17 @@ import pyarrow as pa
 from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.errors import InputError, UserError
 from capfilt.core.storage import Folder
+from capfilt.ledger.joined import captions, captions_schema, images, images_schema
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.dedup.groups import CAPTIONS, IMAGES, read_duplicates
 from capfilt.pipelines.selection.corpus import corpus_schema
 
 DUPLICATES: Final = {"duplicates": IMAGES, "duplicate_captions": CAPTIONS}
 """Views that `capfilt dedup` fills, and their files."""
+
+
+JOINED: Final = {"captions": captions, "images": images}
+"""Views with the columns of the run's layers."""
 
 
 def connect(folder: Folder) -> duckdb.DuckDBPyConnection:
@@ -35,13 +40,13 @@ def connect(folder: Folder) -> duckdb.DuckDBPyConnection:
 
 def schemas(ledger: Ledger) -> dict[str, pa.Schema]:
     """The columns of every view."""
-    captions = ledger.captions_schema()
+    columns = captions_schema(ledger)
     return {
-        "images": schema.IMAGES,
-        "captions": captions,
+        "images": images_schema(ledger),
+        "captions": columns,
         "failures": schema.FAILURES,
         "decisions": schema.DECISIONS,
-        "corpus": corpus_schema(captions),
+        "corpus": corpus_schema(columns),
         "selections": pa.schema([pa.field("name", pa.string(), nullable=False), *schema.DECISIONS]),
         "commits": schema.COMMITS,
         "duplicates": schema.DUPLICATE_IMAGES,
@@ -52,6 +57,8 @@ def schemas(ledger: Ledger) -> dict[str, pa.Schema]:
 def _view(ledger: Ledger, name: str, columns: pa.Schema) -> Any:
     if name == "selections":
         return ledger.named_decisions(columns)
+    if name in JOINED:
+        return JOINED[name](ledger)
     if name in DUPLICATES:
         return read_duplicates(ledger.folder, DUPLICATES[name], columns)
     hidden = name in ("decisions", "corpus") and not ledger.selection()

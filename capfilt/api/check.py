@@ -7,7 +7,7 @@ from typing import Any
 
 from capfilt.api.progress import listener
 from capfilt.api.settings import recipe_with
-from capfilt.commands.run import Listener
+from capfilt.commands.progress import Listener
 from capfilt.preview.check import CheckReport
 from capfilt.preview.check import check as check_inputs
 from capfilt.preview.page import fragment, page

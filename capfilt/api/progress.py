@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from capfilt.commands.run import Listener, RunProgress
+from capfilt.commands.progress import Listener, RunProgress
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from capfilt.api.progress import listener
 from capfilt.api.settings import plain, recipe_with
-from capfilt.commands.run import Listener, RunResult
+from capfilt.commands.progress import Listener
+from capfilt.commands.run import RunResult
 from capfilt.commands.run import run as run_all
 from capfilt.core.errors import ConfigError
 from capfilt.core.storage import Folder

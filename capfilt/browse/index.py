@@ -19,6 +19,7 @@ from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.config import SelectSettings
 from capfilt.core.duckdb_sandbox import quoted
 from capfilt.core.errors import BusyError
+from capfilt.ledger.joined import captions, captions_schema
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.marks import read_marks
 from capfilt.pipelines.selection.policy import execute
@@ -75,14 +76,13 @@ class Index:
 
     def __init__(self, ledger: Ledger, records: pa.Table, settings: SelectSettings) -> None:
         self.ledger = ledger
-        columns = ledger.captions_schema()
-        self.judges = judge_columns(columns)
+        self.judges = judge_columns(captions_schema(ledger))
         self._chunks = records["chunk"].to_pylist()
         self._ends = np.cumsum(records["images"].to_numpy())
         self._remembered = lru_cache(REMEMBERED)(self._find)
         tables = {
             "picture_reader": _with_places(ledger),
-            "candidates": ledger.dataset("captions", columns),  # the name that flags know it by
+            "candidates": captions(ledger),  # the name that flags know it by
             "failure_files": ledger.dataset("failures", schema.FAILURES),
             "mark_files": read_marks(ledger.folder),
         }

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from capfilt.cli.corpus import browse, calibrate, dedup, export, forget, query, report, select
-from capfilt.cli.runs import check, demo, jobs, retry, run, status, verify
+from capfilt.cli.runs import annotate, check, demo, jobs, retry, run, status, verify
 from capfilt.cli.terminal.errors import CommandGroup
 from capfilt.cli.training import bootstrap, convert, evaluate, models, train
 from capfilt.core.version import __version__
@@ -48,6 +48,7 @@ app.command()(demo.demo)
 app.command()(check.check)
 app.command()(run.run)
 app.command()(retry.retry)
+app.command()(annotate.annotate)
 app.command()(jobs.submit)
 app.command()(jobs.jobs)
 app.command()(jobs.stop)

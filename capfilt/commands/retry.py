@@ -4,13 +4,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from capfilt.commands.run import Listener, RunProgress
+from capfilt.commands.chunk_work import work_through
+from capfilt.commands.layer_work import complete, layer_work
+from capfilt.commands.progress import Listener, RunProgress
 from capfilt.commands.stored_recipe import stored_recipe
-from capfilt.commands.work_time import WorkTime
-from capfilt.core.chunks import Chunk
-from capfilt.core.config import Recipe
-from capfilt.core.errors import ConfigError, RunFailed
+from capfilt.core.errors import ConfigError
 from capfilt.core.schema import Reason, Trait
 from capfilt.core.serialization import canonical_json
 from capfilt.ledger.ledger import Ledger
@@ -62,9 +62,16 @@ def retry(
         ledger.balance()
         before = _failures(ledger)
         chunks = [chunk for chunk in ledger.read_plan() if wanted & before.get(chunk.name, {}).keys()]
+        layers = layer_work(ledger, more=bool(chunks))
         if chunks:
+            from capfilt.pipelines.engine.chunk.tasks import RetryRows  # here: with nothing to do, no stage is loaded
+
             _note(ledger, wanted, overrides)
-            _work(ledger, chunks, recipe, wanted, listener)
+            planned = [PlannedChunk(chunk, ledger.spec_digest(chunk)) for chunk in chunks]
+            # One chunk at a time, by the driver alone: a worker that outlives it leaves a whole transaction or none.
+            after_each = partial(replay_pending, ledger.folder)
+            work_through(ledger.folder, planned, recipe, RetryRows(wanted), listener, after_each)
+        complete(ledger, layers, listener)
         ledger.balance()
         listener(RunProgress("select"))
         selection = reselect(ledger, recipe)
@@ -94,27 +101,6 @@ def _failures(ledger: Ledger) -> dict[str, dict[str, int]]:
     """Failures by reason of every committed chunk."""
     records = ledger.records()
     return dict(zip(records["chunk"].to_pylist(), map(dict, records["reasons"].to_pylist()), strict=True))
-
-
-def _work(ledger: Ledger, chunks: list[Chunk], recipe: Recipe, wanted: frozenset[str], listener: Listener) -> None:
-    from capfilt.pipelines.engine.engine import work  # here: with nothing to do, no stage is loaded
-
-    rows = sum(chunk.rows for chunk in chunks)
-    listener(RunProgress("start", 0, rows, 0, len(chunks)))
-    planned = [PlannedChunk(chunk, ledger.spec_digest(chunk)) for chunk in chunks]
-    failed: list[str] = []
-    rows_done = 0
-    clock = WorkTime()
-    with work(planned, ledger.folder.location, recipe, wanted) as outcomes:
-        for number, done in enumerate(outcomes, 1):
-            # One chunk at a time, by the driver alone: a worker that outlives it leaves a whole transaction or none.
-            replay_pending(ledger.folder)
-            rows_done += done.rows
-            failed += [f"chunk {done.chunk}: {done.error}"] if done.error else []
-            counts = (rows_done, rows, number - len(failed), len(chunks))
-            listener(RunProgress("work", *counts, rows_now=rows_done, working=clock.commit(done.seconds)))
-    if failed:
-        raise RunFailed(f"{len(failed)} of {len(chunks)} chunks failed; {failed[0]}")
 
 
 def _note(ledger: Ledger, wanted: frozenset[str], overrides: Sequence[str]) -> None:

@@ -4,11 +4,13 @@ import importlib.metadata
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from capfilt.commands.layer_work import complete, layer_work
+from capfilt.commands.progress import Listener, RunProgress
 from capfilt.commands.work_time import WorkTime
 from capfilt.core.chunks import Chunk
 from capfilt.core.config import Recipe
@@ -34,26 +36,6 @@ SAVE_EVERY = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class RunProgress:
-    """What a listener hears: a phase, and how far the chunks are."""
-
-    phase: str  # plan, planned, start, work, select, done
-    rows_done: int = 0  # earlier sessions included
-    rows_planned: int = 0
-    chunks_done: int = 0
-    chunks: int = 0
-    failures: dict[str, int] = field(default_factory=dict)  # by reason, this session
-    notes: tuple[str, ...] = ()  # once it is planned: what was left out of folders, and why; a line each
-    rows_now: int = 0  # committed by this session
-    working: float = 0.0  # seconds of work of this session, see `WorkTime`
-
-    @property
-    def rate(self) -> float | None:
-        """Rows a second of this session, without the start of workers; None before the first chunk."""
-        return self.rows_now / self.working if self.working else None
-
-
-@dataclass(frozen=True, slots=True)
 class RunResult:
     """What a run came to."""
 
@@ -64,9 +46,6 @@ class RunResult:
     selection: Selection
     notes: tuple[str, ...]  # what planning left out of folders, and why; a line each
     memory: dict[str, int] = field(default_factory=dict)  # bytes that a process held at most, by its kind
-
-
-Listener = Callable[[RunProgress], None]
 
 
 def run(
@@ -107,10 +86,12 @@ def run(
         notes = (*plan.notes, *_write_or_check(ledger, plan, evaluation, recipe, models, limit))
         listener(RunProgress("planned", notes=notes))
         todo = ledger.todo()
+        layers = layer_work(ledger, more=bool(todo))
         memory = work_on_chunks(ledger, todo, recipe, listener) if todo else {}
         if lacking := sorted({chunk.name for chunk in todo} - ledger.committed()):
             raise IntegrityError(f"{out}: chunk {lacking[0]} was done, but its commit is not there")
         ledger.balance()
+        complete(ledger, layers, listener)
         listener(RunProgress("select"))
         selection = select(ledger.folder, recipe.select, recipe.output.images)
     chunks = ledger.read_plan()

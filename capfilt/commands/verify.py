@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from capfilt.commands.run import Listener, RunProgress, work_on_chunks
+from capfilt.commands.progress import Listener, RunProgress
+from capfilt.commands.run import work_on_chunks
 from capfilt.commands.stored_recipe import stored_recipe
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk

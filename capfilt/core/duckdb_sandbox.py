@@ -5,6 +5,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +15,17 @@ _READING: Final = ("SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "C
 """DuckDB's kinds of queries that change nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class JoinedTable:
+    """Tables that SQL sees as one: all of `base`, and beside it columns of others, null where they have no such row."""
+
+    base: Any
+    keys: tuple[str, ...]  # columns that all of them have; a row of each, at most, per key
+    beside: tuple[tuple[Any, tuple[str, ...]], ...]  # a table, and which of its columns
+
+
 def connect(tables: Mapping[str, Any], memory: str = "") -> duckdb.DuckDBPyConnection:
-    """An in-memory database that sees `tables` (pyarrow datasets, tables, readers) under their names.
+    """An in-memory database that sees `tables` (pyarrow datasets, tables, readers, `JoinedTable`) under their names.
 
     pyarrow reads the files, so DuckDB needs no access to the file system at all and gets none: no COPY, ATTACH,
     read_csv('/etc/passwd'), extension or Python variable, and the lock cannot be undone. (To allow DuckDB the paths
@@ -30,7 +40,7 @@ def connect(tables: Mapping[str, Any], memory: str = "") -> duckdb.DuckDBPyConne
     limit = {"memory_limit": memory, "threads": str(min(os.cpu_count() or 1, 8))} if memory else {}
     connection = duckdb.connect(":memory:", config={"temp_directory": str(spill) if memory else "", **limit})
     for name, table in tables.items():
-        connection.register(name, table)
+        _register(connection, name, table)
     for setting in (
         "python_enable_replacements = false",
         "enable_external_access = false",
@@ -38,6 +48,21 @@ def connect(tables: Mapping[str, Any], memory: str = "") -> duckdb.DuckDBPyConne
     ):
         connection.execute(f"SET {setting}")
     return connection
+
+
+def _register(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> None:
+    if not isinstance(table, JoinedTable):
+        connection.register(name, table)
+        return
+    connection.register(f"{name} alone", table.base)
+    columns, joins = ["base.*"], ""
+    for number, (other, names) in enumerate(table.beside):
+        connection.register(f"{name} beside {number}", other)
+        columns += [f"b{number}.{quoted(column)}" for column in names]
+        equal = " AND ".join(f"b{number}.{quoted(key)} = base.{quoted(key)}" for key in table.keys)
+        joins += f" LEFT JOIN {quoted(f'{name} beside {number}')} b{number} ON {equal}"
+    view = f"SELECT {', '.join(columns)} FROM {quoted(f'{name} alone')} base{joins}"
+    connection.execute(f"CREATE VIEW {quoted(name)} AS {view}")
 
 
 def reads_only(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:

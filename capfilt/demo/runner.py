@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from capfilt.commands.run import Listener, RunResult, run
+from capfilt.commands.progress import Listener
+from capfilt.commands.run import RunResult, run
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ChangedError, ConfigError
 from capfilt.core.serialization import parquet_bytes

@@ -30,7 +30,7 @@ from capfilt.core.errors import BusyError, ChangedError, InputError, IntegrityEr
 from capfilt.core.secrets import without_secret_settings
 from capfilt.core.serialization import canonical_json, parquet_bytes, to_toml
 from capfilt.core.storage import Folder
-from capfilt.core.tables import damage_named, parquet_format, read_schema, read_table
+from capfilt.core.tables import damage_named, parquet_format, read_table
 from capfilt.ledger import transaction
 from capfilt.ledger.compatibility import (
     changed_inputs,
@@ -227,16 +227,6 @@ class Ledger:
         return ds.FileSystemDataset.from_paths(
             files, schema=columns, format=parquet_format(), filesystem=self.folder.filesystem
         )
-
-    def captions_schema(self) -> pa.Schema:
-        """The schema of captions/ with the columns of the run's judges.
-
-        A chunk without an image was never scored and lacks these columns, so one file alone is not enough.
-        """
-        plain = schema.captions_schema(())
-        found = (read_schema(self.folder, f"captions/{chunk}.parquet") for chunk in sorted(self.committed()))
-        judged = next((names for names in found if len(names) > len(plain)), plain)
-        return schema.captions_schema(tuple(name for name in judged.names if name not in plain.names))
 
     def records(self) -> pa.Table:
         """All commit records (`schema.COMMITS`) in chunk order."""

@@ -1,9 +1,9 @@
 """The state of a run, read from its ledger alone: what `capfilt status` shows."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,10 +12,25 @@ from capfilt.core import schema
 from capfilt.core.config import OutputSettings
 from capfilt.core.errors import IntegrityError
 from capfilt.core.storage import Folder
+from capfilt.ledger.joined import run_captions_schema
+from capfilt.ledger.layers import Layer, by_chunk, is_current, layers_of
 from capfilt.ledger.ledger import Ledger, Session
 
 _FORMER_KINDS: Final = {"host": "model", "device": "gpu"}
 """What runs before 0.2 noted, of model processes alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerStatus:
+    """The state of a layer."""
+
+    name: str
+    subject: str  # texts or images
+    columns: tuple[str, ...]
+    chunks_done: int
+    chunks_left: int  # committed chunks that it lacks, or that have changed since it was made
+    rows: int  # texts or images of the chunks that are done
+    without: dict[str, int]  # of these, rows that it says nothing of, by the reason that their image failed for
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +47,11 @@ class Status:
     odd_scores: dict[str, int]  # NaN or infinite ones by judge column, where there are any
     rate: float | None  # rows a second of the latest session
     memory: dict[str, int]  # bytes that a process held at most, by its kind, largest first
-    complete: bool  # every planned chunk is committed
+    layers: tuple[LayerStatus, ...]
+    complete: bool  # every planned chunk is committed, and every layer has it
     balanced: bool
     problem: str  # why it does not balance, else ""
-    selected: bool  # decisions/ and corpus/ were made from exactly the commits there are
+    selected: bool  # decisions/ and corpus/ were made from exactly the commits there are, see `layers.is_current`
     left_out: tuple[str, ...]  # which files of the inputs are not read, and why; a line each
     stored: str  # what the images were resized to and re-encoded as; "" where they are stored as they came
     empty: str  # why a complete run has no image or no text, and what to look at; "" where it has both
@@ -54,7 +70,12 @@ def status(folder: Folder) -> Status:
     problem = _problem(ledger, records)
     failures = _by_frequency(dict(pairs) for pairs in records["reasons"].to_pylist())
     images = sum(records["images"].to_pylist())
+    chunks = by_chunk(records)
+    layers = layers_of(folder)
     captions, odd_scores = ({}, {}) if problem else _captions(ledger)
+    for layer in layers if captions else ():
+        odd_scores |= _odd(layer, chunks)
+    told = tuple(_layer(layer, chunks) for layer in layers)
     return Status(
         chunks_done=records.num_rows,
         chunks_left=len(left),
@@ -66,10 +87,11 @@ def status(folder: Folder) -> Status:
         odd_scores=odd_scores,
         rate=sessions[-1].rate if sessions else None,
         memory=_peaks(sessions),
-        complete=not left,
+        layers=told,
+        complete=not left and not any(layer.chunks_left for layer in told),
         balanced=not problem,
         problem=problem,
-        selected=ledger.selection().get("commits") == ledger.fingerprint(records),
+        selected=is_current(ledger, ledger.selection(), records),
         left_out=tuple(ledger.run.get("left_out", ())),
         stored=_stored(ledger),
         empty="" if left or problem else _nothing(ledger, images, failures),
@@ -140,7 +162,7 @@ def _by_frequency(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 
 def _captions(ledger: Ledger) -> tuple[dict[str, int], dict[str, int]]:
     """The texts by source, and their scores that are NaN or infinite by column; reads no text."""
-    columns = ledger.captions_schema()
+    columns = run_captions_schema(ledger)
     judges = [field.name for field in columns if field.name not in schema.captions_schema(()).names]
     sources: list[dict[str, int]] = []
     odd: Counter[str] = Counter()
@@ -148,6 +170,28 @@ def _captions(ledger: Ledger) -> tuple[dict[str, int], dict[str, int]]:
         sources.append({item["values"]: item["counts"] for item in batch["source"].value_counts().to_pylist()})
         odd.update({name: count for name in judges if (count := _not_finite(batch[name]))})
     return _by_frequency(sources), dict(odd)
+
+
+def _layer(layer: Layer, chunks: Mapping[str, Mapping[str, Any]]) -> LayerStatus:
+    records = layer.standing(chunks).values()
+    return LayerStatus(
+        layer.name,
+        layer.subject,
+        tuple(layer.columns.names),
+        len(records),
+        len(chunks) - len(records),
+        sum(record["rows"] for record in records),
+        _by_frequency(dict(record["reasons"]) for record in records),
+    )
+
+
+def _odd(layer: Layer, chunks: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Its values that are NaN or infinite, by column, where there are any."""
+    odd: Counter[str] = Counter()
+    names = [field.name for field in layer.columns if pa.types.is_floating(field.type)]
+    for batch in layer.dataset(chunks).to_batches(columns=names):
+        odd.update({name: count for name in names if (count := _not_finite(batch[name]))})
+    return dict(odd)
 
 
 def _not_finite(scores: pa.Array) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final, cast
 
-from capfilt.commands.run import Listener, RunProgress
+from capfilt.commands.progress import Listener, RunProgress
 from capfilt.core.chunks import Part
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ConfigError

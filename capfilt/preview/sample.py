@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from capfilt.commands.run import Listener, RunProgress, versions
+from capfilt.commands.progress import Listener, RunProgress
+from capfilt.commands.run import versions
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk, Part
 from capfilt.core.config import InputSettings, Recipe

@@ -9,6 +9,7 @@ from duckdb import DuckDBPyConnection
 
 from capfilt.core.duckdb_sandbox import quoted
 from capfilt.core.storage import Folder
+from capfilt.ledger.joined import captions_schema
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines import query
 from capfilt.pipelines.calibration.calibrate import threshold_in_use
@@ -64,7 +65,7 @@ def open_database(folder: Folder) -> Iterator[ReportDatabase]:
         IntegrityError: a committed file is missing.
     """
     ledger = Ledger(folder)
-    judges = tuple(judge_columns(ledger.captions_schema()))
+    judges = tuple(judge_columns(captions_schema(ledger)))
     in_use = threshold_in_use(ledger.selection())
     with query.connect(folder) as connection:
         scores = "".join(f", {quoted(name)}" for name in judges)

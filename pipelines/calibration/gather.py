@@ -12,6 +12,7 @@ from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.config import DecodeSettings
 from capfilt.core.errors import InputError
 from capfilt.ledger.image_reader import read_images
+from capfilt.ledger.joined import captions, captions_schema
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.labels import Label
 from capfilt.pipelines.calibration.mismatch import mismatches, own_texts
@@ -45,7 +46,7 @@ class ScoredPairs:
 
 def _columns(ledger: Ledger) -> list[str]:
     """The judges' columns; InputError if there are none."""
-    columns = judge_columns(ledger.captions_schema())
+    columns = judge_columns(captions_schema(ledger))
     if not columns:
         raise InputError(f"{ledger.folder.location}: no judge scored this run, so there is nothing to calibrate")
     return columns
@@ -118,7 +119,7 @@ def _known(ledger: Ledger, labels: Sequence[Label]) -> dict[int, Row]:
     )
     tables = {
         "asked": asked,
-        "captions": ledger.dataset("captions", ledger.captions_schema()),
+        "captions": captions(ledger),
         "images": ledger.dataset("images", schema.IMAGES),
     }
     with duckdb_sandbox.connect(tables) as connection:

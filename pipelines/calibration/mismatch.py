@@ -15,6 +15,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.neighbors import NearestNeighbors
 
 from capfilt.core import duckdb_sandbox, schema
+from capfilt.ledger.joined import captions, captions_schema
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.selection.scores import judge_columns
 
@@ -49,10 +50,9 @@ class Mismatch:
 
 def own_texts(ledger: Ledger, images: int, seed: int) -> list[Candidate]:
     """All texts of `images` images, drawn by a hash of seed and uid; empty texts are left out, they need no judge."""
-    captions = ledger.captions_schema()
-    judges = judge_columns(captions)
+    judges = judge_columns(captions_schema(ledger))
     tables = {
-        "captions": ledger.dataset("captions", captions),
+        "captions": captions(ledger),
         "images": ledger.dataset("images", schema.IMAGES),
     }
     with duckdb_sandbox.connect(tables) as connection:

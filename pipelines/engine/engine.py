@@ -12,6 +12,7 @@ from capfilt.ledger.lease import held_token
 from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk
 from capfilt.pipelines.engine.chunk.outcome import ChunkOutcome
 from capfilt.pipelines.engine.chunk.stages import Job
+from capfilt.pipelines.engine.chunk.tasks import NEW, ChunkTask
 from capfilt.pipelines.stages import stage_models
 
 UNFIT: Final = re.compile(r"(caption|score): ModelError: (?P<why>.*)")
@@ -22,7 +23,7 @@ Engine = Callable[[Sequence[PlannedChunk], Job], Generator[ChunkOutcome]]
 
 @contextmanager
 def work(
-    chunks: Sequence[PlannedChunk], out: str, recipe: Recipe, retry: frozenset[str] = frozenset()
+    chunks: Sequence[PlannedChunk], out: str, recipe: Recipe, task: ChunkTask = NEW
 ) -> Iterator[Iterator[ChunkOutcome]]:
     """Take every chunk through fetch, decode, caption, score and commit; gives each as it is committed.
 
@@ -30,14 +31,14 @@ def work(
 
     Args:
         out: the run's folder.
-        retry: see `Job`.
+        task: see `Job`.
 
     Raises:
         ModelError: a model cannot be loaded or does not work; later chunks would fail in the same way.
     """
     folder = Folder.at(out)
     pixels = tuple(stage_models.pixels(recipe))
-    job = Job(folder.everywhere, recipe, pixels, retry, held_token(folder))
+    job = Job(folder.everywhere, recipe, pixels, task, held_token(folder))
     with closing(_engine(recipe.engine.kind)(chunks, job)) as outcomes:
         yield map(_checked, outcomes)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Self
 
 import pyarrow as pa
@@ -10,6 +11,8 @@ import pyarrow.compute as pc
 from capfilt.core import schema
 from capfilt.core.errors import InputError
 from capfilt.core.tables import read_table
+from capfilt.ledger.joined import CaptionsReader, captions_schema
+from capfilt.ledger.layers import is_current
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.imaging.plain_file import Suffix
 from capfilt.pipelines.selection.corpus import corpus_schema, corpus_table, plain_images
@@ -56,7 +59,7 @@ class Kept:
         if not facts:
             known = f"; there are: {', '.join(ledger.selections())}" if ledger.selections() else ""
             raise InputError(f"{out}: no {called}; create it with `capfilt select {out}`{known}")
-        if facts["commits"] != ledger.fingerprint():
+        if not is_current(ledger, facts):
             raise InputError(f"{out}: {called} does not match the committed chunks; re-run `capfilt select {out}`")
         if not facts["result"]["images"]:
             raise InputError(f"{out}: {called} keeps no image")
@@ -77,11 +80,11 @@ class Kept:
 
     @property
     def schema(self) -> pa.Schema:
-        return rows_schema(self._captions())
+        return rows_schema(self._captions)
 
     @property
     def judges(self) -> list[str]:
-        return list(judge_columns(self.ledger.captions_schema()))
+        return list(judge_columns(captions_schema(self.ledger)))
 
     def shards(self, rows: int, size: int) -> list[Shard]:
         """The chunks in order, cut so that a shard has at most `rows` images and about `size` bytes, or one chunk."""
@@ -134,17 +137,19 @@ class Kept:
     def _decisions(self, chunk: str, columns: list[str] | None = None) -> pa.Table:
         return read_table(self.ledger.folder, f"{self.folder}/{chunk}.parquet", columns=columns)
 
+    @property
     def _captions(self) -> pa.Schema:
-        columns = self.ledger.captions_schema()
-        names = ["uid", "candidate", "source", "text", "box", *judge_columns(columns)]
-        return pa.schema([columns.field(name) for name in names])
+        return self._reader.schema
+
+    @cached_property
+    def _reader(self) -> CaptionsReader:
+        return CaptionsReader(self.ledger, ["uid", "candidate", "source", "text", "box", *self.judges])
 
     def _chunk(self, chunk: str) -> pa.Table:
-        folder, columns = self.ledger.folder, self._captions()
-        captions = read_table(folder, f"captions/{chunk}.parquet", schema=columns)
+        folder, captions = self.ledger.folder, self._reader.read(chunk)
         images = read_table(folder, f"images/{chunk}.parquet", schema=schema.IMAGES)
         corpus = corpus_table(images.select(["uid", "image", "width", "height"]), captions, self._decisions(chunk))
         places = pc.index_in(corpus["uid"], value_set=images["uid"].combine_chunks())
         for name in ("url", "sha256"):
             corpus = corpus.append_column(name, images[name].take(places))
-        return corpus.cast(rows_schema(columns))
+        return corpus.cast(rows_schema(self._captions))

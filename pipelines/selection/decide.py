@@ -16,6 +16,7 @@ import pyarrow as pa
 from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError, IntegrityError
+from capfilt.ledger.joined import captions, captions_schema
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.selection.policy import Policy, answer, execute, show_captions
 from capfilt.pipelines.selection.scores import define_probabilities, judge_columns, read_knots
@@ -78,9 +79,9 @@ def decide(
         ConfigError: the policy is wrong, or does not decide every candidate once; names the policy.
         IntegrityError: an image is committed by two chunks.
     """
-    columns = ledger.captions_schema()
-    captions, judges = ledger.dataset("captions", columns, chunks), judge_columns(columns)
-    tables = {"candidates": captions, "reader": _numbered(captions, columns, settings)}
+    judges = judge_columns(captions_schema(ledger))
+    plain = ledger.dataset("captions", schema.captions_schema(()), chunks)
+    tables = {"candidates": captions(ledger, chunks), "reader": _numbered(plain, settings)}
     with duckdb_sandbox.connect(tables, MEMORY) as database:
         _create_places(database, settings)
         if _first(database, "FROM places"):
@@ -90,10 +91,10 @@ def decide(
         yield database.sql("SELECT keep, rank, reason FROM decided ORDER BY place").to_arrow_reader(50_000)
 
 
-def _numbered(captions: Any, columns: pa.Schema, settings: SelectSettings) -> pa.RecordBatchReader:
+def _numbered(captions: Any, settings: SelectSettings) -> pa.RecordBatchReader:
     """What flags look at, with the position of each row in captions/, by which decisions find back to it."""
     names = ["uid", "candidate", "source", "flags", *(["text"] if active_rules(settings) else [])]
-    fields = pa.schema([*(columns.field(name) for name in names), ("place", pa.int64())])
+    fields = pa.schema([*(captions.schema.field(name) for name in names), ("place", pa.int64())])
 
     def batches() -> Iterator[pa.RecordBatch]:
         start = 0

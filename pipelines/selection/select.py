@@ -21,6 +21,8 @@ from capfilt.core.serialization import parquet_bytes, to_toml
 from capfilt.core.storage import Folder
 from capfilt.core.tables import opened
 from capfilt.core.version import __version__
+from capfilt.ledger.joined import CaptionsReader, captions_schema
+from capfilt.ledger.layers import layer_fingerprints
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.recipes import load as recipes
 from capfilt.pipelines.selection.corpus import Images, corpus_table, read_images
@@ -32,6 +34,9 @@ from capfilt.pipelines.stages.commit import table_bytes
 
 WRITERS: Final[dict[Images, int]] = {"reference": 4, "bytes": 2}
 """Chunks in work at once: much of the time goes into waiting for the disk, but images take room."""
+
+NO_LAYERS: Final[dict[str, str]] = {}
+"""`layers` of a selection that an older version made."""
 
 Rows = tuple[str, pa.Table]
 """A chunk's name, and what was decided of its captions (`VERDICT`)."""
@@ -142,6 +147,7 @@ def _made_of(ledger: Ledger, records: pa.Table, policy: Policy, settings: config
         "probabilities": knots_digest(ledger.folder) if settings.calibrated else "",
         "parameters": settings.model_dump(mode="json", exclude={"policy"}),
         "commits": ledger.fingerprint(records),
+        "layers": layer_fingerprints(ledger, records),
     }
 
 
@@ -149,7 +155,7 @@ def _stands(folder: Folder, chunks: Sequence[str], made: dict[str, Any], wanted:
     """Whether a selection was made of what is wanted, and no file of these tables is missing."""
     files = {name for table in tables for name in folder.names(table, ".parquet")}
     whole = {f"{table}/{chunk}.parquet" for table in tables for chunk in chunks} <= files
-    return whole and wanted == {key: made.get(key) for key in wanted}
+    return whole and wanted == {key: made.get(key, NO_LAYERS if key == "layers" else None) for key in wanted}
 
 
 @contextmanager
@@ -182,12 +188,11 @@ def _cut(verdicts: Iterable[pa.RecordBatch], sizes: Sequence[int]) -> Iterator[p
 # A scan of all captions ran hundreds of chunks ahead of the writers: 3.1 GB at ten million candidates, 1.7 GB this way.
 def _captioned(ledger: Ledger, work: Callable[[str, pa.Table, pa.Table], Diff]) -> Callable[[str, pa.Table], Diff]:
     """`work` on a chunk, whose captions it reads then and there: a scan of all of them would run far ahead of it."""
-    columns = ledger.captions_schema()
-    names = ["uid", "candidate", "source", "text", "box", *judge_columns(columns)]
-    wanted = pa.schema([columns.field(name) for name in names])
+    judges = judge_columns(captions_schema(ledger))
+    reader = CaptionsReader(ledger, ["uid", "candidate", "source", "text", "box", *judges])
 
     def work_on(chunk: str, verdict: pa.Table) -> Diff:
-        captions = _captions(ledger.folder, chunk, wanted)
+        captions = reader.read(chunk)
         if captions.num_rows != verdict.num_rows:
             raise IntegrityError(
                 f"captions/{chunk}.parquet holds {captions.num_rows} candidates, not {verdict.num_rows}"
@@ -195,13 +200,6 @@ def _captioned(ledger: Ledger, work: Callable[[str, pa.Table, pa.Table], Diff]) 
         return work(chunk, captions, verdict)
 
     return work_on
-
-
-def _captions(folder: Folder, chunk: str, wanted: pa.Schema) -> pa.Table:
-    """These columns of a chunk's captions; a judge that it never met leaves nulls."""
-    table = _read(folder, f"captions/{chunk}.parquet", wanted.names)
-    whole = pa.concat_tables([wanted.empty_table(), table], promote_options="default")
-    return whole.select(wanted.names).cast(wanted).combine_chunks()
 
 
 def _read(folder: Folder, name: str, columns: Sequence[str]) -> pa.Table:
@@ -246,6 +244,7 @@ class _Writer:
     @classmethod
     def at(cls, ledger: Ledger, old: dict[str, Any], new: dict[str, Any], name: str) -> "_Writer":
         same = {key: old.get(key) == new[key] for key in ("capfilt", "commits", "images")}
+        same["layers"] = old.get("layers", NO_LAYERS) == new["layers"]  # their columns stand in corpus/
         files = {file for table in ("decisions", "corpus") for file in ledger.folder.names(table, ".parquet")}
         return cls(ledger.folder, new["images"], name, bool(old), all(same.values()), frozenset(files))
 

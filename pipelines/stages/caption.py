@@ -34,10 +34,12 @@ def caption(
     candidate 0 is never synthetic and keeps its number when an image without text gets captions.
 
     Args:
-        rows: `schema.ROWS` with the captioners' `pixels:` columns.
+        rows: `schema.ROWS` with the captioners' `pixels:` columns; as they are, if they have candidates.
         captioners: without any, the given texts are the only candidates.
         batches: micro-batches of images, one a captioner; a poison row becomes a failure.
     """
+    if CANDIDATES in rows.column_names:  # committed ones, that further judges look at
+        return rows
     texts = rows["texts"].to_pylist()
     written: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
     for captioner, own in zip(captioners, batches or [MicroBatches(32) for _ in captioners], strict=True):

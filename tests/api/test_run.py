@@ -9,7 +9,7 @@ import pytest
 
 import capfilt
 from capfilt.api.progress import notebook_listener
-from capfilt.commands.run import RunProgress
+from capfilt.commands.progress import RunProgress
 
 
 def test_a_run_does_its_work_and_says_nothing(

@@ -3,7 +3,7 @@
 import pytest
 
 from capfilt.cli.terminal import console
-from capfilt.commands.run import RunProgress
+from capfilt.commands.progress import RunProgress
 from capfilt.commands.work_time import WorkTime
 from capfilt.core.formatting import clean, seconds
 

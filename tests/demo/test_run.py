@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from capfilt.cli.runs import demo as demo_command
-from capfilt.commands.run import RunProgress
+from capfilt.commands.progress import RunProgress
 from capfilt.core.config import Recipe
 from capfilt.core.storage import Folder
 from capfilt.demo.runner import DemoResult, demo

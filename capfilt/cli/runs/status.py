@@ -8,7 +8,7 @@ from capfilt.cli.terminal.options import Run
 from capfilt.core.formatting import memory, speed
 
 if TYPE_CHECKING:
-    from capfilt.ledger.status import Status
+    from capfilt.ledger.status import LayerStatus, Status
 
 Row = tuple[str, int]
 
@@ -73,7 +73,8 @@ def _lines(stand: "Status") -> list[str]:
     rate = f", {speed(stand.rate)} in the latest session" if stand.rate else ""
     return [
         f"chunks:   {stand.chunks_done} of {chunks} done, {stand.rows_done} of {stand.rows_planned} rows{rate}",
-        f"complete: {'yes' if stand.complete else f'no, {stand.chunks_left} chunks left; re-run to resume'}",
+        f"complete: {_complete(stand)}",
+        *(_layer_line(layer) for layer in stand.layers),
         f"balanced: {'yes, rows in = images + failures' if stand.balanced else f'NO: {stand.problem}'}",
         f"selected: {'yes' if stand.selected else 'no, the latest selection is of other chunks'}",
         *([f"stored:   images resized: {stand.stored}"] if stand.stored else []),
@@ -81,6 +82,20 @@ def _lines(stand: "Status") -> list[str]:
         *(f"skipped:  {note}" for note in stand.left_out),
         *(f"warning:  {line}" for line in odd_score_lines(stand)),
     ]
+
+
+def _complete(stand: "Status") -> str:
+    if stand.chunks_left:
+        return f"no, {stand.chunks_left} chunks left; re-run to resume"
+    lacking = [layer.name for layer in stand.layers if layer.chunks_left]
+    return f"no, `capfilt annotate OUT` completes {', '.join(lacking)}" if lacking else "yes"
+
+
+def _layer_line(layer: "LayerStatus") -> str:
+    chunks = f"{layer.chunks_done} of {layer.chunks_done + layer.chunks_left} chunks"
+    reasons = ", ".join(f"{count} {reason}" for reason, count in layer.without.items())
+    without = f", {sum(layer.without.values())} without a value ({reasons})" if reasons else ""
+    return f"layer:    {layer.name} ({', '.join(layer.columns)}): {chunks}, {layer.rows} {layer.subject}{without}"
 
 
 def odd_score_lines(stand: "Status") -> list[str]:

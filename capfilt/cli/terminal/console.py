@@ -21,7 +21,7 @@ from rich.text import Text
 from capfilt.core.formatting import clean, megabytes, seconds, speed
 
 if TYPE_CHECKING:
-    from capfilt.commands.run import RunProgress
+    from capfilt.commands.progress import RunProgress
     from capfilt.commands.verify import VerifyProgress
     from capfilt.models.training.loop import TrainProgress as Steps
 

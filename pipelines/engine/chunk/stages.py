@@ -6,6 +6,7 @@ code is imported then: every worker of a run is a process, and a run starts with
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import pyarrow as pa
@@ -16,11 +17,11 @@ from capfilt.ledger.fencing import NO_LEASE, FencingToken, fenced_writes
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk, Stage
 from capfilt.pipelines.engine.chunk.symptoms import COLUMN, Symptoms
+from capfilt.pipelines.engine.chunk.tasks import NEW, ChunkTask
 from capfilt.pipelines.stages import stage_models
 from capfilt.pipelines.stages.caption import caption
 from capfilt.pipelines.stages.micro_batches import AroundDeaths, Journal, MicroBatches, NoJournal
 from capfilt.pipelines.stages.score import score
-from capfilt.pipelines.stages.tombstones import Tombstones
 
 STAGES: Final = ("fetch", "decode", "caption", "score", "commit")
 """Names of all stages, in their order."""
@@ -37,15 +38,14 @@ class Job:
         out: the run's folder, by a name that every node understands.
         recipe: its settings.
         pixels: what the recipe's models want of every image; found out where the models' names are understood.
-        retry: the chunks are committed ones; only their rows that failed for one of these reasons are processed, and a
-            transaction is left for the caller to `replay_pending`. Empty = the chunks are new.
+        task: what kind of work it is.
         lease: of the driver; nothing is written for a driver that lost it.
     """
 
     out: str
     recipe: Recipe
     pixels: tuple[PixelSpec, ...]
-    retry: frozenset[str] = frozenset()
+    task: ChunkTask = NEW
     lease: FencingToken = NO_LEASE
 
 
@@ -60,24 +60,16 @@ def make_stages(names: Sequence[str], job: Job, journal: JournalOf = lambda _: N
         "decode": lambda: _decode(job, journal),
         "caption": lambda: _caption(job.recipe, journal),
         "score": lambda: _score(job.recipe, journal),
-        "commit": lambda: _commit(job),
+        "commit": lambda: partial(_commit, job=job),
     }
     return {name: make[name]() for name in names}
 
 
 def _fetch(job: Job, journal: JournalOf) -> Stage:
-    from capfilt.pipelines.stages.fetch import fetch
-    from capfilt.pipelines.stages.read import read
-    from capfilt.pipelines.stages.retry_rows import reopen
-
     reading, fetching = AroundDeaths(journal("read")), AroundDeaths(journal("fetch"))
 
     def stage(_: pa.Table, planned: PlannedChunk) -> pa.Table:
-        folder = Folder.at(job.out)
-        rows = read(planned.chunk, job.recipe.input.memory, reading)
-        # Before the downloads: no server is asked for what was forgotten.
-        rows = reopen(planned.chunk, folder, job.retry, rows) if job.retry else Tombstones.of(folder).apply(rows)
-        return fetch(rows, job.recipe.fetch, fetching)
+        return job.task.rows(planned.chunk, Folder.at(job.out), job.recipe, reading, fetching)
 
     return stage
 
@@ -115,19 +107,11 @@ def _score(recipe: Recipe, journal: JournalOf) -> Stage:
     return stage
 
 
-def _commit(job: Job) -> Stage:
-    if job.retry:
-        from capfilt.pipelines.stages.retry_rows import recommit as write
-    else:
-        from capfilt.pipelines.stages.commit import commit as write
-
-    def stage(rows: pa.Table, planned: PlannedChunk) -> pa.Table:
-        folder = Folder.at(job.out)
-        with fenced_writes(folder, job.lease):
-            record = write(rows, planned.chunk, folder, planned.digest, job.recipe.output)
-        return record.append_column(COLUMN, [[Symptoms.of(rows).to_json()]])
-
-    return stage
+def _commit(rows: pa.Table, planned: PlannedChunk, job: Job) -> pa.Table:
+    folder = Folder.at(job.out)
+    with fenced_writes(folder, job.lease):
+        record = job.task.write(rows, planned.chunk, folder, planned.digest, job.recipe)
+    return record.append_column(COLUMN, [[Symptoms.of(rows).to_json()]])
 
 
 def _batches(recipe: Recipe, journal: Journal) -> MicroBatches:

@@ -14,7 +14,8 @@ import threading
 import time
 from pathlib import Path
 
-from capfilt.commands.run import RunProgress, run
+from capfilt.commands.progress import RunProgress
+from capfilt.commands.run import run
 from capfilt.pipelines.recipes.load import load_recipe
 
 

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from capfilt.commands.run import RunProgress, RunResult, run
+from capfilt.commands.progress import RunProgress
+from capfilt.commands.run import RunResult, run
 from capfilt.core.config import Recipe
 from capfilt.core.errors import BusyError, ConfigError, ModelError, RunFailed
 from capfilt.core.storage import Folder

@@ -1,0 +1,60 @@
+"""`capfilt annotate`: add a judge to a finished run."""
+
+from typing import Annotated
+
+import typer
+
+from capfilt.cli.terminal.errors import resumable
+from capfilt.cli.terminal.options import Run, settings_option
+from capfilt.core.formatting import seconds
+
+
+def annotate(
+    out: Run,
+    judges: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--judge",
+            metavar="NAME|DIR",
+            help="Score all texts with this judge, as in score.judges; TAG=NAME adds _TAG to its columns. Repeatable. "
+            "Default: complete the layers of the run.",
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        str,
+        typer.Option(
+            metavar="LAYER", help="Name of the layer. Default: the judge's tag, else its name.", show_default=False
+        ),
+    ] = "",
+    settings: Annotated[
+        list[str] | None, settings_option("Change a setting of [engine], or score.token, e.g. engine.device=cuda")
+    ] = None,
+    drop: Annotated[
+        str, typer.Option("--drop", metavar="LAYER", help="Remove a layer instead. Default: none.", show_default=False)
+    ] = "",
+) -> None:
+    """Add a judge to a finished run: its scores become a layer.
+
+    Reads the stored images, downloads nothing and rewrites nothing. `query`, `select`, `report` and `export`
+    see the layer's columns. After an interruption, re-run to resume.
+    """
+    from capfilt.cli.terminal import console
+    from capfilt.commands.annotate import annotate as add
+    from capfilt.commands.annotate import drop as remove
+    from capfilt.core.errors import ConfigError
+
+    if drop:
+        if judges or name or settings:
+            raise ConfigError("--drop stands alone: it removes a layer and adds none")
+        remove(out, drop)
+        console.say(f"layer {drop} removed")
+        return
+    with resumable("annotated chunks are kept; re-run the same command to resume"), console.progress() as listener:
+        done = add(out, judges or (), name=name, overrides=settings or (), listener=listener)
+    if not done.chunks:
+        console.say("nothing to do: the layers have every chunk")
+        return
+    console.say(f"layers: {', '.join(done.layers)}; {done.chunks} chunks annotated in {seconds(done.seconds)}")
+    console.say(f"columns: {', '.join(done.columns)}")
+    console.say(f'try:    capfilt query {out} "SELECT text, {done.columns[0]} FROM captions LIMIT 9"')

@@ -1,0 +1,155 @@
+"""Add a judge to a finished run: its scores become a layer, and nothing that is there is written again."""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+import pyarrow as pa
+
+from capfilt.commands.layer_work import LayerWork, check_weights, complete, layer_work
+from capfilt.commands.progress import Listener, RunProgress
+from capfilt.commands.run import versions
+from capfilt.core.config import Recipe
+from capfilt.core.errors import ChangedError, ConfigError
+from capfilt.ledger.compatibility import changed_recipe
+from capfilt.ledger.joined import captions_schema
+from capfilt.ledger.layers import Layer, layer_names, new_layer
+from capfilt.ledger.ledger import Ledger
+from capfilt.models.registry import registry
+from capfilt.pipelines.forget.forget import finish_forgetting
+from capfilt.pipelines.recipes.load import make_recipe, merge
+from capfilt.pipelines.selection.select import check_name
+from capfilt.pipelines.stages.stage_models import check_models, prove_models
+
+SETTABLE: Final = ("engine.", "score.token")
+"""What `--set` may change: where the judge runs and how it reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotateResult:
+    """What came of it."""
+
+    layers: tuple[str, ...]  # that are complete now
+    columns: tuple[str, ...]  # of them
+    chunks: int  # annotated by this call; 0 = there was nothing to do
+    seconds: float
+
+
+def annotate(
+    out: str,
+    judges: Sequence[str] = (),
+    *,
+    name: str = "",
+    overrides: Sequence[str] = (),
+    listener: Listener = lambda _: None,
+) -> AnnotateResult:
+    """Let judges score every text of the run at `out`, from the stored images; or resume where that was interrupted.
+
+    Args:
+        judges: names as in `score.judges`; each becomes a layer. None = complete the layers that there are.
+        name: of the layer, with one judge; "" = its tag, or else made of its name.
+        overrides: `--set` values of `SETTABLE`.
+
+    Raises:
+        UserError: no run there, a column that is there already, changed weights or settings, or a busy `out`.
+        RunFailed: some chunks failed; the same call resumes.
+    """
+    began = time.perf_counter()
+    ledger = Ledger.at(out)
+    if (name or overrides) and not judges:
+        raise ConfigError("--name and --set are for a --judge")
+    if name and len(judges) > 1:
+        raise ConfigError("--name names one layer, and there are several judges")
+    works = [_work(ledger, judge, check_name(name) or layer_name(judge), overrides) for judge in judges]
+    check_columns(ledger, [work.layer for work in works])
+    works = works or layer_work(ledger)
+    with ledger.lock():
+        finish_forgetting(ledger)
+        ledger.balance()
+        for work in works:
+            if work.layer.name not in layer_names(ledger.folder):
+                work.layer.write()
+        chunks = complete(ledger, works, listener)
+    listener(RunProgress("done"))
+    names = tuple(work.layer.name for work in works)
+    columns = tuple(column for work in works for column in work.layer.columns.names)
+    return AnnotateResult(names, columns, chunks, time.perf_counter() - began)
+
+
+def drop(out: str, name: str) -> None:
+    """Remove a layer of the run at `out`.
+
+    Raises:
+        ConfigError: there is none of that name.
+        BusyError: another process writes the run.
+    """
+    ledger = Ledger.at(out)
+    _ = ledger.run  # raises where there is none
+    known = layer_names(ledger.folder)
+    if name not in known:
+        raise ConfigError(f"--drop {name!r}: no such layer; there are: {', '.join(known) or 'none'}")
+    with ledger.lock():
+        Layer(ledger.folder, name, {}).drop()
+
+
+def layer_name(judge: str) -> str:
+    """The name of a judge's layer: its tag, or else the last part of its name."""
+    tag, plain = registry.untagged(judge)
+    last = PurePosixPath(plain.replace(":", "/")).name
+    return tag or re.sub(r"[^A-Za-z0-9_-]+", "-", last).strip("-_")[:64] or "judge"
+
+
+def check_columns(ledger: Ledger, layers: Sequence[Layer]) -> None:
+    """Make sure that new layers give no column that is there already, and no two the same one.
+
+    Raises:
+        ConfigError: names the layer and the column.
+    """
+    known = layer_names(ledger.folder)
+    taken = set(captions_schema(ledger).names)
+    for layer in layers:
+        for column in layer.columns.names if layer.name not in known else ():
+            if column in taken:
+                plain = registry.untagged(layer.facts["annotator"])[1]
+                raise ConfigError(
+                    f"--judge {layer.facts['annotator']}: the run has a column {column!r} already; "
+                    f"a tag tells them apart: --judge TAG={plain} gives {column}_TAG"
+                )
+            taken.add(column)
+
+
+def _work(ledger: Ledger, judge: str, name: str, overrides: Sequence[str]) -> LayerWork:
+    """The layer of a judge, which may have been begun already; everything is checked, nothing written."""
+    there = Layer.read(ledger.folder, name) if name in layer_names(ledger.folder) else None
+    recipe = _recipe(there.facts["recipe"] if there else ledger.run["recipe"], judge, overrides)
+    models = check_models(recipe)
+    columns = pa.schema([(column, pa.float32()) for column in registry.columns(judge)])
+    made = new_layer(
+        ledger,
+        name,
+        subject="texts",
+        annotator=judge,
+        columns=columns,
+        models=models,
+        versions=versions(),
+        recipe=recipe,
+    )
+    if there is None:
+        prove_models(recipe)
+        return LayerWork(made, recipe)
+    check_weights(there, models)
+    if made.identity != there.identity:
+        change = changed_recipe(there.facts["recipe"], made.facts["recipe"]) or "it has other columns"
+        raise ChangedError(f"{ledger.folder.location}: layer {name}: {change}: give another --name, or --drop {name}")
+    return LayerWork(there, recipe)
+
+
+def _recipe(base: dict[str, Any], judge: str, overrides: Sequence[str]) -> Recipe:
+    for override in overrides:
+        if not override.strip().startswith(SETTABLE):
+            raise ConfigError(f"--set {override!r}: only settings of [engine] and score.token can change here")
+    settings = merge(base, {"caption": {"n": 0}, "score": {"judges": [judge]}})
+    return make_recipe(settings, tuple(overrides), "annotate")
