@@ -1,5 +1,6 @@
 """A run from Python: make or resume one, open one, and what can be asked of it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from torch.utils.data import IterableDataset
 
     from capfilt.api.torch_dataset import Transform
+    from capfilt.commands.annotate import AnnotateResult
     from capfilt.pipelines.export.export import Exported
 
 Place = str | PathLike[str]
@@ -148,6 +150,50 @@ class Run:
             return decide(ledger.folder, chosen, images, name=name, dry_run=True)
         with ledger.lock():
             return decide(ledger.folder, chosen, images, name=name)
+
+    def annotate(
+        self,
+        judge: Place,
+        *,
+        name: str = "",
+        set: Mapping[str, Any] | None = None,
+        progress: bool | Listener | None = None,
+    ) -> "AnnotateResult":
+        """Add a judge: it scores every text from the stored images, and its columns become a layer of the run.
+
+        Nothing is downloaded or written again; the same call resumes an interrupted one. `table`, `select` and
+        `export` see the new columns.
+
+        Args:
+            judge: a name of `list_judges()` or a directory; `TAG=NAME` adds `_TAG` to its columns.
+            name: of the layer; "" = the judge's tag, or else made of its name.
+            set: settings of `[engine]`, or `score.token`.
+            progress: as of `capfilt.run`.
+
+        Returns:
+            The columns, and how many chunks this call annotated.
+
+        Raises:
+            ConfigError: a column that is there already, or another setting.
+            ChangedError: the layer was begun with other weights or settings.
+            BusyError: another process writes the run.
+        """
+        from capfilt.commands.annotate import annotate
+
+        changes = tuple(f"{key}={json.dumps(plain(value))}" for key, value in (set or {}).items())
+        with listener(progress) as listen:
+            return annotate(self.out, [fspath(judge)], name=name, overrides=changes, listener=listen)
+
+    def drop_layer(self, name: str) -> None:
+        """Remove a layer with all its columns.
+
+        Raises:
+            ConfigError: there is none of that name.
+            BusyError: another process writes the run.
+        """
+        from capfilt.commands.annotate import drop
+
+        drop(self.out, name)
 
     def export(
         self, to: Place, *, format: str = "parquet", selection: str = "", shard_rows: int | None = None

@@ -71,6 +71,8 @@ def complete(ledger: Ledger, works: Sequence[LayerWork], listener: Listener) -> 
     count = 0
     for work in works:
         layer = work.layer
+        for place in (layer.place, f"{layer.place}/commits"):
+            ledger.folder.sweep(place)
         lacking = _lacking(layer, records)
         planned = [PlannedChunk(chunks[name], layer.spec_digest(records[name])) for name in lacking]
         if planned:

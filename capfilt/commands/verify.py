@@ -1,8 +1,8 @@
 """Is every file of a run what was written? And if not: make it again.
 
-What was committed is held against the digests in its records. What is made from that (decisions/, corpus/, named
-selections, duplicates, marks) has no digest; its pages have checksums. A damaged chunk is run again from its inputs, a
-damaged selection is decided again from the stored scores.
+What was committed, layers too, is held against the digests in its records. What is made from that (decisions/, corpus/,
+named selections, duplicates, marks) has no digest; its pages have checksums. A damaged chunk is run again from its
+inputs, a damaged chunk of a layer is annotated again, a damaged selection is decided again from the stored scores.
 """
 
 import random
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from capfilt.commands.layer_work import complete, layer_work
 from capfilt.commands.progress import Listener, RunProgress
 from capfilt.commands.run import work_on_chunks
 from capfilt.commands.stored_recipe import stored_recipe
@@ -20,6 +21,7 @@ from capfilt.core.chunks import Chunk
 from capfilt.core.errors import IntegrityError
 from capfilt.core.tables import opened, read_table
 from capfilt.ledger import transaction
+from capfilt.ledger.layers import LAYER_COMMITS, LAYERS, Layer, layers_of
 from capfilt.ledger.ledger import CHUNK_TABLES, DAMAGED, Ledger
 from capfilt.pipelines.forget.forget import finish_forgetting
 from capfilt.pipelines.selection.select import reselect
@@ -83,6 +85,8 @@ def verify(
             chunk = Path(name).stem
             found = _check_commit(ledger, name, chunk in planned)
             hurt.update([chunk] if found else [])
+        elif name.startswith(f"{LAYERS}/"):
+            found = _check_layer(ledger, name)
         elif name.endswith(".toml"):
             found = _check_selection(ledger, name)
         else:  # the tables of a chunk are read with its record
@@ -113,15 +117,20 @@ def repair(out: str, found: Verified, overrides: Sequence[str] = (), *, listener
     with ledger.lock():
         finish_forgetting(ledger)
         for name in sorted(found.damaged):
+            if name.startswith(f"{LAYERS}/"):  # the record first: without it a file counts for nothing
+                layer = Layer.read(ledger.folder, name.split("/")[1])
+                ledger.folder.delete(layer.record(Path(name).stem))
             if name.partition("/")[0] not in (*CHUNK_TABLES, "commits"):
                 ledger.folder.delete(name)
         for chunk in found.chunks:
             _set_aside(ledger, chunk)
         chunks: list[Chunk] = [chunk for chunk in ledger.todo() if chunk.name in found.chunks]
+        layers = layer_work(ledger, more=bool(chunks))
         if chunks:
             work_on_chunks(ledger, chunks, recipe, listener)
         if not ledger.todo():
             ledger.balance()
+            complete(ledger, layers, listener)
             listener(RunProgress("select"))
             reselect(ledger, recipe)
     listener(RunProgress("done"))
@@ -136,6 +145,10 @@ def _files(ledger: Ledger, chunks: list[str]) -> dict[str, int]:
     wanted = set(chunks)
     for table in (*CHUNK_TABLES, "commits", *derived):
         kept |= {name: size for name, size in ledger.folder.sizes(table).items() if Path(name).stem in wanted}
+    for layer in layers_of(ledger.folder):
+        for place in (f"{layer.place}/commits", layer.place):
+            sizes = ledger.folder.sizes(place).items()
+            kept |= {name: size for name, size in sizes if Path(name).stem in wanted}
     tomls = {name: 0 for name in ("selection.toml", *ledger.folder.names("selections", ".toml"))}
     present = {name: size for name, size in tomls.items() if ledger.folder.exists(name)}
     return kept | ledger.folder.sizes(transaction.PLACE) | present
@@ -151,6 +164,18 @@ def _check_commit(ledger: Ledger, name: str, is_planned: bool) -> dict[str, str]
     if not is_planned:
         return {name: "is not in the plan"}
     return ledger.damage(record)
+
+
+def _check_layer(ledger: Ledger, name: str) -> dict[str, str]:
+    """What is wrong with the record of a layer, or with the file that it names; that file alone is read with it."""
+    layer = Layer.read(ledger.folder, name.split("/")[1])
+    if name == layer.table(Path(name).stem):
+        return {}
+    try:
+        record = read_table(ledger.folder, name, schema=LAYER_COMMITS).to_pylist()[0]
+    except (IntegrityError, IndexError, TypeError, ValueError) as error:
+        return {name: _short(error)}
+    return layer.damage(record)
 
 
 def _check_selection(ledger: Ledger, name: str) -> dict[str, str]:

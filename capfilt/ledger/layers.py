@@ -173,6 +173,15 @@ class Layer:
         """sha256 over its identity and the chunks that stand, which with the commits tell what it says."""
         return hashlib.sha256("\n".join([self.identity, *sorted(self.standing(chunks))]).encode()).hexdigest()
 
+    def damage(self, record: Mapping[str, Any]) -> dict[str, str]:
+        """The file of a chunk, if it is not what its record says, and what is wrong with it; reads all its bytes."""
+        name = self.table(record["chunk"])
+        try:
+            is_whole = hashlib.sha256(self.folder.read(name)).hexdigest() == record["sha256"]
+        except FileNotFoundError:
+            return {name: "is missing"}
+        return {} if is_whole else {name: "its bytes are not the committed ones"}
+
     def write(self) -> None:
         """Write NAME.toml, after whatever an interrupted `drop` of the same name left is gone."""
         self._clear()

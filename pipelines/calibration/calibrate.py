@@ -22,6 +22,7 @@ from capfilt.core.errors import InputError
 from capfilt.core.serialization import canonical_json, parquet_bytes
 from capfilt.core.storage import Folder
 from capfilt.core.tables import read_table
+from capfilt.ledger.layers import layer_fingerprints
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.gather import PAIR, ScoredPairs, labeled_pairs, make_pairs
 from capfilt.pipelines.calibration.labels import Label, read_labels, to_labels
@@ -123,6 +124,8 @@ def _labels(folder: Folder, labels: str) -> list[Label]:
 
 def _basis(ledger: Ledger, asked: Sequence[Any]) -> str:
     known = [[repr(item) for item in asked], ledger.fingerprint(), ledger.run["models"]]
+    if layers := layer_fingerprints(ledger):
+        known.append(layers)
     return hashlib.sha256(canonical_json(known).encode()).hexdigest()
 
 

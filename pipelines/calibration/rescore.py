@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from capfilt.core.config import DecodeSettings, EngineSettings, ScoreSettings
+from capfilt.core.config import DecodeSettings, EngineSettings, Recipe, ScoreSettings
 from capfilt.core.errors import ChangedError
 from capfilt.core.schema import ROWS, candidate_type
+from capfilt.ledger.layers import Layer, layers_of
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.stages.caption import CANDIDATES
 from capfilt.pipelines.stages.decode import decode
 from capfilt.pipelines.stages.score import score
+from capfilt.pipelines.stages.stage_models import placement
 
 if TYPE_CHECKING:
     from capfilt.models.protocols import Judge
@@ -24,7 +26,7 @@ Scores = dict[str, float]
 
 
 def load_judges(ledger: Ledger) -> "list[Judge]":
-    """The judges of the run.
+    """The judges of the run, and those of its layers.
 
     Raises:
         ModelError: a checkpoint is not there any more.
@@ -39,7 +41,17 @@ def load_judges(ledger: Ledger) -> "list[Judge]":
         if registry.check(name, "filter") != run["models"].get(f"filter {name}"):
             raise ChangedError(f"filter {name}: its weights are not those that scored {ledger.folder.location}")
     place = registry.Placement(device=engine.device, dtype=engine.dtype, token=settings.token)
-    return [registry.load_judge(name, place) for name in settings.judges]
+    own = [registry.load_judge(name, place) for name in settings.judges]
+    return [*own, *(_layer_judge(layer) for layer in layers_of(ledger.folder, "texts"))]
+
+
+def _layer_judge(layer: Layer) -> "Judge":
+    from capfilt.models.registry import registry
+
+    name, recipe = layer.facts["annotator"], Recipe.model_validate(layer.facts["recipe"])
+    if registry.check(name, "filter") not in layer.facts["models"].values():
+        raise ChangedError(f"filter {name}: its weights are not those of layer {layer.name}")
+    return registry.load_judge(name, placement(recipe))
 
 
 def score_texts(

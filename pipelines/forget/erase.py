@@ -23,9 +23,10 @@ from capfilt.core.tables import read_schema, read_table
 from capfilt.ledger.ledger import DAMAGED, PLAN, Ledger
 from capfilt.ledger.transaction import PLACE
 from capfilt.pipelines.dedup.groups import FACTS, without_members
+from capfilt.pipelines.forget.erase_layers import shrink_layers
 from capfilt.pipelines.readers import redacted
 from capfilt.pipelines.selection.diff import ANY, Diff, compare, moves
-from capfilt.pipelines.stages.commit import table_bytes, write_chunk
+from capfilt.pipelines.stages.commit import chunk_files, table_bytes
 from capfilt.pipelines.stages.tombstones import Tombstones, tombstone_rows
 
 DERIVED: Final = ("report.html",)
@@ -99,7 +100,10 @@ def _erase_chunk(ledger: Ledger, chunk: Chunk, stones: Tombstones) -> None:
     tables["failures"] = _with_tombstones(tables["failures"], tables["images"], stones)
     for name in ("images", "captions"):
         tables[name] = tables[name].filter(pc.invert(_marked(tables[name], stones)))
-    write_chunk(tables, chunk, folder, spec)
+    files, made = chunk_files(tables, chunk, spec)
+    shrink_layers(folder, record, {**made.to_pylist()[0], "uids": tables["images"]["uid"].combine_chunks()})
+    for file, data in files.items():
+        folder.write(file, data)
 
 
 def _with_tombstones(failures: pa.Table, images: pa.Table, stones: Tombstones) -> pa.Table:

@@ -11,6 +11,7 @@ from capfilt.browse.index import PAGE, SHORT, TEXTS, Index, Missing
 from capfilt.browse.numbers import ThresholdCounter
 from capfilt.core import schema
 from capfilt.core.config import SelectSettings
+from capfilt.ledger.joined import captions_schema
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.selection.select import select
 
@@ -25,7 +26,7 @@ def index(steady_run: Ledger) -> Index:
 @pytest.fixture(scope="module")
 def rows(steady_run: Ledger) -> list[Row]:
     """Every candidate with its decision, in the order of images/."""
-    captions = steady_run.dataset("captions", steady_run.captions_schema()).to_table().to_pylist()
+    captions = steady_run.dataset("captions", captions_schema(steady_run)).to_table().to_pylist()
     decisions = steady_run.dataset("decisions", schema.DECISIONS).to_table().to_pylist()
     assert [row["uid"] for row in captions] == [row["uid"] for row in decisions]
     return [caption | decision for caption, decision in zip(captions, decisions, strict=True)]
@@ -126,7 +127,7 @@ def test_what_is_not_there_is_missing(index: Index) -> None:
 def test_the_numbers_are_what_a_selection_keeps(run: Ledger, judge: str) -> None:
     """At places of the slider, at scores themselves, and one float64 beside them."""
     counter = ThresholdCounter(Index(run, run.records(), SelectSettings()))
-    scores = run.dataset("captions", run.captions_schema()).to_table()[judge].drop_null().to_numpy()[:4].astype(float)
+    scores = run.dataset("captions", captions_schema(run)).to_table()[judge].drop_null().to_numpy()[:4].astype(float)
     slider = counter.slider(judge)
     thresholds = np.concatenate([slider[::500], slider[-1:], scores[:2], np.nextafter(scores[2:], 9)])
     numbers = counter.count(judge, thresholds)

@@ -11,6 +11,7 @@ import pytest
 from capfilt.commands.verify import repair, verify
 from capfilt.core.errors import CapfiltError, IntegrityError
 from capfilt.core.storage import Folder
+from capfilt.ledger.joined import captions_schema
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
 from command_line import invoke
@@ -171,4 +172,4 @@ def test_integrity_errors_of_the_tables_say_what_to_do(out: Path) -> None:
     flip_a_bit(out / "captions" / "000000.parquet", 0.5)
     ledger = Ledger.at(out)
     with pytest.raises((IntegrityError, OSError), match=r"CRC|damaged"):
-        ledger.dataset("captions", ledger.captions_schema()).to_table()
+        ledger.dataset("captions", captions_schema(ledger)).to_table()

@@ -15,6 +15,7 @@ from capfilt.charts.loss_curves import loss_chart
 from capfilt.charts.svg import standalone
 from capfilt.core.config import Recipe
 from capfilt.core.storage import Folder
+from capfilt.ledger.joined import captions_schema
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.calibrate import calibrate
 from capfilt.report import write_report
@@ -127,7 +128,7 @@ def test_a_run_without_judges_has_a_page_without_scores(tmp_path: Path, make_run
 def test_calibration_is_shown_if_there_is_one(plain_run: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(plain_run, tmp_path / "out"))
     labels = tmp_path / "labels.csv"
-    captions = Ledger.at(out).dataset("captions", Ledger.at(out).captions_schema()).to_table().to_pylist()
+    captions = Ledger.at(out).dataset("captions", captions_schema(Ledger.at(out))).to_table().to_pylist()
     rows = [f"{c['uid']},{c['candidate']},{int(c['itm'] > 0.4)}" for c in captions]
     labels.write_text("uid,candidate,label\n" + "\n".join(rows))
     assert "Calibration" not in write_report(Folder.at(out)).decode()

@@ -18,6 +18,7 @@ from capfilt.core import schema
 from capfilt.core.chunks import Chunk, Part
 from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError, IntegrityError
+from capfilt.ledger.joined import captions_schema
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.selection.corpus import corpus_schema
 from capfilt.pipelines.selection.policy import read_policy
@@ -87,7 +88,7 @@ def test_corpus_holds_the_kept_texts_best_first(full_books: Books) -> None:
 
 def test_a_chunk_with_nothing_kept_has_an_empty_corpus_file(full_books: Books) -> None:
     assert select(full_books.ledger.folder, SelectSettings(threshold=2.0)).images == 0
-    wanted = corpus_schema(full_books.ledger.captions_schema())
+    wanted = corpus_schema(captions_schema(full_books.ledger))
     for chunk in ("000000", "000001", "000002"):
         corpus = read(full_books, f"corpus/{chunk}.parquet")
         assert corpus.num_rows == 0
