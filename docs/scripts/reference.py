@@ -398,7 +398,7 @@ def tables() -> str:
         "# Tables of a run\n",
         "All are Parquet. `capfilt query OUT SQL` sees each under its name. `corpus` has one row for each image with\n"
         "a kept text: `uid`, `image`, `width`, `height`, `captions` (a list of text, source and scores, best first)\n"
-        "and `text` (the best one).\n",
+        "and `text` (the best one). A layer of `capfilt annotate` adds its columns to `captions` or `images`.\n",
     ]
     for name, constant, about in TABLES:
         found: Any = getattr(schema, constant)
