@@ -1,7 +1,7 @@
 """Plan: sorted input files, cut into chunks before any work starts."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from capfilt.core import config
 from capfilt.core.chunks import Chunk, Part
-from capfilt.core.errors import ConfigError, InputError
+from capfilt.core.errors import ChangedError, ConfigError, InputError
 from capfilt.core.storage import split_url, without_secrets
 from capfilt.pipelines.readers import reader_named
 from capfilt.pipelines.readers.discovery.discover import find
@@ -52,24 +52,62 @@ def find_inputs(inputs: Sequence[str], settings: config.InputSettings | None = N
     return list(find(inputs, settings or config.InputSettings()).files)
 
 
-def make_plan(inputs: Sequence[str], settings: config.InputSettings, limit: int | None = None) -> Plan:
+def make_plan(
+    inputs: Sequence[str],
+    settings: config.InputSettings,
+    limit: int | None = None,
+    *,
+    known: Mapping[str, tuple[int, str]] | None = None,
+    first: int = 0,
+) -> Plan:
     """Cut the first `limit` rows of the inputs (all by default) into chunks.
 
+    Args:
+        known: size and digest of the files that a run has already, by identity; they are left out, and counted.
+        first: number of the first chunk.
+
     Raises:
+        ChangedError: a file has the identity of a known one, and other contents.
         InputError: an input is missing, of no known kind, unreadable or empty.
         ConfigError: a column is not there, or cannot be guessed; the message names the setting.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit = {limit}: must be at least 1")
     found = find(inputs, settings)
-    tally = Tally(found.files)
+    files, notes = _without_known(found.files, known or {})
+    if not files and notes:
+        return Plan((), (), (*found.notes, *notes))
+    tally = Tally(files)
     parts = list(first_rows(tally.parts(settings), limit))
     tally.check(complete=limit is None or sum(part.rows for part in parts) < limit)
     used = {part.file for part in parts}
     with ThreadPoolExecutor(_THREADS) as pool:
-        digests = pool.map(digest, (file for file in found.files if file.location in used))
+        digests = pool.map(digest, (file for file in files if file.location in used))
         flat = tuple(one for several in digests for one in several)
-    return Plan(tuple(packed(parts, settings)), flat, (*found.notes, *tally.notes))
+    return Plan(tuple(packed(parts, settings, first)), flat, (*found.notes, *tally.notes, *notes))
+
+
+def _without_known(
+    files: Sequence[InputFile], known: Mapping[str, tuple[int, str]]
+) -> tuple[list[InputFile], list[str]]:
+    """The files that are new, and a note that counts the others.
+
+    A row is known by the file it came from, its place there and its URL. So a file of a known name must be the same
+    file: of another one, rows would be taken for those that are there.
+    """
+    new = []
+    for file in files:
+        if file.identity not in known:
+            new.append(file)
+            continue
+        for one in digest(file):
+            if known.get(one.identity) != (one.size, one.sha256):
+                raise ChangedError(
+                    f"{without_secrets(file.location)}: the run has a file {file.identity!r} with other contents: "
+                    "give the new rows in a file of another name"
+                )
+    count = len(files) - len(new)
+    return new, [f"{count} of {len(files)} inputs: the run has them already"] if count else []
 
 
 def digest(file: InputFile) -> list[InputDigest]:
@@ -147,10 +185,10 @@ def first_rows(parts: Iterator[Part], limit: int | None) -> Iterator[Part]:
             return
 
 
-def packed(parts: Sequence[Part], settings: config.InputSettings) -> Iterator[Chunk]:
+def packed(parts: Sequence[Part], settings: config.InputSettings, first: int = 0) -> Iterator[Chunk]:
     """Whole parts, put together as long as they stay within chunk_rows and chunk_bytes."""
     waiting: list[Part] = []
-    number = rows = size = 0
+    number, rows, size = first, 0, 0
     for part in parts:
         part_size = _bytes(part)
         if waiting and (rows + part.rows > settings.chunk_rows or size + part_size > settings.chunk_bytes):

@@ -1,14 +1,14 @@
 """A run from Python: make or resume one, open one, and what can be asked of it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from capfilt.api.progress import listener
-from capfilt.api.settings import plain, recipe_with
+from capfilt.api.settings import changes_of, plain, recipe_with
 from capfilt.commands.progress import Listener
 from capfilt.commands.run import RunResult
+from capfilt.commands.run import append as append_to
 from capfilt.commands.run import run as run_all
 from capfilt.core.errors import ConfigError
 from capfilt.core.storage import Folder
@@ -40,6 +40,7 @@ def run(
     set: Mapping[str, Any] | None = None,
     limit: int | None = None,
     fresh: bool = False,
+    append: bool = False,
     progress: bool | Listener | None = None,
 ) -> "Run":
     """Run CapFilt over inputs into `out`, or resume an interrupted run of the same; a finished one is a no-op.
@@ -51,6 +52,8 @@ def run(
         set: settings that change it, such as `{"caption.n": 10, "engine.kind": "local"}`.
         limit: rows of the input at most.
         fresh: refuse an `out` that holds a run.
+        append: these inputs join the run in `out`; files that it has are skipped. The recipe is the run's own; `set`
+            may change `[fetch]`, and where and how fast it runs.
         progress: True shows it, False does not, None shows it in notebooks only; or a function that gets a
             `RunProgress` when a phase begins and a chunk is committed.
 
@@ -63,9 +66,15 @@ def run(
         IntegrityError: rows in are not images + failures.
     """
     given = [inputs] if isinstance(inputs, str | PathLike) else inputs
+    files = [fspath(one) for one in given]
+    if append:
+        if fresh or limit or recipe != "blip":
+            raise ConfigError("append=True uses the recipe of the run and whole inputs: give no recipe, limit or fresh")
+        with listener(progress) as listen:
+            return Run(fspath(out), append_to(files, fspath(out), changes_of(set), listener=listen))
     chosen = recipe_with(recipe, set or {})
     with listener(progress) as listen:
-        result = run_all([fspath(one) for one in given], fspath(out), chosen, limit=limit, fresh=fresh, listener=listen)
+        result = run_all(files, fspath(out), chosen, limit=limit, fresh=fresh, listener=listen)
     return Run(fspath(out), result)
 
 
@@ -180,9 +189,8 @@ class Run:
         """
         from capfilt.commands.annotate import annotate
 
-        changes = tuple(f"{key}={json.dumps(plain(value))}" for key, value in (set or {}).items())
         with listener(progress) as listen:
-            return annotate(self.out, [fspath(judge)], name=name, overrides=changes, listener=listen)
+            return annotate(self.out, [fspath(judge)], name=name, overrides=changes_of(set), listener=listen)
 
     def drop_layer(self, name: str) -> None:
         """Remove a layer with all its columns.

@@ -151,5 +151,7 @@ def _recipe(base: dict[str, Any], judge: str, overrides: Sequence[str]) -> Recip
     for override in overrides:
         if not override.strip().startswith(SETTABLE):
             raise ConfigError(f"--set {override!r}: only settings of [engine] and score.token can change here")
-    settings = merge(base, {"caption": {"n": 0}, "score": {"judges": [judge]}})
+    # Stored images passed the tests of the run, and may be smaller than what they were made of.
+    stored = {"output": {"pixels": "original"}, "decode": {"min_side": 1, "exclude_eval": []}}
+    settings = merge(base, stored | {"caption": {"n": 0}, "score": {"judges": [judge]}})
     return make_recipe(settings, tuple(overrides), "annotate")

@@ -4,18 +4,21 @@ import importlib.metadata
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from capfilt.commands.layer_work import complete, layer_work
 from capfilt.commands.progress import Listener, RunProgress
+from capfilt.commands.stored_recipe import stored_recipe
 from capfilt.commands.work_time import WorkTime
 from capfilt.core.chunks import Chunk
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ChangedError, IntegrityError, RunFailed
 from capfilt.core.version import __version__
+from capfilt.ledger.generations import write_generation
 from capfilt.ledger.ledger import Ledger, Session
 from capfilt.models.registry import registry
 from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk
@@ -25,7 +28,7 @@ from capfilt.pipelines.evaluation.decontaminate import EvaluationSets
 from capfilt.pipelines.forget.forget import finish_forgetting
 from capfilt.pipelines.plan import Plan, make_plan
 from capfilt.pipelines.selection.policy import check_policy
-from capfilt.pipelines.selection.select import Selection, select
+from capfilt.pipelines.selection.select import Selection, reselect, select
 from capfilt.pipelines.stages.stage_models import check_models, prove_models
 
 VERSIONED = ("torch", "transformers", "ray", "pyarrow", "duckdb", "Pillow", "aiohttp", "open_clip_torch", "img2dataset")
@@ -84,16 +87,66 @@ def run(
         # Before the plan is compared: a forget that was interrupted has rewritten some files and not yet others.
         finish_forgetting(ledger)
         notes = (*plan.notes, *_write_or_check(ledger, plan, evaluation, recipe, models, limit))
-        listener(RunProgress("planned", notes=notes))
-        todo = ledger.todo()
-        layers = layer_work(ledger, more=bool(todo))
-        memory = work_on_chunks(ledger, todo, recipe, listener) if todo else {}
-        if lacking := sorted({chunk.name for chunk in todo} - ledger.committed()):
-            raise IntegrityError(f"{out}: chunk {lacking[0]} was done, but its commit is not there")
-        ledger.balance()
-        complete(ledger, layers, listener)
-        listener(RunProgress("select"))
-        selection = select(ledger.folder, recipe.select, recipe.output.images)
+        decide = partial(select, ledger.folder, recipe.select, recipe.output.images)
+        return _work_and_select(ledger, recipe, notes, began, listener, decide)
+
+
+def append(
+    inputs: Sequence[str],
+    out: str,
+    overrides: Sequence[str] = (),
+    *,
+    listener: Listener = lambda _: None,
+) -> RunResult:
+    """Let new inputs join the run at `out`, with its own recipe; input files that it has already are left out.
+
+    The layers of the run and its selection cover the new chunks when it ends. Interrupted, the same call resumes, and
+    so does `run` with the first inputs.
+
+    Args:
+        overrides: `--set` values of [fetch], and of [engine] those that say how fast and not what.
+
+    Raises:
+        UserError, RunFailed, IntegrityError: as `run`, and where an input has a known one's name and other contents.
+    """
+    began = time.perf_counter()
+    ledger = Ledger.at(out)
+    if limit := ledger.run["limit"]:
+        raise ChangedError(f"{out}: was planned with --limit {limit}: only a run of whole inputs can be appended to")
+    recipe = stored_recipe(ledger, overrides)
+    evaluation = EvaluationSets.find(recipe.decode)
+    listener(RunProgress("plan"))
+    with ledger.lock():
+        finish_forgetting(ledger)
+        known = {one["identity"]: (one["size"], one["digest"]) for one in ledger.inputs()}
+        if changed := [name for name, *facts in evaluation.inputs() if known.get(name) != tuple(facts)]:
+            raise ChangedError(f"{out}: decode.exclude_eval: {changed[0]} changed since the run was planned")
+        plan = make_plan(inputs, recipe.input, known=known, first=len(ledger.read_plan()))
+        if plan.chunks:
+            files = ((file.identity, file.size, file.sha256) for file in plan.inputs)
+            write_generation(ledger.folder, plan.chunks, files, versions(), plan.notes)
+        return _work_and_select(ledger, recipe, plan.notes, began, listener, partial(reselect, ledger, recipe))
+
+
+def _work_and_select(
+    ledger: Ledger,
+    recipe: Recipe,
+    notes: tuple[str, ...],
+    began: float,
+    listener: Listener,
+    decide: Callable[[], Selection],
+) -> RunResult:
+    """Do all that is planned and not yet done, check the books, complete the layers and select."""
+    listener(RunProgress("planned", notes=notes))
+    todo = ledger.todo()
+    layers = layer_work(ledger, more=bool(todo))
+    memory = work_on_chunks(ledger, todo, recipe, listener) if todo else {}
+    if lacking := sorted({chunk.name for chunk in todo} - ledger.committed()):
+        raise IntegrityError(f"{ledger.folder.location}: chunk {lacking[0]} was done, but its commit is not there")
+    ledger.balance()
+    complete(ledger, layers, listener)
+    listener(RunProgress("select"))
+    selection = decide()
     chunks = ledger.read_plan()
     listener(RunProgress("done"))
     rows = sum(chunk.rows for chunk in chunks)

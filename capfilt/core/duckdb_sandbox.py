@@ -51,8 +51,8 @@ def connect(tables: Mapping[str, Any], memory: str = "") -> duckdb.DuckDBPyConne
 
 
 def _register(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> None:
-    if not isinstance(table, JoinedTable):
-        connection.register(name, table)
+    if not isinstance(table, JoinedTable) or not table.beside:
+        connection.register(name, table.base if isinstance(table, JoinedTable) else table)
         return
     connection.register(f"{name} alone", table.base)
     columns, joins = ["base.*"], ""

@@ -1,6 +1,7 @@
 """The ledger of a run: what is planned, what is committed, and whether the counts balance.
 
 plan.parquet          one row a chunk: its name, rows and spec (JSON); written once, before any work
+plan-0001.parquet     the same of inputs that were appended later (`generations`)
 run.toml              what the plan was made from: recipe, versions, weights, inputs; written after plan.parquet
 commits/              one file a chunk, written after all other files of the chunk: it exists = the chunk is done
 sessions/000000.json  how long each start of the driver took; the only file that holds times
@@ -28,9 +29,9 @@ from capfilt.core.config import Recipe
 from capfilt.core.disk.directories import make_directory
 from capfilt.core.errors import BusyError, ChangedError, InputError, IntegrityError
 from capfilt.core.secrets import without_secret_settings
-from capfilt.core.serialization import canonical_json, parquet_bytes, to_toml
+from capfilt.core.serialization import canonical_json, to_toml
 from capfilt.core.storage import Folder
-from capfilt.core.tables import damage_named, parquet_format, read_table
+from capfilt.core.tables import damage_named, parquet_format
 from capfilt.ledger import transaction
 from capfilt.ledger.compatibility import (
     changed_inputs,
@@ -39,19 +40,18 @@ from capfilt.ledger.compatibility import (
     changed_recipe,
     settings_that_matter,
 )
+from capfilt.ledger.generations import (
+    FIRST,
+    appended,
+    generation_facts,
+    inputs_table,
+    read_chunks,
+    write_chunks,
+)
 from capfilt.ledger.lease import lease
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
-
-PLAN: Final = pa.schema(
-    [
-        pa.field("chunk", pa.string(), nullable=False),
-        pa.field("rows", pa.int64(), nullable=False),
-        pa.field("spec", pa.string(), nullable=False),
-    ]
-)
-"""The table of plan.parquet; `spec` is `Chunk.to_json`."""
 
 CHUNK_TABLES: Final = ("images", "captions", "failures")
 """The tables a commit writes, one file a chunk, before its record."""
@@ -125,15 +125,14 @@ class Ledger:
             raise ChangedError(f"{self.folder.location} already holds a plan: use another --out")
         # run.toml goes last and holds the digest of plan.parquet: killed between the two, there is no run yet, and the
         # next start plans anew.
-        plan = parquet_bytes(_plan_table(chunks))
-        self.folder.write("plan.parquet", plan)
+        plan = write_chunks(self.folder, FIRST, chunks)
         run: dict[str, Any] = {
             "rows": sum(chunk.rows for chunk in chunks),
             "chunks": len(chunks),
             "limit": limit or 0,
-            "plan": hashlib.sha256(plan).hexdigest(),
+            "plan": plan,
             **({"left_out": list(left_out)} if left_out else {}),
-            "inputs": [{"identity": name, "size": size, "digest": digest} for name, size, digest in inputs],
+            "inputs": inputs_table(inputs),
             "versions": dict(versions),
             "models": dict(models),
             "recipe": recipe.model_dump(mode="json"),
@@ -158,18 +157,27 @@ class Ledger:
         return run
 
     def read_plan(self) -> list[Chunk]:
-        """All chunks in order.
+        """All chunks in order, those of appended inputs last.
 
         Raises:
             InputError: there is no run here.
-            IntegrityError: plan.parquet is not the file that run.toml speaks of.
+            IntegrityError: a plan is not the file that its .toml speaks of.
         """
-        run, file = self.run, f"{self.folder.location}/plan.parquet"
-        if not self.folder.exists("plan.parquet"):
-            raise IntegrityError(f"{file} is missing: restore it from a backup")
-        if hashlib.sha256(self.folder.read("plan.parquet")).hexdigest() != run["plan"]:
-            raise IntegrityError(f"{file} is not the plan that run.toml was written for: restore both from a backup")
-        return [Chunk.from_json(spec) for spec in read_table(self.folder, "plan.parquet")["spec"].to_pylist()]
+        plans = {FIRST: self.run["plan"]} | {name: facts["plan"] for name, facts in self.generations().items()}
+        return [chunk for name, digest in plans.items() for chunk in read_chunks(self.folder, name, digest)]
+
+    def generations(self) -> dict[str, dict[str, Any]]:
+        """The .toml of every generation that was appended to the first plan, by its name ("plan-0001")."""
+        return {name: generation_facts(self.folder, name) for name in appended(self.folder)}
+
+    def inputs(self) -> list[dict[str, Any]]:
+        """Identity, size and digest of all input files, those of appended generations too."""
+        return [*self.run["inputs"], *(one for facts in self.generations().values() for one in facts["inputs"])]
+
+    def left_out(self) -> list[str]:
+        """What planning left out of the inputs, and why; a line each."""
+        generations = [self.run, *self.generations().values()]
+        return [line for facts in generations for line in facts.get("left_out", ())]
 
     def check_unchanged(
         self,
@@ -409,11 +417,6 @@ class Ledger:
             filesystem=self.folder.filesystem,
             partitions=[ds.field("name") == name for name, some in files.items() for _ in some],
         )
-
-
-def _plan_table(chunks: Sequence[Chunk]) -> pa.Table:
-    rows = [{"chunk": chunk.name, "rows": chunk.rows, "spec": chunk.to_json()} for chunk in chunks]
-    return pa.Table.from_pylist(rows, schema=PLAN)
 
 
 def _flock(descriptor: int, path: Path, location: str) -> None:

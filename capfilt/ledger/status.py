@@ -47,6 +47,7 @@ class Status:
     odd_scores: dict[str, int]  # NaN or infinite ones by judge column, where there are any
     rate: float | None  # rows a second of the latest session
     memory: dict[str, int]  # bytes that a process held at most, by its kind, largest first
+    appended: int  # times that inputs were appended
     layers: tuple[LayerStatus, ...]
     complete: bool  # every planned chunk is committed, and every layer has it
     balanced: bool
@@ -87,12 +88,13 @@ def status(folder: Folder) -> Status:
         odd_scores=odd_scores,
         rate=sessions[-1].rate if sessions else None,
         memory=_peaks(sessions),
+        appended=len(ledger.generations()),
         layers=told,
         complete=not left and not any(layer.chunks_left for layer in told),
         balanced=not problem,
         problem=problem,
         selected=is_current(ledger, ledger.selection(), records),
-        left_out=tuple(ledger.run.get("left_out", ())),
+        left_out=tuple(ledger.left_out()),
         stored=_stored(ledger),
         empty="" if left or problem else _nothing(ledger, images, failures),
     )

@@ -75,7 +75,7 @@ def _facts(database: ReportDatabase) -> dict[str, Any]:
 def _origin(database: ReportDatabase) -> dict[str, Any]:
     """What the run was made from."""
     run, selection = database.ledger.run, database.ledger.selection()
-    inputs = run["inputs"]
+    inputs = database.ledger.inputs()
     digests = {
         "plan": run["plan"],
         **{name: digest for name, digest in run["models"].items()},
@@ -85,7 +85,7 @@ def _origin(database: ReportDatabase) -> dict[str, Any]:
     return {
         "digests": digests,
         "inputs": inputs[:INPUTS],
-        "left_out": run.get("left_out", []),
+        "left_out": database.ledger.left_out(),
         "more_inputs": max(len(inputs) - INPUTS, 0),
         "versions": run["versions"],
         "recipe": to_toml(run["recipe"]),

@@ -20,7 +20,8 @@ from capfilt.core.chunks import Chunk
 from capfilt.core.serialization import parquet_bytes, to_toml
 from capfilt.core.storage import TMP_PREFIX, Folder
 from capfilt.core.tables import read_schema, read_table
-from capfilt.ledger.ledger import DAMAGED, PLAN, Ledger
+from capfilt.ledger.generations import FIRST, PLAN, appended
+from capfilt.ledger.ledger import DAMAGED, Ledger
 from capfilt.ledger.transaction import PLACE
 from capfilt.pipelines.dedup.groups import FACTS, without_members
 from capfilt.pipelines.forget.erase_layers import shrink_layers
@@ -69,18 +70,23 @@ def _remove_drafts(folder: Folder) -> None:
 
 
 def _redact_plan(folder: Folder, gone: Gone) -> None:
-    """Take names of rows out of plan.parquet, and tell run.toml its new digest."""
-    table = read_table(folder, "plan.parquet", schema=PLAN)
+    """Take names of rows out of the plans, and tell run.toml, or a generation's own .toml, the new digest."""
+    for name, facts in {FIRST: "run.toml", **{name: f"{name}.toml" for name in appended(folder)}}.items():
+        _redact_generation(folder, f"{name}.parquet", facts, gone)
+
+
+def _redact_generation(folder: Folder, plan: str, facts: str, gone: Gone) -> None:
+    table = read_table(folder, plan, schema=PLAN)
     specs = [_redacted_spec(spec, gone) for spec in table["spec"].to_pylist()]
-    # plan.parquet before run.toml, which holds its digest: killed between the two, the next call finds another digest
-    # and writes run.toml alone.
+    # The plan before its .toml, which holds its digest: killed between the two, the next call finds another digest
+    # and writes the .toml alone.
     if specs != table["spec"].to_pylist():
         table = table.set_column(table.schema.get_field_index("spec"), PLAN.field("spec"), pa.array(specs))
-        folder.write("plan.parquet", parquet_bytes(table))
-    digest = hashlib.sha256(folder.read("plan.parquet")).hexdigest()
-    run = tomllib.loads(folder.read("run.toml").decode())
-    if run["plan"] != digest:
-        folder.write("run.toml", to_toml(run | {"plan": digest}).encode())
+        folder.write(plan, parquet_bytes(table))
+    digest = hashlib.sha256(folder.read(plan)).hexdigest()
+    told = tomllib.loads(folder.read(facts).decode())
+    if told["plan"] != digest:
+        folder.write(facts, to_toml(told | {"plan": digest}).encode())
 
 
 def _redacted_spec(spec: str, gone: Gone) -> str:

@@ -34,6 +34,14 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Fail if DIR already holds a run. Default: resume it.", show_default=False)
     ] = False,
+    append: Annotated[
+        bool,
+        typer.Option(
+            "--append",
+            help="Add INPUT to the run in DIR, with its own recipe; files that it has are skipped. Default: off.",
+            show_default=False,
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -48,6 +56,10 @@ def run(
     from capfilt.pipelines.recipes.load import load_recipe
 
     given = [setting("engine.address", address)] if address else []
+    if append:
+        other = recipe != "blip" or exclude_eval or limit or fresh or dry_run
+        _append(inputs, out, (*(settings or ()), *given), other)
+        return
     chosen = load_recipe(recipe, (*with_evaluation_sets(settings, exclude_eval), *given))
     if dry_run:
         look(inputs, chosen, limit=limit)
@@ -59,6 +71,20 @@ def run(
 
         with console.progress() as listener:
             outcome = run_all(inputs, out, chosen, limit=limit, fresh=fresh, listener=listener)
+    _report(out, outcome)
+
+
+def _append(inputs: list[str], out: str, settings: tuple[str, ...], other: object) -> None:
+    from capfilt.core.errors import ConfigError
+
+    if other:
+        raise ConfigError("--append uses the recipe of the run and whole inputs: only --set can stand beside it")
+    with resumable():
+        from capfilt.cli.terminal import console
+        from capfilt.commands.run import append
+
+        with console.progress() as listener:
+            outcome = append(inputs, out, settings, listener=listener)
     _report(out, outcome)
 
 

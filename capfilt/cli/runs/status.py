@@ -73,6 +73,7 @@ def _lines(stand: "Status") -> list[str]:
     rate = f", {speed(stand.rate)} in the latest session" if stand.rate else ""
     return [
         f"chunks:   {stand.chunks_done} of {chunks} done, {stand.rows_done} of {stand.rows_planned} rows{rate}",
+        *([f"appended: {stand.appended} times"] if stand.appended else []),
         f"complete: {_complete(stand)}",
         *(_layer_line(layer) for layer in stand.layers),
         f"balanced: {'yes, rows in = images + failures' if stand.balanced else f'NO: {stand.problem}'}",

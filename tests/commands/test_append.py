@@ -1,0 +1,109 @@
+"""`capfilt run NEW --out OUT --append`: inputs join a run, which ends as if it had had them from the start."""
+
+from pathlib import Path
+
+import pytest
+
+from capfilt.commands.annotate import annotate
+from capfilt.commands.run import append, run
+from capfilt.core.config import Recipe
+from capfilt.core.errors import ChangedError
+from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.status import status
+from capfilt.pipelines.forget.forget import forget
+from capfilt.pipelines.recipes.load import load_recipe
+from command_line import invoke
+from staged_run import pairs, tree, write_pairs
+
+WORDS = "python:word_judge:WordJudge"
+SETTINGS = (
+    "caption.n=0",
+    f"score.judges=['{WORDS}']",
+    "select.judge=words",
+    "select.threshold=10",
+    "input.chunk_rows=6",
+    "engine.kind=local",
+    "engine.threads=1",
+    "decode.isolate=false",
+)
+TABLES = ("images", "captions", "failures", "commits", "decisions", "corpus", "layers")
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return load_recipe("blip", SETTINGS)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> tuple[Path, Path]:
+    """Two files of whole chunks, so that the chunks of both together are those of each."""
+    rows = pairs(18)
+    return (write_pairs(tmp_path / "a.parquet", rows[:12]), write_pairs(tmp_path / "b.parquet", rows[12:]))
+
+
+def tables(out: Path) -> dict[str, bytes]:
+    return {name: data for name, data in tree(out).items() if name.split("/")[0] in TABLES}
+
+
+def test_a_run_built_in_steps_has_the_bytes_of_one_built_at_once(
+    inputs: tuple[Path, Path], tmp_path: Path, recipe: Recipe
+) -> None:
+    once, steps = tmp_path / "once", tmp_path / "steps"
+    run([str(file) for file in inputs], str(once), recipe)
+    annotate(str(once), [f"late={WORDS}"])
+    append([str(inputs[0])], str(once))  # nothing new, but corpus/ gets the layer's column
+
+    run([str(inputs[0])], str(steps), recipe)
+    annotate(str(steps), [f"late={WORDS}"])
+    first = tables(steps)
+    grown = append([str(inputs[0]), str(inputs[1])], str(steps))
+    assert (grown.chunks, grown.chunks_now, grown.notes) == (3, 1, ("1 of 2 inputs: the run has them already",))
+    told = status(Ledger.at(steps).folder)
+    assert (told.complete, told.selected, told.appended, told.layers[0].chunks_left) == (True, True, 1, 0)
+    now = tables(steps)
+    kept = {name: data for name, data in now.items() if name in first and name.split("/")[0] != "corpus"}
+    assert kept == {name: data for name, data in first.items() if name.split("/")[0] != "corpus"}
+    # Provenance differs by the run that it names, whose inputs were fewer; what is said does not.
+    assert {n: d for n, d in now.items() if n != "layers/late.toml"} == {
+        n: d for n, d in tables(once).items() if n != "layers/late.toml"
+    }
+    assert (append([str(inputs[1])], str(steps)).chunks_now, tables(steps)) == (0, now)
+
+
+def test_an_interrupted_append_resumes_and_honors_what_was_forgotten(
+    inputs: tuple[Path, Path], tmp_path: Path, recipe: Recipe
+) -> None:
+    out = tmp_path / "out"
+    run([str(inputs[0])], str(out), recipe)
+    url = pairs(18)[14].url
+    assert url
+    forget(Ledger.at(out).folder, [("url", url)])
+    append([str(inputs[1])], str(out))
+    whole = tables(out)
+    assert status(Ledger.at(out).folder).failures["forgotten"] == 1
+    (out / "commits" / "000002.parquet").unlink()  # as a driver leaves it that was killed before the record
+    assert not status(Ledger.at(out).folder).complete
+    assert run([str(inputs[0])], str(out), recipe).chunks_now == 1
+    assert tables(out) == whole
+
+
+def test_what_cannot_be_appended_is_one_line(inputs: tuple[Path, Path], tmp_path: Path, recipe: Recipe) -> None:
+    out = tmp_path / "out"
+    nothing = invoke("run", inputs[0], "--out", out, "--append")
+    assert (nothing.exit_code, "no run here" in nothing.stderr) == (2, True)
+    run([str(inputs[0])], str(out), recipe)
+    before = tables(out)
+    other = write_pairs(tmp_path / "other" / "a.parquet", pairs(7))
+    for arguments, told in (
+        ([other], "the run has a file 'a.parquet' with other contents: give the new rows in a file of another name"),
+        ([inputs[1], "--limit", "3"], "--append uses the recipe of the run"),
+        ([inputs[1], "--set", "caption.n=2"], "only settings of [fetch] can change here"),
+    ):
+        result = invoke("run", *arguments, "--out", out, "--append")
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+        assert told in result.stderr
+    limited = tmp_path / "limited"
+    run([str(inputs[0])], str(limited), recipe, limit=6)
+    with pytest.raises(ChangedError, match="planned with --limit 6"):
+        append([str(inputs[1])], str(limited))
+    assert tables(out) == before
