@@ -189,7 +189,7 @@ class Layer:
 
     def drop(self) -> None:
         """Remove it; NAME.toml goes first, so that an interrupted call leaves no half of a layer."""
-        self.folder.withdraw(f"{self.place}.toml")
+        self.folder.delete(f"{self.place}.toml")
         self._clear()
 
     def _clear(self) -> None:
@@ -220,7 +220,7 @@ class Layer:
 
 def layer_names(folder: Folder) -> list[str]:
     """Names of the layers of a run, sorted."""
-    return [Path(file).stem for file in folder.names(LAYERS, ".toml") if not folder.is_withdrawn(file)]
+    return [Path(file).stem for file in folder.names(LAYERS, ".toml")]
 
 
 def layers_of(folder: Folder, subject: Subject | None = None) -> list[Layer]:
