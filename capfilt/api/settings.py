@@ -7,7 +7,7 @@ from typing import Any
 
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ConfigError
-from capfilt.core.serialization import to_toml
+from capfilt.core.serialization import setting
 from capfilt.pipelines.recipes.load import make_recipe, read_settings
 
 
@@ -29,11 +29,7 @@ def recipe_with(recipe: str | PathLike[str], changes: Mapping[str, Any]) -> Reci
 
 def changes_of(changes: Mapping[str, Any] | None) -> tuple[str, ...]:
     """Settings as `--set` values: `{"engine.kind": "local"}` -> `engine.kind="local"`."""
-    return tuple(f"{name}={_toml(plain(value))}" for name, value in (changes or {}).items())
-
-
-def _toml(value: Any) -> str:
-    return to_toml({"value": value}).removeprefix("value = ").strip()
+    return tuple(setting(name, plain(value)) for name, value in (changes or {}).items())
 
 
 def plain(value: Any) -> Any:
