@@ -1,10 +1,14 @@
 """One spelling of a URL and of a host, so that a request to forget one of them covers all of its spellings."""
 
+import re
+import socket
+from contextlib import suppress
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from yarl import URL
 
+_NUMERIC: Final = re.compile(r"(?:0[xX][0-9a-fA-F]*|\d+)(?:\.(?:0[xX][0-9a-fA-F]*|\d+)){0,3}", re.ASCII)
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -21,7 +25,8 @@ def canonical(url: str) -> str:
     if not host:
         return url.strip()
     named = parsed.with_host(host).with_fragment(None)
-    return str(named.with_port(None) if named.is_default_port() else named)
+    spelled = str(named.with_port(None) if named.is_default_port() else named)
+    return spelled if "/" in spelled.partition("://")[2] else f"{spelled}/"
 
 
 def host_of(url: str) -> str:
@@ -39,6 +44,9 @@ def canonical_host(host: str) -> str:
         ValueError: it cannot be a host.
     """
     bare = host.strip().strip(".")
+    if _NUMERIC.fullmatch(bare):
+        with suppress(OSError):  # 127.1 and 0x7f000001 are 127.0.0.1, as a lookup reads them
+            return socket.inet_ntoa(socket.inet_aton(bare))
     return (URL.build(scheme="http", host=bare).raw_host or "").lower() if bare else ""
 
 

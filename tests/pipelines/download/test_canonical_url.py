@@ -19,6 +19,9 @@ from capfilt.pipelines.stages.tombstones import Tombstones, read_name
         ("http://a.example/caf%c3%a9.jpg", "http://a.example/café.jpg"),
         ("http://a.example/x%2Fy.jpg", "http://a.example/x%2fy.jpg"),
         ("http://\uff41.example/x.jpg", "http://a.example/x.jpg"),
+        ("http://a.example", "http://a.example/"),
+        ("http://0x7f.1/x.jpg", "http://127.0.0.1/x.jpg"),
+        ("http://2130706433/x.jpg", "http://127.0.0.1/x.jpg"),
     ],
 )
 def test_spellings_of_one_url_are_one(spelling: str, same: str) -> None:
