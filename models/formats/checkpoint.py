@@ -6,7 +6,6 @@ tensors. Other families of models are distinguished in `capfilt.models.registry.
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from capfilt.core.errors import ModelError
+from capfilt.models.formats.json_file import read_object
 from capfilt.models.med.config import OLD_NAMES, Layout, MEDConfig
 
 CONFIG: Final = "config.json"
@@ -118,8 +118,8 @@ def _shards(folder: Path) -> list[Path]:
         ModelError: a broken index, one that leads out of the folder, or a missing file.
     """
     try:
-        names = sorted(set(json.loads((folder / INDEX).read_bytes())["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        names = sorted(set(read_object(folder / INDEX)["weight_map"].values()))
+    except (OSError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{folder / INDEX}: {error}") from error
     if strange := [name for name in names if Path(name).name != name]:
         raise ModelError(f"{folder / INDEX}: {strange[0]!r} leads out of the folder")
@@ -149,12 +149,9 @@ def med_files(folder: Path) -> list[Path]:
 
 def _json_if_there(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: {error}") from error
-    return found if isinstance(found, dict) else {}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -164,12 +161,9 @@ def read_config(folder: Path) -> dict[str, Any]:
         ModelError: there is none, or it is no JSON object.
     """
     try:
-        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return read_object(folder / CONFIG)
+    except FileNotFoundError as error:
         raise ModelError(f"{folder}: no readable {CONFIG} ({error})") from error
-    if not isinstance(settings, dict):
-        raise ModelError(f"{folder / CONFIG}: no JSON object")
-    return settings
 
 
 def describe(folder: Path) -> Description:
@@ -187,7 +181,10 @@ def describe(folder: Path) -> Description:
     known = {field.name for field in fields(MEDConfig)} | OLD_NAMES.keys()
     if unknown := sorted(set(settings) - known):
         raise ModelError(f"{folder / CONFIG}: unknown fields {', '.join(unknown)}")
-    return Description(MEDConfig.from_dict(settings), roles, None, prompt)
+    try:
+        return Description(MEDConfig.from_dict(settings), roles, None, prompt)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{folder / CONFIG}: {error}") from error
 
 
 def _published(settings: dict[str, Any], folder: Path) -> Description:
@@ -203,8 +200,16 @@ def _published(settings: dict[str, Any], folder: Path) -> Description:
     for name in ("preprocessor_config.json", "processor_config.json"):
         said = _json_if_there(folder / name)
         _check(said.get("image_processor", said), _PIXELS, folder / name)
-    config = MEDConfig(
-        name=folder.name,
+    try:
+        config = _published_shape(settings, vision, text, folder.name)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{folder / CONFIG}: {error}") from error
+    return Description(config, (role,), layout)
+
+
+def _published_shape(settings: dict[str, Any], vision: dict[str, Any], text: dict[str, Any], name: str) -> MEDConfig:
+    return MEDConfig(
+        name=name,
         image_size=vision.get("image_size", 384),
         patch_size=vision.get("patch_size", 16),
         vision_width=vision.get("hidden_size", 768),
@@ -219,7 +224,6 @@ def _published(settings: dict[str, Any], folder: Path) -> Description:
         projection=settings.get("image_text_hidden_size", 256),
         tie_word_embeddings=any(part.get("tie_word_embeddings", True) for part in (settings, text)),
     )
-    return Description(config, (role,), layout)
 
 
 def _check(settings: dict[str, Any], wanted: dict[str, Any], file: Path, part: str = "") -> None:

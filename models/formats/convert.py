@@ -26,6 +26,7 @@ from capfilt.models.formats.alpha_clip_source import MASKS, from_published
 from capfilt.models.formats.checkpoint import ADAPTER, CONFIG, TOKENIZER_CONFIG, VOCABULARY, WEIGHTS, weight_files
 from capfilt.models.formats.guarded import load_pickle, load_tensors
 from capfilt.models.formats.image_processor import read_image_processor
+from capfilt.models.formats.json_file import read_object
 from capfilt.models.formats.lavis_blip2 import from_lavis, image_processor
 from capfilt.models.formats.model_info import ALPHA
 from capfilt.models.formats.open_clip_source import CONFIG as OPEN_CLIP_CONFIG
@@ -228,7 +229,7 @@ def _beside(source: Path, tensors: dict[str, Tensor], to: Path) -> str:
 
 def _lora(source: Path, to: Path, base: Path | None) -> str:
     """The base model with the adapter added to its weights: W + alpha / r * B A."""
-    settings = json.loads((source / ADAPTER).read_text(encoding="utf-8"))
+    settings = read_object(source / ADAPTER)
     if base is None or not base.is_dir():
         known = settings.get("base_model_name_or_path", "")
         raise ModelError(f"{source}: name the directory of the model it was trained on by --base (there: {known!r})")

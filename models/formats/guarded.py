@@ -5,7 +5,6 @@ checkpoint stands here (`tests/test_architecture.py`). Nothing but tensors, numb
 folder is never imported, and while a library works, the hub's client is offline and has no token.
 """
 
-import json
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.checkpoint import ADAPTER
+from capfilt.models.formats.json_file import leaves, read_object
 from capfilt.models.formats.open_clip_source import OpenClipSource
 
 if TYPE_CHECKING:
@@ -210,27 +210,11 @@ def check_settings(folder: Path) -> None:
     if (folder / ADAPTER).is_file():
         raise ModelError(f"{folder}: a LoRA adapter is no model; merge it: `capfilt convert {folder} --to DIR`")
     for path in sorted(folder.glob("*config.json")):
-        try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{path}: {error}") from error
-        for name, value in _leaves(settings):
+        for name, value in leaves(read_object(path)):
             if (name in _NAMES_ANOTHER and value) or (name in _KERNELS and "/" in str(value)):
                 raise ModelError(f"{path}: {name} = {str(value)[:80]!r}: a checkpoint may not load another")
             if name == "architecture" and re.match(r"[\w-]+:", str(value)):
                 raise ModelError(f"{path}: {name} = {str(value)[:80]!r}: a checkpoint may not load another")
-
-
-def _leaves(settings: Any) -> Iterator[tuple[str, Any]]:
-    """Every key of nested objects, with its value."""
-    waiting = [settings]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, dict):
-            yield from part.items()
-            waiting += part.values()
-        elif isinstance(part, list):
-            waiting += part
 
 
 def _line(error: Exception) -> str:

@@ -1,10 +1,10 @@
 """What `preprocessor_config.json` of a `transformers` directory says of pixels. Free of torch."""
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
 from capfilt.core.errors import ModelError
+from capfilt.models.formats.json_file import read_object
 from capfilt.models.pixels import PixelSpec
 
 _RESAMPLE: Final = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
@@ -20,12 +20,10 @@ def read_image_processor(folder: Path) -> dict[str, Any]:
     """
     for name in ("processor_config.json", "preprocessor_config.json"):
         try:
-            settings = json.loads((folder / name).read_text(encoding="utf-8"))
+            settings = read_object(folder / name)
         except FileNotFoundError:
             continue
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{folder / name}: {error}") from error
-        found = settings.get("image_processor", settings) if isinstance(settings, dict) else {}
+        found = settings.get("image_processor", settings)
         if isinstance(found, dict) and ("image_processor_type" in found or "image_mean" in found):
             return found
     raise ModelError(f"{folder}: no image processor (preprocessor_config.json); save the model's processor beside it")

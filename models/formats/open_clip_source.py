@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.checkpoint import weight_files
+from capfilt.models.formats.json_file import read_object
 from capfilt.models.pixels import PixelSpec
 
 CONFIG: Final = "open_clip_config.json"
@@ -66,9 +67,9 @@ def from_folder(folder: Path, fetch_settings: Fetch | None = None) -> OpenClipSo
         ModelError: what is missing or not supported.
     """
     try:
-        described = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        described = read_object(folder / CONFIG)
         shape, pixels = described["model_cfg"], described.get("preprocess_cfg") or {}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, KeyError) as error:
         raise ModelError(f"{folder}: no readable {CONFIG} ({error})") from error
     _check_shape(shape, folder / CONFIG, text_towers() if fetch_settings else frozenset())
     weights, *more = weight_files(folder)

@@ -1,6 +1,5 @@
 """The checkpoint of a model that answers questions about images."""
 
-import json
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +9,7 @@ from capfilt.core.errors import ModelError
 from capfilt.models.decoding.answers import Answerer
 from capfilt.models.formats.checkpoint import CONFIG, TOKENIZER, WEIGHTS
 from capfilt.models.formats.guarded import load_tensors
+from capfilt.models.formats.json_file import read_object
 from capfilt.models.formats.weights import load_tokenizer, make_med, write_checkpoint
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.vqa import VQA
@@ -30,8 +30,8 @@ def load_vqa(folder: Path, device: str = "cpu") -> Answerer:
         ModelError: a missing or unreadable file, or no checkpoint of VQA.
     """
     try:
-        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if not isinstance(settings, dict) or settings.pop("format", None) != FORMAT:
+        settings = read_object(folder / CONFIG)
+        if settings.pop("format", None) != FORMAT:
             raise ModelError(f"{folder}: not a VQA model")
         model = VQA(make_med(MEDConfig.from_dict(settings), folder))
         model.load_state_dict(load_tensors([folder / WEIGHTS]))

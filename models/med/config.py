@@ -1,6 +1,6 @@
 """How large a MED is. Sizes are data: `SIZES` names the ones of the paper and the one that ships."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, Literal
 
 Layout = Literal["captioning", "retrieval"]
@@ -37,6 +37,10 @@ class MEDConfig:
     name: str = "med-base"
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type is int and (type(value) is not int or value < (field.name != "vocab_size")):
+                raise ValueError(f"{field.name} = {str(value)[:40]!r}: must be a positive whole number")
         for what, width, heads in (
             ("vision", self.vision_width, self.vision_heads),
             ("text", self.text_width, self.text_heads),

@@ -8,13 +8,13 @@
 | `language/` | stage 2: the frozen language model, as `transformers` saved it |
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.checkpoint import CONFIG, TOKENIZER, WEIGHTS
+from capfilt.models.formats.json_file import read_object
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.pixels import PixelSpec
 
@@ -73,7 +73,7 @@ def describe(folder: Path) -> QFormerSpec:
         ModelError: no such file, or one that describes no Q-Former.
     """
     try:
-        settings: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        settings = read_object(folder / CONFIG)
         if settings.pop("format", None) != FORMAT:
             raise ModelError(f"{folder}: not a Q-Former")
         qformer, tower = QFormerConfig(**settings.pop("qformer")), MEDConfig.from_dict(settings.pop("tower"))
@@ -85,10 +85,9 @@ def describe(folder: Path) -> QFormerSpec:
 def is_qformer(folder: Path) -> bool:
     """Whether a directory holds a Q-Former."""
     try:
-        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_object(folder / CONFIG).get("format") == FORMAT
+    except (OSError, ModelError):
         return False
-    return isinstance(settings, dict) and settings.get("format") == FORMAT
 
 
 def checkpoint_files(folder: Path) -> tuple[Path, ...]:

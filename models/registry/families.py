@@ -4,7 +4,8 @@ To add one, write its captioner or judge (`captioners/`, `judges/`: one class a 
 of torch: a class is named and imported when it is loaded.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -75,10 +76,29 @@ def family_of(checkpoint: Checkpoint) -> ModelFamily:
 
 
 def load(info: ModelInfo, role: Role, digest: str, placement: Placement) -> object:
-    """The captioner or judge of a model, which must have that role."""
+    """The captioner or judge of a model, which must have that role.
+
+    Raises:
+        ModelError: it cannot be loaded; one line.
+    """
     (family,) = (family for family in FAMILIES if family.name == info.family)
     module, _, name = (family.captioner if role == "captioner" else family.judge).partition(":")
-    return getattr(import_module(f"capfilt.models.{module}"), name)(info, digest, placement)
+    with refused_in_a_line(info.name):
+        return getattr(import_module(f"capfilt.models.{module}"), name)(info, digest, placement)
+
+
+@contextmanager
+def refused_in_a_line(name: str) -> Iterator[None]:
+    """Whatever a checkpoint makes the libraries raise becomes a `ModelError`; what each raises cannot be listed."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's: of a device that another process may leave soon
+            raise
+        said = (str(error).strip().splitlines() or [""])[0][:300]
+        raise ModelError(f"model {name!r} cannot be loaded: {type(error).__name__}: {said}") from error
 
 
 def _med(checkpoint: Checkpoint) -> ModelInfo:
