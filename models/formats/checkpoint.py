@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from capfilt.core.errors import ModelError
-from capfilt.models.formats.json_file import read_object
+from capfilt.models.json_file import read_object
 from capfilt.models.med.config import OLD_NAMES, Layout, MEDConfig
 
 CONFIG: Final = "config.json"

@@ -26,11 +26,11 @@ from capfilt.models.formats.alpha_clip_source import MASKS, from_published
 from capfilt.models.formats.checkpoint import ADAPTER, CONFIG, TOKENIZER_CONFIG, VOCABULARY, WEIGHTS, weight_files
 from capfilt.models.formats.guarded import load_pickle, load_tensors
 from capfilt.models.formats.image_processor import read_image_processor
-from capfilt.models.formats.json_file import read_object
 from capfilt.models.formats.lavis_blip2 import from_lavis, image_processor
 from capfilt.models.formats.model_info import ALPHA
 from capfilt.models.formats.open_clip_source import CONFIG as OPEN_CLIP_CONFIG
 from capfilt.models.formats.open_clip_source import architecture_shape
+from capfilt.models.json_file import read_object
 
 _BLIP: Final = (
     (r"^visual_encoder\.patch_embed\.proj\.", "vision_model.embeddings.patch_embedding."),

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.checkpoint import ADAPTER
-from capfilt.models.formats.json_file import leaves, read_object
 from capfilt.models.formats.open_clip_source import OpenClipSource
+from capfilt.models.json_file import leaves, read_object
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from capfilt.core.errors import ModelError
-from capfilt.models.formats.json_file import read_object
+from capfilt.models.json_file import read_object
 from capfilt.models.pixels import PixelSpec
 
 _RESAMPLE: Final = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.checkpoint import weight_files
-from capfilt.models.formats.json_file import read_object
+from capfilt.models.json_file import read_object
 from capfilt.models.pixels import PixelSpec
 
 CONFIG: Final = "open_clip_config.json"

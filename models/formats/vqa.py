@@ -9,8 +9,8 @@ from capfilt.core.errors import ModelError
 from capfilt.models.decoding.answers import Answerer
 from capfilt.models.formats.checkpoint import CONFIG, TOKENIZER, WEIGHTS
 from capfilt.models.formats.guarded import load_tensors
-from capfilt.models.formats.json_file import read_object
 from capfilt.models.formats.weights import load_tokenizer, make_med, write_checkpoint
+from capfilt.models.json_file import read_object
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.vqa import VQA
 from capfilt.models.tokenizer import Tokenizer

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.checkpoint import CONFIG, TOKENIZER, WEIGHTS
-from capfilt.models.formats.json_file import read_object
+from capfilt.models.json_file import read_object
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.pixels import PixelSpec
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from capfilt.core.errors import ModelError
-from capfilt.models.formats.json_file import read_object
+from capfilt.models.json_file import read_object
 from capfilt.models.registry import registry
 
 ODD: dict[str, Any] = {
