@@ -2,16 +2,20 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from capfilt.commands.annotate import annotate
 from capfilt.commands.run import append, run
+from capfilt.commands.verify import repair, verify
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ChangedError
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
 from capfilt.pipelines.forget.forget import forget
+from capfilt.pipelines.query import run_query
 from capfilt.pipelines.recipes.load import load_recipe
+from capfilt.pipelines.stages.commit import write_chunk
 from command_line import invoke
 from staged_run import pairs, tree, write_pairs
 
@@ -85,6 +89,41 @@ def test_an_interrupted_append_resumes_and_honors_what_was_forgotten(
     assert not status(Ledger.at(out).folder).complete
     assert run([str(inputs[0])], str(out), recipe).chunks_now == 1
     assert tables(out) == whole
+
+
+def test_a_chunk_that_is_repaired_is_annotated_again(inputs: tuple[Path, Path], tmp_path: Path, recipe: Recipe) -> None:
+    out = tmp_path / "out"
+    run([str(inputs[0])], str(out), recipe)
+    annotate(str(out), [f"late={WORDS}"])
+    append([str(inputs[0])], str(out))
+    before = tables(out)
+    (out / "captions" / "000001.parquet").write_bytes(b"")
+    (out / "layers" / "late" / "commits" / "000001.parquet").unlink()
+    found = verify(str(out))
+    assert (found.chunks, repair(str(out), found)) == (("000001",), 1)
+    assert tables(out) == before
+
+
+def test_what_a_layer_says_of_a_chunk_that_has_changed_is_not_seen(
+    inputs: tuple[Path, Path], tmp_path: Path, recipe: Recipe
+) -> None:
+    out = tmp_path / "out"
+    run([str(inputs[0])], str(out), recipe)
+    annotate(str(out), [f"late={WORDS}"])
+    ledger = Ledger.at(out)
+    chunk = ledger.read_plan()[1]
+    (out / "commits" / "000001.parquet").unlink()
+    changed = {"captions": pq.read_table(out / "captions" / "000001.parquet").slice(1)}
+    tables_of = {name: pq.read_table(out / name / "000001.parquet") for name in ("failures", "images")} | changed
+    write_chunk(tables_of, chunk, ledger.folder, ledger.spec_digest(chunk))
+
+    told = status(ledger.folder)
+    assert (told.complete, told.selected, told.layers[0].chunks_left) == (False, False, 1)
+    sql = "SELECT count(words_late) AS seen, count(*) AS texts FROM captions"
+    seen = run_query(ledger.folder, sql).to_pylist()[0]
+    assert seen["seen"] == seen["texts"] - changed["captions"].num_rows
+    assert annotate(str(out)).chunks == 1
+    assert run_query(ledger.folder, sql).to_pylist()[0]["seen"] == seen["texts"]
 
 
 def test_what_cannot_be_appended_is_one_line(inputs: tuple[Path, Path], tmp_path: Path, recipe: Recipe) -> None:
