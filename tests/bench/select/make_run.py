@@ -90,4 +90,6 @@ def _captions(uids: pa.Array, rng: np.random.Generator) -> pa.Table:
         "flags": pa.array([[]] * rows, pa.list_(pa.string())),
         **{judge: rng.random(rows, dtype=np.float32) for judge in JUDGES},
     }
-    return pa.table(columns).cast(schema.captions_schema(JUDGES))
+    wanted = schema.captions_schema(JUDGES)
+    nothing = {field.name: pa.nulls(rows, field.type) for field in wanted if field.nullable}
+    return pa.table({name: (nothing | columns)[name] for name in wanted.names}).cast(wanted)
