@@ -42,6 +42,7 @@ def chunk_rows(
         "candidate": np.tile([0, 1], count // 2),
         "source": np.tile(["web", "synthetic"], count // 2),
         "text": [text(2 * int(n) + k) for n in numbers[living] for k in (0, 1)],
+        "box": pa.nulls(count, schema.BOX),
         "captioner": nothing,
         "round": np.zeros(count),
         "seed": nothing,

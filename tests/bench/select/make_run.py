@@ -83,6 +83,7 @@ def _captions(uids: pa.Array, rng: np.random.Generator) -> pa.Table:
         "candidate": number,
         "source": np.where(number == 0, "web", "synthetic"),
         "text": [" ".join(line) for line in words],
+        "box": pa.nulls(rows, schema.BOX),
         "captioner": pa.array(np.where(number == 0, None, "made-up@000000000000"), pa.string()),
         "round": np.zeros(rows, np.int32),
         "seed": rng.integers(2**63, size=rows, dtype=np.uint64),
