@@ -4,7 +4,7 @@ BIN := .venv/bin
 FAST := not ray and not server and not slow
 COVERAGE ?= 60
 
-.PHONY: setup demo test test-fast coverage test-slow lint docs docs-reference docs-picture clean fuzz faults bench-decode bench-guards bench-select bench-models bench-scale bench-train bench-systems table1 table-photos
+.PHONY: setup demo test test-fast coverage test-slow lint docs docs-reference docs-picture clean fuzz faults bench-decode bench-guards bench-select bench-models bench-scale bench-train bench-systems bench-start bench-gates table1 table-photos
 
 setup: .venv/.ready
 
@@ -92,6 +92,14 @@ bench-train: setup
 # What each system learns in minutes, beside a twin that must fail; results in tests/bench/systems/.
 bench-systems: setup
 	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/systems
+
+# Where the time goes from the command to the first commit; results in tests/bench/start/.
+bench-start: setup
+	$(BIN)/python tests/bench/start
+
+# The short form of each bench against tests/bench/gates.toml; fails on the first figure that falls short.
+bench-gates: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/gates.py
 
 # BLIP's Tables 1, 2 and 4 in miniature, where the truth is known; results in tests/bench/table1/.
 table1: setup

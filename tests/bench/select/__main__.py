@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -51,14 +52,14 @@ def measure(*arguments: str | Path) -> dict[str, float]:
     return {"s": time.perf_counter() - began, "cpu_s": cpu, "peak_mb": usage.ru_maxrss * 1024 / 1e6}
 
 
-def bench(candidates: int, folder: Path) -> dict[str, Any]:
-    """All steps over a fresh run of so many candidates."""
+def bench(candidates: int, folder: Path, steps: Sequence[str]) -> dict[str, Any]:
+    """Some of the steps over a fresh run of so many candidates."""
     out = folder / str(candidates)
     shutil.rmtree(out, ignore_errors=True)
     ledger = make_run(out, candidates)
     records = ledger.records()
     found = {"candidates": sum(records["captions"].to_pylist()), "chunks": records.num_rows, "steps": {}}
-    for name, *arguments in STEPS:
+    for name, *arguments in (step for step in STEPS if step[0] in steps):
         load = os.getloadavg()[0]
         found["steps"][name] = measure("select", out, *arguments) | {"load_before": load}
         print(candidates, name, found["steps"][name], flush=True)
@@ -91,13 +92,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--candidates", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--folder", type=Path, help="where the runs are made and removed; default: a temporary one")
+    names = [step[0] for step in STEPS]
+    parser.add_argument("--steps", nargs="+", default=names, choices=names, metavar="STEP", help="; ".join(names))
     parser.add_argument("--out", type=Path, default=HERE, help="where results.json is written")
     asked = parser.parse_args()
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="capfilt-bench-"))
     date = datetime.now(UTC).date().isoformat()
     result: dict[str, Any] = {"date": date, "machine": machine(), "capfilt": __version__, "runs": []}
     for candidates in asked.candidates:
-        result["runs"].append(bench(candidates, folder))
+        result["runs"].append(bench(candidates, folder, asked.steps))
         (asked.out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     if asked.out != HERE:
         return
