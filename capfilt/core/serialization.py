@@ -3,10 +3,10 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 IMAGE_ROWS: Final = 64
 """Rows per row group of files with images: a few MB, which is what a reader must hold at once."""
@@ -15,7 +15,7 @@ PLAIN_ROWS: Final = 65_536
 """Rows per row group of other files."""
 
 
-def parquet_bytes(table: pa.Table, images: bool = False) -> bytes:
+def parquet_bytes(table: "pa.Table", images: bool = False) -> bytes:
     """A Parquet file, the same bytes for the same rows: fixed row groups, zstd, a checksum on every page.
 
     Args:
@@ -23,6 +23,9 @@ def parquet_bytes(table: pa.Table, images: bool = False) -> bytes:
             be copies of images), and no Arrow schema beside Parquet's own, so that bytes are read as Arrow's plain
             `binary`: Hugging Face `datasets` takes nothing else for an image.
     """
+    import pyarrow as pa  # the command line writes settings by this module, and no tables
+    import pyarrow.parquet as pq
+
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
