@@ -8,6 +8,7 @@ from capfilt.core.errors import ConfigError
 from capfilt.training.batches import BATCHES
 
 if TYPE_CHECKING:
+    from capfilt.models.pixels import PixelSpec
     from capfilt.models.training.group import Group
     from capfilt.models.training.loop import Item
     from capfilt.models.training.system import System
@@ -16,25 +17,29 @@ if TYPE_CHECKING:
     from capfilt.training.config import TrainRecipe
 
 
-def load_data(system: "System", locations: tuple[str, ...], recipe: "TrainRecipe", image_size: int) -> "TrainingPairs":
+def load_data(
+    system: "System", locations: tuple[str, ...], recipe: "TrainRecipe", pixels: "PixelSpec"
+) -> "TrainingPairs":
     """The images and texts that a system reads, as the recipe's `data` wants them.
 
     Raises:
-        ConfigError: there are fewer of them than a batch has.
+        ConfigError: there are fewer of them than a batch has, or images that keep their shape are to be augmented.
         InputError: no such data, or of another kind.
     """
-    from capfilt.models.pixels import PixelSpec
     from capfilt.pipelines.training_data.pairs import Wanted, load_pairs
 
     settings = recipe.data
-    spec = PixelSpec(image_size, "squash")
+    if pixels.mode == "fit" and (settings.crop or settings.flip or settings.changes):
+        raise ConfigError(
+            "data.crop, data.flip, data.changes: images that keep their shape are not augmented; set to 0"
+        )
     pairs = load_pairs(
         locations,
         Wanted(
             column=system.reads,
             sources=settings.sources,
             score=settings.score,
-            pixels=spec,
+            pixels=pixels,
             memory=settings.memory,
         ),
     )

@@ -89,7 +89,7 @@ def work(request: Request, foundation: Foundation, listener: Listener, group: "G
 
     group = group or Group()
     recipe, system, state = request.recipe, SYSTEMS[request.task], request.out / HOME / STATE
-    pairs = load_data(system, request.data, recipe, foundation.image_size)
+    pairs = load_data(system, request.data, recipe, foundation.pixels)
     sampler = make_sampler(pairs, recipe)
     epoch = max(1, sampler.epoch // recipe.schedule.accumulate)
     # After the data and before the model: the order of draws is part of what makes a resume equal to the bit.

@@ -17,7 +17,7 @@ class Batch:
     Every worker knows all texts, which are small, and only its own images, which are not.
     """
 
-    images: Tensor  # uint8 [b, S, S, 3], this worker's part
+    images: Tensor  # uint8 [b, S, S, 3], this worker's part; [b, S, S, 4] of a system that keeps shapes (`shaped`)
     texts: list[str]  # of all B
     wrong: list[list[str]] = field(default_factory=list)  # of all B: texts that people marked as wrong, 0 or more each
     keys: list[int] = field(default_factory=list)  # of all B: the same number = the same image; empty = all differ
@@ -33,6 +33,13 @@ class QuestionBatch:
     questions: list[str]  # of all B
     answers: list[list[tuple[str, float]]]  # of all B
     step: int = 0
+
+
+def shaped(images: Tensor) -> list[Tensor]:
+    """Images that keep their shape: uint8 [b, S, S, 4], whose last channel tells where there are any, -> [h, w, 3]."""
+    return [
+        image[: int((image[:, 0, 3] > 0).sum()), : int((image[0, :, 3] > 0).sum()), :3].contiguous() for image in images
+    ]
 
 
 def pair_codes(keys: Sequence[int], texts: Sequence[str]) -> Tensor:

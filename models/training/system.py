@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
+from capfilt.models.pixels import PixelSpec
 from capfilt.models.training.settings import setting
 
 if TYPE_CHECKING:
@@ -85,9 +86,15 @@ class Asked:
 class Foundation:
     """What a training stands on; known before any work."""
 
-    image_size: int  # pixels of a side
+    image_size: int  # pixels of a side; of the longer one at most where `shape_kept`
     files: tuple[Path, ...]  # of the checkpoints it starts from
     shape: Mapping[str, Any] = field(default_factory=dict)  # of a new model
+    shape_kept: bool = False  # images are not squashed to a square
+
+    @property
+    def pixels(self) -> PixelSpec:
+        """The pixels that it is trained on."""
+        return PixelSpec(self.image_size, "fit" if self.shape_kept else "squash")
 
 
 @dataclass(frozen=True, slots=True)

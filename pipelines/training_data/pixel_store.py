@@ -22,6 +22,7 @@ AT_ONCE: Final = 1024
 """Images decoded in one go."""
 
 Pixels = NDArray[np.uint8]
+"""[n, S, S, 3]; of `fit` [n, S, S, 4]: an image in the upper left corner, whose last channel is 255, elsewhere 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +43,14 @@ class ImageIndex:
     pixels: PixelSpec
 
     def read(self, numbers: NDArray[np.int64]) -> Pixels:
-        """uint8 [n, S, S, 3] of images, decoded now.
+        """Images, decoded now.
 
         Raises:
             InputError: one of them is no image; names the file.
         """
         firsts = np.array([place.first for place in self.places])
         where = np.searchsorted(firsts, numbers, side="right") - 1
-        size = self.pixels.size
-        out = np.empty((len(numbers), size, size, 3), np.uint8)
+        out = _empty(len(numbers), self.pixels)
         for index in np.unique(where):
             place, slots = self.places[index], np.flatnonzero(where == index)
             images, reasons = decoded(_blobs(place, numbers[slots] - place.first), self.pixels)
@@ -75,15 +75,34 @@ def decoded(blobs: pa.Array, pixels: PixelSpec) -> tuple[Pixels, list[str | None
     values = [uids, uids, nothing, texts, blobs.cast(pa.large_binary()), hosts, nothing, reason, nothing]
     # The decode stage itself, so that a model is trained on the very pixels that it is shown in a run.
     rows = decode(pa.table(values, ROWS), DecodeSettings(), [pixels])
+    if pixels.mode == "fit":
+        return _cornered(rows, pixels), rows["reason"].to_pylist()
     blank = bytes(pixels.bytes)
     joined = b"".join(blob if blob is not None else blank for blob in rows[f"pixels:{pixels.name}"].to_pylist())
     return np.frombuffer(joined, np.uint8).reshape(count, pixels.size, pixels.size, 3), rows["reason"].to_pylist()
 
 
+def _empty(count: int, pixels: PixelSpec) -> Pixels:
+    return np.empty((count, pixels.size, pixels.size, 4 if pixels.mode == "fit" else 3), np.uint8)
+
+
+def _cornered(rows: pa.Table, pixels: PixelSpec) -> Pixels:
+    """Images that keep their shape, each in the corner of a square."""
+    out = _empty(rows.num_rows, pixels)
+    out[:] = 0
+    columns = (rows[name].to_pylist() for name in (f"pixels:{pixels.name}", "width", "height"))
+    for square, data, width, height in zip(out, *columns, strict=True):
+        if data is not None:
+            wide, high = pixels.shape(width, height)
+            square[:high, :wide, :3] = np.frombuffer(data, np.uint8).reshape(high, wide, 3)
+            square[:high, :wide, 3] = 255
+    return out
+
+
 def decode_all(places: Sequence[RowGroup], pixels: PixelSpec) -> tuple[Pixels, list[str | None]]:
     """Pixels of all images of some row groups, in order, and why some are none."""
     count = sum(place.rows for place in places)
-    out = np.empty((count, pixels.size, pixels.size, 3), np.uint8)
+    out = _empty(count, pixels)
     reasons: list[str | None] = []
     for place in places:
         blobs = _blobs(place)

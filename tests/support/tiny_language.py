@@ -8,7 +8,7 @@ import torch
 from capfilt.demo.world.web import web_rows
 
 
-def write_language(folder: Path, kind: str) -> None:
+def write_language(folder: Path, kind: str, positions: int = 64) -> None:
     """Shaped like OPT or Llama (one row), or like T5 (encoder and decoder)."""
     import transformers
     from tokenizers import Tokenizer as Backend
@@ -28,7 +28,7 @@ def write_language(folder: Path, kind: str) -> None:
         model = library.OPTForCausalLM(library.OPTConfig(**shape, **more, **ends))
     elif kind == "llama":
         shape = {"hidden_size": 24, "num_hidden_layers": 2, "intermediate_size": 48, "num_attention_heads": 2}
-        config = library.LlamaConfig(**shape, **ends, max_position_embeddings=64, initializer_range=0.2)
+        config = library.LlamaConfig(**shape, **ends, max_position_embeddings=positions, initializer_range=0.2)
         model = library.LlamaForCausalLM(config)
     else:
         shape = {"d_model": 24, "d_kv": 12, "d_ff": 48, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 2}

@@ -21,11 +21,6 @@ class EpisodeRow:
     sees: list[int]
 
 
-def tokens(words: Any, text: str, most: int) -> list[int]:
-    """A text and its end, as ids: so many at most."""
-    return [*words(text, add_special_tokens=False)["input_ids"][: most - 1], words.eos_token_id]
-
-
 def episode(words: Any, texts: Sequence[list[int]]) -> EpisodeRow:
     """Images, each with its text behind it, which alone is learned.
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from capfilt.models.normalize import normalize
-from capfilt.models.systems.flamingo.episodes import IGNORED, episode, in_episodes, tokens
+from capfilt.models.systems.flamingo.episodes import IGNORED, episode, in_episodes
+from capfilt.models.systems.parts.words import ended
 from capfilt.models.training.batch import Batch
 from capfilt.models.training.group import Group
 from capfilt.models.training.task import Task
@@ -38,7 +39,7 @@ class FlamingoTask(Task):
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss a learned token of all workers, of this worker's part."""
-        texts = [tokens(self.words, text, self.max_tokens) for text in batch.texts]
+        texts = [ended(self.words, text, self.max_tokens) for text in batch.texts]
         logits, labels = self.read(batch.images, texts[self.group.part(len(texts))])
         loss = F.cross_entropy(
             logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"

@@ -2,7 +2,9 @@
 
 - `llava` is stage 1: it trains the connector alone, on captions. `llava-tune` is stage 2: connector and language model,
   on questions, with the loss on the answers. The image tower never changes.
-- `llava.connector=mlp` is LLaVA 1.5's, `linear` that of LLaVA 1. Tiles of LLaVA-NeXT are not trained here.
+- `llava.connector=mlp` is LLaVA 1.5's, `linear` that of LLaVA 1.
+- `llava.tiles=true` is LLaVA-NeXT: images keep their shape and are read whole and in up to four tiles, with five times
+  the tokens. A plain LLaVA can be the start of either stage. `LlavaNextForConditionalGeneration` loads the checkpoint.
 - `model.language` is a causal language model shaped like Llama (Llama, Mistral, Qwen, Gemma, Phi, ...);
   `demo-language`, of the demo's 72 words, ships.
 - Both caption in a run. `LlavaForConditionalGeneration` of `transformers` loads the checkpoint.

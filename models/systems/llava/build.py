@@ -1,16 +1,19 @@
 """A LLaVA in training: a tower and a language model with a new connector, or a checkpoint."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import nn
 
+from capfilt.models.formats.checkpoint import read_config
 from capfilt.models.formats.guarded import load_model, load_part
 from capfilt.models.formats.image_processor import read_image_processor
 from capfilt.models.registry.resolve import locate
-from capfilt.models.systems.llava.system import TUNED, Llava
+from capfilt.models.systems.llava.system import NEXT, TUNED, Llava
 from capfilt.models.systems.llava.task import LlavaTask
+from capfilt.models.systems.llava.tiles import pinpoints
 from capfilt.models.systems.llava.turns import IMAGE, PLAIN, TALK
 from capfilt.models.systems.parts.folder import save_folder, squash_processor
 from capfilt.models.systems.parts.tower_info import tower_info
@@ -28,46 +31,48 @@ def build(asked: Asked, texts: Iterable[str], group: Group) -> TrainJob:
     wanted, tuned = asked.section(Llava), asked.system.name == TUNED
     if asked.model.start:
         folder = locate(asked.model.start)
-        model = load_model("LlavaForConditionalGeneration", folder, "cpu", torch.float32)
+        model = _started(folder, wanted.tiles)
         words, pixels = load_part("AutoProcessor", folder).tokenizer, read_image_processor(folder)
         mean, std = pixels["image_mean"], pixels["image_std"]
     else:
         tower, folder = tower_info(asked.model.vision), locate(asked.model.language)
         words = load_part("AutoTokenizer", folder)
         language = load_model("AutoModelForCausalLM", folder, "cpu", torch.float32)
-        model = connect(load_tower(tower), language, words, linear=wanted.connector == "linear")
+        model = connect(load_tower(tower), language, words, wanted.connector == "linear", wanted.tiles)
         mean, std = tower.mean, tower.std
     _lock(model, tuned)
     if asked.model.checkpointing:
         model.gradient_checkpointing_enable()
     turn = TALK if tuned else PLAIN
-    task = LlavaTask(model.to(asked.device), words, turn, (mean, std), wanted.max_tokens, asked.seed, group)
     processor = processor_of(model, words, mean, std, turn.template)
+    task = LlavaTask(model.to(asked.device), processor, turn, wanted.max_tokens, asked.seed, group)
     return TrainJob(task, lambda out: save_folder(out, model, processor, asked.stored_dtype))
 
 
-def connect(tower: Any, language: Any, words: Any, linear: bool) -> Any:
-    """A `LlavaForConditionalGeneration` of a tower and a causal language model, with a random connector."""
-    from transformers import LlavaConfig, LlavaForConditionalGeneration
+def _started(folder: Path, tiles: bool) -> Any:
+    """The model of a folder; of a LLaVA that reads no tiles its parts, in one that does, where this is asked for."""
+    kind = "LlavaNext" if read_config(folder)["model_type"] == NEXT else "Llava"
+    model = load_model(f"{kind}ForConditionalGeneration", folder, "cpu", torch.float32)
+    if not tiles or kind == "LlavaNext":
+        return model
+    old = model.config
+    made = _new(old.vision_config, old.text_config, old.image_token_index, old.projector_hidden_act, tiles)
+    for part in ("vision_tower", "language_model", "multi_modal_projector"):
+        setattr(made.model, part, getattr(model.model, part))
+    made.lm_head = model.lm_head
+    return made
 
+
+def connect(tower: Any, language: Any, words: Any, linear: bool, tiles: bool = False) -> Any:
+    """A LLaVA of a tower and a causal language model, with a random connector."""
     words.add_special_tokens({"additional_special_tokens": [IMAGE]}, replace_extra_special_tokens=False)
     if words.pad_token is None:
         words.pad_token = words.eos_token
     if len(words) > language.get_input_embeddings().num_embeddings:
         language.resize_token_embeddings(len(words), mean_resizing=False)
-    config: Any = LlavaConfig
-    model: Any = LlavaForConditionalGeneration(
-        config(
-            vision_config=tower.config,
-            text_config=language.config,
-            image_token_index=words.convert_tokens_to_ids(IMAGE),
-            image_seq_length=(tower.config.image_size // tower.config.patch_size) ** 2,
-            # The library's connector always has two layers; LLaVA 1 has one, so the second does nothing.
-            projector_hidden_act="linear" if linear else "gelu",
-            vision_feature_layer=LAYER,
-            vision_feature_select_strategy="default",  # patches without [CLS]
-        )
-    )
+    # The library's connector always has two layers; LLaVA 1 has one, so the second does nothing.
+    act = "linear" if linear else "gelu"
+    model = _new(tower.config, language.config, words.convert_tokens_to_ids(IMAGE), act, tiles)
     model.model.vision_tower, model.model.language_model = tower, language.base_model
     model.lm_head = language.get_output_embeddings()
     if linear:
@@ -75,6 +80,25 @@ def connect(tower: Any, language: Any, words: Any, linear: bool) -> Any:
         nn.init.eye_(second.weight)
         nn.init.zeros_(second.bias)
     return model
+
+
+def _new(vision: Any, text: Any, image: int, act: str, tiles: bool) -> Any:
+    """A model whose tower and language model are still random."""
+    import transformers
+
+    library: Any = transformers
+    kind = "LlavaNext" if tiles else "Llava"
+    config = getattr(library, f"{kind}Config")(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=image,
+        image_seq_length=(vision.image_size // vision.patch_size) ** 2,
+        projector_hidden_act=act,
+        vision_feature_layer=LAYER,
+        vision_feature_select_strategy="default",  # patches without [CLS]
+        **({"image_grid_pinpoints": pinpoints(vision.image_size)} if tiles else {}),
+    )
+    return getattr(library, f"{kind}ForConditionalGeneration")(config)
 
 
 def _lock(model: Any, tuned: bool) -> None:
@@ -89,12 +113,20 @@ def _lock(model: Any, tuned: bool) -> None:
 
 def processor_of(model: Any, words: Any, mean: Any, std: Any, template: str) -> Any:
     """What turns an image and a prompt into the inputs of training."""
-    from transformers import LlavaProcessor
+    import transformers
 
-    vision, make = model.config.vision_config, LlavaProcessor
-    made: Any = make
-    return made(
-        image_processor=squash_processor(vision.image_size, mean, std),
+    library: Any = transformers
+    side, tiled = model.config.vision_config.image_size, model.config.model_type == NEXT
+    images = squash_processor(side, mean, std)
+    if tiled:
+        size = {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
+        points = model.config.image_grid_pinpoints
+        images = library.LlavaNextImageProcessor(
+            **size, image_grid_pinpoints=points, image_mean=list(mean), image_std=list(std)
+        )
+    make, vision = library.LlavaNextProcessor if tiled else library.LlavaProcessor, model.config.vision_config
+    return make(
+        image_processor=images,
         tokenizer=words,
         patch_size=vision.patch_size,
         vision_feature_select_strategy="default",

@@ -8,6 +8,7 @@ from capfilt.core.errors import ConfigError
 from capfilt.models.formats.checkpoint import CONFIG, weight_files
 from capfilt.models.qformer.config import language_files
 from capfilt.models.registry.resolve import locate
+from capfilt.models.systems.llava.tiles import LONGEST, most_tokens
 from capfilt.models.systems.parts.language_info import check_room, language_config, needs_both
 from capfilt.models.systems.parts.shapes import check_side, started, stated
 from capfilt.models.systems.parts.tower_info import tower_info
@@ -16,6 +17,8 @@ from capfilt.models.training.system import Asked, Foundation, System
 
 TUNED: Final = "llava-tune"
 """Stage 2: connector and language model learn from questions and answers."""
+NEXT: Final = "llava_next"
+"""The `model_type` of a LLaVA that reads tiles."""
 LANGUAGES: Final = frozenset(
     {"llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma", "gemma2", "olmo2", "phi", "phi3", "smollm3", "stablelm"}
 )
@@ -28,6 +31,7 @@ class Llava:
     """LLaVA: the connector between `model.vision` and `model.language`, and the texts."""
 
     connector: Literal["mlp", "linear"] = setting("mlp", "mlp = LLaVA 1.5, two layers; linear = LLaVA 1, one")
+    tiles: bool = setting(False, "LLaVA-NeXT: an image is read whole and in up to four tiles, in its own shape")
     max_tokens: int = setting(64, "tokens of a caption or answer, with its end; longer ones are cut", ge=2)
 
 
@@ -36,8 +40,10 @@ def check(asked: Asked) -> Foundation:
     settings, tuned = asked.model, asked.system.name == TUNED
     if tuned and not settings.start:
         raise ConfigError(f"model.start: {TUNED} goes on from a stage 1, which `capfilt train llava` makes")
+    own, tiles = asked.section(Llava), asked.section(Llava).tiles
     if settings.start:
-        shape, folder = started(settings.start, ("llava",), "a LLaVA"), locate(settings.start)
+        shape, folder = started(settings.start, ("llava", NEXT), "a LLaVA"), locate(settings.start)
+        tiles = tiles or shape["model_type"] == NEXT
         vision, language = shape.get("vision_config", {}), shape.get("text_config", {})
         side, patch = (stated(vision, field, settings.start) for field in ("image_size", "patch_size"))
         files: tuple[Path, ...] = (folder / CONFIG, *weight_files(folder))
@@ -52,9 +58,9 @@ def check(asked: Asked) -> Foundation:
         files = (*tower.files, *language_files(folder))
     named = "model.start" if settings.start else "model.vision"
     check_side(settings, side, named, settings.start or settings.vision)
-    patches = (side // patch) ** 2
-    check_room(language, patches, "llava.max_tokens", asked.section(Llava).max_tokens, f"an image takes {patches}")
-    return Foundation(side, files)
+    patches = most_tokens(side, patch) if tiles else (side // patch) ** 2
+    check_room(language, patches, "llava.max_tokens", own.max_tokens, f"an image takes {patches}")
+    return Foundation(side * LONGEST if tiles else side, files, shape_kept=tiles)
 
 
 LLAVA: Final = System(

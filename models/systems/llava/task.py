@@ -1,15 +1,18 @@
 """One training step of LLaVA: the language model goes on behind an image's patches, in a caption or an answer."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from capfilt.models.normalize import normalize
+from capfilt.models.systems.llava.system import NEXT
+from capfilt.models.systems.llava.tiles import tokens_of
 from capfilt.models.systems.llava.turns import IGNORED, Turn, padded, row
-from capfilt.models.training.batch import Batch, QuestionBatch
+from capfilt.models.systems.parts.words import ended
+from capfilt.models.training.batch import Batch, QuestionBatch, shaped
 from capfilt.models.training.group import Group
 from capfilt.models.training.task import Task
 
@@ -20,33 +23,46 @@ class LlavaTask(Task):
     def __init__(
         self,
         model: Any,
-        words: Any,
+        processor: Any,
         turn: Turn,
-        pixels: tuple[Sequence[float], Sequence[float]],
         max_tokens: int,
         seed: int = 0,
         group: Group | None = None,
     ) -> None:
         super().__init__(seed, group)
-        self.model, self.words, self.turn, self.max_tokens = model, words, turn, max_tokens
-        self.mean, self.std = pixels
+        self.model, self.turn, self.max_tokens = model, turn, max_tokens
+        self.words, self.images = processor.tokenizer, processor.image_processor
 
     def forward(self, batch: Batch | QuestionBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss a learned token of all workers, of this worker's part."""
         device = self.model.lm_head.weight.device
-        patches = int(self.model.config.image_seq_length)
-        rows = [row(self.words, prefix, told, patches, self.max_tokens) for prefix, told in self._said(batch)]
-        learned = sum(label != IGNORED for one in rows for label in one.labels)
-        ids, labels, mask = (
-            torch.tensor(values, device=device) for values in padded(rows[self.group.part(len(rows))], self._pad)
-        )
-        images = normalize(batch.images.to(device), torch.float32, self.mean, self.std)
-        logits = self.model(input_ids=ids, pixel_values=images, attention_mask=mask).logits
+        said = [(prefix, ended(self.words, told, self.max_tokens)) for prefix, told in self._said(batch)]
+        learned = sum(len(told) for _, told in said)
+        pixels, counts = self._seen(batch.images)
+        own = zip(said[self.group.part(len(said))], counts, strict=True)
+        rows = [row(self.words, prefix, told, count) for (prefix, told), count in own]
+        ids, labels, mask = (torch.tensor(values, device=device) for values in padded(rows, self._pad))
+        logits = self.model(input_ids=ids, attention_mask=mask, **pixels).logits
         loss = F.cross_entropy(
             logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
         )
         loss = loss * self.group.size / learned  # over the tokens of all workers, which all know
         return loss, {"lm": loss.detach()}
+
+    def _seen(self, images: Tensor) -> tuple[dict[str, Tensor], list[int]]:
+        """What the model takes of images uint8 [b, S, S, 3 or 4], and the tokens of each."""
+        config, device = self.model.config, self.model.lm_head.weight.device
+        if config.model_type != NEXT:
+            mean, std = self.images.image_mean, self.images.image_std
+            pixels = normalize(images.to(device), torch.float32, mean, std)
+            return {"pixel_values": pixels}, [int(config.image_seq_length)] * len(images)
+        # The library's own tiles: they are what a captioner is shown.
+        pictures = [Image.fromarray(image.numpy()) for image in shaped(images)]
+        made = self.images(pictures, return_tensors="pt")
+        vision, points = config.vision_config, config.image_grid_pinpoints
+        sides = (points, vision.image_size, vision.patch_size)
+        counts = [tokens_of(*size, *sides) for size in made["image_sizes"].tolist()]
+        return {name: made[name].to(device) for name in ("pixel_values", "image_sizes")}, counts
 
     @property
     def _pad(self) -> int:

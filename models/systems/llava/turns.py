@@ -41,18 +41,15 @@ class TokenRow:
     labels: list[int]
 
 
-def row(words: Any, prefix: str, answer: str, patches: int, most: int) -> TokenRow:
-    """A prefix, whose image takes as many tokens as it has patches, and an answer with its end.
+def row(words: Any, prefix: str, told: list[int], patches: int) -> TokenRow:
+    """A prefix, whose image takes as many tokens as it has patches, and what is learned, as ids.
 
     Pieces are put together as ids: a tokenizer may read the whole otherwise than its parts, and then labels would slip.
 
     Args:
         words: a tokenizer of `transformers` that knows `IMAGE`.
-        most: tokens of the answer, the end among them.
     """
     given = list(words(prefix.replace(IMAGE, IMAGE * patches))["input_ids"])
-    own = list(words(answer, add_special_tokens=False)["input_ids"])[: most - 1]
-    told = [*own, words.eos_token_id]
     return TokenRow([*given, *told], [IGNORED] * len(given) + told)
 
 

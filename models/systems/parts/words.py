@@ -31,3 +31,8 @@ def own_words(texts: Iterable[str], max_tokens: int) -> Any:
     backend.post_processor = TemplateProcessing(single=f"{CLS} $A {SEP}", special_tokens=marks)
     make: Any = PreTrainedTokenizerFast
     return make(tokenizer_object=backend, model_max_length=max_tokens, **MARKS)
+
+
+def ended(words: Any, text: str, most: int) -> list[int]:
+    """A text and its end as ids, so many at most, without what a tokenizer of `transformers` puts around it."""
+    return [*words(text, add_special_tokens=False)["input_ids"][: most - 1], words.eos_token_id]

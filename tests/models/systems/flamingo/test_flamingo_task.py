@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from capfilt.models.formats.guarded import load_part
 from capfilt.models.normalize import CLIP_MEAN, CLIP_STD
 from capfilt.models.systems.flamingo.build import _lock, connect, processor_of
-from capfilt.models.systems.flamingo.episodes import IGNORED, MARKS, episode, in_episodes, tokens
+from capfilt.models.systems.flamingo.episodes import IGNORED, MARKS, episode, in_episodes
 from capfilt.models.systems.flamingo.system import Flamingo
 from capfilt.models.systems.flamingo.task import FlamingoTask
 from capfilt.models.systems.parts.folder import save_folder
+from capfilt.models.systems.parts.words import ended
 from capfilt.models.training.batch import Batch
 from tiny_language import write_language
 
@@ -86,7 +87,7 @@ def test_its_image_tower_is_the_clip_s(folder: Path) -> None:
 def test_an_episode_is_what_the_processor_makes_of_it(folder: Path) -> None:
     model, words = made(folder)
     processor = processor_of(model, words, CLIP_MEAN, CLIP_STD)
-    own = episode(words, [tokens(words, text, 12) for text in TEXTS[:2]])
+    own = episode(words, [ended(words, text, 12) for text in TEXTS[:2]])
     shown = Image.new("RGB", (16, 16), "red")
     said = [part for text in TEXTS[:2] for part in (shown, text + words.eos_token)]
     found = processor(text=[said], return_tensors="pt")
@@ -94,7 +95,7 @@ def test_an_episode_is_what_the_processor_makes_of_it(folder: Path) -> None:
     seen = found["image_attention_mask"][0]
     assert [number.argmax().item() if number.any() else -1 for number in seen] == own.sees
     assert [label for label in own.labels if label != IGNORED] == [
-        token for text in TEXTS[:2] for token in tokens(words, text, 12)
+        token for text in TEXTS[:2] for token in ended(words, text, 12)
     ]
     assert own.ids[1:4] == words.convert_tokens_to_ids([MARKS[0], MARKS[1], MARKS[0]])
 
@@ -102,7 +103,7 @@ def test_an_episode_is_what_the_processor_makes_of_it(folder: Path) -> None:
 def test_a_text_sees_its_own_image_and_the_texts_before_it(folder: Path) -> None:
     model, words = made(folder)
     open_gates(model, 1.0)
-    task, texts = task_of(model, words, 2).eval(), [tokens(words, text, 12) for text in ("a circle", "a square")]
+    task, texts = task_of(model, words, 2).eval(), [ended(words, text, 12) for text in ("a circle", "a square")]
     shown = images(2)
     with torch.no_grad():
         before, labels = task.read(shown, texts)
@@ -121,9 +122,9 @@ def test_the_loss_is_the_cross_entropy_of_each_text_whatever_the_episodes(folder
     by_hand = torch.zeros(())
     count = 0
     for image, text in zip(images(4), TEXTS, strict=True):
-        logits, labels = task_of(model, words).read(image[None], [tokens(words, text, 12)])
+        logits, labels = task_of(model, words).read(image[None], [ended(words, text, 12)])
         by_hand = by_hand + F.cross_entropy(logits[0, :-1], labels[0, 1:], ignore_index=IGNORED, reduction="sum")
-        count += len(tokens(words, text, 12))
+        count += len(ended(words, text, 12))
     assert alone.item() == pytest.approx(by_hand.item() / count, abs=1e-5)
 
 

@@ -12,6 +12,7 @@ from capfilt.models.normalize import CLIP_MEAN, CLIP_STD, normalize
 from capfilt.models.systems.llava.build import _lock, connect, processor_of
 from capfilt.models.systems.llava.task import LlavaTask
 from capfilt.models.systems.llava.turns import IGNORED, PLAIN, TALK, Turn, row
+from capfilt.models.systems.parts.words import ended
 from capfilt.models.training.batch import Batch, QuestionBatch
 from tiny_language import write_language
 
@@ -42,14 +43,14 @@ def images(count: int) -> Tensor:
 
 
 def task_of(model: Any, words: Any, turn: Turn = PLAIN) -> LlavaTask:
-    return LlavaTask(model, words, turn, (CLIP_MEAN, CLIP_STD), 12)
+    return LlavaTask(model, processor_of(model, words, CLIP_MEAN, CLIP_STD, turn.template), turn, 12)
 
 
 @pytest.mark.parametrize(("turn", "question"), [(PLAIN, ""), (TALK, "what color is it"), (TALK, "")])
 def test_a_row_begins_as_the_processor_and_its_template_have_it(folder: Path, turn: Turn, question: str) -> None:
     model, words = made(folder)
     processor = processor_of(model, words, CLIP_MEAN, CLIP_STD, turn.template)
-    own = row(words, turn.prefix(question), "a red circle", 4, 12)
+    own = row(words, turn.prefix(question), ended(words, "a red circle", 12), 4)
     given = [token for token, label in zip(own.ids, own.labels, strict=True) if label == IGNORED]
     content = [{"type": "image"}, *([{"type": "text", "text": question}] if question else [])]
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
@@ -66,7 +67,7 @@ def test_a_row_begins_as_the_processor_and_its_template_have_it(folder: Path, tu
 def test_the_loss_is_that_of_the_class_on_the_words_that_are_learned(folder: Path) -> None:
     model, words = made(folder)
     loss, told = task_of(model, words).eval()(Batch(images(2), TEXTS))
-    rows = [row(words, PLAIN.prefix(), text, 4, 12) for text in TEXTS]
+    rows = [row(words, PLAIN.prefix(), ended(words, text, 12), 4) for text in TEXTS]
     longest = max(len(one.ids) for one in rows)
     ids = torch.tensor([one.ids + [words.pad_token_id] * (longest - len(one.ids)) for one in rows])
     labels = torch.tensor([one.labels + [IGNORED] * (longest - len(one.labels)) for one in rows])
