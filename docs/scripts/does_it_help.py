@@ -176,13 +176,11 @@ def tables() -> dict[str, str]:
         "photos": f"{measures(photos, PHOTOS)}\n{about_photos}\n" if photos else f"{about_photos}\n",
     }
     if photos:
-        found |= {
-            "photos, ordered": measures(photos, ORDERED),
-            "photos, filter": filter_facts(photos),
-            "photos, captions": caption_facts(photos),
-        }
-        if len(shown(photos, PHOTOS)) > 1:
-            found["photos, paired"] = paired(photos, PHOTOS)
+        found |= {"photos, judged": measures(photos, ORDERED), "photos, captions": caption_facts(photos)}
+    if len(shown(photos, PHOTOS)) > 1:
+        found["photos, paired"] = paired(photos, PHOTOS)
+    if any(row["condition"] == "captioner and filter" for row in photos):
+        found["photos, filter"] = filter_facts(photos)
     return found
 
 
