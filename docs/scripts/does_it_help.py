@@ -219,7 +219,7 @@ def pictures() -> dict[Path, bytes]:
         "drawn-itc.svg": bars(drawn, "itc_tr_1", "Drawn images: R@1 of texts, by ITC"),
         "drawn-itm.svg": bars(drawn, "tr_1", "Drawn images: R@1 of texts, ordered by ITM as in the paper"),
     }
-    if shown(photos, PHOTOS):
+    if len(shown(photos, PHOTOS)) > 1:
         found["photos-itc.svg"] = bars(photos, "itc tr@10", "Photographs: R@10 of texts, by ITC", 0.5)
     curves = [row["curve"] for row in photos if "curve" in row]
     if curves:

@@ -52,6 +52,8 @@ class Seed:
 
     def run(self) -> None:
         """All conditions, `none` before those with captions: captioner and filter start from its model."""
+        if "baselines" not in self.done():
+            self.note("baselines", self.baselines(), time.perf_counter())
         self.condition("human only", [[] for _ in self.own.texts])
         web: Texts = [[(one.text, "web")] for one in self.own.texts]
         self.condition("none", web)
@@ -65,8 +67,6 @@ class Seed:
         }
         for name, texts in choices.items():
             self.condition(name, texts)
-        if "baselines" not in self.done():
-            self.note("baselines", self.baselines(), time.perf_counter())
 
     def done(self) -> set[str]:
         return {row["condition"] for row in self.book.rows if row["seed"] == self.seed}
