@@ -197,8 +197,11 @@ class Layer:
             self.folder.delete(file)
 
     @classmethod
-    def read(cls, folder: Folder, name: str) -> Self:
+    def read(cls, folder: Folder, name: str, run: str = "") -> Self:
         """The layer of that name.
+
+        Args:
+            run: `run_identity`, where it is known: run.toml may name many inputs, and reading it takes time.
 
         Raises:
             IntegrityError: its .toml is damaged.
@@ -213,7 +216,7 @@ class Layer:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             why = " ".join(str(error).split())
             raise IntegrityError(f"{folder.location}/{file} is damaged ({why}): {advice}") from error
-        if facts["run"] != run_identity(Ledger(folder)):
+        if facts["run"] != (run or run_identity(Ledger(folder))):
             raise ChangedError(f"{folder.location}: layer {name} was made for another run: {advice}")
         return layer
 
@@ -229,7 +232,9 @@ def layers_of(folder: Folder, subject: Subject | None = None) -> list[Layer]:
     Raises:
         IntegrityError, ChangedError: see `Layer.read`.
     """
-    found = (Layer.read(folder, name) for name in layer_names(folder))
+    names = layer_names(folder)
+    run = run_identity(Ledger(folder)) if names else ""
+    found = (Layer.read(folder, name, run) for name in names)
     return [layer for layer in found if subject in (None, layer.subject)]
 
 
