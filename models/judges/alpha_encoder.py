@@ -90,7 +90,8 @@ class _Masks:
         side, weight = inputs[0].shape[-1], self.alpha.weight
         boxes = self.boxes or [None] * len(patches)
         masks = torch.stack([self._mask(box, side) for box in boxes])[:, None]
-        return patches + self.alpha(masks.to(weight.device, weight.dtype))
+        seen: Tensor = self.alpha(masks.to(weight.device, weight.dtype))
+        return patches + seen
 
     def _mask(self, box: Box | None, side: int) -> Tensor:
         """float32 [S, S], what the convolution sees; zeros add nothing."""

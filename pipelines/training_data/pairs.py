@@ -121,7 +121,7 @@ def load_pairs(locations: Sequence[str], wanted: Wanted) -> TrainingPairs:
 def _boxes(table: pa.Table) -> int:
     """Captions with a box."""
     boxes = pc.struct_field(pc.struct_field(pc.list_flatten(table["texts"]), "word"), "box")
-    return len(boxes) - boxes.null_count
+    return len(boxes) - int(boxes.null_count)
 
 
 def parquet_files(location: str) -> list[str]:
