@@ -43,6 +43,8 @@ GREEDY: Final = 1e-6
 """The nucleus of the likeliest token alone."""
 
 Metrics = dict[str, float]
+Ranked = dict[str, list[float]]
+"""Ranks of the queries of retrieval, 0 = first: "tr" of images, "ir" of texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,8 @@ class Evaluation:
     auc: Metrics
     retrieval: Metrics
     notes: tuple[str, ...]  # why something is missing, or says little
+    ranks: Ranked = field(default_factory=dict)
+    owner: tuple[int, ...] = ()  # the image of each human caption
 
 
 @dataclass(slots=True)
@@ -98,7 +102,9 @@ def evaluate(locations: Sequence[str], recipe: Recipe, limit: int | None = None,
     if not collected.references:
         raise InputError(f"{' '.join(locations)}: no image can be used: {', '.join(collected.left_out)}")
     texts = [text for own in collected.references for text in own]
+    owner = [number for number, own in enumerate(collected.references) for _ in own]
     _check_finite(collected.scores)
+    ranks = _ranks(judges, collected, texts, owner, candidates)
     return Evaluation(
         pictures=len(collected.references),
         texts=len(texts),
@@ -108,8 +114,10 @@ def evaluate(locations: Sequence[str], recipe: Recipe, limit: int | None = None,
         drawn=diversity(collected.drawn) if captioners else {},
         human=diversity([own[0] for own in collected.references]),
         auc=_auc(collected),
-        retrieval=_retrieval(judges, collected, texts, candidates),
+        retrieval={f"{side}_{at}": float(np.mean(np.array(some) < at)) for side, some in ranks.items() for at in AT},
         notes=tuple(_notes(collected, captioners, judges)),
+        ranks=ranks,
+        owner=tuple(owner),
     )
 
 
@@ -227,15 +235,15 @@ def _auc(collected: _Collected) -> Metrics:
     }
 
 
-def _retrieval(judges: "Sequence[Judge]", collected: _Collected, texts: list[str], candidates: int) -> Metrics:
+def _ranks(
+    judges: "Sequence[Judge]", collected: _Collected, texts: list[str], owner: list[int], candidates: int
+) -> Ranked:
     if not judges:
         return {}
-    from capfilt.models.judges.retrieval import EncodesApart, rank, recall
+    from capfilt.models.judges.retrieval import EncodesApart, rank
 
     judge = judges[0]
     if not isinstance(judge, EncodesApart):
         return {}
-    owner = [number for number, own in enumerate(collected.references) for _ in own]
     ranks = rank(judge, lambda: collected.pixels, texts, owner, candidates)
-    sides = {"tr": ranks.of_images, "ir": ranks.of_texts}
-    return {f"{side}_{at}": recall(values, at) for side, values in sides.items() for at in AT}
+    return {"tr": ranks.of_images.tolist(), "ir": ranks.of_texts.tolist()}

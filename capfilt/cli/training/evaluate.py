@@ -13,6 +13,7 @@ from capfilt.core.serialization import setting
 
 if TYPE_CHECKING:
     from capfilt.pipelines.evaluation.evaluate import Evaluation
+    from capfilt.pipelines.evaluation.paired import Difference
 
 CAPTIONS = {"bleu_4": "BLEU-4", "cider": "CIDEr"}
 
@@ -32,6 +33,14 @@ def evaluate(
     ] = None,
     judge: Annotated[
         str | None, typer.Option(metavar="NAME|DIR", help="Judge to evaluate. Default: none.", show_default=False)
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|DIR",
+            help="Another judge to compare --judge with: paired differences of R@k with 95 % intervals. Default: none.",
+            show_default=False,
+        ),
     ] = None,
     vqa: Annotated[
         Path | None,
@@ -60,20 +69,31 @@ def evaluate(
     """Evaluate a captioner, a judge or a VQA model."""
     from capfilt.cli.terminal import console
     from capfilt.core.errors import ConfigError
+    from capfilt.pipelines.evaluation.evaluate import AT
     from capfilt.pipelines.evaluation.evaluate import evaluate as measure
+    from capfilt.pipelines.evaluation.paired import recall_differences
     from capfilt.pipelines.evaluation.vqa import evaluate_vqa
     from capfilt.pipelines.recipes.load import load_recipe
 
     if not captioner and not judge and not vqa:
         raise ConfigError("evaluate: give --captioner, --judge, --vqa or several of them")
+    if against and not judge:
+        raise ConfigError("evaluate: --against needs --judge, which it is compared with")
     chosen = [setting("score.judges", [judge] if judge else []), f"caption.n={int(bool(captioner))}"]
     named = [setting("caption.captioner", captioner)] if captioner else []
     recipe = load_recipe("blip", (*(settings or ()), *chosen, *named))
     told: dict[str, Any] = {"captioner": captioner or "", "judge": judge or "", "vqa": str(vqa or "")}
     if captioner or judge:
         measured = measure(data, recipe, limit, candidates)
-        told |= {"beams": recipe.caption.beams, "candidates": candidates, **asdict(measured)}
+        results = {name: value for name, value in asdict(measured).items() if name not in ("ranks", "owner")}
+        told |= {"beams": recipe.caption.beams, "candidates": candidates, **results}
         _say(measured)
+    if against:
+        alone = (*(settings or ()), setting("score.judges", [against]), "caption.n=0")
+        other = measure(data, load_recipe("blip", alone), limit, candidates)
+        found = recall_differences(measured.ranks, other.ranks, measured.owner, AT)
+        told |= {"against": against, "differences": {name: asdict(one) for name, one in found.items()}}
+        _say_differences(found, against)
     if vqa:
         answered = evaluate_vqa(data, vqa, limit)
         told["answers"] = asdict(answered)
@@ -93,6 +113,21 @@ def _say(measured: "Evaluation") -> None:
     _tables(measured)
     for note in measured.notes:
         console.say(f"note: {note}")
+
+
+def _say_differences(found: "dict[str, Difference]", against: str) -> None:
+    from capfilt.cli.terminal import console
+
+    console.say(f"minus {against}, in points:")
+    rows = [
+        (
+            name.upper().replace("_", " R@"),
+            f"{100 * one.mean:+.1f}",
+            f"{100 * one.low:+.1f} to {100 * one.high:+.1f}",
+        )
+        for name, one in found.items()
+    ]
+    console.table(("difference", "mean", "95 % interval"), rows)
 
 
 def _tables(measured: "Evaluation") -> None:

@@ -114,6 +114,20 @@ def test_a_published_filter_is_measured_in_retrieval(published: Callable[[str], 
     assert set(measured.auc) == {"itm", "itc"}
 
 
+def test_two_judges_are_compared_on_the_same_images(pairs_file: Path, tmp_path: Path, published: Any) -> None:
+    judge, out = str(published("blip-itm")), tmp_path / "a.json"
+    asked = ("evaluate", str(pairs_file), "--judge", judge, "--against", "demo-filter", "--limit", "4")
+    done = invoke(*asked, "--out", str(out))
+    assert done.exit_code == 0, done.output
+    told = json.loads(out.read_text())
+    assert told["differences"].keys() == told["retrieval"].keys()
+    assert all(one["low"] <= one["mean"] <= one["high"] for one in told["differences"].values())
+    mean = f"{100 * told['differences']['tr_1']['mean']:+.1f}"
+    assert re.search(rf"TR R@1 +{re.escape(mean)} +\S+ to \S+\n", done.output)
+    alone = CliRunner().invoke(app, ["evaluate", str(pairs_file), "--captioner", "x", "--against", "demo-filter"])
+    assert (alone.exit_code, "--against needs --judge" in alone.stderr) == (2, True)
+
+
 def rewritten(pairs_file: Path, path: Path, column: str, change: Callable[[Any], Any], kind: pa.DataType) -> Path:
     table = pq.read_table(pairs_file)
     values = pa.array([change(value) for value in table[column].to_pylist()], kind)
