@@ -55,6 +55,13 @@ class FilterEnsemble(Ensemble):
         return self
 
 
+class ClipSettings(CommandSettings):
+    """A CLIP that is trained in each round, on what the round before kept and on human pairs, and votes too."""
+
+    train: bool = Field(False, description="train a CLIP beside the filters; a text then needs the votes of a majority")
+    threshold: float = Field(0.2, ge=-1, le=1, description="minimum cosine for its vote")
+
+
 class RunSettings(CommandSettings):
     """How web pairs are captioned, scored and selected."""
 
@@ -84,6 +91,7 @@ class BootstrapRecipe(Section):
     pretrain: CommandSettings = CommandSettings()
     captioner: Ensemble = Ensemble()
     filter: FilterEnsemble = FilterEnsemble()
+    clip: ClipSettings = ClipSettings()
     run: RunSettings = RunSettings()
     stop: StopSettings = StopSettings()
 

@@ -5,6 +5,7 @@
 | raw | `run` without models, policy `all` | `raw/`: the web's pairs as they are, fetched once |
 | round-0/med | `train med` on raw and human pairs | the model that the first round starts from |
 | round-N/captioner, round-N/filter | `train captioner`, `train filter` on human pairs | from round N-1's model, apart |
+| round-N/clip | `train clip` on what round N-1 kept and human pairs, with `clip.train` | a NEW judge |
 | round-N/run | `run` on the images of raw | what is kept of web and synthetic texts |
 | round-N/med | `train med` on what was kept and human pairs | a NEW model, from scratch |
 | round-N/scores.json | `evaluate` on test pairs | how good that model is |
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from capfilt.bootstrap.config import BootstrapRecipe, CommandSettings, Ensemble
 from capfilt.core.serialization import setting
+from capfilt.pipelines.recipes.load import load_recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +41,25 @@ def raw(loop: BootstrapRecipe, out: Path) -> Step:
 
 def pretrain(loop: BootstrapRecipe, out: Path, number: int) -> Step:
     """A new model on the corpus of this round; that of round 0 is the web as it is."""
-    corpus = out / "raw" / "corpus" if number == 0 else out / f"round-{number}" / "run" / "corpus"
     made = out / f"round-{number}" / "med"
-    return _train("med", loop.pretrain, (str(corpus), *loop.data.human), made, ())
+    return _train("med", loop.pretrain, (_corpus(out, number), *loop.data.human), made, ())
+
+
+def _corpus(out: Path, number: int) -> str:
+    """What a round kept; round 0 keeps all."""
+    return str(out / "raw" / "corpus" if number == 0 else out / f"round-{number}" / "run" / "corpus")
 
 
 def tune(loop: BootstrapRecipe, out: Path, number: int) -> list[Step]:
-    """Captioners and filters, apart, from the model of the round before."""
+    """Captioners and filters, apart, from the model of the round before; and a CLIP, if it is to vote."""
     start, home = out / f"round-{number - 1}" / "med", out / f"round-{number}"
     steps = []
     for task, how in (("captioner", loop.captioner), ("filter", loop.filter)):
         for seed, folder in enumerate(folders(home, task, how)):
             own = ("--seed", str(seed)) if how.count > 1 else ()
             steps.append(_train(task, how, loop.data.human, Path(folder), (start,), own))
+    if loop.clip.train:
+        steps.append(_train("clip", loop.clip, (_corpus(out, number - 1), *loop.data.human), home / "clip", ()))
     return steps
 
 
@@ -64,22 +72,30 @@ def clean(loop: BootstrapRecipe, out: Path, number: int) -> Step:
     """Caption and judge the web's images, and keep what the filter, or most filters, let through."""
     home, source = out / f"round-{number}", out / "raw" / "corpus"
     writers = folders(home, "captioner", loop.captioner)
-    judges = filters = folders(home, "filter", loop.filter)
-    voting: list[str] = []
-    if len(filters) > 1:
-        columns = [f"itm_f{k}" for k in range(len(filters))]
-        judges = [f"f{k}={path}" for k, path in enumerate(filters)]
-        voting = ["select.policy=ensemble", setting("select.judges", columns), f"select.votes={loop.filter.votes}"]
+    filters = folders(home, "filter", loop.filter)
+    clip = [str(home / "clip")] if loop.clip.train else []
+    several = len(filters) > 1
     settings = (
         *loop.run.set,
         setting("caption.captioner", writers if len(writers) > 1 else writers[0]),
-        setting("score.judges", judges),
-        *voting,
+        setting("score.judges", [*(f"f{k}={path}" if several else path for k, path in enumerate(filters)), *clip]),
+        *(_voting(loop, several) if several or clip else ()),
         f"caption.round={number}",
     )
     made = home / "run"
     command = ("run", str(source), "--out", str(made), "--recipe", loop.run.recipe, *_settings(settings))
-    return Step(f"round-{number}/run", command, (str(source), *writers, *filters), made)
+    return Step(f"round-{number}/run", command, (str(source), *writers, *filters, *clip), made)
+
+
+def _voting(loop: BootstrapRecipe, several: bool) -> list[str]:
+    """How filters, and a CLIP if there is one, decide together."""
+    columns = [f"itm_f{k}" for k in range(loop.filter.count)] if several else ["itm"]
+    votes = ["select.policy=ensemble", f"select.votes={loop.filter.votes}"]
+    if not loop.clip.train:
+        return [*votes, setting("select.judges", columns)]
+    own = load_recipe(loop.run.recipe, loop.run.set).select.threshold
+    thresholds = [*[own] * len(columns), loop.clip.threshold]
+    return [*votes, setting("select.judges", [*columns, "clip"]), setting("select.thresholds", thresholds)]
 
 
 def evaluate(loop: BootstrapRecipe, out: Path, number: int) -> list[Step]:

@@ -14,7 +14,7 @@ from capfilt.bootstrap.steps import Step
 from capfilt.bootstrap.summary import RoundSummary, stop_reason, summarize_round
 from capfilt.cli import app
 from capfilt.core.errors import ChangedError, ConfigError, RunFailed
-from capfilt.pipelines.recipes.load import recipe_names
+from capfilt.pipelines.recipes.load import load_recipe, recipe_names
 
 DATA = ('data.web=["web.parquet"]', 'data.human=["human.parquet"]', 'data.test=["test.parquet"]')
 
@@ -74,6 +74,22 @@ def test_filters_that_decide_together_vote(loop: BootstrapRecipe) -> None:
     assert 'select.judges=["itm_f0", "itm_f1"]' in command
     assert "select.votes=2" in command
     assert [step.name for step in steps.tune(both, Path("OUT"), 1)][1:] == ["round-1/filter-0", "round-1/filter-1"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_clip_of_each_round_votes_beside_the_filters(count: int) -> None:
+    loop = load_bootstrap("small", (*DATA, "clip.train=true", "clip.threshold=0.3", f"filter.count={count}"))
+    *_, clip = steps.tune(loop, Path("OUT"), 2)
+    assert clip.command[:4] == ("train", "clip", "OUT/round-1/run/corpus", "human.parquet")
+    assert "--start" not in clip.command
+    assert str(clip.makes) == "OUT/round-2/clip"
+    step = steps.clean(loop, Path("OUT"), 2)
+    recipe = load_recipe("blip", tuple(step.command[step.command.index("--set") + 1 :: 2]))
+    assert recipe.score.judges[-1] == "OUT/round-2/clip"
+    assert recipe.select.policy == "ensemble"
+    assert recipe.select.judges == (*(("itm",) if count == 1 else ("itm_f0", "itm_f1")), "clip")
+    assert recipe.select.thresholds == (*[0.5] * count, 0.3)
+    assert "OUT/round-2/clip" in step.reads
 
 
 def test_captioners_that_work_together_all_write(loop: BootstrapRecipe) -> None:
