@@ -7,7 +7,6 @@ from capfilt.core.config import Recipe
 from capfilt.core.errors import ConfigError
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.registry import plugin, registry
-from capfilt.pipelines.examples.shots import digest_of_shots, load_shots
 from capfilt.pipelines.stages.caption import decoding
 from capfilt.pipelines.stages.micro_batches import Auto
 
@@ -60,6 +59,8 @@ def check_models(recipe: Recipe) -> dict[str, str]:
         if room is not None and recipe.caption.max_tokens > room:
             raise ConfigError(f"caption.max_tokens = {recipe.caption.max_tokens}: {writer} has {room} positions")
     if recipe.caption.shots and recipe.caption.captioners:
+        from capfilt.pipelines.examples.shots import digest_of_shots
+
         digests[f"shots {recipe.caption.shots}"] = digest_of_shots(recipe.caption.shots)
     return digests
 
@@ -113,6 +114,8 @@ def _captioner(name: str, recipe: Recipe) -> "Captioner":
 
     place, shots = placement(recipe), recipe.caption.shots
     if shots:
+        from capfilt.pipelines.examples.shots import load_shots
+
         place = replace(place, shots=load_shots(shots, registry.pixels(name, "captioner", place)))
     captioner = registry.load_captioner(name, place)
     if not plugin.is_plugin(name) and recipe.caption.n:
