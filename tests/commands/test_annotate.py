@@ -1,5 +1,6 @@
 """`capfilt annotate`: a judge joins a finished run, and nothing of the run is written again."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -138,6 +139,38 @@ def test_what_is_forgotten_leaves_the_layers_too_and_the_rest_keeps_its_scores(r
     assert left == {text: score for text, score in scores.items() if text in left}
     assert len(left) == len(scores) - 2
     assert verify(str(run.out)).damaged == {}
+
+
+def test_a_forget_that_ends_at_any_write_is_finished_with_all_other_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Run.over(pairs(6), tmp_path, "made").finish()
+    annotate(str(made.out), [WORDS], overrides=HERE)
+    gone = [("url", "http://example.org/albums/0003/photo.jpg")]
+    write = Folder.write
+
+    def forgotten(name: str, limit: int) -> dict[str, bytes]:
+        """The layer after a forget that ends at its write number `limit`, and is called again."""
+        run, count = made.copy(tmp_path / name), iter(range(1, 1000))
+
+        def cut(folder: Folder, name: str, data: bytes) -> None:
+            if next(count) == limit:
+                raise KeyboardInterrupt
+            write(folder, name, data)
+
+        monkeypatch.setattr(Folder, "write", cut)
+        with contextlib.suppress(KeyboardInterrupt):
+            forget(run.ledger.folder, gone)
+        written.append(next(count) - 1)
+        monkeypatch.setattr(Folder, "write", write)
+        forget(run.ledger.folder, gone)
+        assert (run.status.complete, verify(str(run.out)).damaged) == (True, {})
+        return {file: data for file, data in tree(run.out / "layers").items() if file.endswith(".parquet")}
+
+    written: list[int] = []
+    whole = forgotten("whole", 0)
+    for limit in range(1, written[0] + 1):
+        assert forgotten(f"cut-{limit}", limit) == whole, limit
 
 
 def test_a_damaged_layer_is_named_and_made_again(run: Run) -> None:
