@@ -114,8 +114,8 @@ class Kept:
         for chunk in self.ledger.records()["chunk"].to_pylist():
             images = read_table(self.ledger.folder, f"images/{chunk}.parquet", columns=["uid", "image.path"])
             kept = images.filter(pc.is_in(images["uid"], self._kept_uids(chunk)))
-            paths = pc.struct_field(kept["image"].combine_chunks(), "path")
-            jpegs += pc.sum(pc.match_substring_regex(paths, r"\.(jpg|mpo)$")).as_py() or 0
+            # pyarrow names a field of a struct that is read alone by its last part.
+            jpegs += pc.sum(pc.match_substring_regex(kept["path"], r"\.(jpg|mpo)$")).as_py() or 0
         return "jpg" if jpegs >= JPEG_SHARE * self.images else "png"
 
     def uids(self, shard: Shard) -> pa.Array:
