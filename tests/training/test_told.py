@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from capfilt.core.errors import InputError
+from capfilt.models.pixels import PixelSpec
 from capfilt.models.systems.registry import SYSTEMS
 from capfilt.pipelines.training_data.pairs import TrainingPairs
 from capfilt.training.data import human_alone, load_data
@@ -20,7 +21,7 @@ def pairs(path: Path, source: str, texts: list[str], *settings: str) -> Training
     rows = [{"image": picture(1, 16), "captions": [{"text": text, "source": source}]} for text in texts]
     pq.write_table(pa.Table.from_pylist(rows), path / "pairs.parquet")
     recipe = load_training("small", "filter", ("schedule.batch=2", *settings))
-    return load_data(SYSTEM, (str(path / "pairs.parquet"),), recipe, 16)
+    return load_data(SYSTEM, (str(path / "pairs.parquet"),), recipe, PixelSpec(16))
 
 
 def test_a_filter_learns_from_human_texts_or_says_that_it_does_not(tmp_path: Path) -> None:

@@ -60,8 +60,8 @@ class LlavaTask(Task):
         pictures = [Image.fromarray(image.numpy()) for image in shaped(images)]
         made = self.images(pictures, return_tensors="pt")
         vision, points = config.vision_config, config.image_grid_pinpoints
-        sides = (points, vision.image_size, vision.patch_size)
-        counts = [tokens_of(*size, *sides) for size in made["image_sizes"].tolist()]
+        side, patch = int(vision.image_size), int(vision.patch_size)
+        counts = [tokens_of(high, wide, points, side, patch) for high, wide in made["image_sizes"].tolist()]
         return {name: made[name].to(device) for name in ("pixel_values", "image_sizes")}, counts
 
     @property

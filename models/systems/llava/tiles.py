@@ -18,7 +18,7 @@ def tokens_of(height: int, width: int, points: list[list[int]], side: int, patch
     from transformers.image_processing_utils import select_best_resolution
 
     grid = side // patch
-    high, wide = (pixels // side * grid for pixels in select_best_resolution((height, width), points))
+    high, wide = (int(pixels) // side * grid for pixels in select_best_resolution((height, width), points))
     # The library rounds to 7 digits before it cuts; LLaVA's own code only cuts, and can have a row less.
     if width / height > wide / high:
         high -= (high - int(round(height * (wide / width), 7))) // 2 * 2

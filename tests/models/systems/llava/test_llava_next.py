@@ -22,7 +22,7 @@ from capfilt.models.systems.llava.build import _lock, _started, connect, process
 from capfilt.models.systems.llava.task import LlavaTask
 from capfilt.models.systems.llava.tiles import most_tokens, pinpoints, tokens_of
 from capfilt.models.systems.llava.turns import IGNORED, PLAIN, row
-from capfilt.models.systems.parts.folder import save_folder
+from capfilt.models.systems.parts.folder import save_folder, squash_processor
 from capfilt.models.systems.parts.words import ended
 from capfilt.models.training.batch import Batch, shaped
 from capfilt.pipelines.training_data.pixel_store import decoded
@@ -44,8 +44,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
     torch.manual_seed(0)
     CLIPVisionModel(CLIPVisionConfig(image_size=SIDE, patch_size=PATCH, **shape)).save_pretrained(home / "tower")
-    from capfilt.models.systems.parts.folder import squash_processor
-
     squash_processor(SIDE, CLIP_MEAN, CLIP_STD).save_pretrained(home / "tower")
     return home
 
@@ -159,8 +157,8 @@ def test_trained_saved_and_loaded_it_captions_images_of_any_shape(home: Path, tm
     own += ["schedule.steps=2", "schedule.batch=4", "llava.max_tokens=12"]
     out = tmp_path / "out"
     pairs = (str(tmp_path / "pairs.parquet"),)
-    train(Request("llava", pairs, out, load_training("small", "llava", own)))
-    flipped = load_training("small", "llava", [*own, "data.flip=true"])
+    train(Request("llava", pairs, out, load_training("small", "llava", tuple(own))))
+    flipped = load_training("small", "llava", (*own, "data.flip=true"))
     with pytest.raises(ConfigError, match="keep their shape are not augmented"):
         train(Request("llava", pairs, tmp_path / "flipped", flipped))
     model, found = AutoModelForImageTextToText.from_pretrained(out, output_loading_info=True)
