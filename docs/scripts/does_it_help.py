@@ -25,6 +25,7 @@ BENCH: Final = ROOT / "tests" / "bench"
 Rows = list[dict[str, Any]]
 MAIN: Final = ("human only", "none", "filter only", "captioner only", "both", "oracle")
 PAIRS: Final = (
+    ("human only", "none"),
     ("both", "none"),
     ("filter only", "none"),
     ("both", "human only"),
