@@ -1,8 +1,9 @@
 """decode: the bytes of a chunk's images -> facts about each, its perceptual hash and the pixels that models ask for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,9 @@ from capfilt.pipelines.imaging.image_file import BadImage
 from capfilt.pipelines.imaging.isolation.isolated import decode_isolated
 from capfilt.pipelines.stages.micro_batches import AroundDeaths, BatchRows
 from capfilt.pipelines.stages.row_failures import RowFailure, mark_failed
+
+_WHOLE: Final = {"center_crop": "keep_ratio", "border": "keep_ratio_largest"}
+"""Modes that store another cut of an image, and those that store all of it at the same scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,28 @@ def decode(
 
 
 def _decoded(rows: pa.Table, how: _How) -> pa.Table:
+    """The rows decoded; images with boxes are stored whole, for a box is in shares of all of the image."""
+    whole = _WHOLE.get(how.output.resize_mode) if how.output.pixels == "resized" else None
+    boxed = _have_boxes(rows) if whole else np.zeros(rows.num_rows, bool)
+    if not boxed.any():
+        return _decoded_alike(rows, how)
+    stores_whole = replace(how, output=how.output.model_copy(update={"resize_mode": whole}))
+    parts = [_decoded_alike(rows.filter(pa.array(boxed)), stores_whole)]
+    if not boxed.all():
+        parts.append(_decoded_alike(rows.filter(pa.array(~boxed)), how))
+    order = np.concatenate([np.flatnonzero(boxed), np.flatnonzero(~boxed)])
+    return pa.concat_tables(parts).combine_chunks().take(pa.array(np.argsort(order)))
+
+
+def _have_boxes(rows: pa.Table) -> NDArray[np.bool_]:
+    texts = rows["texts"].combine_chunks()
+    places = pc.list_parent_indices(texts).filter(pc.is_valid(pc.struct_field(texts.flatten(), "box")))
+    boxed = np.zeros(rows.num_rows, bool)
+    boxed[places.to_numpy(zero_copy_only=False)] = True
+    return boxed
+
+
+def _decoded_alike(rows: pa.Table, how: _How) -> pa.Table:
     files = [
         memoryview(data.as_buffer()) if alive and data.is_valid else b"" if alive else None
         for data, alive in zip(rows["image"], pc.is_null(rows["reason"]).to_pylist(), strict=True)

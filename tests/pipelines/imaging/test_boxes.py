@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from capfilt.core.config import CaptionSettings, DecodeSettings
+from capfilt.core.config import CaptionSettings, DecodeSettings, OutputSettings
 from capfilt.core.schema import ROWS
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.stages.caption import CANDIDATES, caption
@@ -72,3 +72,23 @@ def test_any_unit_becomes_shares_of_the_image(
 def test_a_box_of_the_upright_image_is_not_turned() -> None:
     rows = decoded(stored(6), {"box": (16, 48, 32, 80), "frame": (64, 96)})
     assert rows["texts"].to_pylist()[0][0]["box"] == pytest.approx([0.25, 0.5, 0.5, 80 / 96])
+
+
+@pytest.mark.parametrize(("mode", "whole"), [("center_crop", (48, 32)), ("border", (32, 21)), ("keep_ratio", (48, 32))])
+def test_an_image_with_boxes_is_stored_whole(mode: str, whole: tuple[int, int]) -> None:
+    """Of a cut or padded one its boxes would show something else; images without boxes are stored as asked."""
+    plain = {"text": "a thing", "source": "web"}
+    texts = [[plain], [plain | {"box": THING, "frame": None}], [], [plain, plain | {"box": THING, "frame": None}]]
+    rows = [
+        {"uid": f"{number:032x}", "source": f"a#{number}", "texts": some, "image": stored(1)}
+        for number, some in enumerate(texts)
+    ]
+    output = OutputSettings(pixels="resized", resize_mode=mode, image_size=32)
+    table = pa.Table.from_pylist(rows, ROWS)
+    found = decode(table, DecodeSettings(isolate=False), [SPEC], output=output)
+    sizes = [Image.open(io.BytesIO(image)).size for image in found["image"].to_pylist()]
+    asked = whole if mode == "keep_ratio" else (32, 32)
+    assert sizes == [asked, whole, asked, whole]
+    assert found["uid"].to_pylist() == table["uid"].to_pylist()
+    as_it_came = decode(table, DecodeSettings(isolate=False), [SPEC])
+    assert found.drop_columns(["image"]).equals(as_it_came.drop_columns(["image"]))
