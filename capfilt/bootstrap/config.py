@@ -48,12 +48,6 @@ class FilterEnsemble(Ensemble):
 
     votes: int = Field(0, ge=0, description="minimum votes to keep a text; 0 = a majority")
 
-    @model_validator(mode="after")
-    def _can_be_reached(self) -> "FilterEnsemble":
-        if self.votes > self.count:
-            raise ValueError("votes must not exceed count")
-        return self
-
 
 class ClipSettings(CommandSettings):
     """A CLIP that is trained in each round, on what the round before kept and on human pairs, and votes too."""
@@ -94,6 +88,13 @@ class BootstrapRecipe(Section):
     clip: ClipSettings = ClipSettings()
     run: RunSettings = RunSettings()
     stop: StopSettings = StopSettings()
+
+    @model_validator(mode="after")
+    def _votes_can_be_reached(self) -> "BootstrapRecipe":
+        voters = self.filter.count + self.clip.train
+        if self.filter.votes > voters:
+            raise ValueError(f"filter.votes = {self.filter.votes} must not exceed {voters}, the number of voters")
+        return self
 
 
 def load_bootstrap(name_or_path: str, overrides: tuple[str, ...] = ()) -> BootstrapRecipe:

@@ -213,7 +213,8 @@ def test_it_stops_when_scores_fall_or_diversity_collapses(rounds: list[RoundSumm
     ("changes", "said"),
     [
         ((), "data.web must not be empty"),
-        ((*DATA, "filter.votes=2"), "votes must not exceed count"),
+        ((*DATA, "filter.votes=2"), r"filter\.votes = 2 must not exceed 1, the number of voters"),
+        ((*DATA, "filter.votes=3", "clip.train=true"), r"filter\.votes = 3 must not exceed 2"),
         ((*DATA, "stop.fal=1"), r"unknown setting stop.fal; known: diversity, fall"),
     ],
 )
