@@ -37,9 +37,10 @@ class MEDConfig:
     name: str = "med-base"
 
     def __post_init__(self) -> None:
+        may_be_none = {"vocab_size", "vision_layers" if self.tower else ""}  # a tower takes the place of the layers
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type is int and (type(value) is not int or value < (field.name != "vocab_size")):
+            if field.type is int and (type(value) is not int or value < (field.name not in may_be_none)):
                 raise ValueError(f"{field.name} = {str(value)[:40]!r}: must be a positive whole number")
         for what, width, heads in (
             ("vision", self.vision_width, self.vision_heads),
