@@ -62,13 +62,14 @@ def _read(location: str) -> tuple[pa.Array, list[str]]:
         with pq.ParquetFile(path, filesystem=filesystem) as file:
             if not {"image", "text"} <= set(file.schema_arrow.names):
                 raise ConfigError(f"{named}: a file with the columns image and text is needed")
+            if not 1 <= file.metadata.num_rows <= MOST:  # before it is read: it may be a whole corpus
+                raise ConfigError(f"{named}: {file.metadata.num_rows} examples; from 1 to {MOST} are taken")
             table = file.read(columns=["image", "text"])
-    except (OSError, pa.ArrowException) as error:
-        raise ConfigError(f"{named}: no Parquet file ({str(error).splitlines()[0]})") from error
-    if not 1 <= table.num_rows <= MOST:
-        raise ConfigError(f"{named}: {table.num_rows} examples; from 1 to {MOST} are taken")
-    image, texts = table["image"].combine_chunks(), table["text"].to_pylist()
-    blobs = pc.struct_field(image, "bytes") if pa.types.is_struct(image.type) else image
+        image, texts = table["image"].combine_chunks(), table["text"].to_pylist()
+        blobs = pc.struct_field(image, "bytes") if pa.types.is_struct(image.type) else image
+    # ValueError of a path with a null byte, or of a text that is no UTF-8; Arrow's own of a struct without bytes.
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise ConfigError(f"{named}: no Parquet file of examples ({str(error).splitlines()[0]})") from error
     if not pa.types.is_binary(blobs.type) and not pa.types.is_large_binary(blobs.type):
         raise ConfigError(f"{named}: its column image holds {blobs.type}, the bytes of image files are needed")
     if blobs.null_count or not all(isinstance(text, str) and text.strip() for text in texts):

@@ -45,6 +45,8 @@ def test_examples_come_in_the_pixels_that_the_captioner_asks_for(
         ({"image": [png(8, 8)], "text": [None]}, "every example needs an image and a text"),
         ({"image": [None], "text": ["a"]}, "the bytes of image files are needed"),
         ({"image": ["a.jpg"], "text": ["a"]}, "its column image holds string"),
+        ({"image": [{"path": "a.jpg"}], "text": ["a"]}, "no Parquet file of examples"),
+        ({"image": [png(8, 8)], "text": pa.array([b"\xff"]).cast(pa.string(), safe=False)}, "no Parquet file of exam"),
         ({"image": pa.array([], pa.binary()), "text": pa.array([], pa.string())}, "0 examples; from 1 to 32"),
         ({"image": [png(8, 8)] * 33, "text": ["a"] * 33}, "33 examples; from 1 to 32"),
     ],
