@@ -27,10 +27,11 @@ def run_captions_schema(ledger: Ledger) -> pa.Schema:
 
     A chunk without an image was never scored and lacks these columns, so one file alone is not enough.
     """
-    plain = schema.captions_schema(())
-    found = (read_schema(ledger.folder, f"captions/{chunk}.parquet") for chunk in sorted(ledger.committed()))
-    judged = next((names for names in found if len(names) > len(plain)), plain)
-    return schema.captions_schema(tuple(name for name in judged.names if name not in plain.names))
+    plain = schema.captions_schema(()).names
+    found = (read_schema(ledger.folder, f"captions/{chunk}.parquet").names for chunk in sorted(ledger.committed()))
+    # By name and not by number: an older version wrote fewer columns beside those of the judges.
+    judged = (tuple(name for name in names if name not in plain) for names in found)
+    return schema.captions_schema(next(filter(None, judged), ()))
 
 
 def captions(ledger: Ledger, chunks: Sequence[str] | None = None) -> JoinedTable:

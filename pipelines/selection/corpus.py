@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from capfilt.core import schema
 from capfilt.core.errors import IntegrityError
@@ -33,7 +34,7 @@ def corpus_schema(captions: pa.Schema) -> pa.Schema:
             ("width", pa.int32()),
             ("height", pa.int32()),
             pa.field("captions", pa.list_(pa.struct([*text, *judges])), nullable=False),  # by rank
-            pa.field("text", pa.string(), nullable=False),  # of rank 1
+            pa.field("text", pa.string(), nullable=False),  # the best about the whole image
         ]
     )
 
@@ -69,11 +70,18 @@ def corpus_table(images: pa.Table, captions: pa.Table, decisions: pa.Table) -> p
     counts = np.bincount(ranked["position"].to_numpy(), minlength=images.num_rows)
     offsets = np.concatenate([[0], np.cumsum(counts[counts > 0])]).astype(np.int32)
     lists = pa.ListArray.from_arrays(offsets, _structs(ranked, columns.field("captions").type.value_type))
-    best = ranked["text"].take(pa.array(offsets[:-1]))
+    best = ranked["text"].take(_best(ranked, offsets))
     kept = images.filter(pa.array(counts > 0))
     kept = kept.set_column(kept.column_names.index("image"), "image", plain_images(kept["image"].combine_chunks()))
     table = kept.append_column("captions", lists).append_column("text", best)
     return table.select(columns.names).cast(columns)
+
+
+def _best(ranked: pa.Table, offsets: NDArray[np.int32]) -> pa.Array:
+    """Of every image the row of its first text about all of it, which a text of a region is not; else its first."""
+    whole = np.flatnonzero(pc.is_null(ranked["box"]).to_numpy())
+    after = np.append(whole, ranked.num_rows)[np.searchsorted(whole, offsets[:-1])]
+    return pa.array(np.where(after < offsets[1:], after, offsets[:-1]))
 
 
 def _structs(table: pa.Table, kind: pa.StructType) -> pa.StructArray:

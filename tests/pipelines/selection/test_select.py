@@ -18,9 +18,9 @@ from capfilt.core import schema
 from capfilt.core.chunks import Chunk, Part
 from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError, IntegrityError
-from capfilt.ledger.joined import captions_schema
+from capfilt.ledger.joined import CaptionsReader, captions_schema
 from capfilt.ledger.ledger import Ledger
-from capfilt.pipelines.selection.corpus import corpus_schema
+from capfilt.pipelines.selection.corpus import corpus_schema, corpus_table
 from capfilt.pipelines.selection.policy import read_policy
 from capfilt.pipelines.selection.select import Selection, select
 from capfilt.pipelines.stages.commit import commit
@@ -84,6 +84,28 @@ def test_corpus_holds_the_kept_texts_best_first(full_books: Books) -> None:
     assert sum(result.kept.values()) == kept_texts
     assert sum(result.dropped.values()) == len(captions) - kept_texts
     assert set(result.kept) <= {"web", "synthetic"}
+
+
+def test_the_text_of_an_image_is_about_all_of_it_where_one_is() -> None:
+    """Three images: a region first, regions alone, the whole image alone."""
+    box, uids = [0.0, 0.0, 0.5, 0.5], ["a", "a", "a", "b", "b", "c"]
+    rows = {"uid": uids, "source": ["web"] * 6, "candidate": [0, 1, 2, 0, 1, 0], "text": list("012345")}
+    rows |= {"box": pa.array([box, None, None, box, box, None], schema.BOX)}
+    decisions = pa.table({"rank": [1, 3, 2, 2, 1, 1], "keep": [True] * 6})
+    image = pa.array([{"bytes": None, "path": f"{uid}.jpg"} for uid in "abc"], schema.IMAGE)
+    images = pa.table({"uid": list("abc"), "image": image, "width": [8] * 3, "height": [8] * 3})
+    captions = pa.table(rows).cast(pa.schema([schema.captions_schema(()).field(name) for name in rows]))
+    assert corpus_table(images, captions, decisions)["text"].to_pylist() == ["2", "4", "5"]
+
+
+def test_a_run_of_one_judge_from_before_boxes_keeps_its_score(full_books: Books) -> None:
+    ledger = full_books.ledger
+    for chunk in ledger.committed():
+        place = ledger.folder.full(f"captions/{chunk}.parquet")
+        pq.write_table(pq.read_table(place).drop_columns(["box", "itc"]), place)
+    assert captions_schema(ledger).names == [*schema.captions_schema(()).names, "itm"]
+    captions = CaptionsReader(ledger).read("000000")
+    assert captions["box"].null_count == len(captions) > captions["itm"].null_count
 
 
 def test_a_chunk_with_nothing_kept_has_an_empty_corpus_file(full_books: Books) -> None:
