@@ -102,11 +102,41 @@ def test_the_same_words_about_two_regions_are_two_texts() -> None:
     assert [box for _, box, _ in texts] == boxes[:2]
 
 
-@pytest.mark.parametrize("box", ["left", [1, 2, 3], [1, 2, "3", 4], [1, 2, 1e300, 4], {"x": 1}])
+@pytest.mark.parametrize(
+    "box", [[1, 2, 3], [0, 0, "x", 1], [0, 0, 1e300, 1], [0, 0, 10**400, 1], [0, 0, 640, 480], {"x": 1}]
+)
 def test_what_is_no_box_is_no_whole_image_either(box: Any) -> None:
     assert found({"captions": [{"text": CAT, "box": box}]}) == [(CAT, [], [1.0, 1.0])]
+
+
+@pytest.mark.parametrize("box", ["large", "7", 7, True, [], None])
+def test_words_and_single_numbers_are_no_box(box: Any) -> None:
+    assert found({"captions": [{"text": CAT, "box": box}]}) == [(CAT, None, None)]
+    assert found({"caption": CAT, "box": box}) == [(CAT, None, None)]
+
+
+@pytest.mark.parametrize("box", [[2, 1, 4, float("nan")], [2, 1, 4, 10**400]])
+def test_four_numbers_of_a_record_that_are_no_box_are_no_whole_image_either(box: Any) -> None:
+    assert found({"caption": CAT, "bbox": box}) == [(CAT, [], None)]
 
 
 @pytest.mark.parametrize("boxes", [[], [[1, 2, 3, 4]], [[1, 2, 3, 4], [5, 6, 7, 8]], None, "1,2,3,4"])
 def test_a_list_of_boxes_belongs_to_no_text(boxes: Any) -> None:
     assert found({"caption": WHOLE, "bbox": boxes}) == [(WHOLE, None, None)]
+
+
+@pytest.mark.parametrize("box", ["[2, 1, 4, 4]", "(2.0, 1.0, 4.0, 4.0)", "[2. 1. 4. 4.]"])
+def test_a_cell_of_a_csv_spells_a_box_and_the_size_of_its_image(box: str) -> None:
+    spelled = {"caption": CAT, "bbox": box, "width": "8", "height": "8"}
+    assert found(spelled) == [(CAT, PIXELS, [8.0, 8.0])]
+    assert found(GROUNDED | {"ref_exps": str(GROUNDED["ref_exps"])}) == WANTED["grit"]
+
+
+def test_pixels_are_of_the_image_before_a_downloader_resized_it() -> None:
+    sizes = {"width": 4, "height": 4, "original_width": 8, "original_height": 8}
+    assert found({"caption": CAT, "bbox": [2, 1, 4, 4]} | sizes) == [(CAT, PIXELS, [8.0, 8.0])]
+
+
+@pytest.mark.parametrize("ends", [(-5, 99), (0, 99), (5, 2)])
+def test_places_outside_of_a_caption_are_no_phrase(ends: tuple[int, int]) -> None:
+    assert found(GROUNDED | {"ref_exps": [[*ends, *SHARES]]}) == WANTED["grit"][:1]
