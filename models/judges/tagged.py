@@ -24,13 +24,21 @@ class Tagged:
         """The judge's scores under the tagged names."""
         return self._tagged(self.judge.score(images, texts))
 
+    def _tagged(self, scores: dict[str, list[list[float]]]) -> dict[str, list[list[float]]]:
+        return {new: scores[old] for old, new in zip(self.judge.columns, self.columns, strict=True)}
+
+
+class TaggedRegions(Tagged):
+    """The same of a judge that looks at regions. Not every `Tagged` may have this method: it tells the two apart."""
+
     def score_regions(
         self, images: Tensor, texts: list[list[str]], boxes: list[list[Box | None]]
     ) -> dict[str, list[list[float]]]:
-        """The same with boxes, which a judge of whole images does not look at."""
-        if not isinstance(self.judge, RegionJudge):
-            return self.score(images, texts)
+        """The judge's scores under the tagged names."""
+        assert isinstance(self.judge, RegionJudge)  # as `tagged` has asked; for the type
         return self._tagged(self.judge.score_regions(images, texts, boxes))
 
-    def _tagged(self, scores: dict[str, list[list[float]]]) -> dict[str, list[list[float]]]:
-        return {new: scores[old] for old, new in zip(self.judge.columns, self.columns, strict=True)}
+
+def tagged(judge: Judge, columns: tuple[str, ...]) -> Tagged:
+    """`judge` under other columns."""
+    return (TaggedRegions if isinstance(judge, RegionJudge) else Tagged)(judge, columns)

@@ -152,7 +152,7 @@ def load_judge(name: str, placement: Placement | None = None) -> "Judge":
     Raises:
         ModelError: a missing, broken or wrong one.
     """
-    from capfilt.models.judges.tagged import Tagged
+    from capfilt.models.judges.tagged import tagged
 
     placement = placement or Placement()
     tag, name = untagged(name)
@@ -161,7 +161,7 @@ def load_judge(name: str, placement: Placement | None = None) -> "Judge":
     else:
         found = _found(name, "filter", placement)
         judge = cast("Judge", families.load(found, "filter", digest(found.files), placement))
-    return Tagged(judge, with_tag(judge.columns, tag)) if tag else judge
+    return tagged(judge, with_tag(judge.columns, tag)) if tag else judge
 
 
 def untagged(judge: str) -> tuple[str, str]:

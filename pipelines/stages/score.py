@@ -1,12 +1,13 @@
 """score: every judge scores every candidate text of every image once, and adds its columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from capfilt.core.schema import candidate_type
+from capfilt.pipelines.imaging.geometry.boxes import has_area
 from capfilt.pipelines.stages.caption import CANDIDATES, alive, pixel_tensor
 from capfilt.pipelines.stages.micro_batches import MicroBatches
 from capfilt.pipelines.stages.row_failures import mark_poison
@@ -48,18 +49,33 @@ def _flag_cut(judge: "Judge", candidates: list[dict[str, Any]]) -> None:
 
 def _judge(
     rows: pa.Table, judge: "Judge", candidates: list[list[dict[str, Any]]], part: Sequence[int]
-) -> list[dict[str, list[float]]]:
+) -> list[dict[str, list[float | None]]]:
     """Of each row, the scores of its texts by column."""
     from capfilt.models.protocols import RegionJudge
 
     texts = [[c["text"] for c in candidates[row]] for row in part]
     images = pixel_tensor(rows, judge.pixels, part)
     if isinstance(judge, RegionJudge):
-        scores = judge.score_regions(images, texts, _boxes(rows, judge.pixels, candidates, part))
+        boxes = _boxes(rows, judge.pixels, candidates, part)
+        scores = _of_seen(judge.score_regions(images, texts, boxes), boxes)
     else:
-        scores = judge.score(images, texts)
+        scores = _of_seen(judge.score(images, texts), [[None] * len(own) for own in texts])
     by_row = zip(*(scores[column] for column in judge.columns), strict=True)
     return [dict(zip(judge.columns, values, strict=True)) for values in by_row]
+
+
+def _of_seen(
+    scores: "Mapping[str, list[list[float]]]", boxes: "list[list[Box | None]]"
+) -> dict[str, list[list[float | None]]]:
+    """The scores, null for a text of a region that was cut off with an edge of the image: the judge saw none of it."""
+    seen = [[box is None or has_area(box) for box in own] for own in boxes]
+    return {
+        column: [
+            [value if sees else None for value, sees in zip(row, own, strict=True)]
+            for row, own in zip(values, seen, strict=True)
+        ]
+        for column, values in scores.items()
+    }
 
 
 def _boxes(

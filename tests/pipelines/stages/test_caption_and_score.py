@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import torch
 
 from capfilt.core.config import CaptionSettings, DecodeSettings
 from capfilt.core.schema import ROWS, candidate_type, make_uid
 from capfilt.demo.world import jpeg, web_rows
+from capfilt.models.judges.tagged import tagged
+from capfilt.models.pixels import Box, PixelSpec
+from capfilt.models.protocols import RegionJudge
 from capfilt.models.registry import registry
 from capfilt.pipelines.stages.caption import CANDIDATES, caption, seed_of
 from capfilt.pipelines.stages.decode import decode
@@ -130,3 +134,39 @@ def test_two_judges_may_not_write_the_same_column(captioned: pa.Table, checkpoin
     judge = registry.load_judge(str(checkpoint))
     with pytest.raises(ValueError, match="same column"):
         score(captioned, [judge, judge])
+
+
+class Areas:
+    """A judge of regions that gives the width of what it is shown."""
+
+    name, digest, columns, pixels = "areas", "0", ("area",), PixelSpec(16, "crop")
+
+    def score(self, images: torch.Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:
+        return {"area": [[2.0] * len(own) for own in texts]}
+
+    def score_regions(
+        self, images: torch.Tensor, texts: list[list[str]], boxes: list[list[Box | None]]
+    ) -> dict[str, list[list[float]]]:
+        return {"area": [[1.0 if box is None else box[2] - box[0] for box in own] for own in boxes]}
+
+
+def test_a_region_that_a_judge_does_not_see_has_no_score() -> None:
+    """A picture twice as wide as high, of which the judge sees the middle half."""
+    boxes = [[0.0, 0.0, 0.2, 1.0], [0.0, 0.0, 0.5, 1.0], None]
+    own = [
+        {"candidate": k, "source": "web", "text": "a", "box": box, "round": 0, "flags": []}
+        for k, box in enumerate(boxes)
+    ]
+    pixels = pa.array([b"\0" * 3 * 16 * 16], pa.binary(3 * 16 * 16))
+    candidates = pa.array([own], pa.list_(candidate_type(())))
+    rows = {"reason": pa.nulls(1, pa.string()), "width": [32], "height": [16], "pixels:crop-16": pixels}
+    table = pa.table(rows | {CANDIDATES: candidates})
+    (found,) = score(table, [Areas()])[CANDIDATES].to_pylist()
+    assert [one["area"] for one in found] == [None, 0.5, 1.0]
+    (found,) = score(table, [tagged(Areas(), ("area_b",))])[CANDIDATES].to_pylist()
+    assert [one["area_b"] for one in found] == [None, 0.5, 1.0]
+
+
+def test_a_tag_makes_no_judge_of_regions(checkpoint: Path) -> None:
+    judge = registry.load_judge(f"b={checkpoint}")
+    assert not isinstance(judge, RegionJudge)
