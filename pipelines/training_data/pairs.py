@@ -20,6 +20,7 @@ from capfilt.core.errors import ConfigError, InputError
 from capfilt.core.schema import BOX, TEXT
 from capfilt.core.storage import split_url
 from capfilt.models.pixels import PixelSpec
+from capfilt.pipelines.imaging.geometry.boxes import has_area
 from capfilt.pipelines.training_data.pixel_store import ImageIndex, Pixels, RowGroup, decode_all
 from capfilt.pipelines.training_data.sampler import SOURCES, Draw, Numbers, Texts
 
@@ -230,12 +231,31 @@ def _captions(values: pa.StructArray, wanted: Wanted, file: str) -> tuple[pa.Str
 def _regions(values: pa.StructArray, wanted: Wanted, file: str) -> tuple[pa.StructArray, NDArray[np.bool_]]:
     """The same of captions with their boxes, null where a caption is about the whole image."""
     texts, good = _captions(values, wanted, file)
-    told = "box" in [field.name for field in values.type]
-    boxes = pc.struct_field(values, "box").cast(BOX) if told else pa.nulls(len(values), BOX)
-    lengths = pc.fill_null(pc.list_value_length(boxes), 4).to_numpy(zero_copy_only=False)
+    boxes = _own_boxes(values, file)
+    held = np.array([box is None or (len(box) == 4 and has_area(box)) for box in boxes.to_pylist()], bool)
     regions = pa.StructArray.from_arrays([texts.field("word"), boxes], ["text", "box"])
     fields = [regions, texts.field("source"), texts.field("score")]
-    return pa.StructArray.from_arrays(fields, ["word", "source", "score"]), good & (lengths == 4)
+    return pa.StructArray.from_arrays(fields, ["word", "source", "score"]), good & held
+
+
+def _own_boxes(values: pa.StructArray, file: str) -> pa.Array:
+    """`schema.BOX` of every caption.
+
+    Raises:
+        InputError: they are no lists of numbers, or are in pixels.
+    """
+    if "box" not in [field.name for field in values.type]:
+        return pa.nulls(len(values), BOX)
+    said = pc.struct_field(values, "box")
+    try:
+        boxes = said.cast(BOX)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise InputError(f"{file}: captions.box is {said.type}, not a list of four numbers") from error
+    numbers = pc.list_flatten(boxes).to_numpy(zero_copy_only=False)
+    odd = numbers[~((numbers > -0.01) & (numbers < 1.01))]  # NaN is neither
+    if len(odd):
+        raise InputError(f"{file}: captions.box has {odd[0]:g}; left, top, right, bottom go from 0 to 1, as shares")
+    return boxes
 
 
 def _questions(values: pa.StructArray, wanted: Wanted, file: str) -> tuple[pa.StructArray, NDArray[np.bool_]]:

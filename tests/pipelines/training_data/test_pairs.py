@@ -16,6 +16,7 @@ from capfilt.pipelines.training_data.pairs import TrainingPairs, Wanted, load_pa
 from capfilt.pipelines.training_data.sampler import Sampler, Sampling
 
 SPEC = PixelSpec(16, "squash")
+REGIONS = {"nothing": [0.5, 0.0, 0.5, 1.0], "left half": [0.0, 0.0, 0.5, 1.0], "three": [0.0] * 3, "all of it": None}
 
 
 def picture(level: int) -> bytes:
@@ -114,6 +115,26 @@ def test_questions(tmp_path: Path) -> None:
 def test_mistakes_are_named(tmp_path: Path, rows: list[dict[str, Any]], said: str) -> None:
     with pytest.raises(InputError, match=said):
         load(write(tmp_path / "x.parquet", rows))
+
+
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        ([12.0, 30.0, 200.0, 90.0], r"captions\.box has 12; left, top, right, bottom go from 0 to 1"),
+        ([0.0, 0.0, float("nan"), 1.0], r"captions\.box has nan"),
+        ("left", r"captions\.box is string, not a list of four numbers"),
+    ],
+)
+def test_boxes_that_are_no_shares_are_named(tmp_path: Path, box: Any, said: str) -> None:
+    captions = [{"text": "a", "source": "web", "box": box}]
+    with pytest.raises(InputError, match=said):
+        load(write(tmp_path / "x.parquet", [{"image": picture(1), "captions": captions}]), column="regions")
+
+
+def test_a_region_without_area_is_not_learned(tmp_path: Path) -> None:
+    captions = [{"text": text, "source": "web", "box": box} for text, box in REGIONS.items()]
+    pairs = load(write(tmp_path / "x.parquet", [{"image": picture(1), "captions": captions}]), column="regions")
+    assert [said["text"] for said in pairs.words.to_pylist()] == ["left half", "all of it"]
 
 
 def test_places_that_hold_nothing(tmp_path: Path) -> None:
