@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from capfilt.charts.loss_curves import HOME
 from capfilt.core.config import EngineSettings
+from capfilt.models.refusal import refused_in_a_line
 from capfilt.models.systems.registry import SYSTEMS
 from capfilt.models.training.system import Foundation
 from capfilt.training.config import TrainRecipe, ask
@@ -63,7 +64,8 @@ def train(request: Request, listener: Listener | None = None, fresh: bool = Fals
     listener, recipe, home = listener or Listener(), request.recipe, request.out / HOME
     system = SYSTEMS[request.task]
     asked = ask(system, recipe)
-    foundation = system.check(asked)
+    with refused_in_a_line(recipe.model.start or recipe.model.vision, passes=(OSError,)):
+        foundation = system.check(asked)
     now = identity(system, request.data, recipe, foundation)
     if fresh:
         # The state first: without one an earlier recipe does not count, but a state alone would be resumed.

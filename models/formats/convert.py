@@ -23,14 +23,23 @@ from torch import Tensor
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.alpha_clip_source import MASKS, from_published
-from capfilt.models.formats.checkpoint import ADAPTER, CONFIG, TOKENIZER_CONFIG, VOCABULARY, WEIGHTS, weight_files
+from capfilt.models.formats.checkpoint import (
+    ADAPTER,
+    CONFIG,
+    TOKENIZER_CONFIG,
+    VOCABULARY,
+    WEIGHTS,
+    read_config,
+    weight_files,
+)
 from capfilt.models.formats.guarded import load_pickle, load_tensors
 from capfilt.models.formats.image_processor import read_image_processor
 from capfilt.models.formats.lavis_blip2 import from_lavis, image_processor
-from capfilt.models.formats.model_info import ALPHA
+from capfilt.models.formats.model_info import ALPHA, ONES
 from capfilt.models.formats.open_clip_source import CONFIG as OPEN_CLIP_CONFIG
 from capfilt.models.formats.open_clip_source import architecture_shape
 from capfilt.models.json_file import read_object
+from capfilt.models.refusal import refused_in_a_line
 
 _BLIP: Final = (
     (r"^visual_encoder\.patch_embed\.proj\.", "vision_model.embeddings.patch_embedding."),
@@ -43,6 +52,8 @@ _BLIP: Final = (
     (r"^visual_encoder\.blocks\.(\d+)\.mlp\.", r"vision_model.encoder.layers.\1.mlp."),
 )
 """Names of BLIP's own code, and those of `transformers`; the text side is called alike."""
+_MOVED: Final = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Ways of peft to begin an adapter that take something out of the base model."""
 _UNUSED: Final = re.compile(r"_m\.|queue|^temp$|position_ids|^text_encoder\.cls\.")
 _LAYOUTS: Final = {
     "captioner": ("BlipForConditionalGeneration", ("vision_model.", "text_decoder.")),
@@ -74,6 +85,13 @@ def convert(
     """
     if to.exists() and list(to.iterdir()):
         raise ModelError(f"--to {to}: it is not empty")
+    with refused_in_a_line(str(source), passes=(OSError,)):
+        return _convert(source, to, architecture, base, words, vision)
+
+
+def _convert(
+    source: Path, to: Path, architecture: str, base: Path | None, words: Path | None, vision: Path | None
+) -> str:
     if (source / ADAPTER).is_file():
         return _lora(source, to, base)
     if not source.is_file():
@@ -201,7 +219,7 @@ def _open_clip(source: Path, tensors: dict[str, Tensor], to: Path, architecture:
 def _alpha_clip(source: Path, tensors: dict[str, Tensor], to: Path, base: Path | None) -> str:
     if base is None or not base.is_dir():
         raise ModelError(f"{source}: name the directory of the CLIP it was trained from by --base")
-    settings = json.loads((base / CONFIG).read_text(encoding="utf-8"))
+    settings = read_config(base)
     if settings.get("model_type") != "clip":
         raise ModelError(f"--base {base}: no CLIP as transformers saves it")
     visual = {name: tensor for name, tensor in tensors.items() if name.startswith("visual.")} or tensors
@@ -216,7 +234,7 @@ def _alpha_clip(source: Path, tensors: dict[str, Tensor], to: Path, base: Path |
         "do_center_crop": False,
     }
     (to / "processor_config.json").unlink(missing_ok=True)
-    for name, content in ((CONFIG, settings | {ALPHA: "ones"}), ("preprocessor_config.json", pixels)):
+    for name, content in ((CONFIG, settings | {ALPHA: ONES}), ("preprocessor_config.json", pixels)):
         (to / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return "Alpha-CLIP, filter"
 
@@ -236,6 +254,8 @@ def _lora(source: Path, to: Path, base: Path | None) -> str:
     for name in ("rank_pattern", "alpha_pattern", "use_dora", "fan_in_fan_out", "modules_to_save"):
         if settings.get(name):
             raise ModelError(f"{source}: {ADAPTER} sets {name}, which is not merged here; use peft's merge_and_unload")
+    if str(settings.get("init_lora_weights", "")).lower().startswith(_MOVED):
+        raise ModelError(f"{source}: its training began by changing the base model; use peft's merge_and_unload")
     weights = load_tensors(weight_files(base))
     adapter = load_tensors([source / "adapter_model.safetensors"])
     rank = settings["r"]
@@ -248,8 +268,12 @@ def _lora(source: Path, to: Path, base: Path | None) -> str:
         if not sign or target not in weights or weights[target].ndim != 2:
             raise ModelError(f"{source}: {name} cannot be merged into {base}")
         up = adapter[name.replace(".lora_A.", ".lora_B.")]
+        if (len(up), *down.shape) != (len(weights[target]), rank, weights[target].shape[1]):
+            raise ModelError(f"{source}: {name} does not fit {target} of {base}, or r = {rank}")
         # The product in float32: adapters are often saved in half precision.
         weights[target] = weights[target] + (scale * (up.float() @ down.float())).to(weights[target].dtype)
+    if not adapter:
+        raise ModelError(f"{source}: an adapter without tensors")
     _save(to, weights)
     _copy_small(base, to)
     return f"a LoRA adapter, merged into {base}"

@@ -18,6 +18,10 @@ DUAL: Final = {
 
 ALPHA: Final = "alpha"
 """The setting in config.json by which a CLIP is an Alpha-CLIP; its value says what whole images are shown with."""
+ONES: Final = "ones"
+"""A mask of ones, as in the published weights."""
+OFF: Final = "off"
+"""No mask at all, which leaves the CLIP that was trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

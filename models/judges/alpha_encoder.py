@@ -17,16 +17,12 @@ from torch import Tensor, nn
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.checkpoint import weight_files
 from capfilt.models.formats.guarded import load_tensors
-from capfilt.models.formats.model_info import ALPHA
+from capfilt.models.formats.model_info import ALPHA, OFF, ONES
 from capfilt.models.judges.dual_encoder import DualEncoder
 from capfilt.models.pixels import Box
 
 WEIGHT: Final = "vision_model.embeddings.alpha.weight"
 """The convolution over masks; a checkpoint has it beside the tensors of a `CLIPModel`."""
-ONES: Final = "ones"
-"""What whole images are shown with: a mask of ones, as in the published weights."""
-OFF: Final = "off"
-"""Or none at all, which leaves the CLIP that was trained."""
 MEAN, STD = 0.5, 0.26
 """Of masks, in the published code."""
 
@@ -63,6 +59,8 @@ class AlphaEncoder:
         dual = DualEncoder.load(folder, device, dtype)
         if not hasattr(dual.model.config, ALPHA):
             return cls.of(dual)
+        if getattr(dual.model.config, ALPHA) not in (ONES, OFF):
+            raise ModelError(f"{folder}: {ALPHA} is {getattr(dual.model.config, ALPHA)!r}, neither {ONES} nor {OFF}")
         weight = load_tensors(weight_files(folder)).get(WEIGHT)
         colors = dual.model.vision_model.embeddings.patch_embedding.weight
         if weight is None or weight.shape != colors[:, :1].shape:

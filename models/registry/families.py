@@ -4,8 +4,7 @@ To add one, write its captioner or judge (`captioners/`, `judges/`: one class a 
 of torch: a class is named and imported when it is loaded.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +19,7 @@ from capfilt.models.formats.open_clip_source import OpenClipSource
 from capfilt.models.formats.timm_tower import check_timm
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.qformer import config as qformer_config
+from capfilt.models.refusal import refused_in_a_line
 from capfilt.models.runtime import Placement
 from capfilt.models.score_columns import COSINE, MATCHING
 
@@ -85,20 +85,6 @@ def load(info: ModelInfo, role: Role, digest: str, placement: Placement) -> obje
     module, _, name = (family.captioner if role == "captioner" else family.judge).partition(":")
     with refused_in_a_line(info.name):
         return getattr(import_module(f"capfilt.models.{module}"), name)(info, digest, placement)
-
-
-@contextmanager
-def refused_in_a_line(name: str) -> Iterator[None]:
-    """Whatever a checkpoint makes the libraries raise becomes a `ModelError`; what each raises cannot be listed."""
-    try:
-        yield
-    except ModelError:
-        raise
-    except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's: of a device that another process may leave soon
-            raise
-        said = (str(error).strip().splitlines() or [""])[0][:300]
-        raise ModelError(f"model {name!r} cannot be loaded: {type(error).__name__}: {said}") from error
 
 
 def _med(checkpoint: Checkpoint) -> ModelInfo:

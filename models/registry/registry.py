@@ -183,8 +183,7 @@ def is_url(name: str) -> bool:
 def _found(name: str, role: Role, placement: Placement | None = None) -> ModelInfo:
     if is_url(name):
         raise ModelError(f"judge {name}: a server can caption, but not judge")
-    with families.refused_in_a_line(name):
-        found = resolve(name, (placement or Placement()).max_side)
+    found = resolve(name, (placement or Placement()).max_side)
     # By role, not by family: a captioner's ITM head was never trained and would still give numbers.
     if role not in found.roles:
         known = f"; it is a {' and a '.join(found.roles)}" if found.roles else ""

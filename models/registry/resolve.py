@@ -15,6 +15,7 @@ from capfilt.core.errors import ModelError
 from capfilt.models.formats import hub, open_clip_source
 from capfilt.models.formats.checkpoint import ADAPTER, CONFIG, PICKLED, read_config
 from capfilt.models.formats.model_info import ModelInfo
+from capfilt.models.refusal import refused_in_a_line
 from capfilt.models.registry.catalog import SHIPPED
 from capfilt.models.registry.families import Checkpoint, family_of
 
@@ -30,8 +31,9 @@ def resolve(name: str, max_side: int = 768) -> ModelInfo:
     Raises:
         ModelError: no such model, or one of no use here; one line.
     """
-    checkpoint = _checkpoint(name, max_side)
-    return family_of(checkpoint).describe(checkpoint)
+    with refused_in_a_line(name):
+        checkpoint = _checkpoint(name, max_side)
+        return family_of(checkpoint).describe(checkpoint)
 
 
 def _checkpoint(name: str, max_side: int) -> Checkpoint:

@@ -1,17 +1,21 @@
 """What a training says of its data before it starts."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capfilt.core.errors import InputError
+from capfilt.core.errors import ConfigError, InputError, ModelError
 from capfilt.models.pixels import PixelSpec
+from capfilt.models.systems.parts.tower_info import tower_info
 from capfilt.models.systems.registry import SYSTEMS
 from capfilt.pipelines.training_data.pairs import TrainingPairs
 from capfilt.training.data import human_alone, load_data
 from capfilt.training.recipes import load_training
+from capfilt.training.train import Request, train
 from pictures import picture
 
 SYSTEM = SYSTEMS["filter"]
@@ -31,3 +35,28 @@ def test_a_filter_learns_from_human_texts_or_says_that_it_does_not(tmp_path: Pat
     assert [line.split(":")[0] for line in human_alone(SYSTEM, web)] == ["warning"]
     assert human_alone(SYSTEMS["med"], web) == []
     assert human_alone(SYSTEM, pairs(tmp_path, "human", ["a dog", "a cat"])) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "settings"),
+    [
+        ("alpha-clip", {"model_type": "clip", "architectures": ["CLIPModel"], "vision_config": "big"}),
+        ("alpha-clip", {"model_type": "clip", "architectures": 7}),
+        ("flamingo", {"model_type": "idefics", "vision_config": []}),
+        ("llava-tune", {"model_type": "llava", "vision_config": {"image_size": 32, "patch_size": 8}, "text_config": 3}),
+    ],
+)
+def test_odd_settings_of_a_start_are_one_line_before_work(task: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "start").mkdir()
+    (tmp_path / "start" / "config.json").write_text(json.dumps(settings))
+    (tmp_path / "start" / "model.safetensors").write_bytes(b"")
+    recipe = load_training("small", task, (f"model.start={tmp_path / 'start'}",))
+    with pytest.raises(ModelError, match=str(tmp_path / "start")) as caught:
+        train(Request(task, ("nowhere.parquet",), tmp_path / "out", recipe))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tower_that_needs_a_mask_is_not_taken_without_one(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip", "alpha": "ones"}))
+    with pytest.raises(ConfigError, match=r"model\.vision = .*an Alpha-CLIP whose tower needs a mask"):
+        tower_info(str(tmp_path))

@@ -8,6 +8,7 @@ from typing import Final
 from capfilt.core.errors import ConfigError, ModelError
 from capfilt.models.formats.checkpoint import CONFIG, FORMAT, describe, med_files, read_config, weight_files
 from capfilt.models.formats.image_processor import read_image_processor
+from capfilt.models.formats.model_info import ALPHA, OFF
 from capfilt.models.registry.resolve import locate
 
 CLIP: Final = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -51,6 +52,8 @@ def tower_info(name: str, setting: str = "model.vision") -> TowerInfo:
         return _med(folder, f"{setting} = {name!r}")
     if kind not in TOWERS:
         raise ConfigError(f"{setting} = {name!r}: no image tower is taken of a {kind or 'model of an unnamed type'}")
+    if settings.get(ALPHA, OFF) != OFF:
+        raise ConfigError(f"{setting} = {name!r}: an Alpha-CLIP whose tower needs a mask; name a CLIP")
     own = settings.get("vision_config", settings)
     if kind == "beit" and not own.get("use_absolute_position_embeddings"):
         raise ConfigError(f"{setting} = {name!r}: a BEiT with relative positions is no plain ViT, so it is not taken")

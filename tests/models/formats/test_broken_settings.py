@@ -60,3 +60,11 @@ def test_json_of_a_stranger_is_bounded(text: str, why: str, tmp_path: Path) -> N
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ModelError, match=why):
         read_object(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("settings", [{"model_type": ["clip"]}, {"model_type": "clip", "architectures": 7}])
+def test_settings_are_one_line_to_all_that_ask_for_a_model(settings: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    for ask in (registry.pixels, registry.columns, registry.positions):
+        with pytest.raises(ModelError, match=str(tmp_path)):
+            ask(str(tmp_path))

@@ -113,6 +113,30 @@ def test_an_adapter_is_merged_into_its_base(tmp_path: Path) -> None:
         convert(adapter, tmp_path / "other", base=base)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"lora_alpha": 8}, r"KeyError: 'r'"),
+        ({"r": 4, "lora_alpha": 8}, r"does not fit model\.q\.weight of .*, or r = 4"),
+        ({"r": 2, "lora_alpha": 8, "init_lora_weights": "pissa_niter_4"}, "began by changing the base model"),
+    ],
+)
+def test_an_adapter_that_would_be_merged_wrongly_is_refused(
+    tmp_path: Path, settings: dict[str, Any], said: str
+) -> None:
+    base, adapter, prefix = tmp_path / "base", tmp_path / "lora", "base_model.model.model.q"
+    base.mkdir()
+    adapter.mkdir()
+    save_file({"model.q.weight": torch.eye(4)}, base / "model.safetensors")
+    parts = {f"{prefix}.lora_A.weight": torch.rand(2, 4), f"{prefix}.lora_B.weight": torch.rand(1, 2)}
+    save_file(parts, adapter / "adapter_model.safetensors")
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelError, match=said) as caught:
+        convert(adapter, tmp_path / "out", base=base)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
 class Bomb:
     def __init__(self, mark: Path) -> None:
         self.mark = mark
