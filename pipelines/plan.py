@@ -1,9 +1,10 @@
 """Plan: sorted input files, cut into chunks before any work starts."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from capfilt.pipelines.readers import reader_named
 from capfilt.pipelines.readers.discovery.discover import find
 from capfilt.pipelines.readers.files.failures import NotAnInput
 from capfilt.pipelines.readers.files.pictures import Neighbours
+from capfilt.pipelines.readers.folder.folder import FolderReader
 from capfilt.pipelines.readers.rows.reader import BrokenReader, InputFile, broken_part
 
 WHOLE: Final = 64_000_000
@@ -47,6 +49,31 @@ class Plan:
         return sum(chunk.rows for chunk in self.chunks)
 
 
+@dataclass(frozen=True)
+class KnownInputs:
+    """The input files that a run has already."""
+
+    facts: Mapping[str, tuple[int, str]]  # size and digest, by identity
+    parts: Sequence[Part]  # of the run's chunks
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The identity of each file by its location: what a file is called depends on the other arguments too."""
+        return {part.file: part.identity for part in self.parts}
+
+    @cached_property
+    def contents(self) -> set[tuple[int, str]]:
+        """Size and digest of the files; an empty one says nothing."""
+        found = {self.facts[name] for name in self.names.values() if name in self.facts}
+        return {(size, sha256) for size, sha256 in found if size}
+
+    @cached_property
+    def pictures(self) -> set[str]:
+        """Locations of the images that came from folders."""
+        folders = (part for part in self.parts if part.reader == FolderReader.name)
+        return {_inside(part.file, name) for part in folders for name in FolderReader().keys(part) if name}
+
+
 def find_inputs(inputs: Sequence[str], settings: config.InputSettings | None = None) -> list[InputFile]:
     """The input files that files, directories and globs come to, sorted by identity; see `discover.find`."""
     return list(find(inputs, settings or config.InputSettings()).files)
@@ -57,27 +84,28 @@ def make_plan(
     settings: config.InputSettings,
     limit: int | None = None,
     *,
-    known: Mapping[str, tuple[int, str]] | None = None,
+    known: KnownInputs | None = None,
     first: int = 0,
 ) -> Plan:
     """Cut the first `limit` rows of the inputs (all by default) into chunks.
 
     Args:
-        known: size and digest of the files that a run has already, by identity; they are left out, and counted.
+        known: files that a run has already; they are left out, and counted.
         first: number of the first chunk.
 
     Raises:
-        ChangedError: a file has the identity of a known one, and other contents.
+        ChangedError: a file has the name or place of a known one, and other contents, or shares images with one.
         InputError: an input is missing, of no known kind, unreadable or empty.
         ConfigError: a column is not there, or cannot be guessed; the message names the setting.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit = {limit}: must be at least 1")
     found = find(inputs, settings)
-    files, notes = _without_known(found.files, known or {})
-    if not files and notes:
+    files, notes = _without_known(found.files, known) if known else (found.files, [])
+    if not files:
         return Plan((), (), (*found.notes, *notes))
-    tally = Tally(files)
+    new = {file.location for file in files}
+    tally = Tally(files, {file.origin for file in found.files if file.location not in new})
     parts = list(first_rows(tally.parts(settings), limit))
     tally.check(complete=limit is None or sum(part.rows for part in parts) < limit)
     used = {part.file for part in parts}
@@ -87,27 +115,43 @@ def make_plan(
     return Plan(tuple(packed(parts, settings, first)), flat, (*found.notes, *tally.notes, *notes))
 
 
-def _without_known(
-    files: Sequence[InputFile], known: Mapping[str, tuple[int, str]]
-) -> tuple[list[InputFile], list[str]]:
-    """The files that are new, and a note that counts the others.
-
-    A row is known by the file it came from, its place there and its URL. So a file of a known name must be the same
-    file: of another one, rows would be taken for those that are there.
-    """
-    new = []
-    for file in files:
-        if file.identity not in known:
-            new.append(file)
-            continue
-        for one in digest(file):
-            if known.get(one.identity) != (one.size, one.sha256):
-                raise ChangedError(
-                    f"{without_secrets(file.location)}: the run has a file {file.identity!r} with other contents: "
-                    "give the new rows in a file of another name"
-                )
+def _without_known(files: Sequence[InputFile], known: KnownInputs) -> tuple[list[InputFile], list[str]]:
+    """The files that are new, and a note that counts the others."""
+    files = [replace(file, identity=known.names.get(file.location, file.identity)) for file in files]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        digests = list(pool.map(digest, files))
+    new = [file for file, several in zip(files, digests, strict=True) if not _is_known(file, several, known)]
     count = len(files) - len(new)
     return new, [f"{count} of {len(files)} inputs: the run has them already"] if count else []
+
+
+def _is_known(file: InputFile, digests: Sequence[InputDigest], known: KnownInputs) -> bool:
+    """Whether the run has this file, under whatever name.
+
+    A row is known by the file it came from, its place there and its URL. So a file of a known name must be the same
+    file: of another one, rows would be taken for those that are there. And the same file under another name, as it has
+    beside other arguments, would give the rows of the first one once more.
+    """
+    shown = without_secrets(file.location)
+    facts = [(one.size, one.sha256) for one in digests]
+    if file.identity in known.facts:
+        is_same = facts == [known.facts.get(one.identity) for one in digests]
+    elif facts[0] in known.contents:
+        is_same = set(facts) <= set(known.facts.values())
+    elif twice := known.pictures & {_inside(file.location, picture.name) for picture in file.pictures}:
+        raise ChangedError(f"{shown}: the run has {min(twice)} already, from another folder: give new images alone")
+    else:
+        return False
+    if not is_same:
+        raise ChangedError(
+            f"{shown}: the run has a file {file.identity!r} with other contents: "
+            "give the new rows in a file of another name"
+        )
+    return True
+
+
+def _inside(folder: str, name: str) -> str:
+    return f"{without_secrets(folder)}/{name}"
 
 
 def digest(file: InputFile) -> list[InputDigest]:
@@ -122,10 +166,15 @@ def digest(file: InputFile) -> list[InputDigest]:
 
 
 class Tally:
-    """Counts what each file gives, to tell a mistake of the user from bad data."""
+    """Counts what each file gives, to tell a mistake of the user from bad data.
 
-    def __init__(self, files: Sequence[InputFile]) -> None:
+    Args:
+        served: arguments of which a run has files already; there is no mistake in these.
+    """
+
+    def __init__(self, files: Sequence[InputFile], served: Collection[str] = ()) -> None:
         self.files = files
+        self.served = served
         self.good: dict[str, int] = {}  # rows that can be read, by location
         self.damage: dict[str, str] = {}
         self.notes: list[str] = []  # files that turn out to hold no images
@@ -154,6 +203,8 @@ class Tally:
         if any(self.good.values()) and not complete:
             return
         for file in self.files:
+            if file.origin in self.served:
+                continue
             if not any(self.good.get(other.location, 0) for other in self.files if other.origin == file.origin):
                 raise InputError(f"{file.origin}: {self.damage.get(file.location, 'it has no rows')}")
 

@@ -26,7 +26,7 @@ from capfilt.pipelines.engine.chunk.outcome import ChunkOutcome
 from capfilt.pipelines.engine.chunk.peak_memory import larger, peak_memory
 from capfilt.pipelines.evaluation.decontaminate import EvaluationSets
 from capfilt.pipelines.forget.forget import finish_forgetting
-from capfilt.pipelines.plan import Plan, make_plan
+from capfilt.pipelines.plan import KnownInputs, Plan, make_plan
 from capfilt.pipelines.selection.policy import check_policy
 from capfilt.pipelines.selection.select import Selection, reselect, select
 from capfilt.pipelines.stages.stage_models import check_models, prove_models
@@ -121,7 +121,9 @@ def append(
         known = {one["identity"]: (one["size"], one["digest"]) for one in ledger.inputs()}
         if changed := [name for name, *facts in evaluation.inputs() if known.get(name) != tuple(facts)]:
             raise ChangedError(f"{out}: decode.exclude_eval: {changed[0]} changed since the run was planned")
-        plan = make_plan(inputs, recipe.input, known=known, first=len(ledger.read_plan()))
+        planned = ledger.read_plan()
+        there = KnownInputs(known, [part for chunk in planned for part in chunk.parts])
+        plan = make_plan(inputs, recipe.input, known=there, first=len(planned))
         if plan.chunks:
             files = ((file.identity, file.size, file.sha256) for file in plan.inputs)
             write_generation(ledger.folder, plan.chunks, files, versions(), plan.notes)

@@ -10,11 +10,12 @@ import pytest
 
 from capfilt.core.chunks import Chunk
 from capfilt.core.config import InputSettings
-from capfilt.core.errors import ConfigError, IntegrityError
+from capfilt.core.errors import ChangedError, ConfigError, IntegrityError
 from capfilt.core.schema import ROWS, make_uid
 from capfilt.pipelines import plan as planning
-from capfilt.pipelines.plan import find_inputs, make_plan
+from capfilt.pipelines.plan import KnownInputs, find_inputs, make_plan
 from capfilt.pipelines.stages.read import read
+from pictures import picture
 
 
 @pytest.fixture
@@ -146,3 +147,48 @@ def test_a_million_rows_are_planned_in_seconds(tmp_path: Path) -> None:
     plan = make_plan([str(tmp_path / "a.parquet"), str(tmp_path / "b.csv")], InputSettings())
     assert plan.rows == 2 * rows
     assert read(plan.chunks[-1])["url"].to_pylist()[-1] == f"http://host.example/{rows - 1}"
+
+
+def known_of(*inputs: Path) -> KnownInputs:
+    """What a run over these inputs has."""
+    plan = make_plan([str(one) for one in inputs], InputSettings())
+    facts = {one.identity: (one.size, one.sha256) for one in plan.inputs}
+    return KnownInputs(facts, [part for chunk in plan.chunks for part in chunk.parts])
+
+
+def test_a_file_is_known_whatever_arguments_lead_to_it(lists: Path, tmp_path: Path) -> None:
+    csv, elsewhere = lists / "b.csv", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(csv, elsewhere / "renamed.csv")
+    (elsewhere / "b.csv").write_text("url,text\nhttp://h/new,t\n")
+    for known, given, rows in (
+        ([csv], [csv], 0),
+        ([csv], [csv, elsewhere / "b.csv"], 1),  # beside another of its name, a file is called by its path
+        ([csv, elsewhere / "b.csv"], [csv], 0),
+        ([csv], [elsewhere / "renamed.csv"], 0),
+        ([csv], [lists], 705),
+        ([lists], [csv], 0),
+    ):
+        plan = make_plan([str(one) for one in given], InputSettings(), known=known_of(*known))
+        assert plan.rows == rows, (known, given)
+    before = known_of(csv)
+    csv.write_text("url,text\nhttp://h/other,t\n")
+    with pytest.raises(ChangedError, match=r"b\.csv' with other contents"):
+        make_plan([str(csv), str(elsewhere / "b.csv")], InputSettings(), known=before)
+
+
+def test_images_that_a_run_has_from_another_folder_are_refused(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for name in ("sub/a.jpg", "b.jpg"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes(picture(len(name)))
+    for known, given in ((photos, photos / "sub"), (photos / "sub", photos)):
+        with pytest.raises(ChangedError, match=r"the run has .*sub/a\.jpg already, from another folder"):
+            make_plan([str(given)], InputSettings(), known=known_of(known))
+
+
+def test_a_folder_that_grew_by_a_broken_file_only_is_still_an_input(lists: Path) -> None:
+    known = known_of(lists)
+    (lists / "d.parquet").write_bytes(b"PAR1")
+    (chunk,) = make_plan([str(lists)], InputSettings(), known=known).chunks
+    assert read(chunk)["reason"].to_pylist() == ["bad_container"]
