@@ -16,7 +16,7 @@ from capfilt.core.config import Recipe
 from capfilt.core.errors import ChangedError, ConfigError
 from capfilt.ledger.compatibility import changed_recipe
 from capfilt.ledger.joined import captions_schema
-from capfilt.ledger.layers import Layer, layer_names, new_layer
+from capfilt.ledger.layers import Layer, check_layers, layer_names, new_layer
 from capfilt.ledger.ledger import Ledger
 from capfilt.models.registry import registry
 from capfilt.pipelines.forget.forget import finish_forgetting
@@ -63,12 +63,15 @@ def annotate(
         raise ConfigError("--name and --set are for a --judge")
     if name and len(judges) > 1:
         raise ConfigError("--name names one layer, and there are several judges")
-    works = [_work(ledger, judge, check_name(name) or layer_name(judge), overrides) for judge in judges]
-    check_columns(ledger, [work.layer for work in works])
-    works = works or layer_work(ledger)
-    with ledger.lock():
+    check_name(name)
+    _ = ledger.run  # raises where there is none
+    with ledger.lock():  # first: another call may be adding the same layer or column
         finish_forgetting(ledger)
         ledger.balance()
+        check_layers(ledger)
+        works = [_work(ledger, judge, name or layer_name(judge), overrides) for judge in judges]
+        check_new(ledger, [work.layer for work in works])
+        works = works or layer_work(ledger)
         for work in works:
             if work.layer.name not in layer_names(ledger.folder):
                 work.layer.write()
@@ -102,23 +105,26 @@ def layer_name(judge: str) -> str:
     return tag or re.sub(r"[^A-Za-z0-9_-]+", "-", last).strip("-_")[:64] or "judge"
 
 
-def check_columns(ledger: Ledger, layers: Sequence[Layer]) -> None:
-    """Make sure that new layers give no column that is there already, and no two the same one.
+def check_new(ledger: Ledger, layers: Sequence[Layer]) -> None:
+    """Make sure that layers have names of their own, and that new ones give no column that is there already.
 
     Raises:
-        ConfigError: names the layer and the column.
+        ConfigError: names the layer, and the column.
     """
     known = layer_names(ledger.folder)
-    taken = set(captions_schema(ledger).names)
-    for layer in layers:
+    taken = {column.lower() for column in captions_schema(ledger).names}  # SQL does not tell upper case from lower
+    for number, layer in enumerate(layers):
+        judge = layer.facts["annotator"]
+        if layer.name in [other.name for other in layers[:number]]:
+            raise ConfigError(f"--judge {judge}: another --judge has the layer {layer.name} already: give it a tag")
         for column in layer.columns.names if layer.name not in known else ():
-            if column in taken:
-                plain = registry.untagged(layer.facts["annotator"])[1]
+            if column.lower() in taken:
+                plain = registry.untagged(judge)[1]
                 raise ConfigError(
-                    f"--judge {layer.facts['annotator']}: the run has a column {column!r} already; "
+                    f"--judge {judge}: the run has a column {column!r} already; "
                     f"a tag tells them apart: --judge TAG={plain} gives {column}_TAG"
                 )
-            taken.add(column)
+            taken.add(column.lower())
 
 
 def _work(ledger: Ledger, judge: str, name: str, overrides: Sequence[str]) -> LayerWork:

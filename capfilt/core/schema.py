@@ -270,6 +270,11 @@ DECISIONS: Final = pa.schema(
     ]
 )
 
+RESERVED: Final = frozenset(
+    {*captions_schema(()).names, *DECISIONS.names, "judge", "first", "second", "judges", "place"}
+)
+"""Names that no judge's column can have: those of a text, of what is decided of it, and of the scores in a policy."""
+
 DUPLICATE_IMAGES: Final = pa.schema(
     [
         pa.field("uid", pa.string(), nullable=False),  # of the image

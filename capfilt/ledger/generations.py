@@ -5,6 +5,7 @@ plan-0001.parquet, plan-0001.toml  the second one: its chunks, and the inputs th
 """
 
 import hashlib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ PLAN: Final = pa.schema(
 """The table of plan.parquet; `spec` is `Chunk.to_json`."""
 
 FIRST: Final = "plan"
+_APPENDED: Final = re.compile(rf"{FIRST}-[0-9]{{4}}\.toml")
 
 InputFacts = tuple[str, int, str]
 """Identity, size in bytes and digest of an input file."""
@@ -35,7 +37,7 @@ InputFacts = tuple[str, int, str]
 
 def appended(folder: Folder) -> list[str]:
     """Names of the generations after the first one ("plan-0001"), in order."""
-    return [Path(name).stem for name in folder.names("", ".toml") if name.startswith(f"{FIRST}-")]
+    return [Path(name).stem for name in folder.names("", ".toml") if _APPENDED.fullmatch(name)]
 
 
 def generation_facts(folder: Folder, name: str) -> dict[str, Any]:

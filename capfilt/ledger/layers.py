@@ -148,6 +148,25 @@ class Layer:
             if record["chunk"] in chunks and record["spec"] == self.spec_digest(chunks[record["chunk"]])
         }
 
+    def check(self, chunks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """The chunks that stand, in order, whose files are there in the sizes that their records tell; reads none.
+
+        Args:
+            chunks: as `standing` takes them.
+
+        Raises:
+            IntegrityError: a file is missing, or was cut short.
+        """
+        standing, sizes = self.standing(chunks), self.folder.sizes(self.place)
+        for chunk, record in sorted(standing.items()):
+            name = self.table(chunk)
+            if sizes.get(name) != record["size"]:
+                problem = f"has {sizes[name]} bytes, committed were {record['size']}" if name in sizes else "is missing"
+                raise IntegrityError(
+                    f"{self.folder.location}: {name} {problem}: `capfilt verify OUT --repair` makes it again"
+                )
+        return sorted(standing)
+
     def dataset(self, chunks: Mapping[str, Mapping[str, Any]]) -> "ds.Dataset":
         """Its files of the chunks that stand, in chunk order.
 
@@ -155,15 +174,12 @@ class Layer:
             chunks: as `standing` takes them.
 
         Raises:
-            IntegrityError: a committed file is missing.
+            IntegrityError: see `check`.
         """
         import pyarrow.dataset as ds
 
-        wanted = [self.table(chunk) for chunk in sorted(self.standing(chunks))]
-        if missing := sorted(set(wanted) - set(self.folder.names(self.place, ".parquet"))):
-            raise IntegrityError(f"{self.folder.location}: {missing[0]} is committed, but missing")
         return ds.FileSystemDataset.from_paths(
-            [self.folder.full(name) for name in wanted],
+            [self.folder.full(self.table(chunk)) for chunk in self.check(chunks)],
             schema=self.schema,
             format=parquet_format(),
             filesystem=self.folder.filesystem,
@@ -236,6 +252,18 @@ def layers_of(folder: Folder, subject: Subject | None = None) -> list[Layer]:
     run = run_identity(Ledger(folder)) if names else ""
     found = (Layer.read(folder, name, run) for name in names)
     return [layer for layer in found if subject in (None, layer.subject)]
+
+
+def check_layers(ledger: Ledger, records: pa.Table | None = None) -> None:
+    """`Layer.check` of every layer of the run.
+
+    Args:
+        records: what `Ledger.records` gave, to spare reading them again.
+    """
+    if layers := layers_of(ledger.folder):
+        chunks = by_chunk(ledger.records() if records is None else records)
+        for layer in layers:
+            layer.check(chunks)
 
 
 def layer_fingerprints(ledger: Ledger, records: pa.Table | None = None) -> dict[str, str]:

@@ -164,7 +164,15 @@ class Ledger:
             IntegrityError: a plan is not the file that its .toml speaks of.
         """
         plans = {FIRST: self.run["plan"]} | {name: facts["plan"] for name, facts in self.generations().items()}
-        return [chunk for name, digest in plans.items() for chunk in read_chunks(self.folder, name, digest)]
+        try:
+            return [chunk for name, digest in plans.items() for chunk in read_chunks(self.folder, name, digest)]
+        except IntegrityError:
+            self._check_forgetting()  # it rewrites a plan before its .toml
+            raise
+
+    def reread(self) -> None:
+        """Read run.toml anew when it is asked for next: another `Ledger` of this folder has written it."""
+        vars(self).pop("run", None)
 
     def generations(self) -> dict[str, dict[str, Any]]:
         """The .toml of every generation that was appended to the first plan, by its name ("plan-0001")."""
@@ -257,10 +265,7 @@ class Ledger:
         Raises:
             IntegrityError: the first thing that does not fit.
         """
-        if self.forgetting:
-            raise IntegrityError(
-                f"{self.folder.location}: a forget was interrupted: finish it with `capfilt forget` without options"
-            )
+        self._check_forgetting()
         chunks = {chunk.name: chunk for chunk in self.read_plan()}
         records = self.records() if records is None else records
         # Listed after the records are read: a run that works just now commits files first, records last.
@@ -290,6 +295,12 @@ class Ledger:
             if present[name] != size:
                 return f"{name} has {present[name]} bytes, committed were {size}: see `capfilt verify OUT`"
         return ""
+
+    def _check_forgetting(self) -> None:
+        if self.forgetting:
+            raise IntegrityError(
+                f"{self.folder.location}: a forget was interrupted: finish it with `capfilt forget` without options"
+            )
 
     @property
     def forgetting(self) -> bool:

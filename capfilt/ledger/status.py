@@ -13,7 +13,7 @@ from capfilt.core.config import OutputSettings
 from capfilt.core.errors import IntegrityError
 from capfilt.core.storage import Folder
 from capfilt.ledger.joined import run_captions_schema
-from capfilt.ledger.layers import Layer, by_chunk, is_current, layers_of
+from capfilt.ledger.layers import Layer, by_chunk, check_layers, is_current, layers_of
 from capfilt.ledger.ledger import Ledger, Session
 
 _FORMER_KINDS: Final = {"host": "model", "device": "gpu"}
@@ -120,6 +120,7 @@ def _peaks(sessions: Sequence[Session]) -> dict[str, int]:
 def _problem(ledger: Ledger, records: pa.Table) -> str:
     try:
         ledger.balance(records)
+        check_layers(ledger, records)
     except IntegrityError as error:
         return str(error)
     return ""

@@ -7,7 +7,7 @@ where two would give the same column: `TAG=NAME` turns its columns `itm`, `itc`,
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 from capfilt.core.clients.endpoint import Endpoint
@@ -75,21 +75,30 @@ def columns(name: str) -> tuple[str, ...]:
     return with_tag(tuple(own), tag)
 
 
-def check_columns(judges: Sequence[str]) -> None:
-    """Make sure that no two judges give the same column.
+def check_columns(judges: Sequence[str], taken: Collection[str] = ()) -> None:
+    """Make sure that no two judges give the same column; SQL does not tell upper case from lower.
+
+    Args:
+        taken: names that mean something else where the columns go.
 
     Raises:
         ConfigError: two do; names both.
     """
+    others = {name.lower() for name in taken}
     owner: dict[str, str] = {}
     for judge in judges:
         for column in columns(judge):
-            if column in owner:
+            advice = f"'TAG={untagged(judge)[1]}' gives '{column}_TAG'"
+            if column.lower() in others:
                 raise ConfigError(
-                    f"score.judges: {owner[column]!r} and {judge!r} both give the column {column!r}; "
-                    f"tell one apart by a tag: 'TAG={untagged(judge)[1]}' gives '{column}_TAG'"
+                    f"score.judges: {judge!r} gives the column {column!r}, which a run has already: {advice}"
                 )
-            owner[column] = judge
+            if before := owner.get(column.lower()):
+                raise ConfigError(
+                    f"score.judges: {before!r} and {judge!r} both give the column {column!r}; "
+                    f"tell one apart by a tag: {advice}"
+                )
+            owner[column.lower()] = judge
 
 
 def searches(name: str) -> bool:

@@ -100,6 +100,7 @@ def finish_forgetting(ledger: Ledger) -> bool:
     stones = Tombstones.of(ledger.folder)
     if stones.before:
         erase(ledger.folder, stones)
+        ledger.reread()
     return bool(stones.before)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from capfilt.core import schema
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ConfigError
 from capfilt.models.pixels import PixelSpec
@@ -47,7 +48,7 @@ def check_models(recipe: Recipe) -> dict[str, str]:
             that it does not take.
     """
     place = placement(recipe)
-    registry.check_columns(recipe.score.judges)
+    registry.check_columns(recipe.score.judges, schema.RESERVED)
     digests = {f"filter {name}": registry.check(name, "filter", place) for name in recipe.score.judges}
     for writer in recipe.caption.captioners:
         digests[f"captioner {writer}"] = registry.check(writer, "captioner", place)

@@ -31,6 +31,18 @@ class OtherWeights(WordJudge):
     digest = "0b" * 6
 
 
+class LoudJudge(WordJudge):
+    """To SQL, its column is another judge's."""
+
+    columns: ClassVar[tuple[str, ...]] = ("ITM",)
+
+
+class TextJudge(WordJudge):
+    """To SQL, its column is that of the texts."""
+
+    columns: ClassVar[tuple[str, ...]] = ("Text",)
+
+
 class BrightJudge(WordJudge):
     """A judge that raises on dark images, as a model may on some row of its own."""
 
