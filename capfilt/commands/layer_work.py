@@ -25,10 +25,11 @@ class LayerWork:
     recipe: Recipe
 
 
-def layer_work(ledger: Ledger, more: bool = False) -> list[LayerWork]:
+def layer_work(ledger: Ledger, overrides: Sequence[str] = (), *, more: bool = False) -> list[LayerWork]:
     """The layers that lack a committed chunk, each with its model checked before any work.
 
     Args:
+        overrides: `--set` values that `stored_recipe` let pass: where the run works now, its layers are made too.
         more: chunks will be committed before the work begins, so that every layer lacks some.
 
     Raises:
@@ -41,7 +42,7 @@ def layer_work(ledger: Ledger, more: bool = False) -> list[LayerWork]:
     for layer in layers:
         if not more and not _lacking(layer, records):
             continue
-        recipe = make_recipe(layer.facts["recipe"], (), f"{ledger.folder.location}/{layer.place}.toml")
+        recipe = make_recipe(layer.facts["recipe"], tuple(overrides), f"{ledger.folder.location}/{layer.place}.toml")
         check_weights(layer, check_models(recipe))
         found.append(LayerWork(layer, recipe))
     return found

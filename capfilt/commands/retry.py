@@ -62,7 +62,7 @@ def retry(
         ledger.balance()
         before = _failures(ledger)
         chunks = [chunk for chunk in ledger.read_plan() if wanted & before.get(chunk.name, {}).keys()]
-        layers = layer_work(ledger, more=bool(chunks))
+        layers = layer_work(ledger, overrides, more=bool(chunks))
         if chunks:
             from capfilt.pipelines.engine.chunk.tasks import RetryRows  # here: with nothing to do, no stage is loaded
 

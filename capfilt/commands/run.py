@@ -127,7 +127,8 @@ def append(
         if plan.chunks:
             files = ((file.identity, file.size, file.sha256) for file in plan.inputs)
             write_generation(ledger.folder, plan.chunks, files, versions(), plan.notes)
-        return _work_and_select(ledger, recipe, plan.notes, began, listener, partial(reselect, ledger, recipe))
+        again = partial(reselect, ledger, recipe)
+        return _work_and_select(ledger, recipe, plan.notes, began, listener, again, overrides)
 
 
 def _work_and_select(
@@ -137,11 +138,12 @@ def _work_and_select(
     began: float,
     listener: Listener,
     decide: Callable[[], Selection],
+    overrides: Sequence[str] = (),
 ) -> RunResult:
     """Do all that is planned and not yet done, check the books, complete the layers and select."""
     listener(RunProgress("planned", notes=notes))
     todo = ledger.todo()
-    layers = layer_work(ledger, more=bool(todo))
+    layers = layer_work(ledger, overrides, more=bool(todo))
     memory = work_on_chunks(ledger, todo, recipe, listener) if todo else {}
     if lacking := sorted({chunk.name for chunk in todo} - ledger.committed()):
         raise IntegrityError(f"{ledger.folder.location}: chunk {lacking[0]} was done, but its commit is not there")

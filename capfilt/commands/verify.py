@@ -125,7 +125,7 @@ def repair(out: str, found: Verified, overrides: Sequence[str] = (), *, listener
         for chunk in found.chunks:
             _set_aside(ledger, chunk)
         chunks: list[Chunk] = [chunk for chunk in ledger.todo() if chunk.name in found.chunks]
-        layers = layer_work(ledger, more=bool(chunks))
+        layers = layer_work(ledger, overrides, more=bool(chunks))
         if chunks:
             work_on_chunks(ledger, chunks, recipe, listener)
         if not ledger.todo():

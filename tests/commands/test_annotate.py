@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -179,6 +180,10 @@ def test_a_damaged_layer_is_named_and_made_again(run: Run) -> None:
     files = [run.out / "layers" / "WordJudge" / name for name in ("000001.parquet", "commits/000002.parquet")]
     for file in files:
         file.write_bytes(file.read_bytes()[:-9])
+        if file is files[0]:
+            advice = r"layers/WordJudge/000001\.parquet has .*: `capfilt verify OUT --repair` makes it again"
+            assert re.search(advice, run.status.problem)
+            assert re.search(advice, invoke("query", run.out, "FROM captions").stderr)
     found = verify(str(run.out))
     assert set(found.damaged) == {str(file.relative_to(run.out)) for file in files}
     assert repair(str(run.out), found) == 0

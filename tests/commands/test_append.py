@@ -1,15 +1,20 @@
 """`capfilt run NEW --out OUT --append`: inputs join a run, which ends as if it had had them from the start."""
 
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from capfilt.commands.annotate import annotate
+from capfilt.commands.layer_work import layer_work
+from capfilt.commands.retry import retry
 from capfilt.commands.run import append, run
 from capfilt.commands.verify import repair, verify
 from capfilt.core.config import Recipe
-from capfilt.core.errors import ChangedError
+from capfilt.core.errors import ChangedError, IntegrityError
+from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
 from capfilt.pipelines.forget.forget import forget
@@ -17,6 +22,7 @@ from capfilt.pipelines.query import run_query
 from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.pipelines.stages.commit import write_chunk
 from command_line import invoke
+from pictures import picture
 from staged_run import pairs, tree, write_pairs
 
 WORDS = "python:word_judge:WordJudge"
@@ -131,6 +137,7 @@ def test_what_cannot_be_appended_is_one_line(inputs: tuple[Path, Path], tmp_path
     nothing = invoke("run", inputs[0], "--out", out, "--append")
     assert (nothing.exit_code, "no run here" in nothing.stderr) == (2, True)
     run([str(inputs[0])], str(out), recipe)
+    (out / "plan-of-mine.toml").write_text("")  # of no generation
     before = tables(out)
     other = write_pairs(tmp_path / "other" / "a.parquet", pairs(7))
     for arguments, told in (
@@ -146,3 +153,37 @@ def test_what_cannot_be_appended_is_one_line(inputs: tuple[Path, Path], tmp_path
     with pytest.raises(ChangedError, match="planned with --limit 6"):
         append([str(inputs[1])], str(limited))
     assert tables(out) == before
+
+
+@pytest.mark.parametrize("command", [retry, annotate, lambda out: append([f"{Path(out).parent}/photos"], out)])
+def test_whoever_finishes_a_forget_goes_on_with_the_plan_that_it_left(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, command: Callable[[str], object]
+) -> None:
+    photos, out, write = tmp_path / "photos", tmp_path / "out", Folder.write
+    photos.mkdir()
+    for number in range(2):
+        (photos / f"{number}.jpg").write_bytes(picture(number))
+    run([str(photos)], str(out), recipe)
+    uid = run_query(Folder.at(out), "SELECT uid FROM images").to_pylist()[0]["uid"]
+
+    def cut(folder: Folder, name: str, data: bytes) -> None:
+        if name == "run.toml":  # the plan without the name of the image is written
+            raise KeyboardInterrupt
+        write(folder, name, data)
+
+    with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+        patched.setattr(Folder, "write", cut)
+        forget(Folder.at(out), [("uid", uid)])
+    with pytest.raises(IntegrityError, match="a forget was interrupted: finish it"):
+        verify(str(out))
+    command(str(out))
+    told = status(Folder.at(out))
+    assert (told.complete, told.images, told.failures) == (True, 1, {"forgotten": 1})
+
+
+def test_layers_are_made_where_the_run_works_now(inputs: tuple[Path, Path], tmp_path: Path, recipe: Recipe) -> None:
+    out = tmp_path / "out"
+    run([str(inputs[0])], str(out), recipe)
+    annotate(str(out), [f"late={WORDS}"])
+    (work,) = layer_work(Ledger.at(out), ("engine.workers=3",), more=True)
+    assert work.recipe.engine.workers == 3
