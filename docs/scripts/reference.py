@@ -327,7 +327,8 @@ def _shapes() -> Iterator[str]:
 def _columns() -> Iterator[str]:
     yield "## Columns\n"
     yield (
-        "Without `input.url` and `input.text` the first of these names that a file has is taken, in any case.\n"
+        "Without `input.url` and `input.text` the first of these names that a file has is taken, in any case; where\n"
+        "its URLs are of pages, a column beside it whose URLs all end like images is taken instead.\n"
         "Numbered columns (`caption_0`, `caption_1`, ...) are all taken; `input.text` also takes a list and patterns.\n"
     )
     names = (("URL", URL_NAMES), ("path, or the image in base64", PATH_NAMES), ("image bytes", IMAGE_NAMES))
@@ -354,8 +355,10 @@ def _rules() -> Iterator[str]:
             "- **JSON is JSON** and Parquet is Parquet whatever the suffix says.",
             "- **A sample of a shard** is cut at the first dot of its names, as webdataset does. Where this would mix",
             "  images, the whole shard is cut at the last dot: a text goes only to the image of the same stem.",
+            "  A hard link is the file that it names; a symbolic link is `missing_file`.",
             "- **Several images in one sample** fail as `bad_row`: the text may be about any of them.",
-            f"- **A missing value** is no text: NaN, null, an empty string, and {missing}.",
+            f"- **A missing value** is no text: NaN, null, an empty string, and {missing};",
+            "  nor is what has no letter, digit or emoji outside HTML tags, as `-` or `<br>`.",
             "- **Encodings** are told by the bytes: UTF-8, UTF-16, UTF-32, or",
             f"  {likely}. Where two of them fit, the run stops and names `input.encoding`.",
             "- **Text tables** are read by the delimiter, quotes and escapes under which most rows hold a URL or",

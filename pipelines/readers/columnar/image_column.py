@@ -18,6 +18,9 @@ IMAGE_NAMES: Final = (
 )  # fmt: skip
 """Columns that hold image bytes, likeliest first, in lower case; img2dataset names its column after the encoding."""
 
+_ASIDE: Final = ("thumb", "preview", "mask", "depth", "conditioning")
+"""What stands in the name of a column with images that are not the image itself, where a URL names that."""
+
 _LOOKED_AT: Final = 16  # rows
 
 
@@ -31,11 +34,12 @@ def image_column(table: Table, settings: config.InputSettings) -> Choice | None:
     named = columns.usual(able, IMAGE_NAMES)
     # Old writers store strings as binary: a column that is named like a text or a URL is one.
     other = columns.usual(able, columns.URL_NAMES + columns.PATH_NAMES + TEXT_NAMES)
-    candidates = [*named, *(name for name in able if name not in named and name not in other)]
-    for name in candidates:
+    references = columns.usual(table.schema.names, columns.URL_NAMES + columns.PATH_NAMES)
+    urls = columns.usual(table.schema.names, columns.URL_NAMES)
+    others = [name for name in able if name not in (*named, *other) and not (urls and _is_aside(name))]
+    for name in [*named, *others]:
         if _shows_an_image(table, name):
             return Choice("image", str(name), "its first rows hold images")
-    references = columns.usual(table.schema.names, columns.URL_NAMES + columns.PATH_NAMES)
     rest = [name for name in references if name not in able]
     structs = [name for name in named if pa.types.is_nested(table.schema.field(name).type)]
     called = next(iter(structs if rest else named), None)
@@ -45,6 +49,10 @@ def image_column(table: Table, settings: config.InputSettings) -> Choice | None:
 def _taken(settings: config.InputSettings) -> tuple[str, ...]:
     text = settings.text
     return (settings.url, *((text,) if isinstance(text, str) else text))
+
+
+def _is_aside(name: str) -> bool:
+    return any(word in name.lower() for word in _ASIDE)
 
 
 def _shows_an_image(table: Table, name: str) -> bool:

@@ -14,7 +14,7 @@ _LAYOUTS: Final = {
     "json": "a JSON array of objects",
     "txt": "one URL or path a line",
 }
-_MARKS: Final = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
+_MARKS: Final = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", "\x01": "^A"}
 
 
 def list_choices(layout: Layout, location: str, settings: config.InputSettings) -> list[Choice]:

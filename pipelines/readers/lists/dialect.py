@@ -15,7 +15,7 @@ from capfilt.core import config
 from capfilt.pipelines.readers.lists.records import Dialect, csv_fields, csv_lines, lines
 from capfilt.pipelines.readers.rows.references import is_reference
 
-DELIMITERS: Final = (",", "\t", ";", "|")
+DELIMITERS: Final = (",", "\t", ";", "|", "\x01")  # the last is Hive's
 
 _SAMPLE: Final = 300
 _MARGIN: Final = 0.02
@@ -36,7 +36,7 @@ class Fit:
 # two lists separated by | it cut the captions.
 def sniff(head: bytes, usual: str, settings: config.InputSettings) -> Fit:
     """The dialect of a table whose usual delimiter is `usual`, as far as the recipe does not name it."""
-    delimiters = [usual, *(mark for mark in DELIMITERS if mark != usual)]
+    delimiters = [usual, *(mark for mark in DELIMITERS if mark != usual and mark.encode() in head)]
     if settings.delimiter != "auto":
         delimiters = [settings.delimiter]
     fits = [_best_quoting(head, delimiter, settings.quote) for delimiter in delimiters]

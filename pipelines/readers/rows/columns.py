@@ -94,6 +94,8 @@ def check(available: Sequence[str], names: Names, where: str, sample: Sequence[R
     guessed = usual(available, URL_NAMES) or usual(available, PATH_NAMES)
     if names.url == "auto" and not image and not guessed:
         names = replace(names, url=_by_content(available, sample, where, listed), by_values=True)
+    elif names.url == "auto" and not image and (shown := _beside_pages(available, sample)):
+        names = replace(names, url=shown, by_values=True)
     if names.text == "auto" and not text_columns(tuple(available), "auto") and len(available) > 1 and not image:
         raise ConfigError(f"{where}: no column looks like a text; give input.text (or none), one of: {listed}")
     return names
@@ -109,6 +111,18 @@ def _by_content(available: Sequence[str], sample: Sequence[Record], where: str, 
         return full[0]
     error = f"{where}: no column looks like a URL or a path; give input.url, one of: {listed}"
     raise ConfigError(error) if any(any(map(is_reference, values)) for values in columns) else NotAnInput(error)
+
+
+def _beside_pages(available: Sequence[str], sample: Sequence[Record]) -> str | None:
+    """The column whose URLs all end like images, where the likeliest one has URLs that do not: those of pages."""
+    pages, *others = usual(available, URL_NAMES + PATH_NAMES)
+    if any(names_a_picture(record.get(pages)) or "://" not in str(record.get(pages)) for record in sample):
+        return None
+    return next((one for one in others if sample and all(_shows(record.get(one)) for record in sample)), None)
+
+
+def _shows(value: Any) -> bool:
+    return names_a_picture(value) and "://" in value
 
 
 def usual(available: Iterable[str], names: Sequence[str]) -> list[str]:
@@ -162,12 +176,13 @@ def region_columns(available: Iterable[str]) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def text_columns(available: tuple[str, ...], text: str | tuple[str, ...]) -> tuple[str, ...]:
-    """The columns with texts; with `auto` the likeliest one, or else all of `caption_0`, `caption_1`, ..."""
+    """The columns with texts; with `auto` the likeliest one and all of `caption_0`, `caption_1`, ..."""
     if text == "none":
         return ()
     if text != "auto":
         return matching(available, (text,) if isinstance(text, str) else text)
-    return tuple(usual(available, TEXT_NAMES)[:1]) or _numbered(available)
+    likeliest = usual(available, TEXT_NAMES)[:1]
+    return (*likeliest, *_numbered(available, *(name.strip().lower() for name in likeliest)))
 
 
 @lru_cache(maxsize=1024)
@@ -181,9 +196,9 @@ def matching(available: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, 
     return tuple(dict.fromkeys(found))
 
 
-def _numbered(available: tuple[str, ...]) -> tuple[str, ...]:
-    """The columns that are a usual name with a number behind it, of the likeliest such name."""
-    for name in TEXT_NAMES:
+def _numbered(available: tuple[str, ...], *names: str) -> tuple[str, ...]:
+    """The columns that are one of these names with a number behind it, or else a usual one, the likeliest there is."""
+    for name in names or TEXT_NAMES:
         found = [column for column in available if _without_number(column) == name]
         if found:
             return tuple(found)

@@ -1,5 +1,6 @@
 """What a value says about an image: a URL, a path, or the image itself as base64 or a `data:` URL."""
 
+import ast
 import base64
 import binascii
 import re
@@ -50,6 +51,12 @@ _HEX: Final = re.compile(
 )
 """The same in hexadecimal, as dumps of databases write bytes."""
 
+_LITERAL: Final = re.compile(rf"b(?:'|\")(?:\\xff\\xd8|\\x89PNG|GIF8|RIFF|{_BASE64.pattern})")
+"""The bytes of an image, or their base64, as Python's `str` writes bytes: `b'\\xff\\xd8...'`."""
+
+_WRAPPED: Final = re.compile(r"""<(\w+://[^<>\s]+)>|"(\w+://[^"\s]+)"|'(\w+://[^'\s]+)'""")
+"""A URL in the brackets or quotes of a text around it, which can be no part of it."""
+
 _FIELDS: Final = ("bytes", "base64", "b64", "data", "url", "src", "path", "file_name", "filename")
 """The fields of an object that stands in the place of a reference, likeliest first."""
 
@@ -73,6 +80,8 @@ def references_of(value: Any) -> list[str | bytes]:
         listed = parsed_text(text) if text[:1] in ("[", "{") else None
         if listed is not None:
             return references_of(listed)
+        if wrapped := _WRAPPED.fullmatch(text):
+            return references_of(wrapped[wrapped.lastindex or 0])
         picture = embedded(text)
         return [picture] if picture is not None else [text] if text and text not in MISSING else []
     if isinstance(value, bytes):
@@ -104,7 +113,7 @@ def is_reference(value: Any) -> bool:
         return isinstance(value, bytes)
     text = value.strip()
     if "://" in text:
-        return bool(re.fullmatch(r"\w+://[^\s|]+", text))
+        return bool(re.fullmatch(r"\w+://[^\s|\x00-\x1f]+", text))
     return (bool(PICTURE.search(text)) and not re.search(r"[\t|;,]|\s\s", text)) or is_embedded(text)
 
 
@@ -122,12 +131,12 @@ def path_named(reference: str) -> str:
 
 
 def is_embedded(text: str) -> bool:
-    """Whether a string is a `data:` URL, or the base64 or the hexadecimal digits of an image."""
-    return bool(_DATA.match(text) or _BASE64.match(text) or _HEX.fullmatch(text))
+    """Whether a string is a `data:` URL, or the base64, the hexadecimal digits or Python's spelling of an image."""
+    return bool(_DATA.match(text) or _BASE64.match(text) or _HEX.fullmatch(text) or _LITERAL.match(text))
 
 
 def embedded(text: str) -> bytes | None:
-    """The image that a `data:` URL, base64 or hexadecimal digits spell; None for anything else.
+    """The image that a `data:` URL, base64, hexadecimal digits or Python's `b'...'` spell; None for anything else.
 
     Raises:
         ValueError: it cannot be decoded.
@@ -138,7 +147,20 @@ def embedded(text: str) -> bytes | None:
         return _unbase64(content) if ";base64" in (found[1] or "").lower() else unquote_to_bytes(content)
     if digits := _HEX.fullmatch(text):
         return bytes.fromhex(digits[1])
+    if _LITERAL.match(text):
+        content = _unliteral(text)
+        return _unbase64(content.decode()) if content.isascii() else content
     return _unbase64(text) if _BASE64.match(text) else None
+
+
+def _unliteral(text: str) -> bytes:
+    try:
+        content = ast.literal_eval(text)
+    except (SyntaxError, MemoryError) as error:
+        raise ValueError(f"bytes that cannot be decoded: {error}") from error
+    if not isinstance(content, bytes):
+        raise ValueError("bytes that cannot be decoded")
+    return content
 
 
 def _unbase64(text: str) -> bytes:

@@ -7,8 +7,9 @@ that has its whole stem. Where a folder is a sample (`0001/image.jpg`, `0001/cap
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
+from functools import partial
 
 from capfilt.core.chunks import Json
 from capfilt.pipelines.readers.folder.samples import kind_of, split_name
@@ -48,7 +49,8 @@ def samples_of(members: Iterable[tar.Member]) -> list[Sample]:
     named = [(name, member) for name, member in named if not _is_hidden(split_name(name)[0])]
     # Decided per shard, not per sample: webdataset's own rule stays wherever it mixes nothing, so keys are those other
     # tools give.
-    split = _at_the_last_dot if _mixes([split_name(name) for name, _ in named]) else split_name
+    mixes = _mixes([split_name(name) for name, _ in named])
+    split = partial(_at_the_last_dot, images={name for name, _ in named if _is_image(name)}) if mixes else split_name
     return _grouped(named, _at_the_folder if _are_samples([name for name, _ in named], split) else split)
 
 
@@ -102,7 +104,14 @@ def _mixes(named: list[tuple[str, str]]) -> bool:
     for key, extension in named:
         by_key[key].add(extension)
     keys_of = Counter(extension for extensions in by_key.values() for extension in extensions)
-    roles = {extension for extension, count in keys_of.items() if count > 1 and not _middle(extension).isdigit()}
+    # Numbers are parts of names where images have them, or where none is there to tell; else they count captions.
+    middles = [_middle(extension) for extension in keys_of if _is_image(extension)]
+    numbered = not middles or any(middle.isdigit() for middle in middles)
+    roles = {
+        extension
+        for extension, count in keys_of.items()
+        if count > 1 and not (numbered and _middle(extension).isdigit())
+    }
     alone = len(by_key) == 1
     return any(_mixed(extensions, roles, alone) for extensions in by_key.values())
 
@@ -142,9 +151,13 @@ def _is_image(extension: str) -> bool:
     return kind_of(extension) == "image"
 
 
-def _at_the_last_dot(name: str) -> tuple[str, str]:
+def _at_the_last_dot(name: str, images: Set[str]) -> tuple[str, str]:
+    """`a.1.jpg` -> `a.1`, and so does its `a.1.jpg.txt`."""
     folder, slash, base = name.rpartition("/")
     key, dot, extension = base.rpartition(".")
+    if folder + slash + key in images:
+        key, _, image = key.rpartition(".")
+        extension = f"{image}.{extension}"
     return (folder + slash + key, extension) if dot else (name, "")
 
 

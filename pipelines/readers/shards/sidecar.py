@@ -15,7 +15,7 @@ from capfilt.pipelines.readers.rows.columns import find as find_reference
 from capfilt.pipelines.readers.rows.rows import Entry
 from capfilt.pipelines.readers.text.regions import Text, packed, unpacked
 
-SUFFIXES = ("csv", "tsv", "parquet")
+SUFFIXES = ("csv", "tsv", "jsonl", "parquet")
 """What a sidecar may be, likeliest first."""
 
 Texts = dict[str, list[Text]]
@@ -52,7 +52,7 @@ def texts_here(location: str, text: str | tuple[str, ...], encoding: str) -> lis
 
 def _listed(location: str, text: str | tuple[str, ...], encoding: str) -> list[tuple[str, list[Json]]]:
     layout = layout_of(location, config.InputSettings(encoding=encoding))
-    wanted = _wanted(layout.header, text)
+    wanted = _wanted(layout.header or layout.keys, text)
     found = (_named(entry, wanted) for entry in entries(location, layout))
     return [one for one in found if one]
 

@@ -3,7 +3,7 @@
 import io
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from capfilt.pipelines.readers.files.failures import Broken
@@ -24,7 +24,7 @@ _WITHOUT_CONTENT = (
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A regular file (or a link) of an archive."""
+    """A regular file (or a link) of an archive; a hard link to a member before it is that file under another name."""
 
     name: str  # bytes that are not UTF-8 as surrogates
     data: int  # byte offset of its content; its header block stands right before
@@ -46,6 +46,7 @@ def members(stream: io.BufferedIOBase) -> Iterator[Member]:
     offset, ended = 0, False
     name: str | None = None
     size: int | None = None
+    files: dict[str, Member] = {}
     while True:
         stream.seek(offset)
         block = stream.read(BLOCK)
@@ -69,11 +70,20 @@ def members(stream: io.BufferedIOBase) -> Iterator[Member]:
             name, size = _pax(_content(stream, data, info_size), name)
         elif info.type not in _OTHER_EXTENDED:
             if is_member:
-                yield Member(name or info.name, data, info_size, info.linkname if not info.isreg() else None)
+                yield (member := _member(name or info.name, data, info_size, info, files))
+                if member.link is None:
+                    files[member.name] = member
             name = size = None
             ended = False
     if not ended:
         raise Broken("breaks off: no end-of-archive mark" if offset else "empty file")
+
+
+def _member(name: str, data: int, size: int, info: tarfile.TarInfo, files: dict[str, Member]) -> Member:
+    target = files.get(info.linkname) if info.islnk() else None
+    if target is not None:
+        return replace(target, name=name)
+    return Member(name, data, size, None if info.isreg() else info.linkname)
 
 
 _JUNK: Final = tarfile.TarInfo("junk behind the end of the archive")

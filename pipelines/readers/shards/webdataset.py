@@ -237,7 +237,7 @@ class _Archive:
             IntegrityError: what stands there now is not what was planned.
         """
         try:
-            members = {offset: _member(stream, offset) for _, offset in sorted(wanted, key=lambda one: one[1])}
+            members = {offset: _member(stream, offset) for offset in sorted({offset for _, offset in wanted})}
         except UNREADABLE as error:
             raise IntegrityError(f"{location} has changed since it was planned: {reason_of(error)}") from error
         small = {

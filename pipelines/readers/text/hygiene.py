@@ -4,7 +4,9 @@ What is left is harmless in a terminal and in a table. (A spreadsheet's formulas
 writes these: a caption may well begin with "=".)
 """
 
+import html
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
@@ -26,6 +28,11 @@ MISSING: Final = frozenset(
 )
 """What writers of tables put where there is nothing: the words of pandas, of SQL dumps and of JavaScript."""
 
+_MARKUP: Final = re.compile(
+    r"</?(?:a|abbr|article|b|body|br|center|code|div|em|figcaption|figure|font|h[1-6]|hr|html|i|img|li|ol|p|pre|section"
+    r"|small|span|strong|sub|sup|table|tbody|td|th|tr|u|ul)\b[^<>]*>",
+    re.IGNORECASE,
+)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # Marks that turn the direction of writing around, so that a line reads otherwise than it is, and what is no character.
 _REMOVED: Final = re.compile("[\u202a-\u202e\u2066-\u2069\ufeff\ufdd0-\ufdef\ufffe\uffff]")
@@ -51,11 +58,23 @@ def clean_texts(texts: Iterable[Text]) -> list[Text]:
         # Cut before it is cleaned, because a text may be megabytes; at four times, because cleaning takes characters
         # out.
         cleaned = clean_line(said[: 4 * MAX_TEXT])[:MAX_TEXT].rstrip()
-        if cleaned and cleaned not in MISSING:
+        if cleaned and not says_nothing(cleaned):
             found[cleaned if isinstance(text, str) else replace(text, text=cleaned)] = None
         if len(found) == MAX_TEXTS:
             break
     return list(found)
+
+
+def says_nothing(text: str) -> bool:
+    """Whether a text is a word for a missing value, or holds no letter, digit or emoji but in the tags of HTML."""
+    shown = html.unescape(_MARKUP.sub(" ", text)) if "<" in text or "&" in text else text
+    return shown.strip("\"' ") in MISSING or not any(map(_is_said, shown))
+
+
+def _is_said(character: str) -> bool:
+    # Cn: an emoji that is newer than Python's table.
+    kind = unicodedata.category(character)
+    return character.isalnum() or (kind in ("So", "Cn") and character != "\ufffd")
 
 
 def clean_url(url: str) -> str:

@@ -33,8 +33,12 @@ _ANSWERS: Final = frozenset({"gpt", "assistant", "model", "bot", "chatgpt"})
 """Speakers of a dialogue whose words describe the image; the others ask."""
 
 _PLACEHOLDER: Final = re.compile(r"<(?:image|__dj__\w+)>|<\|__dj__\w+\|>")  # of LLaVA and Data-Juicer
+_KIND: Final = re.compile(r"(?:.*_)?(?:captions?|descriptions?|texts?|sentences?)|short|long|brief|detailed|dense")
+"""Keys of an object with captions of several kinds: `short`, `long_caption`."""
+
 _DEPTH: Final = 8  # lists in lists
 _MAX_WRITTEN: Final = 1_000_000  # characters of a list that is written as a string
+_MAX_OBJECT: Final = 100_000  # characters of an object that Python's `str` wrote: its parser takes 100 times as much
 
 
 def texts_of(value: Any, depth: int = _DEPTH) -> list[Text]:
@@ -66,14 +70,14 @@ def usual_text(names: Mapping[str, Any]) -> str | None:
 def parsed_text(text: str) -> Any:
     """The list or object that a string spells, as JSON or as Python's and NumPy's `str` write it; None for a text."""
     text = text.strip()
-    if not (text[:1] in ("[", "{") and text[-1:] in ("]", "}")) or len(text) > _MAX_WRITTEN:
+    if text[:1] + text[-1:] not in ("[]", "{}", "()") or len(text) > _MAX_WRITTEN:
         return None
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        return _strings(text) if text[0] == "[" else None
-    is_list = isinstance(value, list) and value and all(isinstance(one, (str, dict, type(None))) for one in value)
-    return value if is_list or (isinstance(value, dict) and value) else None
+        return _object(text) if text[0] == "{" else _strings(text)
+    is_list = isinstance(value, list) and all(isinstance(one, (str, dict, type(None))) for one in value)
+    return value if is_list or isinstance(value, dict) else None
 
 
 def decode(value: str | bytes) -> str:
@@ -81,19 +85,35 @@ def decode(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("utf-8", "replace").removeprefix("\ufeff")
 
 
+def _object(text: str) -> dict[Any, Any] | None:
+    """The object that Python's `str` wrote: `{'caption': 'a cat'}`."""
+    try:
+        value = ast.literal_eval(text) if len(text) <= _MAX_OBJECT else None
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def _strings(text: str) -> list[str] | None:
-    """The strings of `['a', "b"]` or, as NumPy writes it, `['a' 'b']`, which Python itself would join."""
+    """The strings of `['a', "b"]`, of `('a', "b")` or, as NumPy writes it, `['a' 'b']`, which Python would join.
+
+    One string in round brackets is a text.
+    """
     strings: list[str] = []
+    nothing = 0
     try:
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type == tokenize.STRING:
                 strings.append(ast.literal_eval(token.string))
+            elif token.string == "None":
+                nothing += 1
             elif token.string.strip("[](), \n\r") and token.type != tokenize.ENDMARKER:
                 return None
     # All that Python's own tokenizer and literals raise over the texts of strangers.
     except (tokenize.TokenError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    return strings if strings and all(isinstance(one, str) for one in strings) else None
+    count = len(strings) + nothing
+    return strings if count > (text[0] == "(") and all(isinstance(one, str) for one in strings) else None
 
 
 def _speaker(turn: Any) -> str:
@@ -105,14 +125,18 @@ def _speaker(turn: Any) -> str:
 def _field(value: Mapping[str, Any]) -> Any:
     """The field of an object that is its text: one with a usual name, what a turn says, or the only sentence.
 
-    Of texts by language (`{"en": ..., "pt-BR": ...}`) all.
+    Of texts by language (`{"en": ..., "pt-BR": ...}`), by number (`{"0": ...}`) and by kind (`{"short": ...}`) all.
     """
     if _speaker(value):
         return value.get("value", value.get("content"))
     for name in _FIELD_NAMES:
         if name in value:
             return value[name]
-    if all(str(name).lower().replace("_", "-").partition("-")[0] in _LANGUAGES for name in value):
+    languages = [str(name).lower().replace("_", "-").partition("-")[0] for name in value]
+    if all(language in _LANGUAGES or language.isdigit() for language in languages):
         return list(value.values())
+    kinds = [text for name, text in value.items() if _KIND.fullmatch(str(name).lower())]
+    if kinds:
+        return kinds
     sentences = [one for one in value.values() if isinstance(one, str) and " " in one.strip()]
     return sentences[0] if len(sentences) == 1 else None

@@ -141,7 +141,7 @@ def test_paths_are_read_relative_to_the_list(tmp_path: Path) -> None:
     assert texts(rows)[0] == ["t0", "t1"]  # of one file under two spellings
     assert [row["reason"] for row in rows] == [None, *["missing_file"] * 4]
     assert "leaves the folder" in rows[2]["detail"]
-    assert "leaves the folder" in rows[4]["detail"]
+    assert "leaves the folder" in rows[3]["detail"]
     assert str(tmp_path) not in rows[2]["detail"]
 
 
