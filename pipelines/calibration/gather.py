@@ -16,7 +16,7 @@ from capfilt.ledger.joined import captions, captions_schema
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.labels import Label
 from capfilt.pipelines.calibration.mismatch import mismatches, own_texts
-from capfilt.pipelines.calibration.rescore import load_judges, score_texts
+from capfilt.pipelines.calibration.rescore import Said, load_judges, score_texts
 from capfilt.pipelines.selection.scores import judge_columns
 
 PAIR: Final = (
@@ -32,7 +32,7 @@ No texts: a mismatch would hold the text of another image than its uid says, and
 """
 
 Row = dict[str, Any]
-NewTexts = dict[str, list[tuple[str, Row]]]
+NewTexts = dict[str, list[tuple[Said, Row]]]
 """By image: a text, and its row of `PAIR` without scores."""
 
 
@@ -63,7 +63,7 @@ def make_pairs(ledger: Ledger, images: int, seed: int) -> ScoredPairs:
     own = own_texts(ledger, images, seed)
     new: NewTexts = defaultdict(list)
     for pair in mismatches(own):
-        new[pair.uid].append((pair.text, _row(pair.uid, None, pair.source, pair.kind, False)))
+        new[pair.uid].append(((pair.text, pair.box), _row(pair.uid, None, pair.source, pair.kind, False)))
     if not new:
         raise InputError(
             f"{ledger.folder.location}: no two images can exchange their texts; give labeled pairs with --pairs"
@@ -96,7 +96,7 @@ def labeled_pairs(ledger: Ledger, labels: Sequence[Label]) -> ScoredPairs:
         elif label.text is None:
             left_out["the image has no such candidate"] += 1
         else:
-            new[label.key].append((label.text, _row(label.key, None, "other", "labelled", label.right)))
+            new[label.key].append(((label.text, None), _row(label.key, None, "other", "labelled", label.right)))
     if new:
         foreign = {label.key: label.image for label in labels if label.image is not None}
         own = read_images(ledger, [key for key in new if key not in foreign])
@@ -139,7 +139,8 @@ QUALIFY row_number() OVER (PARTITION BY row ORDER BY own.candidate) = 1
 def _scored(ledger: Ledger, new: NewTexts, pictures: Iterable[tuple[str, bytes]], left_out: Counter[str]) -> list[Row]:
     """The rows of `new` with their scores; those of images that cannot be used are counted in `left_out`."""
     texts = {key: [text for text, _ in rows] for key, rows in new.items()}
-    settings = DecodeSettings.model_validate(ledger.run["recipe"]["decode"])
+    # Stored images passed the tests of the run, and may be smaller than what they were made of.
+    settings = DecodeSettings.model_validate(ledger.run["recipe"]["decode"] | {"min_side": 1, "exclude_eval": []})
     done: list[Row] = []
     for key, scores in score_texts(pictures, texts, settings, load_judges(ledger)):
         if scores is None:

@@ -36,6 +36,7 @@ class Candidate:
     text: str
     phash: int
     scores: dict[str, float | None]
+    box: list[float] | None = None  # `schema.BOX`
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Mismatch:
     source: str
     text: str
     kind: str  # shuffled or hard
+    box: list[float] | None = None  # of the text in whose place it stands
 
 
 def own_texts(ledger: Ledger, images: int, seed: int) -> list[Candidate]:
@@ -59,7 +61,13 @@ def own_texts(ledger: Ledger, images: int, seed: int) -> list[Candidate]:
         rows = connection.sql(_OWN, params={"seed": str(seed), "images": images}).to_arrow_table()
     return [
         Candidate(
-            row["uid"], row["candidate"], row["source"], row["text"], row["phash"], {name: row[name] for name in judges}
+            row["uid"],
+            row["candidate"],
+            row["source"],
+            row["text"],
+            row["phash"],
+            {name: row[name] for name in judges},
+            row["box"],
         )
         for row in rows.to_pylist()
     ]
@@ -114,7 +122,7 @@ class _Donors:
         for other in others:
             donor = self.firsts[other]
             if donor.phash != own[0].phash and _words(donor.text) not in said:
-                yield Mismatch(own[0].uid, donor.source, donor.text, kind)
+                yield Mismatch(own[0].uid, donor.source, donor.text, kind, self.firsts[place].box)
                 return
 
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 TOGETHER: Final = 64
 """Images decoded at a time."""
 
-Scores = dict[str, float]
+Scores = dict[str, float | None]
+Said = tuple[str, list[float] | None]
+"""A text, and the `schema.BOX` of what it is about; None = the whole image."""
 
 
 def load_judges(ledger: Ledger) -> "list[Judge]":
@@ -56,7 +58,7 @@ def _layer_judge(layer: Layer) -> "Judge":
 
 def score_texts(
     pictures: Iterable[tuple[str, bytes]],
-    texts: Mapping[str, Sequence[str]],
+    texts: Mapping[str, Sequence[Said]],
     settings: DecodeSettings,
     judges: "Sequence[Judge]",
 ) -> Iterator[tuple[str, list[Scores] | None]]:
@@ -84,6 +86,6 @@ def _rows(pictures: Sequence[tuple[str, bytes]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=ROWS)
 
 
-def _candidates(texts: Sequence[str]) -> list[dict[str, Any]]:
+def _candidates(texts: Sequence[Said]) -> list[dict[str, Any]]:
     fixed = {"source": "other", "round": 0, "flags": []}
-    return [{"candidate": number, "text": text} | fixed for number, text in enumerate(texts)]
+    return [{"candidate": number, "text": text, "box": box} | fixed for number, (text, box) in enumerate(texts)]

@@ -1,10 +1,18 @@
 """ScoredPairs made of a run's own texts."""
 
 from collections import defaultdict
+from dataclasses import replace
+
+import torch
+from PIL import Image
 
 from calibration_world import World
+from capfilt.core.config import DecodeSettings
 from capfilt.ledger.ledger import Ledger
+from capfilt.models.pixels import Box, PixelSpec
 from capfilt.pipelines.calibration.mismatch import Candidate, mismatches, own_texts
+from capfilt.pipelines.calibration.rescore import Said, score_texts
+from pictures import encoded
 
 
 def text(uid: str, words: str, phash: int, source: str = "web", candidate: int = 0) -> Candidate:
@@ -62,3 +70,30 @@ def test_a_sample_is_drawn_by_seed_whatever_the_order(world: World) -> None:
     assert len(one) == 60
     assert all(c.scores["itm"] is not None for c in one)
     assert {c.uid for c in own_texts(ledger, 10_000, 0)} == set(world.uids)
+
+
+class Widths:
+    """A judge of regions that gives the width of what it is shown."""
+
+    name, digest, columns, pixels = "widths", "0", ("width",), PixelSpec(16)
+
+    def score(self, images: torch.Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:
+        return {"width": [[1.0] * len(own) for own in texts]}
+
+    def score_regions(
+        self, images: torch.Tensor, texts: list[list[str]], boxes: list[list[Box | None]]
+    ) -> dict[str, list[list[float]]]:
+        return {"width": [[1.0 if box is None else box[2] - box[0] for box in own] for own in boxes]}
+
+
+def test_a_mismatch_is_judged_in_the_place_of_the_text_that_it_replaces() -> None:
+    """A right text of a region against a wrong one of the whole image would measure the box, not the words."""
+    half, quarter = [0.0, 0.0, 0.5, 1.0], [0.0, 0.0, 0.25, 1.0]
+    own = [replace(text("a", "a red cup", 1), box=half), replace(text("b", "two dogs", 2), box=quarter)]
+    boxes = {(one.uid, one.kind): one.box for one in mismatches(own)}
+    assert boxes["a", "shuffled"] == half
+    assert boxes["b", "hard"] == quarter
+    said: dict[str, list[Said]] = {"a": [("two dogs", half), ("a table", None)]}
+    settings = DecodeSettings(isolate=False)
+    ((_, found),) = score_texts([("a", encoded(Image.new("RGB", (16, 16)), "PNG"))], said, settings, [Widths()])
+    assert found == [{"width": 0.5}, {"width": 1.0}]
