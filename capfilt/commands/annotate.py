@@ -147,8 +147,11 @@ def _work(ledger: Ledger, judge: str, name: str, overrides: Sequence[str]) -> La
         prove_models(recipe)
         return LayerWork(made, recipe)
     check_weights(there, models)
-    if made.identity != there.identity:
-        change = changed_recipe(there.facts["recipe"], made.facts["recipe"]) or "it has other columns"
+    # Setting by setting and not by identity: a layer may be older than a setting, whose default it was made with.
+    before = {**there.facts["recipe"], "score": there.facts["recipe"]["score"] | {"judges": [judge]}}
+    change = changed_recipe(before, made.facts["recipe"])
+    if change or made.schema != there.schema:
+        change = change or f"has the columns {', '.join(there.columns.names)}, now {', '.join(columns.names)}"
         raise ChangedError(f"{ledger.folder.location}: layer {name}: {change}: give another --name, or --drop {name}")
     return LayerWork(there, recipe)
 

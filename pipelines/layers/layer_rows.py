@@ -65,6 +65,7 @@ def commit_layer(rows: pa.Table, chunk: str, folder: Folder, name: str, spec_dig
         record = read_table(folder, layer.record(chunk), schema=LAYER_COMMITS)
         if record["spec"][0].as_py() == spec_digest:
             return record
+        folder.delete(layer.record(chunk))  # before its file is replaced: it would speak of bytes that are gone
     table = layer_table(layer, chunk, _said(rows, layer))
     reasons = Counter(_reasons(rows, table))
     data = parquet_bytes(table)

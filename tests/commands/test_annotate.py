@@ -234,3 +234,17 @@ def test_other_weights_settings_and_runs_are_refused(run: Run, tmp_path: Path) -
         assert "layer words was made for another run" in result.stderr
     drop(str(stranger.out), "words")
     assert status(Ledger.at(stranger.out).folder).complete
+
+
+def test_a_layer_that_is_older_than_a_setting_resumes(run: Run) -> None:
+    ledger = run.ledger
+    toml = run.out / "layers" / "WordJudge.toml"
+    annotate(str(run.out), [WORDS], overrides=HERE)
+    older = toml.read_text().replace("isolate = false\n", "")
+    assert older != toml.read_text()
+    drop(str(run.out), "WordJudge")
+    ledger.folder.write("layers/WordJudge.toml", older.encode())
+    assert annotate(str(run.out)).chunks == 4
+    assert annotate(str(run.out), [WORDS], overrides=HERE).chunks == 0
+    with pytest.raises(ChangedError, match=r"has the columns words, now one, two"):
+        annotate(str(run.out), ["python:word_judge:TwoScores"], name="WordJudge", overrides=HERE)

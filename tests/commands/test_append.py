@@ -13,7 +13,7 @@ from capfilt.commands.retry import retry
 from capfilt.commands.run import append, run
 from capfilt.commands.verify import repair, verify
 from capfilt.core.config import Recipe
-from capfilt.core.errors import ChangedError, IntegrityError
+from capfilt.core.errors import ChangedError, IntegrityError, RunFailed
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
@@ -111,7 +111,7 @@ def test_a_chunk_that_is_repaired_is_annotated_again(inputs: tuple[Path, Path], 
 
 
 def test_what_a_layer_says_of_a_chunk_that_has_changed_is_not_seen(
-    inputs: tuple[Path, Path], tmp_path: Path, recipe: Recipe
+    inputs: tuple[Path, Path], tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     run([str(inputs[0])], str(out), recipe)
@@ -128,6 +128,19 @@ def test_what_a_layer_says_of_a_chunk_that_has_changed_is_not_seen(
     sql = "SELECT count(words_late) AS seen, count(*) AS texts FROM captions"
     seen = run_query(ledger.folder, sql).to_pylist()[0]
     assert seen["seen"] == seen["texts"] - changed["captions"].num_rows
+
+    record, write = f"layers/late/commits/{chunk.name}.parquet", Folder.write
+
+    def cut(folder: Folder, name: str, data: bytes) -> None:
+        if name == record:
+            raise OSError("cut off")
+        write(folder, name, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Folder, "write", cut)
+        with pytest.raises(RunFailed, match="cut off"):
+            annotate(str(out))
+    assert verify(str(out)).damaged == {}  # no record speaks of bytes that were replaced
     assert annotate(str(out)).chunks == 1
     assert run_query(ledger.folder, sql).to_pylist()[0]["seen"] == seen["texts"]
 

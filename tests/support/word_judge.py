@@ -31,6 +31,12 @@ class OtherWeights(WordJudge):
     digest = "0b" * 6
 
 
+class TwoScores(WordJudge):
+    """The same weights, asked for more."""
+
+    columns: ClassVar[tuple[str, ...]] = ("one", "two")
+
+
 class LoudJudge(WordJudge):
     """To SQL, its column is another judge's."""
 
