@@ -35,6 +35,9 @@ PATH_NAMES: Final = (
 )  # fmt: skip
 """Columns that hold a file path (or a URL, or the image itself as base64), likeliest first, in lower case."""
 
+_OF_PAGES: Final = ("url", "uri", "src", "link", "urls")
+"""Of these those that may as well hold URLs of pages."""
+
 Record = Mapping[str, Any]
 
 
@@ -115,14 +118,19 @@ def _by_content(available: Sequence[str], sample: Sequence[Record], where: str, 
 
 def _beside_pages(available: Sequence[str], sample: Sequence[Record]) -> str | None:
     """The column whose URLs all end like images, where the likeliest one has URLs that do not: those of pages."""
-    pages, *others = usual(available, URL_NAMES + PATH_NAMES)
-    if any(names_a_picture(record.get(pages)) or "://" not in str(record.get(pages)) for record in sample):
+    likeliest, *others = usual(available, URL_NAMES + PATH_NAMES)
+    pages = [record.get(likeliest) for record in sample]
+    if likeliest.strip().lower() not in _OF_PAGES or any(not _is_url(one) or names_a_picture(one) for one in pages):
         return None
-    return next((one for one in others if sample and all(_shows(record.get(one)) for record in sample)), None)
+    return next((one for one in others if sample and all(_is_url_of_image(record.get(one)) for record in sample)), None)
 
 
-def _shows(value: Any) -> bool:
-    return names_a_picture(value) and "://" in value
+def _is_url(value: Any) -> bool:
+    return isinstance(value, str) and "://" in value
+
+
+def _is_url_of_image(value: Any) -> bool:
+    return _is_url(value) and names_a_picture(value)
 
 
 def usual(available: Iterable[str], names: Sequence[str]) -> list[str]:

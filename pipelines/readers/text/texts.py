@@ -125,7 +125,8 @@ def _speaker(turn: Any) -> str:
 def _field(value: Mapping[str, Any]) -> Any:
     """The field of an object that is its text: one with a usual name, what a turn says, or the only sentence.
 
-    Of texts by language (`{"en": ..., "pt-BR": ...}`), by number (`{"0": ...}`) and by kind (`{"short": ...}`) all.
+    Of texts by language (`{"en": ..., "pt-BR": ...}`), by number (`{"0": ...}`) and by kind (`{"short": ...}`) all, and
+    so of lists of sentences.
     """
     if _speaker(value):
         return value.get("value", value.get("content"))
@@ -138,5 +139,12 @@ def _field(value: Mapping[str, Any]) -> Any:
     kinds = [text for name, text in value.items() if _KIND.fullmatch(str(name).lower())]
     if kinds:
         return kinds
-    sentences = [one for one in value.values() if isinstance(one, str) and " " in one.strip()]
+    lists = [one for one in value.values() if isinstance(one, list) and any(map(_is_sentence, one))]
+    if lists:
+        return lists
+    sentences = list(filter(_is_sentence, value.values()))
     return sentences[0] if len(sentences) == 1 else None
+
+
+def _is_sentence(value: Any) -> bool:
+    return isinstance(value, str) and " " in value.strip()

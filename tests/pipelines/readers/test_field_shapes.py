@@ -36,6 +36,7 @@ def one(tmp_path: Path, **record: object) -> dict[str, object]:
         ("{a cat}", ["{a cat}"]),
         ({"0": "a cat", "1": "a dog"}, ["a cat", "a dog"]),
         ({"short": "a cat", "long": "a cat on a mat"}, ["a cat", "a cat on a mat"]),
+        ({"human": ["a cat"], "model": ["a dog"], "tags": ["x"]}, ["a cat", "a dog"]),
         ({"vlm_caption": "a cat", "human_caption": "a dog", "author": "Jo Doe"}, ["a cat", "a dog"]),
     ],
 )
@@ -81,8 +82,10 @@ def test_urls_of_pages_are_not_taken_for_those_of_images(tmp_path: Path, page: s
     assert [row["url"] for row in read_all(tmp_path / "a.csv")] == [f"http://h/{i}.jpg" for i in range(3)]
 
 
-def test_a_url_without_a_suffix_stays_before_the_name_of_its_file(tmp_path: Path) -> None:
-    assert one(tmp_path, url="http://cdn/7", file_name="7.jpg", caption="a cat")["url"] == "http://cdn/7"
+@pytest.mark.parametrize(("column", "other"), [("url", "7.jpg"), ("image_url", "http://h/small.jpg")])
+def test_a_url_without_a_suffix_stays_that_of_the_image(tmp_path: Path, column: str, other: str) -> None:
+    row = one(tmp_path, **{column: "http://cdn/7", "image": other}, caption="a cat")
+    assert row["url"] == "http://cdn/7"
 
 
 def test_a_thumbnail_does_not_stand_for_the_image_that_a_url_names(tmp_path: Path) -> None:
