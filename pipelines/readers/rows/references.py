@@ -148,8 +148,8 @@ def embedded(text: str) -> bytes | None:
     if digits := _HEX.fullmatch(text):
         return bytes.fromhex(digits[1])
     if _LITERAL.match(text):
-        content = _unliteral(text)
-        return _unbase64(content.decode()) if content.isascii() else content
+        spelled = _unliteral(text)
+        return _unbase64(spelled.decode()) if spelled.isascii() else spelled
     return _unbase64(text) if _BASE64.match(text) else None
 
 
