@@ -15,10 +15,9 @@ def refused_in_a_line(name: str, passes: tuple[type[Exception], ...] = ()) -> It
     """
     try:
         yield
-    except (CapfiltError, *passes):
-        raise
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's: of a device that another process may leave soon
+        # OutOfMemoryError is torch's: of a device that another process may leave soon.
+        if isinstance(error, (CapfiltError, *passes)) or type(error).__name__ == "OutOfMemoryError":
             raise
         said = (str(error).strip().splitlines() or [""])[0][:300]
         raise ModelError(f"model {name!r} cannot be loaded: {type(error).__name__}: {said}") from error
