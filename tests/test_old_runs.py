@@ -83,6 +83,5 @@ def test_an_interrupted_old_run_resumes(old: Path, monkeypatch: pytest.MonkeyPat
     capfilt("run", "in", "--out", "interrupted", *(word for value in SETTINGS for word in ("--set", value)))
     assert all((old / "interrupted" / "commits" / name).read_bytes() == data for name, data in done.items())
     whole, resumed = (pq.read_table(old / run / "captions") for run in ("complete", "interrupted"))
-    assert sorted(map(str, resumed.drop(["logprob", "itm", "itc"]).to_pylist())) == sorted(
-        map(str, whole.drop(["logprob", "itm", "itc"]).to_pylist())
-    )
+    then = [name for name in whole.column_names if name not in ("logprob", "itm", "itc", "box")]  # 0.1 had no boxes
+    assert sorted(map(str, resumed.select(then).to_pylist())) == sorted(map(str, whole.select(then).to_pylist()))

@@ -71,6 +71,7 @@ class JobSpec:
     env: tuple[str, ...] = ()  # NAME or NAME=VALUE
     ship: bool = False  # send this package along; its dependencies must be there
     exclude_eval: tuple[str, ...] = ()
+    append: bool = False
 
     @property
     def locations(self) -> tuple[str, ...]:
@@ -84,7 +85,8 @@ class JobSpec:
         words += ["--recipe", recipe, "--address", "auto"]
         words += [word for setting in self.settings for word in ("--set", setting)]
         words += [word for place in self.exclude_eval for word in ("--exclude-eval", _absolute(place))]
-        return shlex.join(words + (["--limit", str(self.limit)] if self.limit else []))
+        words += ["--limit", str(self.limit)] if self.limit else []
+        return shlex.join(words + ["--append"] * self.append)
 
 
 @contextmanager

@@ -69,11 +69,12 @@ def test_a_selection_that_stands_is_shown_under_its_own_policy(run: Ledger) -> N
     assert 0 < kept < sum(facts["kept"].values())
 
 
-def test_infinite_and_missing_scores_can_be_told(run: Ledger) -> None:
+def test_infinite_and_missing_scores_can_be_told(run: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "captions/000000.parquet"
     table = pq.read_table(run.folder.full(name))
     scores = pa.array([float("inf"), float("-inf"), *table["itm"].to_pylist()[2:]], pa.float32())
     run.folder.write(name, parquet_bytes(table.set_column(table.schema.get_field_index("itm"), "itm", scores)))
+    monkeypatch.setattr(Ledger, "balance", lambda *_: None)  # sizes are no longer the committed ones
     session = BrowseSession(run)
     page = session.index.page(TextFilter(judge="itm", t=0.5, sort="near"), 0)
     found = {

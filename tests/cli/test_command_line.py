@@ -28,10 +28,10 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 OPTIONS = {
     "demo": {"--out", "--images", "--seed"},
-    "run": {"--out", "--recipe", "--set", "--limit", "--fresh", "--exclude-eval", "--address", "--dry-run"},
+    "run": {"--out", "--recipe", "--set", "--limit", "--fresh", "--exclude-eval", "--address", "--dry-run", "--append"},
     "check": {"--recipe", "--set", "--exclude-eval", "--limit", "--sample", "--price-per-gpu-hour", "--html"},
     "submit": {
-        *("--out", "--recipe", "--set", "--exclude-eval", "--limit", "--address"),
+        *("--out", "--recipe", "--set", "--exclude-eval", "--limit", "--address", "--append"),
         *("--env", "--ship", "--follow", "--wait"),
     },
     "jobs": {"--address"},
@@ -49,7 +49,7 @@ OPTIONS = {
     "models": set(),
     "caption": {"--captioner", "--n", "--set"},
     "score": {"--judge", "--set"},
-    "evaluate": {"--captioner", "--judge", "--vqa", "--out", "--limit", "--candidates", "--set"},
+    "evaluate": {"--captioner", "--judge", "--against", "--vqa", "--out", "--limit", "--candidates", "--set"},
     "bootstrap": {"--out", "--rounds", "--web", "--human", "--validation", "--test", "--set"},
 }
 """Every option of every command a person runs. Adding one is a decision: change it here too."""

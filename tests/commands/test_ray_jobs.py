@@ -26,6 +26,10 @@ def test_a_job_is_the_same_command() -> None:
     ]
 
 
+def test_a_job_may_append() -> None:
+    assert shlex.split(JobSpec(S3.inputs, S3.out, append=True).command())[-1] == "--append"
+
+
 def test_paths_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert f"run {tmp_path}/in --out {tmp_path}/out" in JobSpec(("in",), "out").command()

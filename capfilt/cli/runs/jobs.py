@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capfilt.cli.terminal.options import ExcludeEval, Inputs, Limit, Out, RecipeName, RunSettings
+from capfilt.cli.terminal.options import Append, ExcludeEval, Inputs, Limit, Out, RecipeName, RunSettings
 from capfilt.core.formatting import seconds
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def submit(
     settings: RunSettings = None,
     exclude_eval: ExcludeEval = None,
     limit: Limit = None,
+    append: Append = False,
     env: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,7 +61,15 @@ def submit(
     from capfilt.commands.ray_jobs import Cluster, JobSpec, local_paths, wait_and_resubmit
 
     spec = JobSpec(
-        tuple(inputs), out, recipe, tuple(settings or ()), limit, tuple(env or ()), ship, tuple(exclude_eval or ())
+        tuple(inputs),
+        out,
+        recipe,
+        tuple(settings or ()),
+        limit,
+        tuple(env or ()),
+        ship,
+        tuple(exclude_eval or ()),
+        append,
     )
     cluster = Cluster(address)
     for path in local_paths(spec.locations):

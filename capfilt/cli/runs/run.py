@@ -7,7 +7,16 @@ import typer
 
 from capfilt.cli.runs.check import look
 from capfilt.cli.terminal.errors import resumable
-from capfilt.cli.terminal.options import ExcludeEval, Inputs, Limit, Out, RecipeName, RunSettings, with_evaluation_sets
+from capfilt.cli.terminal.options import (
+    Append,
+    ExcludeEval,
+    Inputs,
+    Limit,
+    Out,
+    RecipeName,
+    RunSettings,
+    with_evaluation_sets,
+)
 from capfilt.core.formatting import memory, seconds
 from capfilt.core.serialization import setting
 
@@ -34,14 +43,7 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Fail if DIR already holds a run. Default: resume it.", show_default=False)
     ] = False,
-    append: Annotated[
-        bool,
-        typer.Option(
-            "--append",
-            help="Add INPUT to the run in DIR, with its own recipe; files that it has are skipped. Default: off.",
-            show_default=False,
-        ),
-    ] = False,
+    append: Append = False,
     dry_run: Annotated[
         bool,
         typer.Option(

@@ -26,6 +26,15 @@ RecipeName = Annotated[
     str, typer.Option("--recipe", metavar="NAME|FILE.toml", help="A name listed by `capfilt recipes`, or a TOML file.")
 ]
 
+Append = Annotated[
+    bool,
+    typer.Option(
+        "--append",
+        help="Add INPUT to the run in DIR, with its own recipe; files that it has are skipped. Default: off.",
+        show_default=False,
+    ),
+]
+
 ExcludeEval = Annotated[
     list[str] | None,
     typer.Option(
