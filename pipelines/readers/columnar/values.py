@@ -1,11 +1,10 @@
-"""From Arrow columns to Python values, strings repaired that are not UTF-8, and the image bytes in a value."""
+"""From Arrow columns to Python values, strings that are not UTF-8 as bytes, and the image bytes in a value."""
 
 from typing import Any
 
 import pyarrow as pa
 
 from capfilt.pipelines.readers.rows.columns import Record
-from capfilt.pipelines.readers.text.texts import decode
 
 
 def records_in(batch: pa.RecordBatch) -> list[Record]:
@@ -43,20 +42,23 @@ def image_bytes(value: Any) -> bytes | None:
 
 
 def _values(column: pa.Array) -> list[Any]:
-    """Python values; Parquet does not check that strings are UTF-8, so they may have to be repaired."""
+    """Python values; Parquet does not check that strings are UTF-8, and those that are not stay bytes."""
     try:
         if is_bytes_as_numbers(column.type):
             return [None if value is None else bytes(value) for value in column.to_pylist()]
         return list(column.to_pylist(maps_as_pydicts="lossy"))  # else a map is a list of pairs, and its keys are texts
     except UnicodeDecodeError:
-        return [_repaired(value) for value in column.cast(_as_binary(column.type)).to_pylist()]
+        return [_as_text(value) for value in column.cast(_as_binary(column.type)).to_pylist()]
 
 
 def _as_binary(kind: pa.DataType) -> pa.DataType:
     return pa.list_(pa.binary()) if pa.types.is_list(kind) else pa.large_binary()
 
 
-def _repaired(value: Any) -> Any:
+def _as_text(value: Any) -> Any:
     if isinstance(value, list):
-        return [_repaired(element) for element in value]
-    return decode(value) if isinstance(value, bytes) else value
+        return [_as_text(element) for element in value]
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return value

@@ -6,6 +6,7 @@ from capfilt.core import config
 from capfilt.core.chunks import Json
 from capfilt.core.errors import InputError
 from capfilt.pipelines.readers.columnar.parquet import ParquetTable
+from capfilt.pipelines.readers.columnar.values import records_in
 from capfilt.pipelines.readers.files.failures import Unreadable
 from capfilt.pipelines.readers.files.packing import data_suffix
 from capfilt.pipelines.readers.limited import limited
@@ -13,6 +14,7 @@ from capfilt.pipelines.readers.lists.layout import entries, layout_of
 from capfilt.pipelines.readers.rows.columns import Names, Record, find_texts, region_columns, text_columns, usual
 from capfilt.pipelines.readers.rows.columns import find as find_reference
 from capfilt.pipelines.readers.rows.rows import Entry
+from capfilt.pipelines.readers.text.encoding import UnnamedEncoding
 from capfilt.pipelines.readers.text.regions import Text, packed, unpacked
 
 SUFFIXES = ("csv", "tsv", "jsonl", "parquet")
@@ -69,9 +71,12 @@ def _keyed(location: str, text: str | tuple[str, ...]) -> list[tuple[str, list[J
         record
         for group in range(len(table.groups))
         for batch in table.batches(group, columns, 8192)
-        for record in batch.to_pylist()
+        for record in records_in(batch)
     )
-    return [(str(record[keys[0]]), _packed(record, wanted)) for record in records]
+    try:
+        return [(str(record[keys[0]]), _packed(record, wanted)) for record in records]
+    except ValueError as error:  # a text that is not UTF-8
+        raise UnnamedEncoding(f"{location}: {error}") from error
 
 
 def _wanted(header: tuple[str, ...], text: str | tuple[str, ...]) -> str | tuple[str, ...]:

@@ -49,7 +49,7 @@ def texts_of(value: Any, depth: int = _DEPTH) -> list[Text]:
     if value is None or isinstance(value, bool) or not depth or (isinstance(value, float) and not math.isfinite(value)):
         return []
     if isinstance(value, (str, bytes)):
-        text = decode(value)
+        text = value if isinstance(value, str) else _strictly(value)
         written = parsed_text(text)
         return [_PLACEHOLDER.sub(" ", text)] if written is None else texts_of(written, depth - 1)
     if isinstance(value, (list, tuple)):
@@ -78,6 +78,14 @@ def parsed_text(text: str) -> Any:
         return _object(text) if text[0] == "{" else _strings(text)
     is_list = isinstance(value, list) and all(isinstance(one, (str, dict, type(None))) for one in value)
     return value if is_list or isinstance(value, dict) else None
+
+
+def _strictly(value: bytes) -> str:
+    """Bytes of a table as text: no setting says in which other encoding they may be, and a guess would be a caption."""
+    try:
+        return value.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"a text that is not UTF-8: {value[:40]!r}") from error
 
 
 def decode(value: str | bytes) -> str:

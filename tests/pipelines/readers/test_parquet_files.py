@@ -9,7 +9,7 @@ import pytest
 from capfilt.core.config import InputSettings
 from capfilt.core.errors import ConfigError, InputError
 from capfilt.pipelines.plan import make_plan
-from reading import picture, read_all, texts
+from reading import picture, read_all, texts, write_tar
 
 
 def test_a_list_across_row_groups(tmp_path: Path) -> None:
@@ -85,15 +85,23 @@ def test_paths_are_read_relative_to_the_file(tmp_path: Path) -> None:
     assert rows[1]["reason"] == "missing_file"
 
 
-def test_strings_that_are_not_utf8_are_repaired(tmp_path: Path) -> None:
+def test_a_text_that_is_not_utf8_is_a_bad_row(tmp_path: Path) -> None:
     raw = pa.array([b"caf\xe9", b"fine"], pa.binary())
     broken = pa.Array.from_buffers(pa.string(), 2, raw.buffers())
     pq.write_table(pa.table({"url": ["http://h/0", "http://h/1"], "text": broken}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"url": [b"http://h/0", b"http://h/1"], "text": raw}), tmp_path / "b.parquet")
     for name in ("a.parquet", "b.parquet"):
         rows = read_all(tmp_path / name)
-        assert texts(rows) == [["caf\ufffd"], ["fine"]]
-        assert rows[1]["url"] == "http://h/1"
+        assert [row["reason"] for row in rows] == ["bad_row", None]
+        assert rows[0]["detail"] == "a text that is not UTF-8: b'caf\\xe9'"
+        assert (texts(rows)[1], rows[1]["url"]) == (["fine"], "http://h/1")
+
+
+def test_a_text_beside_a_shard_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", [("0.png", picture(0))])
+    pq.write_table(pa.table({"key": ["0"], "caption": pa.array([b"caf\xe9"], pa.binary())}), tmp_path / "a.parquet")
+    with pytest.raises(ConfigError, match=r"a\.parquet: a text that is not UTF-8"):
+        read_all(tmp_path / "a.tar")
 
 
 def test_image_bytes_bound_the_chunk(tmp_path: Path) -> None:
