@@ -131,10 +131,21 @@ def photo_rows() -> tuple[Rows, str]:
     rows: Rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
     if not rows:
         return [], "No results yet."
+    rows = _whole_seeds(rows)
     made, minutes = rows[0]["made"], sum(row["seconds"] for row in rows) / 60
     seeds = len({row["seed"] for row in rows})
-    about = f"{seeds} seed{'s' * (seeds > 1)}; {made['date']}, commit {made['commit']}, {made['machine']}"
+    commits = ", ".join(dict.fromkeys(row["made"]["commit"] for row in rows))
+    days = " to ".join(sorted({row["made"]["date"] for row in rows}))
+    about = f"{seeds} seed{'s' * (seeds > 1)}; {days}, at {commits}, {made['machine']}"
     return rows, f"{about}; `{made['command']}`; {minutes:.0f} minutes by the clock."
+
+
+def _whole_seeds(rows: Rows) -> Rows:
+    """The rows of seeds of which every condition is measured; of all seeds while there is none."""
+    conditions = {row["condition"] for row in rows}
+    done = {seed: {row["condition"] for row in rows if row["seed"] == seed} for seed in {row["seed"] for row in rows}}
+    whole = [row for row in rows if done[row["seed"]] == conditions]
+    return whole or rows
 
 
 def filter_facts(rows: Rows) -> str:
