@@ -41,7 +41,9 @@ class ArrowTable(Table):
         batch = self._file.get_batch(group) if self._file else next(islice(self._all(), group, None))
         batch = batch if columns is None else batch.select(list(columns))
         for begin in range(0, batch.num_rows, size):
-            yield batch.slice(begin, size)
+            part = batch.slice(begin, size)
+            _check(part)
+            yield part
 
     def stored_bytes(self, group: int, column: str) -> int:
         return sum(batch.nbytes for batch in self.batches(group, [column], self.groups[group] or 1))
@@ -63,6 +65,23 @@ class ArrowTable(Table):
             return
         for index in range(self._file.num_record_batches):
             yield self._file.get_batch(index)
+
+
+def _check(batch: pa.RecordBatch) -> None:
+    """Refuse values that point outside of their buffers: an IPC file is mapped as it is, nothing else looks at them.
+
+    Strings that are not UTF-8 pass: their rows say so.
+
+    Raises:
+        ArrowInvalid: the batch is damaged.
+    """
+    for column in batch.columns:
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            # Arrow looks at the letters of an array last, but of a struct not at the fields behind that one.
+            if "UTF8" not in str(error) or pa.types.is_struct(column.type):
+                raise
 
 
 class ArrowReader(ColumnarReader):

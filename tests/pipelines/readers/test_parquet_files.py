@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 import pytest
 
@@ -158,3 +160,27 @@ def test_column_names_that_are_not_utf8_are_one_line(tmp_path: Path) -> None:
         (tmp_path / "a.parquet").write_bytes(data.replace(name, name[:1] + b"\xc6" + name[2:]))
         with pytest.raises(InputError, match=r"a\.parquet"):
             read_all(tmp_path / "a.parquet")
+
+
+def test_an_arrow_file_whose_offsets_lead_astray_is_a_failure(tmp_path: Path) -> None:
+    """Of memory beyond the file there would be a caption; of a negative length, an error nobody expects."""
+    offsets = np.array([0, 4, 9, 4], np.int32)  # the third text has a length of -5
+    strings = pa.Array.from_buffers(pa.string(), 3, [None, pa.py_buffer(offsets), pa.py_buffer(b"a cat runs")])
+    table = pa.table({"url": [f"http://h/{n}" for n in range(3)], "text": strings})
+    with ipc.new_file(tmp_path / "a.arrow", table.schema) as file:
+        file.write_table(table)
+    rows = read_all(tmp_path / "a.arrow")
+    assert {row["reason"] for row in rows} == {"bad_container"}
+    assert texts(rows) == [[]] * len(rows)
+
+
+def test_a_text_of_an_arrow_file_that_is_not_utf8_is_a_bad_row(tmp_path: Path) -> None:
+    raw = pa.array([b"caf\xe9", b"fine"], pa.binary())
+    table = pa.table(
+        {"url": ["http://h/0", "http://h/1"], "text": pa.Array.from_buffers(pa.string(), 2, raw.buffers())}
+    )
+    with ipc.new_file(tmp_path / "a.arrow", table.schema) as file:
+        file.write_table(table)
+    rows = read_all(tmp_path / "a.arrow")
+    assert [row["reason"] for row in rows] == ["bad_row", None]
+    assert texts(rows)[1] == ["fine"]
