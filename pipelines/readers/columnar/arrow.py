@@ -46,7 +46,10 @@ class ArrowTable(Table):
             yield part
 
     def stored_bytes(self, group: int, column: str) -> int:
-        return sum(batch.nbytes for batch in self.batches(group, [column], self.groups[group] or 1))
+        try:
+            return sum(batch.nbytes for batch in self.batches(group, [column], self.groups[group] or 1))
+        except DAMAGE:
+            return 0  # its rows will be failures
 
     def _opened_file(self) -> pa.RecordBatchFileReader | None:
         self._source.seek(0)

@@ -11,6 +11,7 @@ import pytest
 from capfilt.core.config import InputSettings
 from capfilt.core.errors import ConfigError, InputError
 from capfilt.pipelines.plan import make_plan
+from capfilt.pipelines.readers.columnar.arrow import ArrowTable
 from reading import picture, read_all, texts, write_tar
 
 
@@ -172,6 +173,7 @@ def test_an_arrow_file_whose_offsets_lead_astray_is_a_failure(tmp_path: Path) ->
     rows = read_all(tmp_path / "a.arrow")
     assert {row["reason"] for row in rows} == {"bad_container"}
     assert texts(rows) == [[]] * len(rows)
+    assert ArrowTable(str(tmp_path / "a.arrow")).stored_bytes(0, "text") == 0
 
 
 def test_a_text_of_an_arrow_file_that_is_not_utf8_is_a_bad_row(tmp_path: Path) -> None:
