@@ -13,17 +13,8 @@ from capfilt.models.registry.registry import Placement, load_judge
 from capfilt.training.recipes import load_training
 from capfilt.training.train import Request, train
 from pictures import encoded
+from plain_grounds import COLORS
 
-COLORS = {
-    "red": (200, 30, 30),
-    "green": (30, 160, 30),
-    "blue": (30, 30, 200),
-    "white": (240, 240, 240),
-    "black": (15, 15, 15),
-    "yellow": (220, 220, 40),
-    "purple": (130, 30, 130),
-    "gray": (128, 128, 128),
-}
 CAPTIONS = [f"a {name} ground" for name in COLORS]
 COMMON = ("schedule.steps=60", "schedule.batch=16", "model.image_size=24", "work.seed=1")
 

@@ -23,15 +23,9 @@ from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.training.recipes import load_training
 from capfilt.training.train import Request, train
 from pictures import encoded
+from plain_grounds import COLORS as GROUNDS
 
-COLORS = {
-    "red": (200, 30, 30),
-    "green": (30, 160, 30),
-    "blue": (30, 30, 200),
-    "white": (240, 240, 240),
-    "black": (15, 15, 15),
-    "yellow": (220, 220, 40),
-}
+COLORS = dict(list(GROUNDS.items())[:6])
 CAPTIONS = [f"a {name} ground" for name in COLORS]
 LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
 SIDE = 32

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from capfilt.core.formatting import percent
 from capfilt.core.serialization import setting
 
 if TYPE_CHECKING:
+    from capfilt.core.config import Recipe
     from capfilt.pipelines.evaluation.evaluate import Evaluation
     from capfilt.pipelines.evaluation.paired import Difference
 
@@ -67,41 +69,62 @@ def evaluate(
     ] = None,
 ) -> None:
     """Evaluate a captioner, a judge or a VQA model."""
-    from capfilt.cli.terminal import console
     from capfilt.core.errors import ConfigError
-    from capfilt.pipelines.evaluation.evaluate import AT
-    from capfilt.pipelines.evaluation.evaluate import evaluate as measure
-    from capfilt.pipelines.evaluation.paired import recall_differences
-    from capfilt.pipelines.evaluation.vqa import evaluate_vqa
-    from capfilt.pipelines.recipes.load import load_recipe
 
     if not captioner and not judge and not vqa:
         raise ConfigError("evaluate: give --captioner, --judge, --vqa or several of them")
     if against and not judge:
         raise ConfigError("evaluate: --against needs --judge, which it is compared with")
-    chosen = [setting("score.judges", [judge] if judge else []), f"caption.n={int(bool(captioner))}"]
-    named = [setting("caption.captioner", captioner)] if captioner else []
-    recipe = load_recipe("blip", (*(settings or ()), *chosen, *named))
     told: dict[str, Any] = {"captioner": captioner or "", "judge": judge or "", "vqa": str(vqa or "")}
     if captioner or judge:
-        measured = measure(data, recipe, limit, candidates)
+        measure = partial(_measured, data, tuple(settings or ()), limit, candidates)
+        recipe, measured = measure(captioner, judge)
         results = {name: value for name, value in asdict(measured).items() if name not in ("ranks", "owner")}
         told |= {"beams": recipe.caption.beams, "candidates": candidates, **results}
         _say(measured)
-    if against:
-        alone = (*(settings or ()), setting("score.judges", [against]), "caption.n=0")
-        other = measure(data, load_recipe("blip", alone), limit, candidates)
-        found = recall_differences(measured.ranks, other.ranks, measured.owner, AT)
-        told |= {"against": against, "differences": {name: asdict(one) for name, one in found.items()}}
-        _say_differences(found, against)
+        if against:
+            told |= _compared(measured, measure(None, against)[1], against)
     if vqa:
-        answered = evaluate_vqa(data, vqa, limit)
-        told["answers"] = asdict(answered)
-        rows = [(kind, percent(value)) for kind, value in (("all", answered.accuracy), *answered.by_kind.items())]
-        console.table((f"{answered.questions} questions", "VQA accuracy"), rows)
+        told["answers"] = _answered(data, vqa, limit)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def _measured(
+    data: list[str],
+    settings: tuple[str, ...],
+    limit: int | None,
+    candidates: int,
+    captioner: str | None,
+    judge: str | None,
+) -> "tuple[Recipe, Evaluation]":
+    from capfilt.pipelines.evaluation.evaluate import evaluate as measure
+    from capfilt.pipelines.recipes.load import load_recipe
+
+    chosen = [setting("score.judges", [judge] if judge else []), f"caption.n={int(bool(captioner))}"]
+    named = [setting("caption.captioner", captioner)] if captioner else []
+    recipe = load_recipe("blip", (*settings, *chosen, *named))
+    return recipe, measure(data, recipe, limit, candidates)
+
+
+def _compared(measured: "Evaluation", other: "Evaluation", against: str) -> dict[str, Any]:
+    from capfilt.pipelines.evaluation.evaluate import AT
+    from capfilt.pipelines.evaluation.paired import recall_differences
+
+    found = recall_differences(measured.ranks, other.ranks, measured.owner, AT)
+    _say_differences(found, against)
+    return {"against": against, "differences": {name: asdict(one) for name, one in found.items()}}
+
+
+def _answered(data: list[str], vqa: Path, limit: int | None) -> dict[str, Any]:
+    from capfilt.cli.terminal import console
+    from capfilt.pipelines.evaluation.vqa import evaluate_vqa
+
+    answered = evaluate_vqa(data, vqa, limit)
+    rows = [(kind, percent(value)) for kind, value in (("all", answered.accuracy), *answered.by_kind.items())]
+    console.table((f"{answered.questions} questions", "VQA accuracy"), rows)
+    return asdict(answered)
 
 
 def _say(measured: "Evaluation") -> None:

@@ -1,7 +1,5 @@
 """Photographs with five captions each, out of webdataset shards, as Parquet that training reads."""
 
-import json
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +7,10 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from capfilt.core.config import InputSettings
 from capfilt.core.schema import IMAGE, TEXT
+from capfilt.pipelines.plan import make_plan
+from capfilt.pipelines.stages.read import read
 
 COLUMNS: Final = pa.schema([("image", IMAGE), ("captions", pa.list_(TEXT))])
 FIRST: Final = 6000
@@ -24,12 +25,8 @@ def write(folder: Path, first: Path, others: Path) -> None:
 
 
 def _rows(folder: Path) -> Iterator[dict[str, Any]]:
-    for shard in sorted(folder.glob("*.tar")):
-        with tarfile.open(shard) as tar:
-            files = {Path(member.name): tar.extractfile(member) for member in tar.getmembers()}
-            for path in sorted(path for path in files if path.suffix == ".json"):
-                told, photo = files[path], files[path.with_suffix(".jpg")]
-                assert told is not None
-                assert photo is not None
-                captions = [{"text": text, "source": "human"} for text in json.load(told)["captions"]]
-                yield {"image": {"bytes": photo.read(), "path": f"{path.stem}.jpg"}, "captions": captions}
+    settings = InputSettings()
+    for chunk in make_plan([str(folder)], settings).chunks:
+        for row in read(chunk, settings.memory).to_pylist():
+            captions = [{"text": text["text"], "source": "human"} for text in row["texts"]]
+            yield {"image": {"bytes": row["image"], "path": f"{row['uid']}.jpg"}, "captions": captions}

@@ -1,10 +1,10 @@
 """Published weights of Alpha-CLIP give the numbers of the network that they are of."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import pytest
 import torch
 from torch import Tensor
@@ -17,22 +17,10 @@ from capfilt.models.judges.dual_encoder import DualEncoder
 from capfilt.models.normalize import normalize
 from capfilt.models.registry.registry import pixels
 from capfilt.models.systems.dual.build import new_clip, processor
-from capfilt.models.systems.dual.system import Contrast, DualSize
+from capfilt.models.systems.dual.system import Contrast
 from capfilt.models.systems.parts.folder import save_folder
 from capfilt.models.systems.parts.words import own_words
-
-SIZE = DualSize(
-    image_size=16,
-    patch_size=4,
-    vision_width=64,
-    vision_layers=2,
-    vision_heads=1,
-    text_width=24,
-    text_layers=1,
-    text_heads=4,
-    max_tokens=12,
-    projection=16,
-)
+from tiny_clip import SIZE
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +37,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tower() -> Any:
     """The image tower of open_clip, which has OpenAI's names, with four channels: colors and mask."""
     torch.manual_seed(0)
-    library: Any = open_clip
+    library: Any = import_module("open_clip")  # late: it takes 4 s, in every process that collects the suite
     make = library.transformer.VisionTransformer
     visual = make(16, 4, 64, 2, 1, 4.0, output_dim=16, act_layer=library.transformer.QuickGELU)
     visual.conv1 = torch.nn.Conv2d(4, 64, 4, 4, bias=False)

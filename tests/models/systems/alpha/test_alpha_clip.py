@@ -16,7 +16,7 @@ from capfilt.models.pixels import PixelSpec
 from capfilt.models.registry.registry import Placement, load_judge
 from capfilt.models.systems.alpha.task import AlphaTask
 from capfilt.models.systems.dual.build import new_clip, processor
-from capfilt.models.systems.dual.system import Contrast, DualSize
+from capfilt.models.systems.dual.system import Contrast
 from capfilt.models.systems.dual.task import DualTask
 from capfilt.models.systems.parts.folder import save_folder
 from capfilt.models.systems.parts.words import own_words
@@ -26,21 +26,10 @@ from capfilt.models.training.loop import StepSettings, Trainer
 from capfilt.models.training.settings import AdamW, Schedule
 from capfilt.training.config import ask
 from capfilt.training.recipes import load_training
+from tiny_clip import SIZE
 
 TEXTS = ["a red circle", "two blue squares on a mat", "the cat sat on a mat"]
 BOXES = [None, (0.0, 0.25, 0.5, 1.0), (0.3, 0.3, 0.35, 0.35)]
-SIZE = DualSize(
-    image_size=16,
-    patch_size=4,
-    vision_width=64,
-    vision_layers=2,
-    vision_heads=1,
-    text_width=24,
-    text_layers=1,
-    text_heads=4,
-    max_tokens=12,
-    projection=16,
-)
 
 
 def images() -> Tensor:
