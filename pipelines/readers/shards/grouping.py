@@ -6,6 +6,7 @@ another's image. In a shard where it does, the name is cut at its last dot, so t
 that has its whole stem. Where a folder is a sample (`0001/image.jpg`, `0001/caption.txt`), names are cut there.
 """
 
+import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
@@ -134,12 +135,13 @@ def _mixed(extensions: set[str], roles: set[str], alone: bool) -> bool:
 
 
 def _are_samples(names: list[str], split: Split) -> bool:
-    """Whether folders are samples: no text has an image of its name, and each stands in a folder with just one."""
+    """Whether folders are samples: texts beside images have no image of their name, and always just one beside them."""
     images = [name for name in names if _is_image(split(name)[1])]
+    keys, per_folder = {split(name)[0] for name in images}, Counter(posixpath.dirname(name) for name in images)
     texts = [name for name in names if kind_of(split(name)[1]) in ("text", "json")]
-    keys, per_folder = {split(name)[0] for name in images}, Counter(_at_the_folder(name)[0] for name in images)
-    alone = all(split(name)[0] not in keys and per_folder[_at_the_folder(name)[0]] == 1 for name in texts)
-    return bool(texts) and alone and len(per_folder) > 1 and "" not in per_folder
+    beside = [name for name in texts if per_folder[posixpath.dirname(name)]]  # a readme elsewhere says nothing
+    alone = all(split(name)[0] not in keys and per_folder[posixpath.dirname(name)] == 1 for name in beside)
+    return bool(beside) and alone and len(per_folder) > 1 and "" not in per_folder
 
 
 def _middle(extension: str) -> str:
@@ -162,8 +164,8 @@ def _at_the_last_dot(name: str, images: Set[str]) -> tuple[str, str]:
 
 
 def _at_the_folder(name: str) -> tuple[str, str]:
-    folder, _, base = name.rpartition("/")
-    return folder, base
+    folder, slash, base = name.rpartition("/")
+    return (folder, base) if slash else split_name(name)
 
 
 def _is_hidden(key: str) -> bool:

@@ -192,6 +192,16 @@ def test_a_folder_may_be_a_sample(text: str, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("stray", ["readme.txt", "docs/readme.txt", "info.json"])
+def test_a_stray_text_does_not_part_samples_that_are_folders(stray: str, tmp_path: Path) -> None:
+    members = [
+        (f"{i}/{name}", data) for i in range(2) for name, data in (("a.png", picture(i)), ("b.txt", b"cap %d" % i))
+    ]
+    rows = read_all(write_tar(tmp_path / "a.tar", [(stray, b"{}"), *members]))
+    assert [own for row, own in zip(rows, texts(rows), strict=True) if row["image"]] == [["cap 0"], ["cap 1"]]
+    assert [row["reason"] for row in rows if not row["image"]] == ["no_image"]
+
+
 def test_folders_with_several_pictures_are_no_samples(tmp_path: Path) -> None:
     members = [(f"{i}/{side}.png", picture(i)) for i in range(2) for side in ("left", "right")]
     rows = read_all(
