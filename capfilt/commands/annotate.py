@@ -16,7 +16,8 @@ from capfilt.core.config import Recipe
 from capfilt.core.errors import ChangedError, ConfigError
 from capfilt.ledger.compatibility import changed_recipe
 from capfilt.ledger.joined import captions_schema
-from capfilt.ledger.layers import Layer, check_layers, layer_names, new_layer
+from capfilt.ledger.layers import Layer, new_layer
+from capfilt.ledger.layers_of_run import check_layers, layer_names
 from capfilt.ledger.ledger import Ledger
 from capfilt.models.registry import registry
 from capfilt.pipelines.forget.forget import finish_forgetting

@@ -9,7 +9,8 @@ from capfilt.commands.progress import Listener
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ChangedError, IntegrityError
 from capfilt.ledger.compatibility import changed_models
-from capfilt.ledger.layers import Layer, by_chunk, layers_of
+from capfilt.ledger.layers import Layer, by_chunk
+from capfilt.ledger.layers_of_run import layers_of
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk
 from capfilt.pipelines.engine.chunk.tasks import Annotate

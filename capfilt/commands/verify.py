@@ -21,7 +21,8 @@ from capfilt.core.chunks import Chunk
 from capfilt.core.errors import IntegrityError
 from capfilt.core.tables import opened, read_table
 from capfilt.ledger import transaction
-from capfilt.ledger.layers import LAYER_COMMITS, LAYERS, Layer, layers_of
+from capfilt.ledger.layers import LAYER_COMMITS, LAYERS, Layer
+from capfilt.ledger.layers_of_run import layers_of
 from capfilt.ledger.ledger import CHUNK_TABLES, DAMAGED, Ledger
 from capfilt.pipelines.forget.forget import finish_forgetting
 from capfilt.pipelines.selection.select import reselect

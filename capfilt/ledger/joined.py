@@ -8,7 +8,8 @@ from capfilt.core import schema
 from capfilt.core.duckdb_sandbox import JoinedTable
 from capfilt.core.errors import IntegrityError
 from capfilt.core.tables import read_schema, read_table
-from capfilt.ledger.layers import KEYS, TABLES, Subject, by_chunk, layers_of
+from capfilt.ledger.layers import KEYS, TABLES, Subject, by_chunk
+from capfilt.ledger.layers_of_run import layers_of
 from capfilt.ledger.ledger import Ledger
 
 

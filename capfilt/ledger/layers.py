@@ -13,7 +13,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import pyarrow as pa
@@ -235,57 +234,6 @@ class Layer:
         if facts["run"] != (run or run_identity(Ledger(folder))):
             raise ChangedError(f"{folder.location}: layer {name} was made for another run: {advice}")
         return layer
-
-
-def layer_names(folder: Folder) -> list[str]:
-    """Names of the layers of a run, sorted."""
-    return [Path(file).stem for file in folder.names(LAYERS, ".toml")]
-
-
-def layers_of(folder: Folder, subject: Subject | None = None) -> list[Layer]:
-    """The layers of a run, by name; of texts or of images alone if asked for.
-
-    Raises:
-        IntegrityError, ChangedError: see `Layer.read`.
-    """
-    names = layer_names(folder)
-    run = run_identity(Ledger(folder)) if names else ""
-    found = (Layer.read(folder, name, run) for name in names)
-    return [layer for layer in found if subject in (None, layer.subject)]
-
-
-def check_layers(ledger: Ledger, records: pa.Table | None = None) -> None:
-    """`Layer.check` of every layer of the run.
-
-    Args:
-        records: what `Ledger.records` gave, to spare reading them again.
-    """
-    if layers := layers_of(ledger.folder):
-        chunks = by_chunk(ledger.records() if records is None else records)
-        for layer in layers:
-            layer.check(chunks)
-
-
-def layer_fingerprints(ledger: Ledger, records: pa.Table | None = None) -> dict[str, str]:
-    """`Layer.fingerprint` of every layer of the run, by name."""
-    if not (layers := layers_of(ledger.folder)):
-        return {}
-    chunks = by_chunk(ledger.records() if records is None else records)
-    return {layer.name: layer.fingerprint(chunks) for layer in layers}
-
-
-def is_current(ledger: Ledger, selection: Mapping[str, Any], records: pa.Table | None = None) -> bool:
-    """Whether a selection was made from the commits there are, and from layers that say what they said then.
-
-    A layer that came later makes no selection old.
-
-    Args:
-        selection: its .toml.
-    """
-    if selection.get("commits") != ledger.fingerprint(records):
-        return False
-    made: Mapping[str, str] = selection.get("layers", {})
-    return not made or made.items() <= layer_fingerprints(ledger, records).items()
 
 
 def by_chunk(records: pa.Table) -> dict[str, dict[str, Any]]:

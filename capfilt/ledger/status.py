@@ -13,7 +13,8 @@ from capfilt.core.config import OutputSettings
 from capfilt.core.errors import IntegrityError
 from capfilt.core.storage import Folder
 from capfilt.ledger.joined import run_captions_schema
-from capfilt.ledger.layers import Layer, by_chunk, check_layers, is_current, layers_of
+from capfilt.ledger.layers import Layer, by_chunk
+from capfilt.ledger.layers_of_run import check_layers, is_current, layers_of
 from capfilt.ledger.ledger import Ledger, Session
 
 _FORMER_KINDS: Final = {"host": "model", "device": "gpu"}

@@ -22,7 +22,7 @@ from capfilt.core.errors import InputError
 from capfilt.core.serialization import canonical_json, parquet_bytes
 from capfilt.core.storage import Folder
 from capfilt.core.tables import read_table
-from capfilt.ledger.layers import layer_fingerprints
+from capfilt.ledger.layers_of_run import layer_fingerprints
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.gather import PAIR, ScoredPairs, labeled_pairs, make_pairs
 from capfilt.pipelines.calibration.labels import Label, read_labels, to_labels

@@ -9,7 +9,8 @@ import pyarrow as pa
 from capfilt.core.config import DecodeSettings, EngineSettings, Recipe, ScoreSettings
 from capfilt.core.errors import ChangedError
 from capfilt.core.schema import ROWS, candidate_type
-from capfilt.ledger.layers import Layer, layers_of
+from capfilt.ledger.layers import Layer
+from capfilt.ledger.layers_of_run import layers_of
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.stages.caption import CANDIDATES
 from capfilt.pipelines.stages.decode import decode

@@ -12,7 +12,7 @@ from capfilt.core import schema
 from capfilt.core.errors import InputError
 from capfilt.core.tables import read_table
 from capfilt.ledger.joined import CaptionsReader, captions_schema
-from capfilt.ledger.layers import is_current
+from capfilt.ledger.layers_of_run import is_current
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.imaging.plain_file import Suffix
 from capfilt.pipelines.selection.corpus import corpus_schema, corpus_table, plain_images

@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 from capfilt.core.serialization import parquet_bytes
 from capfilt.core.storage import Folder
 from capfilt.core.tables import read_table
-from capfilt.ledger.layers import LAYER_COMMITS, Layer, layers_of
+from capfilt.ledger.layers import LAYER_COMMITS, Layer
+from capfilt.ledger.layers_of_run import layers_of
 from capfilt.pipelines.layers.layer_rows import layer_record
 
 

@@ -22,7 +22,7 @@ from capfilt.core.storage import Folder
 from capfilt.core.tables import opened
 from capfilt.core.version import __version__
 from capfilt.ledger.joined import CaptionsReader, captions_schema
-from capfilt.ledger.layers import layer_fingerprints
+from capfilt.ledger.layers_of_run import layer_fingerprints
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.recipes import load as recipes
 from capfilt.pipelines.selection.corpus import Images, corpus_table, read_images
