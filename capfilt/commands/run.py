@@ -112,7 +112,7 @@ def append(
     began = time.perf_counter()
     ledger = Ledger.at(out)
     if limit := ledger.run["limit"]:
-        raise ChangedError(f"{out}: was planned with --limit {limit}: only a run of whole inputs can be appended to")
+        raise ChangedError(f"{out}: was planned with --limit {limit}: only a run without --limit can be appended to")
     recipe = stored_recipe(ledger, overrides)
     evaluation = EvaluationSets.find(recipe.decode)
     listener(RunProgress("plan"))

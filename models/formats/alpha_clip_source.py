@@ -43,10 +43,10 @@ def from_published(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) ->
     wanted = {name: tensor for name, tensor in base.items() if name.startswith((_TOWER, "visual_projection."))}
     for name, tensor in wanted.items():
         if name not in found or found[name].shape != tensor.shape:
-            raise ModelError(f"--base is another CLIP than these weights are of: {name} does not fit")
+            raise ModelError(f"these weights were not trained from --base: {name} has another shape there")
     unknown = sorted(found.keys() - wanted.keys() - {f"{_TOWER}embeddings.alpha.weight"})
     if unknown:
-        raise ModelError(f"--base is another CLIP than these weights are of: it has no {unknown[0]}")
+        raise ModelError(f"these weights were not trained from --base: it has no {unknown[0]}")
     return {**base, **{name: tensor.float() for name, tensor in found.items()}}
 
 

@@ -255,7 +255,7 @@ def _lora(source: Path, to: Path, base: Path | None) -> str:
         if settings.get(name):
             raise ModelError(f"{source}: {ADAPTER} sets {name}, which is not merged here; use peft's merge_and_unload")
     if str(settings.get("init_lora_weights", "")).lower().startswith(_MOVED):
-        raise ModelError(f"{source}: its training began by changing the base model; use peft's merge_and_unload")
+        raise ModelError(f"{source}: its init_lora_weights changed the base model; use peft's merge_and_unload")
     weights = load_tensors(weight_files(base))
     adapter = load_tensors([source / "adapter_model.safetensors"])
     rank = settings["r"]

@@ -142,7 +142,7 @@ def _notes(collected: _Collected, captioners: "Sequence[Captioner]", judges: "Se
     if judges and (all(collected.right) or not any(collected.right)):
         yield "no AUC: no text is marked as wrong (column wrong)"
     if judges and not isinstance(judges[0], EncodesApart):
-        yield f"no retrieval: {judges[0].name} has no features of images and texts apart, which it compares"
+        yield f"no retrieval: {judges[0].name} has no features of its own for images and for texts"
 
 
 def _tables(locations: Sequence[str], limit: int | None, left_out: Counter[str]) -> Iterator[pa.Table]:

@@ -58,7 +58,7 @@ def recall_differences(
         ModelError: one of the two gives no ranks, or they were asked about different images.
     """
     if not ours or not theirs:
-        raise ModelError("--against: only judges with features of images and texts apart can be compared by retrieval")
+        raise ModelError("--against: only judges with features for images and for texts can be compared")
     if any(len(ours[side]) != len(theirs[side]) for side in ours):
         raise ModelError("--against: the two judges could not use the same images")
     images = {"tr": range(len(ours["tr"])), "ir": owner}

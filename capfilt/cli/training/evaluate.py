@@ -141,7 +141,7 @@ def _say(measured: "Evaluation") -> None:
 def _say_differences(found: "dict[str, Difference]", against: str) -> None:
     from capfilt.cli.terminal import console
 
-    console.say(f"minus {against}, in points:")
+    console.say(f"difference from {against}, in percentage points:")
     rows = [
         (
             name.upper().replace("_", " R@"),

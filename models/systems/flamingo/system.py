@@ -64,9 +64,9 @@ def _check_heads(language: dict[str, Any], name: str) -> None:
     heads, width = stated(language, "num_attention_heads", name), stated(language, "hidden_size", name)
     named, groups = f"model.language = {name!r}", language.get("num_key_value_heads") or heads
     if groups != heads:
-        raise ConfigError(f"{named}: its {heads} attention heads share {groups} of keys; Flamingo takes none in groups")
+        raise ConfigError(f"{named}: {groups} key-value heads for {heads} attention heads; Flamingo needs one for each")
     if (language.get("head_dim") or width // heads) * heads != width:
-        raise ConfigError(f"{named}: its attention heads are not together as wide as the model, as Flamingo needs")
+        raise ConfigError(f"{named}: num_attention_heads x head_dim is not hidden_size, which Flamingo needs")
     if language.get("attention_bias") or language.get("mlp_bias"):
         raise ConfigError(f"{named}: its layers have biases; Flamingo takes a Llama without them")
 

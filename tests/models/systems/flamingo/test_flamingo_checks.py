@@ -50,9 +50,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"vision": "clip"}, "model.language: Flamingo connects"),
         ({"vision": "mae", "language": "llama"}, "Flamingo reads the image tower of a CLIP, not of a vit_mae"),
         ({"vision": "clip", "language": "opt"}, "its model type is opt; Flamingo takes llama"),
-        ({"vision": "clip", "language": "grouped"}, "its 2 attention heads share 1 of keys; Flamingo takes none"),
+        (
+            {"vision": "clip", "language": "grouped"},
+            "1 key-value heads for 2 attention heads",
+        ),
         ({"vision": "clip", "language": "biased"}, "its layers have biases"),
-        ({"vision": "clip", "language": "wide"}, "not together as wide as the model"),
+        ({"vision": "clip", "language": "wide"}, "num_attention_heads x head_dim is not hidden_size"),
         ({"start": "mae"}, "its model type is vit_mae, a Flamingo is needed"),
     ],
 )
