@@ -275,7 +275,7 @@ def get() -> Callable[..., Rows]:
         hurried = {
             "allow_private": ("127.0.0.1/32",),
             "ports": (),
-            "timeout": 5.0,
+            "timeout": 30.0,
             "backoff": 0.01,
             "per_host_rate": 0.0,
         }

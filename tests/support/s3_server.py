@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import boto3
 import pytest
@@ -32,7 +33,7 @@ def s3() -> Iterator[str]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    command = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)]
+    command = [sys.executable, str(Path(__file__).with_name("s3_process.py")), "-H", HOST, "-p", str(port)]
     before = {name: os.environ.get(name) for name in where}
     os.environ.update(where)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
