@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 FAST := not ray and not server and not slow
-COVERAGE ?= 60
+COVERAGE ?= 89
 
 .PHONY: setup demo test test-fast coverage test-slow lint docs docs-reference docs-picture clean fuzz faults bench-decode bench-guards bench-select bench-models bench-scale bench-train bench-systems bench-start bench-gates table1 table-photos
 
@@ -46,7 +46,8 @@ test-fast: setup
 	$(BIN)/pytest -n 2 --no-loadscope-reorder -m "$(FAST)"
 
 # The lines that the inner loop runs, by room, and an error if they are fewer than COVERAGE percent. slipcover takes its
-# probes out of a line that ran; a tracer took 1.6 times the CPU of the tests.
+# probes out of a line that ran; a tracer took 1.6 times the CPU of the tests. 91.0 % were read when the gate was set. It
+# runs the inner loop again, some 400 s of CPU, so it is no part of `make test`.
 coverage: setup
 	mkdir -p build
 	$(BIN)/python -m slipcover --source capfilt,models,pipelines --json --out build/coverage.json \
