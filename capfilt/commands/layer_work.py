@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from capfilt.commands.chunk_work import work_through
 from capfilt.commands.progress import Listener
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ChangedError, IntegrityError
 from capfilt.ledger.compatibility import changed_models
-from capfilt.ledger.layers import Layer, by_chunk
-from capfilt.ledger.layers_of_run import layers_of
+from capfilt.ledger.layers import Layer
+from capfilt.ledger.layers_of_run import LayerState, layer_states
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk
 from capfilt.pipelines.engine.chunk.tasks import Annotate
@@ -37,13 +36,10 @@ def layer_work(ledger: Ledger, overrides: Sequence[str] = (), *, more: bool = Fa
         ModelError: a model is not there any more.
         ChangedError: a model has other weights than those that the layer was made with.
     """
+    lacking = {state.layer.name: state.layer for state in layer_states(ledger) if more or state.lacking}
     found = []
-    layers = layers_of(ledger.folder)
-    records = by_chunk(ledger.records()) if layers else {}
-    for layer in layers:
-        if not more and not _lacking(layer, records):
-            continue
-        recipe = make_recipe(layer.facts["recipe"], tuple(overrides), f"{ledger.folder.location}/{layer.place}.toml")
+    for name, layer in lacking.items():
+        recipe = make_recipe(layer.facts["recipe"], tuple(overrides), f"{ledger.folder.location}/layers/{name}.toml")
         check_weights(layer, check_models(recipe))
         found.append(LayerWork(layer, recipe))
     return found
@@ -63,27 +59,51 @@ def check_weights(layer: Layer, models: dict[str, str]) -> None:
 
 
 def complete(ledger: Ledger, works: Sequence[LayerWork], listener: Listener) -> int:
-    """Annotate the chunks that these layers lack; gives how many that were. To be called with the folder locked.
+    """Annotate the chunks that these layers lack, new captions first, for judges score them too.
+
+    To be called with the folder locked; gives how many chunks of a layer were annotated.
 
     Raises:
         RunFailed: some chunks failed; all others are done.
     """
-    chunks = {chunk.name: chunk for chunk in ledger.read_plan()}
-    records = by_chunk(ledger.records()) if works else {}
-    count = 0
-    for work in works:
-        layer = work.layer
-        for place in (layer.place, f"{layer.place}/commits"):
-            ledger.folder.sweep(place)
-        lacking = _lacking(layer, records)
-        planned = [PlannedChunk(chunks[name], layer.spec_digest(records[name])) for name in lacking]
-        if planned:
-            work_through(ledger.folder, planned, work.recipe, Annotate(layer.name), listener)
-        if left := _lacking(layer, records):
-            raise IntegrityError(f"{ledger.folder.location}: layer {layer.name} was made, but lacks chunk {left[0]}")
-        count += len(lacking)
-    return count
+    recipes = {work.layer.name: work.recipe for work in works}
+    labels = [state.layer.label for state in _states(ledger, recipes)]
+    return sum(_complete_part(ledger, label, recipes, listener) for label in labels)
 
 
-def _lacking(layer: Layer, records: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return sorted(records.keys() - layer.standing(records).keys())
+def _states(ledger: Ledger, recipes: Mapping[str, Recipe]) -> list[LayerState]:
+    return [state for state in layer_states(ledger) if state.layer.name in recipes] if recipes else []
+
+
+def _complete_part(ledger: Ledger, label: str, recipes: Mapping[str, Recipe], listener: Listener) -> int:
+    """A layer, or what it says of another layer's texts; its state is read now, for others were made before it."""
+    state = _state(ledger, label, recipes)
+    layer, lacking = state.layer, state.lacking
+    for place in (layer.place, f"{layer.place}/commits"):
+        ledger.folder.sweep(place)
+    if lacking:
+        _check_bases(state)
+        chunks = {chunk.name: chunk for chunk in ledger.read_plan()}
+        planned = [PlannedChunk(chunks[name], state.spec_digest(name)) for name in lacking]
+        work_through(ledger.folder, planned, recipes[layer.name], Annotate(label), listener)
+        if left := _state(ledger, label, recipes).lacking:
+            raise IntegrityError(f"{ledger.folder.location}: layer {label} was made, but lacks chunk {left[0]}")
+    return len(lacking)
+
+
+def _state(ledger: Ledger, label: str, recipes: Mapping[str, Recipe]) -> LayerState:
+    return next(state for state in _states(ledger, recipes) if state.layer.label == label)
+
+
+def _check_bases(state: LayerState) -> None:
+    """Make sure that all is there that a layer is made from.
+
+    Raises:
+        ChangedError: names the layer that lacks a chunk.
+    """
+    for base in state.bases:
+        if lacking := base.lacking:
+            raise ChangedError(
+                f"{state.layer.folder.location}: layer {state.layer.name} is made from layer {base.layer.name}, which "
+                f"lacks {len(lacking)} chunks: `capfilt annotate OUT` completes all layers"
+            )

@@ -22,7 +22,7 @@ from capfilt.core.errors import IntegrityError
 from capfilt.core.tables import opened, read_table
 from capfilt.ledger import transaction
 from capfilt.ledger.layers import LAYER_COMMITS, LAYERS, Layer
-from capfilt.ledger.layers_of_run import layers_of
+from capfilt.ledger.layers_of_run import layer_states
 from capfilt.ledger.ledger import CHUNK_TABLES, DAMAGED, Ledger
 from capfilt.pipelines.forget.forget import finish_forgetting
 from capfilt.pipelines.selection.select import reselect
@@ -146,8 +146,8 @@ def _files(ledger: Ledger, chunks: list[str]) -> dict[str, int]:
     wanted = set(chunks)
     for table in (*CHUNK_TABLES, "commits", *derived):
         kept |= {name: size for name, size in ledger.folder.sizes(table).items() if Path(name).stem in wanted}
-    for layer in layers_of(ledger.folder):
-        for place in (f"{layer.place}/commits", layer.place):
+    for state in layer_states(ledger):
+        for place in (f"{state.layer.place}/commits", state.layer.place):
             sizes = ledger.folder.sizes(place).items()
             kept |= {name: size for name, size in sizes if Path(name).stem in wanted}
     tomls = {name: 0 for name in ("selection.toml", *ledger.folder.names("selections", ".toml"))}

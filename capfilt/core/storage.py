@@ -151,9 +151,9 @@ class Folder:
         """Whether a file stands anywhere in it; folders, and the objects that stand for them in a bucket, are none."""
         return bool(self._files("") or self._files("", recursive=True))
 
-    def tree(self) -> list[str]:
-        """Sorted names of all files, however deep; unfinished ones too."""
-        return sorted(info.path.removeprefix(self.path).lstrip("/") for info in self._files("", recursive=True))
+    def tree(self, prefix: str = "") -> list[str]:
+        """Sorted names of all files in the directory `prefix`, however deep; unfinished ones too."""
+        return sorted(info.path.removeprefix(self.path).lstrip("/") for info in self._files(prefix, recursive=True))
 
     def names(self, prefix: str, suffix: str = "") -> list[str]:
         """Sorted names of the files in the directory `prefix` ("" = in the folder itself), unfinished ones left out."""

@@ -1,16 +1,26 @@
-"""The tables of a run with its layers as further columns: what queries, policies and reports see."""
+"""The tables of a run with its layers: what queries, policies and reports see.
 
-from collections.abc import Sequence
+A judge's layer is further columns of captions/ or images/, a captioner's layer further rows of captions/.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from capfilt.core import schema
 from capfilt.core.duckdb_sandbox import JoinedTable
 from capfilt.core.errors import IntegrityError
-from capfilt.core.tables import read_schema, read_table
-from capfilt.ledger.layers import KEYS, TABLES, Subject, by_chunk
-from capfilt.ledger.layers_of_run import layers_of
+from capfilt.core.tables import parquet_format, read_schema, read_table
+from capfilt.ledger.layers import KEYS, Subject
+from capfilt.ledger.layers_of_run import LayerState, layer_states, layers_of
 from capfilt.ledger.ledger import Ledger
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+States = Sequence[LayerState]
+"""What `layer_states` gave."""
 
 
 def captions_schema(ledger: Ledger) -> pa.Schema:
@@ -35,22 +45,58 @@ def run_captions_schema(ledger: Ledger) -> pa.Schema:
     return schema.captions_schema(next(filter(None, judged), ()))
 
 
-def captions(ledger: Ledger, chunks: Sequence[str] | None = None) -> JoinedTable:
-    """captions/ for `duckdb_sandbox.connect`; `chunks` as `Ledger.dataset` takes them."""
-    return _joined(ledger, "texts", run_captions_schema(ledger), chunks)
+def captions(ledger: Ledger) -> JoinedTable:
+    """captions/ for `duckdb_sandbox.connect`, with the rows and columns of the layers."""
+    states = layer_states(ledger)
+    return _joined(texts_dataset(ledger, states), "texts", states)
 
 
 def images(ledger: Ledger) -> JoinedTable:
     """images/ for `duckdb_sandbox.connect`."""
-    return _joined(ledger, "images", schema.IMAGES, None)
+    return _joined(ledger.dataset("images", schema.IMAGES), "images", layer_states(ledger))
 
 
-def _joined(ledger: Ledger, subject: Subject, columns: pa.Schema, chunks: Sequence[str] | None) -> JoinedTable:
-    base = ledger.dataset(TABLES[subject], columns, chunks)
-    layers = layers_of(ledger.folder, subject)
-    records = by_chunk(ledger.records()) if layers else {}
-    beside = tuple((layer.dataset(records), tuple(layer.columns.names)) for layer in layers)
-    return JoinedTable(base, tuple(KEYS[subject].names), beside)
+def texts_dataset(ledger: Ledger, states: States | None = None) -> "ds.Dataset":
+    """All candidates of the committed chunks with the columns of the run itself, as `CaptionsReader` orders them."""
+    chunks = sorted(ledger.committed())
+    own = ledger.dataset("captions", run_captions_schema(ledger), chunks)
+    added = _about(layer_states(ledger) if states is None else states, "captions")
+    for state in added:
+        state.check()
+    if not added:
+        return own
+    places = [
+        [state.layer.folder.full(state.layer.table(chunk)) for state in added if chunk in state.standing]
+        for chunk in chunks
+    ]
+    files = [file for first, others in zip(own.files, places, strict=True) for file in (first, *others)]
+    return _dataset(ledger, files, own.schema)
+
+
+def _joined(base: "ds.Dataset", subject: Subject, states: States) -> JoinedTable:
+    """`base` with the columns of all layers about its rows, each layer with its parts."""
+    parts: dict[str, list[LayerState]] = {}
+    for state in _about(states, subject):
+        state.check()
+        parts.setdefault(state.layer.name, []).append(state)
+    beside = []
+    for some in parts.values():
+        layer = some[0].layer
+        files = [one.layer.folder.full(one.layer.table(chunk)) for one in some for chunk in sorted(one.standing)]
+        beside.append((_dataset(Ledger(layer.folder), files, layer.schema), tuple(layer.columns.names)))
+    return JoinedTable(base, tuple(KEYS[subject].names), tuple(beside))
+
+
+def _dataset(ledger: Ledger, files: Sequence[str], columns: pa.Schema) -> "ds.Dataset":
+    import pyarrow.dataset as ds  # imports pandas, half a second that those who only plan need not pay
+
+    return ds.FileSystemDataset.from_paths(
+        files, schema=columns, format=parquet_format(), filesystem=ledger.folder.filesystem
+    )
+
+
+def _about(states: States, subject: Subject) -> list[LayerState]:
+    return [state for state in states if state.layer.subject == subject]
 
 
 def _columns(ledger: Ledger, subject: Subject) -> list[pa.Field]:
@@ -58,21 +104,27 @@ def _columns(ledger: Ledger, subject: Subject) -> list[pa.Field]:
 
 
 class CaptionsReader:
-    """Reads captions/ chunk by chunk, with the columns of the layers beside; from several threads, if need be.
+    """Reads captions/ chunk by chunk, with the rows and columns of the layers; from several threads, if need be.
+
+    The rows of a chunk are those of its own file, then those of the captioners' layers.
 
     Args:
         names: the columns to read; None = all.
+        states: what `layer_states` gave, to spare reading the records again.
     """
 
-    def __init__(self, ledger: Ledger, names: Sequence[str] | None = None) -> None:
+    def __init__(self, ledger: Ledger, names: Iterable[str] | None = None, states: States | None = None) -> None:
         whole = captions_schema(ledger)
+        own = run_captions_schema(ledger)
+        states = layer_states(ledger) if states is None else states
         self.folder = ledger.folder
         self.schema = whole if names is None else pa.schema([whole.field(name) for name in names])
-        own = run_captions_schema(ledger)
-        self._own = pa.schema([field for field in self.schema if field.name in own.names])
-        layers = [one for one in layers_of(ledger.folder, "texts") if set(one.columns.names) & set(self.schema.names)]
-        records = by_chunk(ledger.records()) if layers else {}
-        self._layers = [(layer, layer.standing(records).keys()) for layer in layers]
+        keys = KEYS["texts"]
+        mine = [field for field in self.schema if field.name in own.names and field.name not in keys.names]
+        self._own = pa.schema([*keys, *mine])
+        self._added = _about(states, "captions")
+        wanted = set(self.schema.names)
+        self._beside = [one for one in _about(states, "texts") if wanted & set(one.layer.columns.names)]
 
     def read(self, chunk: str) -> pa.Table:
         """The captions of a chunk; a judge that the chunk never met leaves nulls.
@@ -80,19 +132,37 @@ class CaptionsReader:
         Raises:
             IntegrityError: a file is damaged, or a layer has other rows than the chunk.
         """
-        keys = KEYS["texts"]
-        own = pa.schema([*keys, *(field for field in self._own if field.name not in keys.names)])
-        table = read_table(self.folder, f"captions/{chunk}.parquet", schema=own, columns=own.names)
-        for layer, chunks in self._layers:
-            said = pa.table({})
-            if chunk in chunks:
-                said = read_table(self.folder, layer.table(chunk), columns=layer.schema.names)
-                if not all(said[name].equals(table[name]) for name in keys.names):
-                    raise IntegrityError(f"{self.folder.location}/{layer.table(chunk)} has other rows than the chunk")
+        tables = [self._read(chunk, f"captions/{chunk}.parquet", "")]
+        for state in self._added:
+            if chunk in state.standing:
+                tables.append(self._read(chunk, state.layer.table(chunk), state.layer.name))
+        return pa.concat_tables(tables).combine_chunks()
+
+    def _read(self, chunk: str, file: str, source: str) -> pa.Table:
+        """The texts of one file, with the columns of the layers that speak of it."""
+        table = read_table(self.folder, file, schema=self._own, columns=self._own.names)
+        for state in self._beside:
+            layer = state.layer
+            if layer.beside != source:
+                continue
+            if chunk not in state.standing:
+                for column in layer.columns:
+                    table = table.append_column(column, pa.nulls(table.num_rows, column.type))
+                continue
+            said = read_table(self.folder, layer.table(chunk), columns=layer.schema.names)
+            if not all(said[name].equals(table[name]) for name in KEYS["texts"].names):
+                raise IntegrityError(f"{self.folder.location}/{layer.table(chunk)} has other rows than the chunk")
             for column in layer.columns:
-                values = said[column.name] if chunk in chunks else pa.nulls(table.num_rows, column.type)
-                table = table.append_column(column, values)
-        return table.select(self.schema.names).cast(self.schema).combine_chunks()
+                table = table.append_column(column, said[column.name])
+        return table.select(self.schema.names).cast(self.schema)
 
 
-__all__ = ["CaptionsReader", "captions", "captions_schema", "images", "images_schema", "run_captions_schema"]
+__all__ = [
+    "CaptionsReader",
+    "captions",
+    "captions_schema",
+    "images",
+    "images_schema",
+    "run_captions_schema",
+    "texts_dataset",
+]

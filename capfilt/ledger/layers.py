@@ -4,21 +4,25 @@ layers/NAME.toml                    what the layer is: annotator, weights, setti
 layers/NAME/000012.parquet          what it says of a chunk: `uid, candidate` of texts, `uid` of images, and its columns
 layers/NAME/commits/000012.parquet  the record of that file, written after it
 
+A captioner's layer holds further rows of captions/, judged by the judges of the run. What the layer of a judge says of
+those is a part of its own: layers/JUDGE.CAPTIONS/000012.parquet, whose name no layer can have.
+
 A record names the very files of the chunk that were annotated (`Layer.spec_digest`). Where the chunk has changed since,
 by a retry or a repair, the layer says nothing of it until it is annotated again.
 """
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import pyarrow as pa
 
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ChangedError, IntegrityError
+from capfilt.core.schema import captions_schema
 from capfilt.core.secrets import without_secret_settings
 from capfilt.core.serialization import canonical_json, to_toml
 from capfilt.core.storage import Folder
@@ -26,30 +30,28 @@ from capfilt.core.tables import damage_named, parquet_format
 from capfilt.ledger.compatibility import settings_that_matter
 from capfilt.ledger.ledger import Ledger
 
-if TYPE_CHECKING:
-    import pyarrow.dataset as ds
-
 LAYERS: Final = "layers"
 
-Subject = Literal["texts", "images"]
-"""What a layer is about."""
+Subject = Literal["texts", "images", "captions"]
+"""What a layer is about: the texts or the images of the run, or else captions that it adds to them."""
 
 KEYS: Final[Mapping[str, pa.Schema]] = {
     "texts": pa.schema(
         [pa.field("uid", pa.string(), nullable=False), pa.field("candidate", pa.int32(), nullable=False)]
     ),
     "images": pa.schema([pa.field("uid", pa.string(), nullable=False)]),
+    "captions": captions_schema(()),
 }
 """The first columns of a layer's table, by what it is about."""
 
 TABLES: Final[Mapping[str, str]] = {"texts": "captions", "images": "images"}
-"""The table of the run that a layer stands beside, row by row."""
+"""The table of the run that a layer stands beside, row by row; captions stand in none."""
 
 LAYER_COMMITS: Final = pa.schema(
     [
         pa.field("chunk", pa.string(), nullable=False),  # name of the chunk
-        pa.field("rows", pa.int64(), nullable=False),  # texts or images of the chunk
-        pa.field("without", pa.int64(), nullable=False),  # of these, rows that the annotator could say nothing of
+        pa.field("rows", pa.int64(), nullable=False),  # of its file: texts or images of the chunk, or new captions
+        pa.field("without", pa.int64(), nullable=False),  # rows that it says nothing of; images without new captions
         pa.field("reasons", pa.map_(pa.string(), pa.int64())),  # of those, by the `Reason` that their image failed for
         pa.field("sha256", pa.string(), nullable=False),  # of the chunk's file
         pa.field("size", pa.int64(), nullable=False),  # of it, in bytes
@@ -58,26 +60,47 @@ LAYER_COMMITS: Final = pa.schema(
 )
 """The record of a chunk of a layer."""
 
-_SECTIONS: Final = ("decode.", "score.", "engine.")
-"""Settings that decide what an annotator says; those of inputs and of captions have done their work before."""
+_SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "texts": ("decode.", "score.", "engine."),
+    "images": ("decode.", "score.", "engine."),
+    "captions": ("decode.", "score.", "engine.", "caption.", "endpoint."),
+}
+"""Settings that decide what an annotator says; those of inputs have done their work before."""
+
+_NAMES: Final = ("score.judges", "caption.captioner")
+"""Settings that name models."""
+
+_CHOICES: Final = ("where", "offset")
+"""Facts that decide what a layer says and that not every layer has."""
+
+NO_CHOICES: Final[Mapping[str, Any]] = {}
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of the run in `folder`.
+    """One layer of the run in `folder`, or what it says of the texts of another layer.
 
     Args:
         facts: of NAME.toml: `subject`, `annotator` (a name of `capfilt models` or a directory), `run` (`run_identity`),
-            `columns` (name -> type, as Arrow spells it), `models` (role and name -> digest), `versions`, `recipe`.
+            `columns` (name -> type, as Arrow spells it), `models` (role and name -> digest), `versions`, `recipe`;
+            perhaps `where` (SQL: of which images), `needs` (names of the layers that it asks); of captions `offset`
+            (candidates of earlier layers that theirs come behind).
+        beside: the captioner's layer whose texts it speaks of; "" = those of the run.
     """
 
     folder: Folder
     name: str
     facts: Mapping[str, Any]
+    beside: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its name, and behind it that of `beside`."""
+        return f"{self.name}.{self.beside}" if self.beside else self.name
 
     @property
     def place(self) -> str:
-        return f"{LAYERS}/{self.name}"
+        return f"{LAYERS}/{self.label}"
 
     @property
     def subject(self) -> Subject:
@@ -88,6 +111,16 @@ class Layer:
     def columns(self) -> pa.Schema:
         """Its own columns, without the keys."""
         return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in self.facts["columns"].items()])
+
+    @property
+    def where(self) -> str:
+        """SQL that is true for the images that it is about; "" = all."""
+        return str(self.facts.get("where", ""))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the layers whose columns `where` asks for."""
+        return tuple(self.facts.get("needs", ()))
 
     @property
     def schema(self) -> pa.Schema:
@@ -106,22 +139,25 @@ class Layer:
     def identity(self) -> str:
         """sha256 over all that decides what it says of an image."""
         settings = settings_that_matter(self.facts["recipe"])
-        own = {key: value for key, value in settings.items() if key.startswith(_SECTIONS) and key != "score.judges"}
+        mine = _SECTIONS[self.subject]
+        own = {key: value for key, value in settings.items() if key.startswith(mine) and key not in _NAMES}
         # Weights by digest, not by name: a checkpoint may have moved.
         basis = {"settings": own, "weights": sorted(self.facts["models"].values())}
         basis |= {name: self.facts[name] for name in ("subject", "columns")}
+        basis |= {name: self.facts[name] for name in _CHOICES if name in self.facts}
         return hashlib.sha256(canonical_json(basis).encode()).hexdigest()
 
-    def spec_digest(self, record: Mapping[str, Any]) -> str:
+    def spec_digest(self, record: Mapping[str, Any], bases: Iterable[Mapping[str, Any]] = ()) -> str:
         """sha256 over the layer's identity and the files of a chunk that it is made from.
 
         Args:
             record: of the chunk, `schema.COMMITS`; or only its `chunk` and `files`.
+            bases: the records that other layers have of the chunk, whose files it is made from too.
         """
         files = dict(record["files"])
-        tables = ("images", "captions") if self.subject == "texts" else ("images",)
+        tables = ("images",) if self.subject == "images" and not self.where else ("images", "captions")
         basis = [self.identity, *(files[f"{table}/{record['chunk']}.parquet"] for table in tables)]
-        return hashlib.sha256("\n".join(basis).encode()).hexdigest()
+        return hashlib.sha256("\n".join([*basis, *(base["sha256"] for base in bases)]).encode()).hexdigest()
 
     def records(self) -> list[dict[str, Any]]:
         """All records (`LAYER_COMMITS`) in chunk order; some may be of chunks that have changed since."""
@@ -134,59 +170,6 @@ class Layer:
             )
             rows: list[dict[str, Any]] = found.to_table().to_pylist()
         return rows
-
-    def standing(self, chunks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Its records by chunk, of those chunks that are as they were when they were annotated.
-
-        Args:
-            chunks: the run's commit records, by chunk.
-        """
-        return {
-            record["chunk"]: record
-            for record in self.records()
-            if record["chunk"] in chunks and record["spec"] == self.spec_digest(chunks[record["chunk"]])
-        }
-
-    def check(self, chunks: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """The chunks that stand, in order, whose files are there in the sizes that their records tell; reads none.
-
-        Args:
-            chunks: as `standing` takes them.
-
-        Raises:
-            IntegrityError: a file is missing, or was cut short.
-        """
-        standing, sizes = self.standing(chunks), self.folder.sizes(self.place)
-        for chunk, record in sorted(standing.items()):
-            name = self.table(chunk)
-            if sizes.get(name) != record["size"]:
-                problem = f"has {sizes[name]} bytes, committed were {record['size']}" if name in sizes else "is missing"
-                raise IntegrityError(
-                    f"{self.folder.location}: {name} {problem}: `capfilt verify OUT --repair` makes it again"
-                )
-        return sorted(standing)
-
-    def dataset(self, chunks: Mapping[str, Mapping[str, Any]]) -> "ds.Dataset":
-        """Its files of the chunks that stand, in chunk order.
-
-        Args:
-            chunks: as `standing` takes them.
-
-        Raises:
-            IntegrityError: see `check`.
-        """
-        import pyarrow.dataset as ds
-
-        return ds.FileSystemDataset.from_paths(
-            [self.folder.full(self.table(chunk)) for chunk in self.check(chunks)],
-            schema=self.schema,
-            format=parquet_format(),
-            filesystem=self.folder.filesystem,
-        )
-
-    def fingerprint(self, chunks: Mapping[str, Mapping[str, Any]]) -> str:
-        """sha256 over its identity and the chunks that stand, which with the commits tell what it says."""
-        return hashlib.sha256("\n".join([self.identity, *sorted(self.standing(chunks))]).encode()).hexdigest()
 
     def damage(self, record: Mapping[str, Any]) -> dict[str, str]:
         """The file of a chunk, if it is not what its record says, and what is wrong with it; reads all its bytes."""
@@ -208,12 +191,15 @@ class Layer:
         self._clear()
 
     def _clear(self) -> None:
-        for file in (*self.folder.names(f"{self.place}/commits"), *self.folder.names(self.place)):
-            self.folder.delete(file)
+        files = [file.split("/") for file in self.folder.tree(LAYERS)]
+        own = [file for file in files if len(file) > 2 and self.name in file[1].split(".")]
+        # Records first: without one a file counts for nothing.
+        for file in sorted(own, key=len, reverse=True):
+            self.folder.delete("/".join(file))
 
     @classmethod
     def read(cls, folder: Folder, name: str, run: str = "") -> Self:
-        """The layer of that name.
+        """The layer of that name, or of that `label`.
 
         Args:
             run: `run_identity`, where it is known: run.toml may name many inputs, and reading it takes time.
@@ -222,11 +208,12 @@ class Layer:
             IntegrityError: its .toml is damaged.
             ChangedError: it was made for another run.
         """
+        name, _, beside = name.partition(".")
         file = f"{LAYERS}/{name}.toml"
         advice = f"`capfilt annotate OUT --drop {name}` removes it"
         try:
             facts = tomllib.loads(folder.read(file).decode())
-            layer = cls(folder, name, facts)
+            layer = cls(folder, name, facts, beside)
             _ = layer.identity, layer.schema, facts["run"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             why = " ".join(str(error).split())
@@ -234,11 +221,6 @@ class Layer:
         if facts["run"] != (run or run_identity(Ledger(folder))):
             raise ChangedError(f"{folder.location}: layer {name} was made for another run: {advice}")
         return layer
-
-
-def by_chunk(records: pa.Table) -> dict[str, dict[str, Any]]:
-    """The run's commit records by chunk."""
-    return {record["chunk"]: record for record in records.to_pylist()}
 
 
 def run_identity(ledger: Ledger) -> str:
@@ -258,8 +240,13 @@ def new_layer(
     models: Mapping[str, str],
     versions: Mapping[str, str],
     recipe: Recipe,
+    choices: Mapping[str, Any] = NO_CHOICES,
 ) -> Layer:
-    """A layer that is to be made; nothing is written."""
+    """A layer that is to be made; nothing is written.
+
+    Args:
+        choices: `where`, `needs` and `offset`, where it has them.
+    """
     facts: dict[str, Any] = {
         "subject": subject,
         "annotator": annotator,
@@ -267,6 +254,7 @@ def new_layer(
         "columns": {field.name: str(field.type) for field in columns},
         "models": dict(models),
         "versions": dict(versions),
+        **choices,
         "recipe": recipe.model_dump(mode="json"),
     }
     facts["recipe"]["engine"]["ray"] = without_secret_settings(recipe.engine.ray)

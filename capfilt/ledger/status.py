@@ -1,9 +1,9 @@
 """The state of a run, read from its ledger alone: what `capfilt status` shows."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,9 +12,9 @@ from capfilt.core import schema
 from capfilt.core.config import OutputSettings
 from capfilt.core.errors import IntegrityError
 from capfilt.core.storage import Folder
-from capfilt.ledger.joined import run_captions_schema
-from capfilt.ledger.layers import Layer, by_chunk
-from capfilt.ledger.layers_of_run import check_layers, is_current, layers_of
+from capfilt.core.tables import read_table
+from capfilt.ledger.joined import run_captions_schema, texts_dataset
+from capfilt.ledger.layers_of_run import LayerState, is_current, layer_states
 from capfilt.ledger.ledger import Ledger, Session
 
 _FORMER_KINDS: Final = {"host": "model", "device": "gpu"}
@@ -26,12 +26,12 @@ class LayerStatus:
     """The state of a layer."""
 
     name: str
-    subject: str  # texts or images
+    subject: str  # texts, images or captions
     columns: tuple[str, ...]
     chunks_done: int
     chunks_left: int  # committed chunks that it lacks, or that have changed since it was made
-    rows: int  # texts or images of the chunks that are done
-    without: dict[str, int]  # of these, rows that it says nothing of, by the reason that their image failed for
+    rows: int  # texts or images of the chunks that are done, or the captions that it adds
+    without: dict[str, int]  # rows that it says nothing of, or images without new captions, by the image's reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +69,12 @@ def status(folder: Folder) -> Status:
     ledger = Ledger(folder)
     plan, records, sessions = ledger.read_plan(), ledger.records(), ledger.sessions()
     left = {chunk.name for chunk in plan} - set(records["chunk"].to_pylist())
-    problem = _problem(ledger, records)
+    states = layer_states(ledger, records)
+    problem = _problem(ledger, records, states)
     failures = _by_frequency(dict(pairs) for pairs in records["reasons"].to_pylist())
     images = sum(records["images"].to_pylist())
-    chunks = by_chunk(records)
-    layers = layers_of(folder)
-    captions, odd_scores = ({}, {}) if problem else _captions(ledger)
-    for layer in layers if captions else ():
-        odd_scores |= _odd(layer, chunks)
-    told = tuple(_layer(layer, chunks) for layer in layers)
+    captions, odd_scores = ({}, {}) if problem else _captions(ledger, states)
+    told = _layers(states)
     return Status(
         chunks_done=records.num_rows,
         chunks_left=len(left),
@@ -118,10 +115,11 @@ def _peaks(sessions: Sequence[Session]) -> dict[str, int]:
     return dict(sorted(most.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _problem(ledger: Ledger, records: pa.Table) -> str:
+def _problem(ledger: Ledger, records: pa.Table, states: Sequence[LayerState]) -> str:
     try:
         ledger.balance(records)
-        check_layers(ledger, records)
+        for state in states:
+            state.check()
     except IntegrityError as error:
         return str(error)
     return ""
@@ -164,41 +162,56 @@ def _by_frequency(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _captions(ledger: Ledger) -> tuple[dict[str, int], dict[str, int]]:
-    """The texts by source, and their scores that are NaN or infinite by column; reads no text."""
+def _captions(ledger: Ledger, states: Sequence[LayerState]) -> tuple[dict[str, int], dict[str, int]]:
+    """The texts by source, and the scores that are NaN or infinite by column; reads no text."""
     columns = run_captions_schema(ledger)
     judges = [field.name for field in columns if field.name not in schema.captions_schema(()).names]
     sources: list[dict[str, int]] = []
     odd: Counter[str] = Counter()
-    for batch in ledger.dataset("captions", columns).to_batches(columns=["source", *judges]):
+    for batch in texts_dataset(ledger, states).to_batches(columns=["source", *judges]):
         sources.append({item["values"]: item["counts"] for item in batch["source"].value_counts().to_pylist()})
         odd.update({name: count for name in judges if (count := _not_finite(batch[name]))})
+    for state in states if sources else ():
+        if state.layer.subject != "captions":
+            odd.update(_odd(state))
     return _by_frequency(sources), dict(odd)
 
 
-def _layer(layer: Layer, chunks: Mapping[str, Mapping[str, Any]]) -> LayerStatus:
-    records = layer.standing(chunks).values()
+def _layers(states: Sequence[LayerState]) -> tuple[LayerStatus, ...]:
+    """The layers by name; what a judge's says of the texts of another layer is counted with it."""
+    parts: defaultdict[str, list[LayerState]] = defaultdict(list)
+    for state in states:
+        parts[state.layer.name].append(state)
+    return tuple(_layer(some) for _, some in sorted(parts.items()))
+
+
+def _layer(parts: Sequence[LayerState]) -> LayerStatus:
+    layer, chunks = parts[0].layer, parts[0].chunks
+    left = {chunk for part in parts for chunk in part.lacking}
+    records = [record for part in parts for record in part.standing.values()]
     return LayerStatus(
         layer.name,
         layer.subject,
         tuple(layer.columns.names),
-        len(records),
-        len(chunks) - len(records),
+        len(chunks) - len(left),
+        len(left),
         sum(record["rows"] for record in records),
         _by_frequency(dict(record["reasons"]) for record in records),
     )
 
 
-def _odd(layer: Layer, chunks: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+def _odd(state: LayerState) -> dict[str, int]:
     """Its values that are NaN or infinite, by column, where there are any."""
+    layer = state.layer
     odd: Counter[str] = Counter()
     names = [field.name for field in layer.columns if pa.types.is_floating(field.type)]
-    for batch in layer.dataset(chunks).to_batches(columns=names):
-        odd.update({name: count for name in names if (count := _not_finite(batch[name]))})
+    for chunk in state.standing if names else ():
+        table = read_table(layer.folder, layer.table(chunk), columns=names)
+        odd.update({name: count for name in names if (count := _not_finite(table[name]))})
     return dict(odd)
 
 
-def _not_finite(scores: pa.Array) -> int:
+def _not_finite(scores: pa.Array | pa.ChunkedArray) -> int:
     """NaN and infinite values; null is no score, and not counted."""
     finite: int | None = pc.sum(pc.is_finite(scores)).as_py()
     return len(scores) - int(scores.null_count) - (finite or 0)

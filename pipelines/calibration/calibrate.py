@@ -22,7 +22,7 @@ from capfilt.core.errors import InputError
 from capfilt.core.serialization import canonical_json, parquet_bytes
 from capfilt.core.storage import Folder
 from capfilt.core.tables import read_table
-from capfilt.ledger.layers_of_run import layer_fingerprints
+from capfilt.ledger.layers_of_run import fingerprints, layer_states
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.gather import PAIR, ScoredPairs, labeled_pairs, make_pairs
 from capfilt.pipelines.calibration.labels import Label, read_labels, to_labels
@@ -124,7 +124,7 @@ def _labels(folder: Folder, labels: str) -> list[Label]:
 
 def _basis(ledger: Ledger, asked: Sequence[Any]) -> str:
     known = [[repr(item) for item in asked], ledger.fingerprint(), ledger.run["models"]]
-    if layers := layer_fingerprints(ledger):
+    if layers := fingerprints(layer_states(ledger)):
         known.append(layers)
     return hashlib.sha256(canonical_json(known).encode()).hexdigest()
 

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from capfilt.core import schema
+from capfilt.ledger.joined import texts_dataset
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.dedup.groups import leaders, numbered
 from capfilt.pipelines.dedup.minhash import jaccard, plain, similar_pairs
@@ -14,7 +15,7 @@ def duplicate_captions(ledger: Ledger, similarity: float) -> pa.Table:
 
     All different texts of the run are in memory at once.
     """
-    rows = ledger.dataset("captions", schema.captions_schema(())).to_table(columns=["uid", "candidate", "text"])
+    rows = texts_dataset(ledger).to_table(columns=["uid", "candidate", "text"])
     numbers: dict[str, int] = {}
     item = np.array([numbers.setdefault(plain(text), len(numbers)) for text in rows["text"].to_pylist()], np.int64)
     texts = list(numbers)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from capfilt.core.errors import ConfigError
 from capfilt.core.serialization import parquet_bytes, to_toml
 from capfilt.core.storage import Folder
+from capfilt.ledger.layers_of_run import fingerprints, layer_states
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.dedup.captions import duplicate_captions
 from capfilt.pipelines.dedup.groups import CAPTIONS, FACTS, IMAGES, is_representative
@@ -64,10 +65,11 @@ def find_duplicates(folder: Folder, *, radius: int, similarity: float, against: 
         raise ConfigError(f"--similarity {similarity}: must be 0.5 to 1")
     ledger, others = Ledger(folder), [Ledger.at(location) for location in against]
     basis = {"commits": _commits(ledger), "radius": radius, "similarity": similarity}
+    basis["added"] = _added(ledger)
     basis["against"] = [{"run": other.folder.location, "commits": _commits(other)} for other in others]
     with ledger.lock():
         old = tomllib.loads(folder.read(FACTS).decode()) if folder.exists(FACTS) else {}
-        if basis == {key: old.get(key) for key in basis}:
+        if basis == {key: old.get(key, {} if key == "added" else None) for key in basis}:
             return Duplicates(Groups(**old["images"]), Groups(**old["captions"]), False)
         folder.delete(FACTS)  # while it is away, nobody takes the tables for those of this run and these settings
         images, captions = duplicate_images(ledger, others, radius), duplicate_captions(ledger, similarity)
@@ -77,6 +79,12 @@ def find_duplicates(folder: Folder, *, radius: int, similarity: float, against: 
         counts = {"images": asdict(found.images), "captions": asdict(found.captions)}
         folder.write(FACTS, to_toml(basis | counts).encode())
     return found
+
+
+def _added(ledger: Ledger) -> dict[str, str]:
+    """The captioners' layers: further texts."""
+    states = layer_states(ledger)
+    return fingerprints([state for state in states if state.layer.subject == "captions"])
 
 
 def _commits(ledger: Ledger) -> str:

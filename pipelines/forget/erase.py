@@ -21,12 +21,14 @@ from capfilt.core.serialization import parquet_bytes, to_toml
 from capfilt.core.storage import TMP_PREFIX, Folder
 from capfilt.core.tables import read_schema, read_table
 from capfilt.ledger.generations import FIRST, PLAN, appended
+from capfilt.ledger.joined import CaptionsReader, captions_schema
 from capfilt.ledger.ledger import DAMAGED, Ledger
 from capfilt.ledger.transaction import PLACE
 from capfilt.pipelines.dedup.groups import FACTS, without_members
 from capfilt.pipelines.forget.erase_layers import shrink_layers
 from capfilt.pipelines.readers import redacted
-from capfilt.pipelines.selection.diff import ANY, Diff, compare, moves
+from capfilt.pipelines.selection.diff import ANY, Diff, compare, keys, moves
+from capfilt.pipelines.selection.scores import judge_columns
 from capfilt.pipelines.stages.commit import chunk_files, table_bytes
 from capfilt.pipelines.stages.tombstones import Tombstones, tombstone_rows
 
@@ -181,12 +183,19 @@ def _restamp(folder: Folder, before: str) -> None:
             folder.write(name, to_toml(facts).encode())
 
 
+def _decided(captions: pa.Table, decisions: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The texts that have a decision, and their decisions: layers with captions come and go without one."""
+    places = pc.index_in(keys(decisions), value_set=keys(captions).combine_chunks())
+    return captions.take(places.drop_null()), decisions.filter(pc.is_valid(places))
+
+
 def _counted(ledger: Ledger, place: str) -> dict[str, Any]:
     """What the decisions in a folder come to now, as `select.Selection` has it."""
-    total = Diff()
+    names = ["uid", "candidate", "source", "text", *judge_columns(captions_schema(ledger))]
+    total, reader = Diff(), CaptionsReader(ledger, names)
     for chunk in sorted(ledger.committed()):
-        decisions = _read(ledger.folder, f"{place}decisions/{chunk}.parquet")
-        total.add(compare(chunk, _read(ledger.folder, f"captions/{chunk}.parquet"), None, decisions))
+        captions, decisions = _decided(reader.read(chunk), _read(ledger.folder, f"{place}decisions/{chunk}.parquet"))
+        total.add(compare(chunk, captions, None, decisions))
     texts = {source: moves(total.texts, source) for source in total.sources}
     wrong = {source: total.expected_wrong(source) for source in total.sources}
     return {

@@ -18,6 +18,7 @@ import pyarrow.dataset as ds
 from capfilt.core import schema
 from capfilt.core.errors import ConfigError
 from capfilt.core.storage import Folder
+from capfilt.ledger.joined import texts_dataset
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.transaction import replay_pending
 from capfilt.pipelines.forget.erase import DERIVED, erase
@@ -140,7 +141,7 @@ def _look(ledger: Ledger, rows: Sequence[MatchedRow]) -> Forgotten:
     folder, names = ledger.folder, ledger.folder.tree()
     uids = pa.array([row.uid for row in rows], pa.string())
     images = [row for row in rows if row.sha256 is not None]
-    texts = ledger.dataset("captions", schema.captions_schema(())).to_table(["source"], ds.field("uid").isin(uids))
+    texts = texts_dataset(ledger).to_table(["source"], ds.field("uid").isin(uids))
     others = [name for name in names if not name.endswith((".parquet", ".lock")) and name not in DERIVED]
     # Every file is searched for every word.
     words = [word for row in rows[:SEARCHED] for word in (row.uid, row.url, row.sha256) if word]

@@ -1,10 +1,13 @@
 """Deciding: flags rule texts out, a policy decides over the others, and the mix is brought to what was asked for.
 
-All of it is SQL over captions/ without an image in sight. DuckDB keeps what does not fit its memory in files, and what
-comes out is read row by row, so ten million candidates need about the memory of one million.
+All of it is SQL over captions/ without an image in sight. The columns that are asked for are read once, chunk by chunk,
+with those of the layers beside them: rows stand in the same order there, so nothing is joined. DuckDB keeps what does
+not fit its memory in files, and what comes out is read row by row, so ten million candidates need about the memory of
+one million.
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -15,10 +18,12 @@ import pyarrow as pa
 
 from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.config import SelectSettings
+from capfilt.core.duckdb_sandbox import quoted
 from capfilt.core.errors import ConfigError, IntegrityError
-from capfilt.ledger.joined import captions, captions_schema
+from capfilt.ledger.joined import CaptionsReader, States, captions_schema, texts_dataset
 from capfilt.ledger.ledger import Ledger
-from capfilt.pipelines.selection.policy import Policy, answer, execute, show_captions
+from capfilt.pipelines.selection.ahead import ahead
+from capfilt.pipelines.selection.policy import Policy, answer, columns_read, execute, show_captions
 from capfilt.pipelines.selection.scores import define_probabilities, judge_columns, read_knots
 from capfilt.pipelines.selection.text_rules import active_rules, rule_parameters, rules_sql
 
@@ -26,6 +31,9 @@ BALANCE: Final = Path(__file__).parent / "balance.sql"
 
 MEMORY: Final = "1GB"
 """What DuckDB holds in memory before it goes on in files."""
+
+READERS: Final = 2
+"""Chunks read at once: what is read of one is a few files, and much of it is waiting."""
 
 VERDICT: Final = pa.schema([schema.DECISIONS.field(name) for name in ("keep", "rank", "reason")])
 """What is decided of a row of captions/."""
@@ -63,75 +71,93 @@ FAULTS: Final = (
 )
 """What else it may do wrong."""
 
+OWN: Final = ("uid", "candidate", "source", "flags")
+"""Columns that are read for every policy: what flags, and the checks of an answer, look at."""
+
 _COUNTED: Final = ("places", "decided", "open", "answer")
 
 
 @contextmanager
 def decide(
-    ledger: Ledger, chunks: Sequence[str], policy: Policy, settings: SelectSettings
+    ledger: Ledger, chunks: Sequence[str], policy: Policy, settings: SelectSettings, states: States = ()
 ) -> Iterator[pa.RecordBatchReader]:
-    """Decide over all of captions/ and check the result, then give `VERDICT`, row by row as in captions/.
+    """Decide over all of captions/ and check the result, then give `VERDICT`, row by row as `CaptionsReader` reads it.
 
     Args:
         chunks: the committed ones, in order.
+        states: of the run's layers.
 
     Raises:
         ConfigError: the policy is wrong, or does not decide every candidate once; names the policy.
         IntegrityError: an image is committed by two chunks.
     """
-    judges = judge_columns(captions_schema(ledger))
-    plain = ledger.dataset("captions", schema.captions_schema(()), chunks)
-    tables = {"candidates": captions(ledger, chunks), "reader": _numbered(plain, settings)}
+    columns = captions_schema(ledger)
+    judges = judge_columns(columns)
+    knots = read_knots(ledger.folder) if settings.calibrated else {}
+    if settings.calibrated:
+        judges = [judge for judge in judges if judge in knots]
+    asked = columns_read(columns, judges, knots, policy, settings)
+    own = [*OWN, *(["text"] if active_rules(settings) else [])]
+    reader = CaptionsReader(ledger, dict.fromkeys((*own, *asked)), states)
+    tables = {"reader": _numbered(reader, chunks), "candidates": texts_dataset(ledger, states)}
     with duckdb_sandbox.connect(tables, MEMORY) as database:
-        _create_places(database, settings)
+        _create_places(database, settings, asked)
         if _first(database, "FROM places"):
-            _ask(database, ledger, policy, settings, judges)
+            database.execute(f"CREATE VIEW shown AS SELECT {_shown(columns, asked)} FROM open")
+            define_probabilities(database, settings, knots)
+            show_captions(database, judges, settings, "shown")
+            _ask(database, policy, settings, judges)
         else:  # no image, so no judge ever spoke: the policy's columns are not there, and not needed
             database.execute("CREATE TABLE decided AS SELECT place, true AS keep, 1 AS rank, '' AS reason FROM places")
         yield database.sql("SELECT keep, rank, reason FROM decided ORDER BY place").to_arrow_reader(50_000)
 
 
-def _numbered(captions: Any, settings: SelectSettings) -> pa.RecordBatchReader:
-    """What flags look at, with the position of each row in captions/, by which decisions find back to it."""
-    names = ["uid", "candidate", "source", "flags", *(["text"] if active_rules(settings) else [])]
-    fields = pa.schema([*(captions.schema.field(name) for name in names), ("place", pa.int64())])
+def _numbered(reader: CaptionsReader, chunks: Sequence[str]) -> pa.RecordBatchReader:
+    """Rows of captions/ with the position of each, by which decisions find back to it."""
+    fields = reader.schema.append(pa.field("place", pa.int64()))
 
     def batches() -> Iterator[pa.RecordBatch]:
         start = 0
-        for batch in captions.to_batches(columns=names):
-            places = pa.array(np.arange(start, start + batch.num_rows))
-            yield pa.record_batch([*(batch[name] for name in names), places], schema=fields)
-            start += batch.num_rows
+        with ThreadPoolExecutor(READERS) as pool:
+            for table in ahead(pool, reader.read, chunks, 2 * READERS):
+                places = pa.array(np.arange(start, start + table.num_rows))
+                yield from table.append_column(fields.field("place"), places).to_batches()
+                start += table.num_rows
 
     return pa.RecordBatchReader.from_batches(fields, batches())
 
 
-def _create_places(database: duckdb.DuckDBPyConnection, settings: SelectSettings) -> None:
-    """`places`: every candidate, and why it is ruled out or NULL; `open`: those that are not."""
+def _create_places(database: duckdb.DuckDBPyConnection, settings: SelectSettings, asked: Sequence[str]) -> None:
+    """`places`: every candidate, why it is ruled out or NULL, and what is asked; `open`: those that are not."""
     words = r", regexp_extract_all(lower(text), '\S+') AS words" if active_rules(settings) else ""
+    others = "".join(f", {quoted(name)}" for name in asked if name not in ("uid", "candidate", "source"))
     sql = (
-        f"CREATE TABLE places AS SELECT place, uid::UUID AS uid, candidate, source, {rules_sql(settings)} AS flag"
-        f" FROM (SELECT *{words} FROM reader)"
+        f"CREATE TABLE places AS SELECT place, uid::UUID AS uid, candidate, source, {rules_sql(settings)} AS"
+        f' "ruled out"{others} FROM (SELECT *{words} FROM reader)'
     )
     execute(database, sql, rule_parameters(settings))
-    database.execute("CREATE VIEW open AS FROM places WHERE flag IS NULL")
+    database.execute('CREATE VIEW open AS FROM places WHERE "ruled out" IS NULL')
 
 
-def _ask(
-    database: duckdb.DuckDBPyConnection, ledger: Ledger, policy: Policy, settings: SelectSettings, judges: Sequence[str]
-) -> None:
+def _shown(columns: pa.Schema, asked: Sequence[str]) -> str:
+    """SQL of all columns of captions/ in their order; those that nobody asks for are not there, and nulls here."""
+    kinds = duckdb.from_arrow(columns.empty_table()).types
+    return ", ".join(
+        "replace(uid::VARCHAR, '-', '') AS uid"
+        if name == "uid"
+        else quoted(name)
+        if name in {*asked, *OWN[:3]}
+        else f"NULL::{kind} AS {quoted(name)}"
+        for name, kind in zip(columns.names, kinds, strict=True)
+    )
+
+
+def _ask(database: duckdb.DuckDBPyConnection, policy: Policy, settings: SelectSettings, judges: Sequence[str]) -> None:
     """`decided`: what the policy, or before it a flag, says of every place, in the mix that is asked for."""
-    if settings.calibrated:
-        knots = read_knots(ledger.folder)
-        judges = [judge for judge in judges if judge in knots]
-        define_probabilities(database, settings, knots)
-    ruled_out = _first(database, "FROM places WHERE flag IS NOT NULL")
-    rest = "ANTI JOIN (FROM places WHERE flag IS NOT NULL) p ON p.uid = c.uid::UUID AND p.candidate = c.candidate"
-    show_captions(database, judges, settings, rest if ruled_out else "")
     answer(database, policy, settings, judges)
     database.execute(
-        "CREATE TABLE decided AS SELECT place, uid, candidate, source, flag IS NULL AND keep AS keep, rank,"
-        " coalesce(flag, reason) AS reason, flag IS NOT NULL OR answered IS NOT NULL AS answered"
+        'CREATE TABLE decided AS SELECT place, uid, candidate, source, "ruled out" IS NULL AND keep AS keep, rank,'
+        ' coalesce("ruled out", reason) AS reason, "ruled out" IS NOT NULL OR answered IS NOT NULL AS answered'
         " FROM places LEFT JOIN (SELECT *, true AS answered FROM answer) USING (uid, candidate)"
     )
     _check(database, policy)

@@ -121,11 +121,12 @@ def _kept_before(old: pa.Table | None, new: pa.Table) -> Mask:
     if old["uid"].equals(new["uid"]) and old["candidate"].equals(new["candidate"]):
         kept: Mask = old["keep"].to_numpy()
         return kept
-    found: Mask = pc.is_in(_keys(new), _keys(old.filter(old["keep"])).combine_chunks()).to_numpy()
+    found: Mask = pc.is_in(keys(new), keys(old.filter(old["keep"])).combine_chunks()).to_numpy()
     return found
 
 
-def _keys(decisions: pa.Table) -> pa.ChunkedArray:
+def keys(decisions: pa.Table) -> pa.ChunkedArray:
+    """uid and candidate in one string."""
     return pc.binary_join_element_wise(decisions["uid"], decisions["candidate"].cast(pa.string()), "/")
 
 

@@ -8,18 +8,20 @@ the texts that a flag has ruled out (`capfilt.pipelines.selection.text_rules`). 
 """
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError
 from capfilt.pipelines.selection.policies import POLICIES, policy_names
-from capfilt.pipelines.selection.scores import missing_scores, named_scores
+from capfilt.pipelines.selection.scores import Knots, define_probabilities, missing_scores, named_scores
 from capfilt.pipelines.selection.text_rules import rule_parameters
 
 
@@ -64,16 +66,44 @@ def check_policy(settings: SelectSettings, judges: Sequence[str]) -> None:
         answer(connection, policy, plain, judges)
 
 
-def show_captions(
-    connection: duckdb.DuckDBPyConnection, judges: Sequence[str], settings: SelectSettings, rest: str = ""
-) -> None:
-    """Create the view `captions` over `candidates` (captions/ as it is).
+def columns_read(
+    columns: pa.Schema, judges: Sequence[str], knots: Knots, policy: Policy, settings: SelectSettings
+) -> list[str]:
+    """The columns of captions/ that a policy reads, as DuckDB plans it; all of them where it makes no plan.
 
     Args:
-        rest: SQL behind `FROM candidates c` that leaves texts out.
+        columns: of captions/.
+        knots: of the calibrated scores.
     """
+    with duckdb_sandbox.connect({"candidates": columns.empty_table()}) as connection:
+        define_probabilities(connection, settings, knots)
+        show_captions(connection, judges, settings)
+        try:
+            (statement,) = connection.extract_statements(policy.sql)
+            given = settings.model_dump(mode="json")
+            given = {name: given[name] for name in statement.named_parameters}
+            (explain,) = connection.extract_statements(f"EXPLAIN (FORMAT json) {statement.query}")
+            plan = connection.execute(explain, given).fetchall()[0][1]
+        except (duckdb.Error, ValueError, KeyError):  # `answer` says what is wrong
+            return list(columns.names)
+    scans = [node["extra_info"] for node in _nodes(json.loads(plan)) if "SCAN" in node["name"]]
+    # Wherever a name stands: a filter is no projection.
+    told = json.dumps(scans)
+    return [name for name in columns.names if not scans or json.dumps(name)[1:-1] in told]
+
+
+def _nodes(plan: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for node in plan:
+        yield node
+        yield from _nodes(node["children"])
+
+
+def show_captions(
+    connection: duckdb.DuckDBPyConnection, judges: Sequence[str], settings: SelectSettings, table: str = "candidates"
+) -> None:
+    """Create the view `captions` over a table with the columns of captions/."""
     columns = ", ".join(["c.*", *named_scores(judges, settings)])
-    connection.execute(f"CREATE VIEW captions AS SELECT {columns} FROM candidates c {rest}")
+    connection.execute(f"CREATE VIEW captions AS SELECT {columns} FROM {table} c")
 
 
 def answer(

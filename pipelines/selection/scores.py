@@ -98,6 +98,8 @@ def _knots(folder: Folder) -> bytes:
 
 def define_probabilities(connection: duckdb.DuckDBPyConnection, settings: SelectSettings, knots: Knots) -> None:
     """Give the connection the functions that `named_scores` calls where select.calibrated is set."""
+    if not settings.calibrated:
+        return
     for name in {name for setting in NAMED for name in _names(settings, setting)} & knots.keys():
         # SPECIAL: a score that is missing, or of a source without knots, gives null, which DuckDB else takes for an
         # error.

@@ -6,9 +6,8 @@ selections/NAME/decisions/  its decisions, so that it becomes the current one ag
 """
 
 import re
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -21,10 +20,11 @@ from capfilt.core.serialization import parquet_bytes, to_toml
 from capfilt.core.storage import Folder
 from capfilt.core.tables import opened
 from capfilt.core.version import __version__
-from capfilt.ledger.joined import CaptionsReader, captions_schema
-from capfilt.ledger.layers_of_run import layer_fingerprints
+from capfilt.ledger.joined import CaptionsReader, States, captions_schema
+from capfilt.ledger.layers_of_run import fingerprints, layer_states
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.recipes import load as recipes
+from capfilt.pipelines.selection.ahead import ahead
 from capfilt.pipelines.selection.corpus import Images, corpus_table, read_images
 from capfilt.pipelines.selection.decide import VERDICT, decide
 from capfilt.pipelines.selection.diff import ANY, Diff, compare, moves
@@ -78,7 +78,8 @@ def select(
     """
     ledger, policy = Ledger(folder), read_policy(settings.policy)
     records = ledger.records()
-    made_of = _made_of(ledger, records, policy, settings)
+    states = layer_states(ledger, records)
+    made_of = _made_of(ledger, records, states, policy, settings)
     old, new = ledger.selection(), {**made_of, "images": images, "name": check_name(name)}
     chunks = records["chunk"].to_pylist()
     is_named = bool(name) and _stands(folder, chunks, ledger.selection(name), made_of, f"selections/{name}/decisions")
@@ -86,12 +87,14 @@ def select(
         return Selection(**old["result"])
     write = _Writer.at(ledger, old, new, "" if is_named else name)
     total = Diff() if diff is None else diff
-    with _named(ledger, chunks, name) if is_named else decide(ledger, chunks, policy, settings) as verdicts:
+    decided = _named(ledger, chunks, name) if is_named else decide(ledger, chunks, policy, settings, states)
+    with decided as verdicts:
         if not dry_run:
             write.begin()
-        work = _captioned(ledger, write.preview if dry_run else write.chunk)
-        for part in _ahead(work, _chunks(records, verdicts), WRITERS[images]):
-            total.add(part)
+        work = _captioned(ledger, states, write.preview if dry_run else write.chunk)
+        with ThreadPoolExecutor(WRITERS[images]) as pool:
+            for part in ahead(pool, lambda rows: work(*rows), _chunks(records, states, verdicts), WRITERS[images]):
+                total.add(part)
     result = _result(total)
     if not dry_run:
         write.end(made_of, new, result)
@@ -138,7 +141,9 @@ def settings_for(
     return recipes.make_recipe({"select": dict(base)}, tuple(overrides), origin).select
 
 
-def _made_of(ledger: Ledger, records: pa.Table, policy: Policy, settings: config.SelectSettings) -> dict[str, Any]:
+def _made_of(
+    ledger: Ledger, records: pa.Table, states: States, policy: Policy, settings: config.SelectSettings
+) -> dict[str, Any]:
     """All that decides what is decided."""
     return {
         "capfilt": __version__,
@@ -147,7 +152,7 @@ def _made_of(ledger: Ledger, records: pa.Table, policy: Policy, settings: config
         "probabilities": knots_digest(ledger.folder) if settings.calibrated else "",
         "parameters": settings.model_dump(mode="json", exclude={"policy"}),
         "commits": ledger.fingerprint(records),
-        "layers": layer_fingerprints(ledger, records),
+        "layers": fingerprints(states),
     }
 
 
@@ -165,9 +170,13 @@ def _named(ledger: Ledger, chunks: Sequence[str], name: str) -> Iterator[Iterabl
     yield decisions.to_batches(columns=VERDICT.names)
 
 
-def _chunks(records: pa.Table, verdicts: Iterable[pa.RecordBatch]) -> Iterator[Rows]:
-    chunks, sizes = records["chunk"].to_pylist(), records["captions"].to_pylist()
-    return zip(chunks, _cut(verdicts, sizes), strict=True)
+def _chunks(records: pa.Table, states: States, verdicts: Iterable[pa.RecordBatch]) -> Iterator[Rows]:
+    sizes = dict(zip(records["chunk"].to_pylist(), records["captions"].to_pylist(), strict=True))
+    for state in states:
+        if state.layer.subject == "captions":
+            for chunk, record in state.standing.items():
+                sizes[chunk] += record["rows"]
+    return zip(sizes, _cut(verdicts, list(sizes.values())), strict=True)
 
 
 def _cut(verdicts: Iterable[pa.RecordBatch], sizes: Sequence[int]) -> Iterator[pa.Table]:
@@ -186,10 +195,12 @@ def _cut(verdicts: Iterable[pa.RecordBatch], sizes: Sequence[int]) -> Iterator[p
 
 
 # A scan of all captions ran hundreds of chunks ahead of the writers: 3.1 GB at ten million candidates, 1.7 GB this way.
-def _captioned(ledger: Ledger, work: Callable[[str, pa.Table, pa.Table], Diff]) -> Callable[[str, pa.Table], Diff]:
+def _captioned(
+    ledger: Ledger, states: States, work: Callable[[str, pa.Table, pa.Table], Diff]
+) -> Callable[[str, pa.Table], Diff]:
     """`work` on a chunk, whose captions it reads then and there: a scan of all of them would run far ahead of it."""
     judges = judge_columns(captions_schema(ledger))
-    reader = CaptionsReader(ledger, ["uid", "candidate", "source", "text", "box", *judges])
+    reader = CaptionsReader(ledger, ["uid", "candidate", "source", "text", "box", *judges], states)
 
     def work_on(chunk: str, verdict: pa.Table) -> Diff:
         captions = reader.read(chunk)
@@ -206,17 +217,6 @@ def _read(folder: Folder, name: str, columns: Sequence[str]) -> pa.Table:
     """Those of the columns that the file has."""
     with opened(folder, name) as file:
         return file.read(columns=list(columns), use_threads=False)  # chunks are read side by side
-
-
-def _ahead(work: Callable[[str, pa.Table], Diff], chunks: Iterable[Rows], writers: int) -> Iterator[Diff]:
-    """`work` done on each chunk, in order; a few of them at once, and no more are read than that."""
-    with ThreadPoolExecutor(writers) as pool:
-        waiting: deque[Future[Diff]] = deque()
-        for chunk in chunks:
-            waiting.append(pool.submit(work, *chunk))
-            if len(waiting) > writers:
-                yield waiting.popleft().result()
-        yield from (future.result() for future in waiting)
 
 
 def _result(diff: Diff) -> Selection:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from capfilt.models.protocols import Caption, Captioner, ImageInput
 
 CANDIDATES = "candidates"
+EARLIER = "earlier"
+"""The column with the committed candidates of an image that is captioned once more, and"""
+FIRST = "first"
+"""the column with the number of its first new one."""
 
 
 def caption(
@@ -34,7 +38,8 @@ def caption(
     candidate 0 is never synthetic and keeps its number when an image without text gets captions.
 
     Args:
-        rows: `schema.ROWS` with the captioners' `pixels:` columns; as they are, if they have candidates.
+        rows: `schema.ROWS` with the captioners' `pixels:` columns; as they are, if they have candidates. With `EARLIER`
+            and `FIRST`, the candidates are the new captions alone.
         captioners: without any, the given texts are the only candidates.
         batches: micro-batches of images, one a captioner; a poison row becomes a failure.
     """
@@ -48,10 +53,14 @@ def caption(
         for row, some in captions.items():
             written[row] += some
     column: list[list[dict[str, Any]]] = [[] for _ in texts]
+    again = EARLIER in rows.column_names
+    earlier, firsts = (rows[name].to_pylist() for name in (EARLIER, FIRST)) if again else ([], [])
     for row in alive(rows):
-        first = max(len(texts[row]), 1)
+        before = earlier[row] if again else _given(texts[row], settings.round)
+        first = firsts[row] if again else max(len(before), 1)
         made = [c | {"candidate": first + k} for k, c in enumerate(written[row])]
-        column[row] = _mark_duplicates([*_given(texts[row], settings.round), *made])
+        _mark_duplicates([*before, *made])
+        column[row] = made if again else [*before, *made]
     return rows.append_column(CANDIDATES, pa.array(column, pa.list_(candidate_type(()))))
 
 
@@ -142,7 +151,7 @@ def _flags(text: dict[str, Any]) -> list[str]:
     return empty if text["box"] is None or has_area(text["box"]) else [*empty, "empty_box"]
 
 
-def _mark_duplicates(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _mark_duplicates(candidates: list[dict[str, Any]]) -> None:
     """Flag a synthetic text that says what an earlier candidate of the whole image says (`same_text_key`)."""
     said: set[str] = set()
     for candidate in candidates:
@@ -151,4 +160,3 @@ def _mark_duplicates(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
             candidate["flags"].append("duplicate")
         if candidate.get("box") is None:
             said.add(words)
-    return candidates

@@ -207,7 +207,7 @@ def test_a_damaged_layer_is_named_and_made_again(run: Run) -> None:
         ),
         (["--drop", "nothing"], "--drop 'nothing': no such layer; there are: none"),
         (["--drop", "x", "--judge", WORDS], "--drop stands alone"),
-        (["--name", "x"], "--name and --set are for a --judge"),
+        (["--name", "x"], "--name, --where and --set are for a --judge or --captioner"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_written(whole: Run, options: list[str], told: str) -> None:

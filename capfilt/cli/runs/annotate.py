@@ -1,4 +1,4 @@
-"""`capfilt annotate`: add a judge to a finished run."""
+"""`capfilt annotate`: add a judge or a captioner to a finished run."""
 
 from typing import Annotated
 
@@ -21,23 +21,43 @@ def annotate(
             show_default=False,
         ),
     ] = None,
+    captioner: Annotated[
+        str,
+        typer.Option(
+            "--captioner",
+            metavar="NAME|DIR",
+            help="Write further captions with this captioner, as in caption.captioner; all judges score them. "
+            "Default: none.",
+            show_default=False,
+        ),
+    ] = "",
     name: Annotated[
         str,
         typer.Option(
-            metavar="LAYER", help="Name of the layer. Default: the judge's tag, else its name.", show_default=False
+            metavar="LAYER", help="Name of the layer. Default: the model's tag, else its name.", show_default=False
+        ),
+    ] = "",
+    where: Annotated[
+        str,
+        typer.Option(
+            "--where",
+            metavar="SQL",
+            help="Only images for which this is true, e.g. 'width >= 512'. Default: all.",
+            show_default=False,
         ),
     ] = "",
     settings: Annotated[
-        list[str] | None, settings_option("Change a setting of [engine], or score.token, e.g. engine.device=cuda")
+        list[str] | None,
+        settings_option("Change a setting of [engine], of [caption] for a captioner, or score.token for a judge"),
     ] = None,
     drop: Annotated[
         str, typer.Option("--drop", metavar="LAYER", help="Remove a layer instead. Default: none.", show_default=False)
     ] = "",
 ) -> None:
-    """Add a judge to a finished run: its scores become a layer.
+    """Add a judge or a captioner to a finished run: what it says becomes a layer.
 
-    Reads the stored images, downloads nothing and rewrites nothing. `query`, `select`, `report` and `export`
-    see the layer's columns. After an interruption, re-run to resume.
+    Reads the stored images, downloads nothing and rewrites no table. `query`, `select`, `report` and `export`
+    see the layer. New captions join the current selection. After an interruption, re-run to resume.
     """
     from capfilt.cli.terminal import console
     from capfilt.commands.annotate import annotate as add
@@ -45,16 +65,17 @@ def annotate(
     from capfilt.core.errors import ConfigError
 
     if drop:
-        if judges or name or settings:
+        if judges or captioner or name or where or settings:
             raise ConfigError("--drop stands alone: it removes a layer and adds none")
         remove(out, drop)
         console.say(f"layer {drop} removed")
         return
     with resumable("annotated chunks are kept; re-run the same command to resume"), console.progress() as listener:
-        done = add(out, judges or (), name=name, overrides=settings or (), listener=listener)
+        done = add(out, judges or (), captioner, name=name, where=where, overrides=settings or (), listener=listener)
     if not done.chunks:
         console.say("nothing to do: the layers have every chunk")
         return
     console.say(f"layers: {', '.join(done.layers)}; {done.chunks} chunks annotated in {seconds(done.seconds)}")
-    console.say(f"columns: {', '.join(done.columns)}")
-    console.say(f'try:    capfilt query {out} "SELECT text, {done.columns[0]} FROM captions LIMIT 9"')
+    console.say(f"columns: {', '.join(done.columns) or 'none'}")
+    shown = ", ".join(("text", "captioner" if captioner else done.columns[0]))
+    console.say(f'try:    capfilt query {out} "SELECT {shown} FROM captions LIMIT 9"')

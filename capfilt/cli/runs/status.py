@@ -95,8 +95,10 @@ def _complete(stand: "Status") -> str:
 def _layer_line(layer: "LayerStatus") -> str:
     chunks = f"{layer.chunks_done} of {layer.chunks_done + layer.chunks_left} chunks"
     reasons = ", ".join(f"{count} {reason}" for reason, count in layer.without.items())
-    without = f", {sum(layer.without.values())} without a value ({reasons})" if reasons else ""
-    return f"layer:    {layer.name} ({', '.join(layer.columns)}): {chunks}, {layer.rows} {layer.subject}{without}"
+    lacks = "images without captions" if layer.subject == "captions" else "without a value"
+    without = f", {sum(layer.without.values())} {lacks} ({reasons})" if reasons else ""
+    columns = ", ".join(layer.columns) or "no judge"
+    return f"layer:    {layer.name} ({columns}): {chunks}, {layer.rows} {layer.subject}{without}"
 
 
 def odd_score_lines(stand: "Status") -> list[str]:

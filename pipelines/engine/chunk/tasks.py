@@ -78,16 +78,16 @@ class RetryRows:
 
 @dataclass(frozen=True, slots=True)
 class Annotate:
-    """The stored images and texts of a committed chunk are judged; a layer gets what is said of them."""
+    """The stored images of a committed chunk are captioned, or their texts judged; a layer gets what is said."""
 
-    layer: str  # its name
+    layer: str  # its label
 
     def rows(
         self, chunk: Chunk, folder: Folder, recipe: Recipe, reading: AroundDeaths, fetching: AroundDeaths
     ) -> pa.Table:
-        from capfilt.pipelines.layers.layer_rows import stored_rows
+        from capfilt.pipelines.layers.stored_rows import stored_rows
 
-        return stored_rows(chunk.name, folder)
+        return stored_rows(chunk.name, folder, self.layer)
 
     def write(self, rows: pa.Table, chunk: Chunk, folder: Folder, digest: str, recipe: Recipe) -> pa.Table:
         from capfilt.pipelines.layers.layer_rows import commit_layer
