@@ -162,21 +162,26 @@ class Run:
 
     def annotate(
         self,
-        judge: Place,
+        judge: Place = "",
         *,
+        captioner: Place = "",
         name: str = "",
+        where: str = "",
         set: Mapping[str, Any] | None = None,
         progress: bool | Listener | None = None,
     ) -> "AnnotateResult":
-        """Add a judge: it scores every text from the stored images, and its columns become a layer of the run.
+        """Add a judge that scores every text, or a captioner that writes more, from the stored images, as a layer.
 
-        Nothing is downloaded or written again; the same call resumes an interrupted one. `table`, `select` and
-        `export` see the new columns.
+        Nothing is downloaded, and no table of the run is written again; the same call resumes an interrupted one.
+        `table`, `select` and `export` see the layer. All judges score new captions, which join the current selection.
 
         Args:
-            judge: a name of `list_judges()` or a directory; `TAG=NAME` adds `_TAG` to its columns.
-            name: of the layer; "" = the judge's tag, or else made of its name.
-            set: settings of `[engine]`, or `score.token`.
+            judge: a name of `list_judges()` or a directory; `TAG=NAME` adds `_TAG` to its columns. "" and no captioner
+                = complete the layers that there are.
+            captioner: a name of `list_captioners()` or a directory, instead of a judge.
+            name: of the layer; "" = the tag, or else made of the model's name.
+            where: SQL over the columns of images: only those for which it is true; "" = all.
+            set: settings of `[engine]`, of `[caption]` and `[endpoint]` for a captioner, or `score.token` for a judge.
             progress: as of `capfilt.run`.
 
         Returns:
@@ -190,7 +195,16 @@ class Run:
         from capfilt.commands.annotate import annotate
 
         with listener(progress) as listen:
-            return annotate(self.out, [fspath(judge)], name=name, overrides=changes_of(set), listener=listen)
+            judges = [fspath(judge)] if judge else []
+            return annotate(
+                self.out,
+                judges,
+                fspath(captioner),
+                name=name,
+                where=where,
+                overrides=changes_of(set),
+                listener=listen,
+            )
 
     def drop_layer(self, name: str) -> None:
         """Remove a layer with all its columns.

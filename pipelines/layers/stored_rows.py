@@ -63,7 +63,7 @@ def chosen_images(chunk: str, layer: Layer) -> list[str]:
             for one in needed
             if one.subject == subject
         )
-        tables[table] = duckdb_sandbox.JoinedTable(base, tuple(KEYS[subject].names), beside)  # type: ignore[index]
+        tables[table] = duckdb_sandbox.JoinedTable(base, tuple(KEYS[subject].names), beside)
     return ask_where(tables, layer.where)
 
 

@@ -16,6 +16,11 @@ def test_a_judge_and_inputs_are_added_from_python(made: capfilt.Run, pairs: Path
     done = run.annotate(f"own={WORDS}", set={"engine.batch": 7})
     assert (done.layers, done.columns, done.chunks) == (("own",), ("words_own",), 3)
 
+    written = run.annotate(
+        captioner="python:word_captioner:WordCaptioner", name="more", where="width > 0", set={"caption.n": 1}
+    )
+    assert (written.layers, written.chunks) == (("more",), 6)  # three of captions, three of what `own` says of them
+
     more = tmp_path / "more.parquet"
     pq.write_table(pq.read_table(pairs).slice(0, 3), more)
     grown = capfilt.run([pairs, more], run.out, append=True)
