@@ -122,6 +122,14 @@ def render(scene: Scene, size: int = 96) -> Image.Image:
     return _textured(picture, rng)
 
 
+def boxes(scene: Scene) -> list[tuple[float, float, float, float]]:
+    """Left, top, right and bottom of each thing in the scene's image, in shares of its width and height."""
+    rng = np.random.default_rng(scene.seed)
+    _tinted(BACKGROUNDS[scene.background], rng, _TINT // 3)  # `render` draws this one before the layout
+    places = layout(scene, rng)
+    return [(at.x - at.radius, at.y - at.radius, at.x + at.radius, at.y + at.radius) for at in places]
+
+
 def layout(scene: Scene, rng: np.random.Generator) -> tuple[BoundingBox, ...]:
     """Places for the scene's things: inside the image, apart from each other, true to the relation."""
     radii = [SIZES[thing.size] * rng.uniform(0.95, 1.05) / 2 for thing in scene.things]

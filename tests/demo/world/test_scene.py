@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from capfilt.demo.world import BACKGROUNDS, COLORS, RELATIONS, SHAPES, SIZES, Scene, Thing, layout, random_scene, render
+from capfilt.demo.world.scene import boxes
 
 PALETTE = tuple(COLORS) + tuple(BACKGROUNDS)
 TINTS = np.array([*COLORS.values(), *BACKGROUNDS.values()])
@@ -40,6 +41,14 @@ def test_a_scene_is_one_picture() -> None:
 def test_the_seed_makes_another_picture_of_the_same_words() -> None:
     thing = Thing("small", "red", "circle")
     assert render(alone(thing, seed=1)).tobytes() != render(alone(thing, seed=2)).tobytes()
+
+
+def test_boxes_are_where_the_things_are_drawn() -> None:
+    for seed, (size, shape) in enumerate(product(SIZES, ("square", "circle"))):
+        scene = alone(Thing(size, "red", shape), seed=seed)
+        rows, columns = np.nonzero(inked(render(scene, 96)))
+        drawn = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 96
+        assert np.abs(drawn - boxes(scene)[0]).max() < 0.03
 
 
 @pytest.mark.parametrize("size", [48, 96, 224])
