@@ -54,7 +54,7 @@ def annotate(
         str, typer.Option("--drop", metavar="LAYER", help="Remove a layer instead. Default: none.", show_default=False)
     ] = "",
 ) -> None:
-    """Add a judge or a captioner to a finished run: what it says becomes a layer.
+    """Add a judge or a captioner to a finished run, as a layer.
 
     Reads the stored images, downloads nothing and rewrites no table. `query`, `select`, `report` and `export`
     see the layer. New captions join the current selection. After an interruption, re-run to resume.
