@@ -25,7 +25,7 @@ from capfilt.ledger.layers_of_run import check_layers, layer_names, layers_of
 from capfilt.ledger.ledger import Ledger
 from capfilt.models.registry import registry
 from capfilt.pipelines.forget.forget import finish_forgetting
-from capfilt.pipelines.layers.stored_rows import ask_where
+from capfilt.pipelines.layers.stored_rows import ask_where, askable
 from capfilt.pipelines.recipes.load import make_recipe, merge
 from capfilt.pipelines.selection.select import check_name, reselect
 from capfilt.pipelines.stages.stage_models import check_models, prove_models
@@ -231,8 +231,8 @@ def _choices(ledger: Ledger, asked: _Asked, there: Layer | None) -> dict[str, An
     found: dict[str, Any] = {}
     layers = [layer for layer in layers_of(ledger.folder) if layer.name != asked.name]
     if asked.where:
-        tables = {"images": images_schema(ledger).empty_table(), "captions": captions_schema(ledger).empty_table()}
-        ask_where(tables, asked.where)  # raises where it is no condition
+        seen = {"images": askable(images_schema(ledger)), "captions": captions_schema(ledger)}
+        ask_where({name: columns.empty_table() for name, columns in seen.items()}, asked.where)  # raises if it is none
         words = {word.lower() for word in re.findall(r"\w+", asked.where)}
         columns = {layer.name: layer.columns.names for layer in layers if layer.subject != "captions"}
         found["where"] = asked.where

@@ -11,6 +11,7 @@ import pyarrow as pa
 from capfilt.core import schema
 from capfilt.core.duckdb_sandbox import JoinedTable
 from capfilt.core.errors import IntegrityError
+from capfilt.core.storage import Folder
 from capfilt.core.tables import parquet_format, read_schema, read_table
 from capfilt.ledger.layers import KEYS, Subject
 from capfilt.ledger.layers_of_run import LayerState, layer_states, layers_of
@@ -70,7 +71,7 @@ def texts_dataset(ledger: Ledger, states: States | None = None) -> "ds.Dataset":
         for chunk in chunks
     ]
     files = [file for first, others in zip(own.files, places, strict=True) for file in (first, *others)]
-    return _dataset(ledger, files, own.schema)
+    return _dataset(ledger.folder, files, own.schema)
 
 
 def _joined(base: "ds.Dataset", subject: Subject, states: States) -> JoinedTable:
@@ -83,16 +84,14 @@ def _joined(base: "ds.Dataset", subject: Subject, states: States) -> JoinedTable
     for some in parts.values():
         layer = some[0].layer
         files = [one.layer.folder.full(one.layer.table(chunk)) for one in some for chunk in sorted(one.standing)]
-        beside.append((_dataset(Ledger(layer.folder), files, layer.schema), tuple(layer.columns.names)))
+        beside.append((_dataset(layer.folder, files, layer.schema), tuple(layer.columns.names)))
     return JoinedTable(base, tuple(KEYS[subject].names), tuple(beside))
 
 
-def _dataset(ledger: Ledger, files: Sequence[str], columns: pa.Schema) -> "ds.Dataset":
+def _dataset(folder: Folder, files: Sequence[str], columns: pa.Schema) -> "ds.Dataset":
     import pyarrow.dataset as ds  # imports pandas, half a second that those who only plan need not pay
 
-    return ds.FileSystemDataset.from_paths(
-        files, schema=columns, format=parquet_format(), filesystem=ledger.folder.filesystem
-    )
+    return ds.FileSystemDataset.from_paths(files, schema=columns, format=parquet_format(), filesystem=folder.filesystem)
 
 
 def _about(states: States, subject: Subject) -> list[LayerState]:

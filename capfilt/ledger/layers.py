@@ -123,6 +123,11 @@ class Layer:
         return tuple(self.facts.get("needs", ()))
 
     @property
+    def made_from(self) -> tuple[str, ...]:
+        """Names of the layers that it is made from: the captions that it judges, and those that `where` asks."""
+        return (self.beside, *self.needs) if self.beside else self.needs
+
+    @property
     def schema(self) -> pa.Schema:
         """The columns of its files."""
         return pa.schema([*KEYS[self.subject], *self.columns])

@@ -130,7 +130,7 @@ def _order(layer: Layer) -> tuple[int, int, str]:
 
 
 def _bases(layer: Layer, named: Mapping[str, Layer]) -> Iterator[Layer]:
-    for name in (*([layer.beside] if layer.beside else []), *layer.needs):
+    for name in layer.made_from:
         if name not in named:
             raise IntegrityError(
                 f"{layer.folder.location}: layer {layer.name} needs layer {name}, which is not there: "

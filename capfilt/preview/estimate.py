@@ -27,6 +27,7 @@ class Workers:
     lanes: tuple[Lane, ...]  # every stage in one of them; the slowest lane is the speed of the run
     gpus: float  # that are held as long as the run takes; 0 = none
     cores: int  # that are held where there is no GPU
+    start: float = 0.0  # seconds before the first of them works, models not counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,9 @@ def estimate(
     """
     pace = {" + ".join(stages): sum(map(timing.per_row, stages)) / count for stages, count in workers.lanes}
     slowest = max(pace, key=lambda lane: pace[lane])
-    hours = (timing.once + rows * pace[slowest]) / 3600
+    once = timing.once + workers.start
+    hours = (once + rows * pace[slowest]) / 3600
     money = hours * workers.gpus * price if price is not None and workers.gpus else None
     sizes = {folder: round(rows * size) for folder, size in storage.items()}
     name = "GPU" if workers.gpus else "CPU"
-    return RunEstimate(rows, hours, timing.once, name, hours * (workers.gpus or workers.cores), money, sizes, slowest)
+    return RunEstimate(rows, hours, once, name, hours * (workers.gpus or workers.cores), money, sizes, slowest)

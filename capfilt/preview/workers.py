@@ -11,6 +11,10 @@ from capfilt.preview.estimate import Lane, Workers
 
 _COMPUTING: Final = ("decode", "commit")
 
+RAY_START: Final = 10.0
+"""Seconds until Ray and a run's workers are up, which a sample does without. On two cores the demo's first chunk was
+committed after 14.6 s, of which planning, models and the chunk itself were some 5 (`make bench-start`, calm)."""
+
 
 def workers_of(recipe: Recipe, chunks: int) -> Workers:
     """What works at the same time in a run of so many chunks.
@@ -28,9 +32,10 @@ def workers_of(recipe: Recipe, chunks: int) -> Workers:
     nodes = 1 if engine.address == LOCAL else max(pool.most for pool in some)
     feed: Lane = ("fetch",), (fetchers(engine, cores, chunks) or cores * nodes)
     gpus = sum(pool.most * pool.takes.get("GPU", 0) for pool in some) if has_gpu else 0.0
-    if not gpus:
-        return Workers((feed, (tuple(stage for stage in STAGES if stage != "fetch"), nodes)), 0.0, cores * nodes)
-    return Workers((feed, (_COMPUTING, nodes), *((pool.stages, pool.most) for pool in some)), gpus, cores * nodes)
+    lanes: tuple[Lane, ...] = ((tuple(stage for stage in STAGES if stage != "fetch"), nodes),)
+    if gpus:
+        lanes = ((_COMPUTING, nodes), *((pool.stages, pool.most) for pool in some))
+    return Workers((feed, *lanes), gpus, cores * nodes, RAY_START)
 
 
 def uses_gpu(recipe: Recipe) -> bool:

@@ -59,8 +59,7 @@ def _spec_now(layer: Layer, chunk: str) -> str:
     """`Layer.spec_digest` of the chunk and of the layers that this one is made from, as they are now."""
     folder = layer.folder
     made = read_table(folder, f"commits/{chunk}.parquet", schema=schema.COMMITS).to_pylist()[0]
-    names = (*([layer.beside] if layer.beside else []), *layer.needs)
-    records = [Layer.read(folder, name).record(chunk) for name in names]
+    records = [Layer.read(folder, name).record(chunk) for name in layer.made_from]
     return layer.spec_digest(made, [read_table(folder, one, schema=LAYER_COMMITS).to_pylist()[0] for one in records])
 
 

@@ -55,8 +55,7 @@ def chosen_images(chunk: str, layer: Layer) -> list[str]:
     needed = [Layer.read(layer.folder, name) for name in layer.needs]
     tables = {}
     for subject, table in TABLES.items():
-        columns = schema.IMAGES.names if table == "images" else None
-        names = [name for name in columns if name != "image"] if columns else None
+        names = askable(schema.IMAGES).names if table == "images" else None
         base = read_table(layer.folder, f"{table}/{chunk}.parquet", columns=names)
         beside = tuple(
             (read_table(layer.folder, one.table(chunk)), tuple(one.columns.names))
@@ -65,6 +64,11 @@ def chosen_images(chunk: str, layer: Layer) -> list[str]:
         )
         tables[table] = duckdb_sandbox.JoinedTable(base, tuple(KEYS[subject].names), beside)
     return ask_where(tables, layer.where)
+
+
+def askable(columns: pa.Schema) -> pa.Schema:
+    """The columns of images that a condition may name: all but the bytes, which would be read for every chunk."""
+    return columns.remove(columns.get_field_index("image"))
 
 
 def ask_where(tables: dict[str, Any], where: str) -> list[str]:

@@ -24,38 +24,24 @@ from capfilt.pipelines.dedup.dedup import find_duplicates
 from capfilt.pipelines.export import export
 from capfilt.pipelines.forget.forget import forget
 from capfilt.pipelines.query import run_query
-from capfilt.pipelines.recipes.load import load_recipe
 from command_line import invoke
-from staged_run import pairs, tree, write_pairs
+from staged_run import tree
+from word_run import TABLES, WORDS, two_files, word_recipe
 
-WORDS = "python:word_judge:WordJudge"
 WRITER = "python:word_captioner:WordCaptioner"
 OTHER = "python:word_captioner:OtherCaptioner"
 TWO = ("caption.n=2",)
-SETTINGS = (
-    "caption.n=0",
-    f"score.judges=['{WORDS}']",
-    "select.judge=words",
-    "select.threshold=10",
-    "input.chunk_rows=6",
-    "engine.kind=local",
-    "engine.threads=1",
-    "decode.isolate=false",
-)
-TABLES = ("images", "captions", "failures", "commits", "decisions", "corpus", "layers")
 STATE = "SELECT candidate, source, text, words, captioner, flags FROM captions ORDER BY uid, candidate"
 
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    return load_recipe("blip", SETTINGS)
+    return word_recipe()
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two files of whole chunks, so that the chunks of both together are those of each."""
-    folder, rows = tmp_path_factory.mktemp("inputs"), pairs(18)
-    return write_pairs(folder / "a.parquet", rows[:12]), write_pairs(folder / "b.parquet", rows[12:])
+    return two_files(tmp_path_factory.mktemp("inputs"))
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +228,7 @@ def test_dedup_export_and_report_see_the_new_captions(out: Path, tmp_path: Path)
         (["--captioner", WRITER, "--set", "input.text=none"], "only settings of [engine], [caption] and [endpoint]"),
         (["--captioner", OTHER, *["--set", TWO[0]], "--where", "colour = 3"], '"colour" not found'),
         (["--captioner", OTHER, *["--set", TWO[0]], "--where", "true); DROP TABLE x; --"], "--where"),
+        (["--captioner", OTHER, *["--set", TWO[0]], "--where", "octet_length(image.bytes) > 9"], "image"),
         (["--where", "true"], "--name, --where and --set are for a --judge or --captioner"),
     ],
 )

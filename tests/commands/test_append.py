@@ -19,36 +19,21 @@ from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
 from capfilt.pipelines.forget.forget import forget
 from capfilt.pipelines.query import run_query
-from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.pipelines.stages.commit import write_chunk
 from command_line import invoke
 from pictures import picture
 from staged_run import pairs, tree, write_pairs
-
-WORDS = "python:word_judge:WordJudge"
-SETTINGS = (
-    "caption.n=0",
-    f"score.judges=['{WORDS}']",
-    "select.judge=words",
-    "select.threshold=10",
-    "input.chunk_rows=6",
-    "engine.kind=local",
-    "engine.threads=1",
-    "decode.isolate=false",
-)
-TABLES = ("images", "captions", "failures", "commits", "decisions", "corpus", "layers")
+from word_run import TABLES, WORDS, two_files, word_recipe
 
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    return load_recipe("blip", SETTINGS)
+    return word_recipe()
 
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> tuple[Path, Path]:
-    """Two files of whole chunks, so that the chunks of both together are those of each."""
-    rows = pairs(18)
-    return (write_pairs(tmp_path / "a.parquet", rows[:12]), write_pairs(tmp_path / "b.parquet", rows[12:]))
+    return two_files(tmp_path)
 
 
 def tables(out: Path) -> dict[str, bytes]:

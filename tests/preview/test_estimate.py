@@ -1,5 +1,7 @@
 """From a sample's seconds to the whole: plain arithmetic, with the seconds given."""
 
+from dataclasses import replace
+
 import pytest
 
 from capfilt.core.chunks import Part
@@ -85,7 +87,7 @@ def test_the_chunks_of_a_sample_hold_its_rows_once() -> None:
 def test_a_local_run_is_one_lane_of_all_stages() -> None:
     workers = workers_of(recipe("engine.kind='local'", "caption.n=0", "score.judges=[]"), 10)
     assert workers.lanes == ((STAGES, 1),)
-    assert workers.gpus == 0
+    assert workers.gpus == workers.start == 0
 
 
 def test_on_ray_without_gpus_models_and_decoding_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +95,15 @@ def test_on_ray_without_gpus_models_and_decoding_share_the_cores(monkeypatch: py
     workers = workers_of(recipe("engine.device='cpu'", "engine.workers=3"), 100)
     assert workers.lanes == ((("fetch",), 6), (("decode", "caption", "score", "commit"), 1))
     assert (workers.gpus, workers.cores) == (0, 6)
+
+
+def test_the_start_of_ray_is_part_of_the_time() -> None:
+    workers = workers_of(recipe("engine.device='cpu'"), 100)
+    whole = estimate(36_000, TIMING, workers, {})
+    assert workers.start > 0
+    assert whole.once == TIMING.once + workers.start
+    at_once = estimate(36_000, TIMING, replace(workers, start=0), {})
+    assert whole.hours == pytest.approx(at_once.hours + workers.start / 3600)
 
 
 def test_on_ray_with_gpus_each_kind_of_actor_is_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
