@@ -230,8 +230,8 @@ class SelectSettings(Section):
     """
 
     policy: str = Field("blip", description="a file of pipelines/selection/policies/ by name, or a path to a .sql file")
-    judge: str = Field("itm", description="score column that decides (blip, quantile)")
-    threshold: float = Field(0.5, description="minimum score of a kept text (blip, ensemble)")
+    judge: str = Field("itm", description="score column that decides (blip, quantile, balance)")
+    threshold: float = Field(0.5, description="minimum score of a kept text (blip, ensemble, balance)")
     first: str = Field("clip", description="score column that ranks (blip2), or makes the short list (laion-coco)")
     second: str = Field("clip_2", description="score column that ranks the short list (laion-coco)")
     shortlist: int = Field(5, ge=1, description="texts per image on the short list (laion-coco)")
@@ -246,6 +246,10 @@ class SelectSettings(Section):
         (), description="minimum score for the vote of each judge; [] = threshold for all"
     )
     votes: int = Field(0, ge=0, description="minimum votes of a kept text; 0 = more than half (ensemble)")
+    concepts: tuple[str, ...] = Field(
+        (), description="words and phrases that texts are balanced over; [] = the frequent words of the run (balance)"
+    )
+    per_concept: int = Field(20_000, ge=1, description="texts to keep for each concept, about (balance)")
     calibrated: bool = Field(False, description="use the probabilities of `capfilt calibrate` instead of scores")
     flags: tuple[str, ...] = Field(
         ("empty", "empty_box"), description="flags in captions/ that drop a text before the policy"

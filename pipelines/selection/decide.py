@@ -27,7 +27,7 @@ from capfilt.pipelines.selection.policy import Policy, answer, columns_read, exe
 from capfilt.pipelines.selection.scores import define_probabilities, judge_columns, read_knots
 from capfilt.pipelines.selection.text_rules import active_rules, rule_parameters, rules_sql
 
-BALANCE: Final = Path(__file__).parent / "balance.sql"
+SHARE: Final = Path(__file__).parent / "share.sql"
 
 MEMORY: Final = "1GB"
 """What DuckDB holds in memory before it goes on in files."""
@@ -163,7 +163,7 @@ def _ask(database: duckdb.DuckDBPyConnection, policy: Policy, settings: SelectSe
     _check(database, policy)
     if settings.synthetic_share >= 0:
         execute(
-            database, f"CREATE TABLE mixed AS {BALANCE.read_text(encoding='utf-8')}", settings.model_dump(mode="json")
+            database, f"CREATE TABLE mixed AS {SHARE.read_text(encoding='utf-8')}", settings.model_dump(mode="json")
         )
         database.execute("DROP TABLE decided")
         database.execute("ALTER TABLE mixed RENAME TO decided")

@@ -1,8 +1,11 @@
 """Policies: each against plain Python on random candidates, and the names of scores that they are given."""
 
+import hashlib
 import math
-from collections import defaultdict
+import random
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -204,8 +207,68 @@ def test_ensemble_takes_the_mean_or_the_least(rows: list[Any], threshold: float,
     assert said(table, SelectSettings(policy="ensemble", judges=judges, combine=combine, threshold=threshold)) == wanted
 
 
+WORDS = ("dog", "cat", "red bus", "a", "on", "the", "bus")
+
+
+def draws(uid: str, candidate: int, concept: str) -> float:
+    """The number in 0..1 by which a text is drawn for a concept."""
+    return int.from_bytes(hashlib.md5(f"{uid}{candidate}{concept}".encode()).digest()[:8], "little") / 2**64
+
+
+@pytest.mark.parametrize("concepts", [(), ("dog",), ("Red-Bus", "the")])
+def test_balance_draws_about_so_many_texts_of_each_concept(concepts: tuple[str, ...]) -> None:
+    rng, most = random.Random(3), 20
+    said_of = [
+        (
+            rng.choice(["web", "web", "human"]),
+            rng.choice([0.9, 0.7, 0.2, None]),
+            rng.choices(WORDS, k=rng.randint(0, 4)),
+        )
+        for number in range(300)
+    ]
+    table = table_of([(number, source, score, None, None) for number, (source, score, _) in enumerate(said_of)])
+    texts = [", ".join(words).upper() for *_, words in said_of]
+    table = table.set_column(table.column_names.index("text"), "text", pa.array(texts, pa.string()))
+    seen = rows_of(table)
+    part = [row["source"] != "human" and row["itm"] is not None and row["itm"] >= 0.5 for row in seen]
+    phrases: list[set[str]] = []
+    for row in seen:
+        words = row["text"].lower().replace(",", "").split()
+        phrases.append({*words, *(map(" ".join, pairwise(words)) if concepts else ())})
+    numbers = Counter(phrase for some, here in zip(phrases, part, strict=True) if here for phrase in some)
+    wanted = {one.lower().replace("-", " ") for one in concepts}
+    known = {p for p, n in numbers.items() if (p in wanted if wanted else len(p) > 2 and n >= 2)}
+
+    def fate(row: Row, own: set[str]) -> Fate:
+        if row["source"] == "human":
+            return True, "human"
+        if row["itm"] is None:
+            return False, "no itm"
+        if row["itm"] < 0.5:
+            return False, "itm < 0.5"
+        if not own:
+            return False, "no concept"
+        rarest = min(own, key=lambda phrase: (numbers[phrase], phrase))
+        keep = any(draws(row["uid"], row["candidate"], one) < most / numbers[one] for one in own)
+        return keep, f"{'drawn' if keep else 'not drawn'}: {rarest} is in {numbers[rarest]} texts"
+
+    fates = [fate(row, own & known) for row, own in zip(seen, phrases, strict=True)]
+    chosen = SelectSettings(policy="balance", concepts=concepts, per_concept=most)
+    assert said(table, chosen) == ranked(seen, fates, by("itm"))
+
+
+def test_balance_thins_what_is_said_often_and_leaves_the_rare() -> None:
+    table = table_of([(number, "web", 0.9, None, None) for number in range(1100)])
+    texts = ["a dog"] * 1000 + ["a zebra"] * 50 + ["a dog and a zebra"] * 50
+    table = table.set_column(table.column_names.index("text"), "text", pa.array(texts, pa.string()))
+    fates = said(table, SelectSettings(policy="balance", per_concept=100))
+    kept = [fates[f"{number:032x}", 0][0] for number in range(1100)]
+    assert 60 < sum(kept[:1000]) < 130  # 1,050 dogs, 100 wanted: 95 are expected, give or take 9
+    assert all(kept[1000:])  # 100 zebras: all are wanted, whatever stands beside them
+
+
 def test_every_policy_that_ships_is_found_by_name_and_has_its_defaults() -> None:
-    assert policy_names() == ["all", "blip", "blip2", "ensemble", "laion-coco", "quantile"]
+    assert policy_names() == ["all", "balance", "blip", "blip2", "ensemble", "laion-coco", "quantile"]
     for name in policy_names():
         check_policy(SelectSettings(policy=name), ("itm", "itc", "clip", "clip_2"))
 
