@@ -20,6 +20,7 @@ class Placement:
     dtype: str = "auto"  # auto = bfloat16 on cuda, float32 elsewhere
     compile: bool = False  # the image tower of a MED, by torch.compile
     token: Literal["enc", "cls"] = "enc"  # first token of ITM
+    sentences: bool = False  # judges score the sentences of a text too
     max_side: int = 768  # pixels of the longer side that captioners of images of any shape are shown
     shots: "tuple[Shot, ...]" = ()  # examples before each image
     template: str = ""  # chat template (Jinja); "" = the model's own, "none" = the bare prompt

@@ -23,6 +23,11 @@ COSINE: Final = ("clip",)
 """The column of a judge of two towers."""
 
 
+def with_sentences(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """A judge's columns, and those of the lowest and the mean score of a text's sentences."""
+    return (*columns, *(f"{column}_{part}" for column in columns for part in ("min", "mean")))
+
+
 def kind_of(column: str) -> ScoreKind | None:
     """What a score in a column means; None for a column of a plug-in that is of no known name."""
     return KINDS.get(column.partition("_")[0])

@@ -181,7 +181,7 @@ class Run:
             captioner: a name of `list_captioners()` or a directory, instead of a judge.
             name: of the layer; "" = the tag, or else made of the model's name.
             where: SQL over the columns of images: only those for which it is true; "" = all.
-            set: settings of `[engine]`, of `[caption]` and `[endpoint]` for a captioner, or `score.token` for a judge.
+            set: settings of `[engine]`, of `[caption]` and `[endpoint]` for a captioner, or of `[score]` for a judge.
             progress: as of `capfilt.run`.
 
         Returns:

@@ -28,13 +28,13 @@ from capfilt.pipelines.forget.forget import finish_forgetting
 from capfilt.pipelines.layers.stored_rows import ask_where, askable
 from capfilt.pipelines.recipes.load import make_recipe, merge
 from capfilt.pipelines.selection.select import check_name, reselect
-from capfilt.pipelines.stages.stage_models import check_models, prove_models
+from capfilt.pipelines.stages.stage_models import check_models, prove_models, score_columns
 
 Role = Literal["judge", "captioner"]
 """What somebody is asked for."""
 
 SETTABLE: Final[Mapping[Role, tuple[str, ...]]] = {
-    "judge": ("engine.", "score.token"),
+    "judge": ("engine.", "score.token", "score.sentences"),
     "captioner": ("engine.", "caption.", "endpoint."),
 }
 """What `--set` may change: where the model runs, and how it reads or writes."""
@@ -188,7 +188,7 @@ def _work(ledger: Ledger, asked: _Asked, overrides: Sequence[str]) -> LayerWork:
         asked.name,
         subject=subject,
         annotator=asked.model,
-        columns=_columns(ledger, asked),
+        columns=_columns(ledger, asked, recipe),
         models=models,
         versions=versions(),
         recipe=recipe,
@@ -204,9 +204,9 @@ def _work(ledger: Ledger, asked: _Asked, overrides: Sequence[str]) -> LayerWork:
     return LayerWork(there, recipe)
 
 
-def _columns(ledger: Ledger, asked: _Asked) -> pa.Schema:
+def _columns(ledger: Ledger, asked: _Asked, recipe: Recipe) -> pa.Schema:
     if asked.role == "judge":
-        return pa.schema([(column, pa.float32()) for column in registry.columns(asked.model)])
+        return pa.schema([(column, pa.float32()) for column in score_columns(recipe)])
     return pa.schema([field for field in run_captions_schema(ledger) if field.name not in KEYS["captions"].names])
 
 
@@ -278,7 +278,8 @@ def _recipe(base: dict[str, Any], asked: _Asked, overrides: Sequence[str]) -> Re
     settable = SETTABLE[asked.role]
     for override in overrides:
         if not override.strip().startswith(settable):
-            known = "[engine] and score.token" if asked.role == "judge" else "[engine], [caption] and [endpoint]"
+            scoring = "[engine], score.token and score.sentences"
+            known = scoring if asked.role == "judge" else "[engine], [caption] and [endpoint]"
             raise ConfigError(f"--set {override!r}: only settings of {known} can change here")
     # Stored images passed the tests of the run, and may be smaller than what they were made of.
     stored = {"output": {"pixels": "original"}, "decode": {"min_side": 1, "exclude_eval": []}}

@@ -20,7 +20,6 @@ from capfilt.core.errors import ChangedError, IntegrityError, RunFailed
 from capfilt.core.version import __version__
 from capfilt.ledger.generations import write_generation
 from capfilt.ledger.ledger import Ledger, Session
-from capfilt.models.registry import registry
 from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk
 from capfilt.pipelines.engine.chunk.outcome import ChunkOutcome
 from capfilt.pipelines.engine.chunk.peak_memory import larger, peak_memory
@@ -29,7 +28,7 @@ from capfilt.pipelines.forget.forget import finish_forgetting
 from capfilt.pipelines.plan import KnownInputs, Plan, make_plan
 from capfilt.pipelines.selection.policy import check_policy
 from capfilt.pipelines.selection.select import Selection, reselect, select
-from capfilt.pipelines.stages.stage_models import check_models, prove_models
+from capfilt.pipelines.stages.stage_models import check_models, prove_models, score_columns
 
 VERSIONED = ("torch", "transformers", "ray", "pyarrow", "duckdb", "Pillow", "aiohttp", "open_clip_torch", "img2dataset")
 """Packages whose versions run.toml notes."""
@@ -72,7 +71,7 @@ def run(
     # Models and policy first: both are checked without loading anything, so a typo is found before the inputs are
     # listed.
     models = check_models(recipe)
-    check_policy(recipe.select, [column for judge in recipe.score.judges for column in registry.columns(judge)])
+    check_policy(recipe.select, score_columns(recipe))
     ledger = Ledger.at(out)
     folder = ledger.folder
     if fresh and (folder.exists("run.toml") or folder.names("commits") or folder.names("images")):

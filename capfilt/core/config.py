@@ -221,6 +221,9 @@ class ScoreSettings(Section):
         description="names of `capfilt models` or directories; TAG=NAME adds _TAG to its score columns",
     )
     token: Literal["enc", "cls"] = Field("enc", description="first token of ITM: [ENC] as in the paper, or [CLS]")
+    sentences: bool = Field(
+        False, description="score the sentences of a text too: columns _min and _mean (itm_min, itm_mean, ...)"
+    )
 
 
 class SelectSettings(Section):

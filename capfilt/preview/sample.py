@@ -20,7 +20,6 @@ from capfilt.core.errors import RunFailed
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
-from capfilt.models.registry import registry
 from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk
 from capfilt.pipelines.engine.chunk.outcome import ChunkOutcome
 from capfilt.pipelines.engine.chunk.peak_memory import PeakMemory, larger
@@ -28,7 +27,7 @@ from capfilt.pipelines.evaluation.decontaminate import EvaluationSets
 from capfilt.pipelines.plan import packed
 from capfilt.pipelines.selection.policy import check_policy
 from capfilt.pipelines.selection.select import Selection, select
-from capfilt.pipelines.stages.stage_models import check_models, prove_models
+from capfilt.pipelines.stages.stage_models import check_models, prove_models, score_columns
 from capfilt.preview.estimate import Timing
 
 FOLDERS: Final = ("images", "captions", "failures", "decisions", "corpus")
@@ -79,7 +78,7 @@ def take_sample(
         update={"engine": recipe.engine.model_copy(update={"kind": "local", "address": "local"})}
     )
     models = check_models(recipe)
-    check_policy(recipe.select, [column for judge in recipe.score.judges for column in registry.columns(judge)])
+    check_policy(recipe.select, score_columns(recipe))
     prove_models(recipe)
     with TemporaryDirectory(prefix="capfilt-sample-") as place:
         ledger = Ledger.at(place)

@@ -19,6 +19,7 @@ from capfilt.models.registry import families, plugin
 from capfilt.models.registry.catalog import CATALOG
 from capfilt.models.registry.resolve import locate, resolve
 from capfilt.models.runtime import Placement
+from capfilt.models.score_columns import with_sentences
 
 if TYPE_CHECKING:
     from capfilt.models.protocols import Captioner, Judge
@@ -68,14 +69,15 @@ def pixels(name: str, role: Role = "captioner", placement: Placement | None = No
     return PixelSpec(max_side, "fit") if is_url(name) else resolve(name, max_side).pixels
 
 
-def columns(name: str) -> tuple[str, ...]:
+def columns(name: str, placement: Placement | None = None) -> tuple[str, ...]:
     """The scores a judge gives, without loading it."""
     tag, name = untagged(name)
     own = plugin.load_class(name, "filter").columns if plugin.is_plugin(name) else _found(name, "filter").columns
-    return with_tag(tuple(own), tag)
+    tagged = with_tag(tuple(own), tag)
+    return with_sentences(tagged) if placement and placement.sentences else tagged
 
 
-def check_columns(judges: Sequence[str], taken: Collection[str] = ()) -> None:
+def check_columns(judges: Sequence[str], taken: Collection[str] = (), placement: Placement | None = None) -> None:
     """Make sure that no two judges give the same column; SQL does not tell upper case from lower.
 
     Args:
@@ -87,7 +89,7 @@ def check_columns(judges: Sequence[str], taken: Collection[str] = ()) -> None:
     others = {name.lower() for name in taken}
     owner: dict[str, str] = {}
     for judge in judges:
-        for column in columns(judge):
+        for column in columns(judge, placement):
             advice = f"'TAG={untagged(judge)[1]}' gives '{column}_TAG'"
             if column.lower() in others:
                 raise ConfigError(
@@ -156,11 +158,12 @@ def load_captioner(name: str, placement: Placement | None = None) -> "Captioner"
 
 
 def load_judge(name: str, placement: Placement | None = None) -> "Judge":
-    """Load a judge, under the columns that its tag asks for.
+    """Load a judge, under the columns that its tag asks for, and with those of sentences where that is asked for.
 
     Raises:
         ModelError: a missing, broken or wrong one.
     """
+    from capfilt.models.judges.sentences import by_sentence
     from capfilt.models.judges.tagged import tagged
 
     placement = placement or Placement()
@@ -170,7 +173,8 @@ def load_judge(name: str, placement: Placement | None = None) -> "Judge":
     else:
         found = _found(name, "filter", placement)
         judge = cast("Judge", families.load(found, "filter", digest(found.files), placement))
-    return tagged(judge, with_tag(judge.columns, tag)) if tag else judge
+    judge = tagged(judge, with_tag(judge.columns, tag)) if tag else judge
+    return by_sentence(judge) if placement.sentences else judge
 
 
 def untagged(judge: str) -> tuple[str, str]:

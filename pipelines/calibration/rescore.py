@@ -43,7 +43,9 @@ def load_judges(ledger: Ledger) -> "list[Judge]":
     for name in settings.judges:
         if registry.check(name, "filter") != run["models"].get(f"filter {name}"):
             raise ChangedError(f"filter {name}: its weights are not those that scored {ledger.folder.location}")
-    place = registry.Placement(device=engine.device, dtype=engine.dtype, token=settings.token)
+    place = registry.Placement(
+        device=engine.device, dtype=engine.dtype, token=settings.token, sentences=settings.sentences
+    )
     own = [registry.load_judge(name, place) for name in settings.judges]
     return [*own, *(_layer_judge(layer) for layer in layers_of(ledger.folder, "texts"))]
 

@@ -26,6 +26,7 @@ def placement(recipe: Recipe) -> registry.Placement:
         dtype=recipe.engine.dtype,
         compile=recipe.engine.compile,
         token=recipe.score.token,
+        sentences=recipe.score.sentences,
         max_side=recipe.caption.max_side,
         template=recipe.caption.template,
         endpoint=registry.Endpoint(**recipe.endpoint.model_dump()),
@@ -48,7 +49,7 @@ def check_models(recipe: Recipe) -> dict[str, str]:
             that it does not take.
     """
     place = placement(recipe)
-    registry.check_columns(recipe.score.judges, schema.RESERVED)
+    registry.check_columns(recipe.score.judges, schema.RESERVED, place)
     digests = {f"filter {name}": registry.check(name, "filter", place) for name in recipe.score.judges}
     for writer in recipe.caption.captioners:
         digests[f"captioner {writer}"] = registry.check(writer, "captioner", place)
@@ -64,6 +65,11 @@ def check_models(recipe: Recipe) -> dict[str, str]:
 
         digests[f"shots {recipe.caption.shots}"] = digest_of_shots(recipe.caption.shots)
     return digests
+
+
+def score_columns(recipe: Recipe) -> list[str]:
+    """The columns that the recipe's judges write."""
+    return [column for name in recipe.score.judges for column in registry.columns(name, placement(recipe))]
 
 
 def pixels(recipe: Recipe) -> list[PixelSpec]:

@@ -48,7 +48,7 @@ def annotate(
     ] = "",
     settings: Annotated[
         list[str] | None,
-        settings_option("Change a setting of [engine], of [caption] for a captioner, or score.token for a judge"),
+        settings_option("Change a setting of [engine], of [caption] for a captioner, or of [score] for a judge"),
     ] = None,
     drop: Annotated[
         str, typer.Option("--drop", metavar="LAYER", help="Remove a layer instead. Default: none.", show_default=False)
