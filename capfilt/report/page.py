@@ -12,7 +12,7 @@ from capfilt import charts
 from capfilt.charts.scale import number
 from capfilt.core.formatting import clean, percent, seconds, speed
 
-HERE: Final = Path(__file__).parent
+STATIC: Final = Path(__file__).parent / "static"
 
 
 def render(page: Path, facts: dict[str, Any], script: Path | None = None) -> str:
@@ -21,7 +21,7 @@ def render(page: Path, facts: dict[str, Any], script: Path | None = None) -> str
     The policy in its head allows images that stand in the page itself, and the style sheet and the script whose
     digests it names: even if a text got through as markup, it could neither run nor load anything.
     """
-    style = charts.STYLE + (HERE / "report.css").read_text(encoding="utf-8")
+    style = charts.STYLE + (STATIC / "report.css").read_text(encoding="utf-8")
     source = script.read_text(encoding="utf-8") if script else ""
     scripts = f"; script-src '{_digest(source)}'" if source else ""
     allowed = f"img-src data:; style-src '{_digest(style)}'{scripts}"

@@ -15,7 +15,7 @@ from capfilt.report.effort import effort
 from capfilt.report.examples import VIEWS, choose
 from capfilt.report.language import TEXTS, lengths, varieties
 from capfilt.report.lookalikes import lookalikes
-from capfilt.report.page import HERE, render
+from capfilt.report.page import STATIC, render
 from capfilt.report.scores import histograms, joint_histograms
 from capfilt.report.thumbnails import thumbnails
 from capfilt.report.training import loss_curves
@@ -35,7 +35,7 @@ def write_report(folder: Folder) -> bytes:
         IntegrityError: a committed file is missing, or the plan is not the run's.
     """
     with open_database(folder) as database:
-        page = render(HERE / "report.html", _facts(database), HERE / "report.js").encode()
+        page = render(STATIC / "report.html", _facts(database), STATIC / "report.js").encode()
     folder.write(NAME, page)
     return page
 

@@ -88,7 +88,7 @@ def _command(name: str, command: Any) -> str:
 
 def run_settings() -> str:
     about = (
-        "Every setting of a run. Set one in a [recipe](recipes.md) (`[section]`, then `key = value`), or with\n"
+        "Every setting of a run. Set one in a [recipe](../recipes.md) (`[section]`, then `key = value`), or with\n"
         "`--set section.key=value`. A value that is out of range stops the command before work starts.\n"
     )
     return _settings("Settings of a run", about, config.Recipe)
@@ -96,8 +96,9 @@ def run_settings() -> str:
 
 def train_settings() -> str:
     about = (
-        "Every setting of [`capfilt train`](cli.md#capfilt-train). A section may stand once more under the name of a\n"
-        "system: `[med.schedule]` takes precedence over `[schedule]` for `capfilt train med`, and `--set` over both.\n"
+        "Every setting of [`capfilt train`](../cli.md#capfilt-train). A section may stand once more under the name of\n"
+        "a system: `[med.schedule]` takes precedence over `[schedule]` for `capfilt train med`, and `--set` over\n"
+        "both.\n"
     )
     systems = [
         (
@@ -112,7 +113,7 @@ def train_settings() -> str:
 
 
 def bootstrap_settings() -> str:
-    about = "Every setting of [`capfilt bootstrap`](cli.md#capfilt-bootstrap).\n"
+    about = "Every setting of [`capfilt bootstrap`](../cli.md#capfilt-bootstrap).\n"
     return _settings("Settings of a bootstrap", about, bootstrap.BootstrapRecipe)
 
 
@@ -236,7 +237,7 @@ def policies() -> str:
     parts = [
         "# Policies\n",
         "A policy is one SQL query over `captions` that decides which texts are kept. `select.policy` names one; the\n"
-        "settings it reads are parameters, such as `$threshold`, of [the section select](settings-run.md#select).\n"
+        "settings it reads are parameters, such as `$threshold`, of [the section select](settings/run.md#select).\n"
         "[Add a policy](../guides/extend.md#a-policy) says how to write one.\n",
     ]
     for name in policy_names():
@@ -273,7 +274,7 @@ def trained_systems() -> str:
     parts = [
         "# Systems to train\n",
         "What [`capfilt train`](cli.md#capfilt-train) can train. It reads the `corpus/` of a run, or Parquet with the\n"
-        "column that the table names beside `image`. [All settings](settings-train.md), and\n"
+        "column that the table names beside `image`. [All settings](settings/train.md), and\n"
         "[what each learns in minutes](../benchmarks.md).\n",
     ]
     rows = [
@@ -449,9 +450,9 @@ def _yes(value: bool) -> str:
 
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "cli.md": cli,
-    "settings-run.md": run_settings,
-    "settings-train.md": train_settings,
-    "settings-bootstrap.md": bootstrap_settings,
+    "settings/run.md": run_settings,
+    "settings/train.md": train_settings,
+    "settings/bootstrap.md": bootstrap_settings,
     "recipes.md": recipes,
     "policies.md": policies,
     "models.md": models,

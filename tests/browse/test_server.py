@@ -30,7 +30,7 @@ MARK = {"uid": "x", "candidate": 0, "right": True}
     "path",
     [
         "",
-        "static/main.js",
+        "static/scripts/main.js",
         "api/run",
         "api/numbers?judge=itm",
         "api/images",

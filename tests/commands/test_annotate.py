@@ -104,7 +104,7 @@ def test_an_annotation_killed_by_the_kernel_resumes_to_the_same_bytes(run: Run, 
     assert tree(run.out / "layers") == tree(other.out / "layers")
 
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "support")}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "support" / "tiny_models")}
 
 
 @pytest.fixture(autouse=True)

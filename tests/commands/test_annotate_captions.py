@@ -150,7 +150,7 @@ def test_only_the_images_that_where_chooses_get_captions(plain: Path, tmp_path: 
 def test_killed_by_the_kernel_it_resumes_to_the_same_bytes(plain: Path, grown: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(plain, tmp_path / "out"))
     command = [sys.executable, "-m", "capfilt", "annotate", str(out), "--name", "more", "--set", TWO[0]]
-    paths = {"PYTHONPATH": str(Path(__file__).parents[1] / "support"), "SEEN": str(tmp_path / "seen")}
+    paths = {"PYTHONPATH": str(Path(__file__).parents[1] / "support" / "tiny_models"), "SEEN": str(tmp_path / "seen")}
     deadly = [*command, "--captioner", "python:word_captioner:DeadlyCaptioner"]
     assert subprocess.run(deadly, env=os.environ | paths, capture_output=True, check=False).returncode == -9
     assert [(one.chunks_done, one.chunks_left) for one in stand(out).layers] == [(1, 1)]

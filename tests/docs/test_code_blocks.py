@@ -26,7 +26,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent.parent
 PAGES: Final = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    *(path for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent.name != "reference" or path.stem == "api"),
+    *(path for path in sorted((ROOT / "docs").rglob("*.md")) if "reference" not in path.parts or path.stem == "api"),
 ]
 NOT_RUN: Final = "# not run: "
 SHOWN: Final = {"text", "json"}

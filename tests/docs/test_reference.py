@@ -30,7 +30,7 @@ def test_every_command_setting_and_reason_has_a_line() -> None:
         assert f"## capfilt {command.name or command.callback.__name__}\n" in pages["cli.md"]
     for section, values in Recipe().model_dump().items():
         for key in values if isinstance(values, dict) else ():
-            assert f"| `{section}.{key}` |" in pages["settings-run.md"]
+            assert f"| `{section}.{key}` |" in pages["settings/run.md"]
     for reason in Reason:
         assert f"| `{reason.value}` |" in pages["reasons.md"]
 

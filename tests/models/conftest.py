@@ -1,4 +1,4 @@
-"""The tiny MED of `tests/support/tiny_med.py`, two layers deep and not in training."""
+"""The tiny MED of `tests/support/tiny_models/tiny_med.py`, two layers deep and not in training."""
 
 from dataclasses import replace
 

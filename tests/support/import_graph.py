@@ -26,10 +26,14 @@ def product_files() -> list[Path]:
     for top in TOPS:
         for path in (ROOT / top).rglob("*.py"):
             place = path.relative_to(ROOT)
-            linked = place.parts[0] == "capfilt" and place.parts[1] in ("models", "pipelines")
-            if "__pycache__" not in place.parts and not linked:
+            if "__pycache__" not in place.parts and not _linked(place):
                 found.append(path)
     return sorted(set(found))
+
+
+def _linked(place: Path) -> bool:
+    """Whether a place in the repository is seen through `capfilt/models` or `capfilt/pipelines`, which are links."""
+    return place.parts[0] == "capfilt" and place.parts[1] in ("models", "pipelines")
 
 
 def module_of(path: Path) -> str:
@@ -104,8 +108,18 @@ def circles(graph: Graph) -> list[list[str]]:
 
 
 def files_by_folder() -> Counter[str]:
-    """How many Python files lie flat in each folder, `__init__.py` not counted."""
-    return Counter(str(p.parent.relative_to(ROOT)) for p in product_files() if p.name != "__init__.py")
+    """How many files lie flat in each folder of the repository, `__init__.py` and `.nav.yml` not counted.
+
+    `tests/fixtures/` holds inputs, not files that are read by people.
+    """
+    found: Counter[str] = Counter()
+    for top in (*TOPS, "tests", "docs", "docker"):
+        for path in (ROOT / top).rglob("*"):
+            place = path.relative_to(ROOT)
+            hidden = {"__pycache__", "fixtures"} & set(place.parts) or path.name in ("__init__.py", ".nav.yml")
+            if path.is_file() and not hidden and not _linked(place):
+                found[str(place.parent)] += 1
+    return found
 
 
 def repeated_classes() -> dict[str, list[str]]:

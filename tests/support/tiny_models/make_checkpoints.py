@@ -1,4 +1,6 @@
-"""Write checkpoints of random weights, by the libraries that publish such models: tests/support/make_checkpoints.py DIR
+"""Write checkpoints of random weights, by the libraries that publish such models.
+
+`python tests/support/tiny_models/make_checkpoints.py DIR`
 
 Nothing here says a sensible word. They are for trying what a run does with models of other people where no hub can be
 reached: `transformers` and `open_clip` make the models and save them, as they save the published ones.
@@ -27,7 +29,7 @@ CHAT: Final = (
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
 SIDE: Final = {"tiny": 32, "base": 384}
-VOCABULARIES: Final = Path(__file__).resolve().parents[3] / "shared" / "data" / "vocab"
+VOCABULARIES: Final = Path(__file__).resolve().parents[4] / "shared" / "data" / "vocab"
 
 
 def blip_captioner(folder: Path, size: Size) -> None:

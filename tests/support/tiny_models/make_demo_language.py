@@ -1,4 +1,6 @@
-"""Train `demo-language`, a tiny Llama that writes what stands before it: tests/support/make_demo_language.py DIR
+"""Train `demo-language`, a tiny Llama that writes what stands before it.
+
+`python tests/support/tiny_models/make_demo_language.py DIR`
 
 Its documents are `tags . caption` and `tags . question ? answer` of the drawn world. A language model that saw bare
 sentences alone ignores what an image system puts in front of it: behind one, LLaVA's connector learned nothing.
