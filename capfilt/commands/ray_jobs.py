@@ -24,7 +24,7 @@ from capfilt.core.secrets import has_secret_setting, is_secret_name, redact, wit
 from capfilt.core.serialization import to_toml
 from capfilt.core.storage import has_secret
 from capfilt.core.version import __version__
-from capfilt.ledger import lease
+from capfilt.ledger.locking import lease
 from capfilt.pipelines.recipes.load import load_recipe, read_settings
 
 PASSED: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")

@@ -19,7 +19,8 @@ from capfilt.core.config import Recipe
 from capfilt.core.errors import ChangedError, IntegrityError, RunFailed
 from capfilt.core.version import __version__
 from capfilt.ledger.generations import write_generation
-from capfilt.ledger.ledger import Ledger, Session
+from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.session import Session, save_session
 from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk
 from capfilt.pipelines.engine.chunk.outcome import ChunkOutcome
 from capfilt.pipelines.engine.chunk.peak_memory import larger, peak_memory
@@ -220,7 +221,7 @@ class _Book:
         self.working = 0.0
         self.seconds: Counter[str] = Counter()
         self.memory: dict[str, int] = {}
-        self.number = ledger.save_session(self._session())
+        self.number = save_session(ledger.folder, self._session())
         self.saved = time.monotonic()
 
     def add(self, rows: int, seconds: dict[str, float], memory: dict[str, int]) -> None:
@@ -233,7 +234,7 @@ class _Book:
 
     def save(self) -> None:
         self.memory = larger(self.memory, peak_memory("driver"))
-        self.ledger.save_session(self._session(), self.number)
+        save_session(self.ledger.folder, self._session(), self.number)
         self.saved = time.monotonic()
 
     def _session(self) -> Session:

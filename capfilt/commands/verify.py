@@ -21,9 +21,10 @@ from capfilt.core.chunks import Chunk
 from capfilt.core.errors import IntegrityError
 from capfilt.core.tables import opened, read_table
 from capfilt.ledger import transaction
+from capfilt.ledger.integrity import CHUNK_TABLES, damage
 from capfilt.ledger.layers import LAYER_COMMITS, LAYERS, Layer
 from capfilt.ledger.layers_of_run import layer_states
-from capfilt.ledger.ledger import CHUNK_TABLES, DAMAGED, Ledger
+from capfilt.ledger.ledger import DAMAGED, Ledger
 from capfilt.pipelines.forget.forget import finish_forgetting
 from capfilt.pipelines.selection.select import reselect
 
@@ -164,7 +165,7 @@ def _check_commit(ledger: Ledger, name: str, is_planned: bool) -> dict[str, str]
         return {name: _short(error)}
     if not is_planned:
         return {name: "is not in the plan"}
-    return ledger.damage(record)
+    return damage(ledger.folder, record["files"])
 
 
 def _check_layer(ledger: Ledger, name: str) -> dict[str, str]:

@@ -28,6 +28,7 @@ from capfilt.core.serialization import canonical_json, to_toml
 from capfilt.core.storage import Folder
 from capfilt.core.tables import damage_named, parquet_format
 from capfilt.ledger.compatibility import settings_that_matter
+from capfilt.ledger.integrity import damage
 from capfilt.ledger.ledger import Ledger
 
 LAYERS: Final = "layers"
@@ -178,12 +179,7 @@ class Layer:
 
     def damage(self, record: Mapping[str, Any]) -> dict[str, str]:
         """The file of a chunk, if it is not what its record says, and what is wrong with it; reads all its bytes."""
-        name = self.table(record["chunk"])
-        try:
-            is_whole = hashlib.sha256(self.folder.read(name)).hexdigest() == record["sha256"]
-        except FileNotFoundError:
-            return {name: "is missing"}
-        return {} if is_whole else {name: "its bytes are not the committed ones"}
+        return damage(self.folder, {self.table(record["chunk"]): record["sha256"]})
 
     def write(self) -> None:
         """Write NAME.toml, after whatever an interrupted `drop` of the same name left is gone."""

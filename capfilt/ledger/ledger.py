@@ -4,19 +4,15 @@ plan.parquet          one row a chunk: its name, rows and spec (JSON); written o
 plan-0001.parquet     the same of inputs that were appended later (`generations`)
 run.toml              what the plan was made from: recipe, versions, weights, inputs; written after plan.parquet
 commits/              one file a chunk, written after all other files of the chunk: it exists = the chunk is done
-sessions/000000.json  how long each start of the driver took; the only file that holds times
+sessions/000000.json  how long each start of the driver took (`session`); the only file that holds times
 """
 
-import fcntl
 import hashlib
 import json
-import os
-import socket
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -26,8 +22,7 @@ import pyarrow as pa
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk
 from capfilt.core.config import Recipe
-from capfilt.core.disk.directories import make_directory
-from capfilt.core.errors import BusyError, ChangedError, InputError, IntegrityError
+from capfilt.core.errors import ChangedError, InputError, IntegrityError
 from capfilt.core.secrets import without_secret_settings
 from capfilt.core.serialization import canonical_json, to_toml
 from capfilt.core.storage import Folder
@@ -48,40 +43,17 @@ from capfilt.ledger.generations import (
     read_chunks,
     write_chunks,
 )
-from capfilt.ledger.lease import lease
+from capfilt.ledger.integrity import CHUNK_TABLES, damage, misfit
+from capfilt.ledger.locking.driver import only_driver
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
-
-CHUNK_TABLES: Final = ("images", "captions", "failures")
-"""The tables a commit writes, one file a chunk, before its record."""
 
 DAMAGED: Final = "damaged"
 """Folder with copies of damaged files that `capfilt verify --repair` made again."""
 
 WRITTEN: Final = (*CHUNK_TABLES, "commits", "decisions", "corpus", transaction.PLACE)
 """Folders that only the holder of the lock and its workers write."""
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One start of the driver. Saved repeatedly while it works, so that an interrupted driver leaves its last state."""
-
-    started: str  # ISO 8601 with zone
-    finished: str  # ISO 8601 with zone: when it was saved last
-    rows: int  # committed by this session
-    seconds: dict[str, float]  # by stage
-    memory: dict[str, int] = field(default_factory=dict)  # bytes that a process held at most, by its kind
-    working: float = 0.0  # seconds of work, without the start of workers; 0 = none yet, or written before 0.2
-
-    @property
-    def rate(self) -> float | None:
-        """Rows a second of work, None when no time passed."""
-        passed = (
-            self.working
-            or (datetime.fromisoformat(self.finished) - datetime.fromisoformat(self.started)).total_seconds()
-        )
-        return self.rows / passed if passed > 0 else None
 
 
 @dataclass(frozen=True)
@@ -272,29 +244,9 @@ class Ledger:
         # Sizes come with the listing, so a file that was cut short is found without reading it.
         present = {name: size for table in CHUNK_TABLES for name, size in self.folder.sizes(table).items()}
         for record in records.to_pylist():
-            problem = self._misfit(record, chunks.get(record["chunk"]), present)
-            if problem:
+            chunk = chunks.get(record["chunk"])
+            if problem := misfit(record, chunk, self.spec_digest(chunk) if chunk else "", present):
                 raise IntegrityError(f"{self.folder.location}: commit {record['chunk']}: {problem}")
-
-    def _misfit(self, record: dict[str, Any], chunk: Chunk | None, present: Mapping[str, int]) -> str:
-        if chunk is None:
-            return "is not in the plan"
-        rows, images, failures = record["rows"], record["images"], record["failures"]
-        if rows != chunk.rows:
-            return f"{rows} rows, expected {chunk.rows}"
-        if rows != images + failures:
-            return f"{rows} rows are not {images} images + {failures} failures"
-        if sum(dict(record["reasons"]).values()) != failures:
-            return f"the reasons do not add up to {failures} failures"
-        if record["spec"] != self.spec_digest(chunk):
-            return "was made from another spec than the plan's"
-        named = {f"{table}/{chunk.name}.parquet" for table in CHUNK_TABLES}
-        if missing := named - (present.keys() & dict(record["files"]).keys()):
-            return f"{min(missing)} is missing: `capfilt verify OUT --repair` makes it again"
-        for name, size in sorted(dict(record["sizes"] or ()).items()):
-            if present[name] != size:
-                return f"{name} has {present[name]} bytes, committed were {size}: see `capfilt verify OUT`"
-        return ""
 
     def _check_forgetting(self) -> None:
         if self.forgetting:
@@ -324,24 +276,9 @@ class Ledger:
         records = self.records()
         self.balance(records)
         for record in records.to_pylist():
-            if problems := self.damage(record):
+            if problems := damage(self.folder, dict(record["files"])):
                 file, problem = next(iter(problems.items()))
                 raise IntegrityError(f"{self.folder.location}/{file}: {problem}")
-
-    def damage(self, record: Mapping[str, Any]) -> dict[str, str]:
-        """The files of a commit that are not what its record says, and what is wrong with each; reads all their bytes.
-
-        Args:
-            record: a row of `records`.
-        """
-        found = {}
-        for name, digest in sorted(dict(record["files"]).items()):
-            try:
-                if hashlib.sha256(self.folder.read(name)).hexdigest() != digest:
-                    found[name] = "its bytes are not the committed ones"
-            except FileNotFoundError:
-                found[name] = "is missing"
-        return found
 
     def _toml(self, name: str, advice: str) -> dict[str, Any]:
         """A TOML file of the run.
@@ -357,43 +294,17 @@ class Ledger:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the only driver of this folder while the context lasts; pending transactions of a killed one are replayed.
-
-        Local folders: `flock` on .lock, which the kernel gives back when its owner dies, however it dies. On a bucket:
-        a `lease`, which ends by itself.
+        """Be the only driver of this folder (`only_driver`); pending transactions of a killed one are replayed.
 
         Raises:
             BusyError: another live process holds it; one line with its process id and host.
         """
-        if not self.folder.is_local:
-            with lease(self.folder):
-                transaction.replay_pending(self.folder)
-                yield
-            return
-        path = Path(self.folder.full(".lock"))
-        make_directory(path.parent)
-        # "a+" and not "w": until the lock is ours, the file names its owner.
-        with path.open("a+", encoding="utf-8") as stream:
-            _flock(stream.fileno(), path, self.folder.location)
-            stream.truncate(0)
-            stream.write(f"process {os.getpid()} on {socket.gethostname()}")
-            stream.flush()
-            # Drafts that a killed process left.
-            for place in WRITTEN:
+        with only_driver(self.folder):
+            # Drafts that a killed process left; a store shows no object before it is whole.
+            for place in WRITTEN if self.folder.is_local else ():
                 self.folder.sweep(place)
             transaction.replay_pending(self.folder)
             yield
-
-    def save_session(self, session: Session, number: int | None = None) -> int:
-        """Write a session, a new one unless `number` is that of an earlier save; gives its number."""
-        number = len(self.folder.names("sessions", ".json")) if number is None else number
-        text = json.dumps(asdict(session), indent=2, sort_keys=True)
-        self.folder.write(f"sessions/{number:06d}.json", text.encode() + b"\n")
-        return number
-
-    def sessions(self) -> list[Session]:
-        """All sessions, oldest first."""
-        return [Session(**json.loads(self.folder.read(name))) for name in self.folder.names("sessions", ".json")]
 
     def selection(self, name: str = "") -> dict[str, Any]:
         """selection.toml: the policy, its parameters and what it was made from; empty while nothing is selected.
@@ -428,12 +339,3 @@ class Ledger:
             filesystem=self.folder.filesystem,
             partitions=[ds.field("name") == name for name, some in files.items() for _ in some],
         )
-
-
-def _flock(descriptor: int, path: Path, location: str) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        # Empty for a moment, while its owner writes its name.
-        owner = path.read_text(encoding="utf-8") or "another process"
-        raise BusyError(f"{location} is being written by {owner}") from error

@@ -15,7 +15,8 @@ from capfilt.core.storage import Folder
 from capfilt.core.tables import read_table
 from capfilt.ledger.joined import run_captions_schema, texts_dataset
 from capfilt.ledger.layers_of_run import LayerState, is_current, layer_states
-from capfilt.ledger.ledger import Ledger, Session
+from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.session import Session, read_sessions
 
 _FORMER_KINDS: Final = {"host": "model", "device": "gpu"}
 """What runs before 0.2 noted, of model processes alone."""
@@ -67,7 +68,7 @@ def status(folder: Folder) -> Status:
         IntegrityError: plan.parquet is not the one that run.toml was written for.
     """
     ledger = Ledger(folder)
-    plan, records, sessions = ledger.read_plan(), ledger.records(), ledger.sessions()
+    plan, records, sessions = ledger.read_plan(), ledger.records(), read_sessions(folder)
     left = {chunk.name for chunk in plan} - set(records["chunk"].to_pylist())
     states = layer_states(ledger, records)
     problem = _problem(ledger, records, states)

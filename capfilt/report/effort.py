@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from capfilt.ledger.ledger import Session
+from capfilt.ledger.session import Session
 
 ORDER: Final = ("fetch", "decode", "caption", "score", "commit")
 """Stages as a row goes through them; others come last."""

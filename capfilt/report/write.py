@@ -6,6 +6,7 @@ from typing import Any, Final
 from capfilt.charts.calibration import calibration_charts
 from capfilt.core.serialization import to_toml
 from capfilt.core.storage import Folder
+from capfilt.ledger.session import read_sessions
 from capfilt.ledger.status import status
 from capfilt.pipelines.calibration.calibrate import read_calibration
 from capfilt.report.counts import decided, failures, hosts, kept_images
@@ -49,7 +50,7 @@ def _facts(database: ReportDatabase) -> dict[str, Any]:
     return {
         "name": PurePosixPath(folder.path).name,
         "stand": stand,
-        "effort": effort(database.ledger.sessions()),
+        "effort": effort(read_sessions(folder)),
         "kept_images": kept,
         "kept": sum(one.count for one in texts if one.keep),
         "texts": sum(one.count for one in texts),

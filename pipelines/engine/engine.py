@@ -8,7 +8,7 @@ from typing import Final
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ModelError
 from capfilt.core.storage import Folder
-from capfilt.ledger.lease import held_token
+from capfilt.ledger.locking.lease import held_token
 from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk
 from capfilt.pipelines.engine.chunk.outcome import ChunkOutcome
 from capfilt.pipelines.engine.chunk.stages import Job

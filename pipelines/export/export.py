@@ -19,6 +19,7 @@ from capfilt.core.serialization import parquet_bytes, to_toml
 from capfilt.core.storage import Folder
 from capfilt.core.version import __version__
 from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.session import read_sessions
 from capfilt.pipelines.export.card import DatasetFacts, card
 from capfilt.pipelines.export.croissant import croissant
 from capfilt.pipelines.export.formats import ExportFormat
@@ -192,7 +193,7 @@ def _json(value: Mapping[str, Any]) -> bytes:
 
 def _facts(kept: Kept, target: Folder, form: ExportFormat, counts: dict[str, int]) -> DatasetFacts:
     run, result = kept.ledger.run, kept.facts["result"]
-    sessions = kept.ledger.sessions()
+    sessions = read_sessions(kept.ledger.folder)
     failures: dict[str, int] = {}
     for pairs in kept.ledger.records()["reasons"].to_pylist():
         for reason, count in pairs:

@@ -20,7 +20,7 @@ from capfilt.core.errors import IntegrityError
 from capfilt.core.serialization import parquet_bytes
 from capfilt.core.storage import Folder
 from capfilt.core.tables import read_table
-from capfilt.ledger.ledger import CHUNK_TABLES
+from capfilt.ledger.integrity import CHUNK_TABLES
 from capfilt.pipelines.stages.tombstones import Tombstones
 
 

@@ -15,9 +15,10 @@ from pyarrow import fs as pafs
 from bucket_weather import Weather, weather
 from capfilt.core.errors import BusyError, UnconditionalStore
 from capfilt.core.storage import Folder, WriteGuard, guarded_writes
-from capfilt.ledger.fencing import LEASE, NO_LEASE, Fence, FencingToken, fenced_writes
-from capfilt.ledger.lease import held_token, lease
-from capfilt.ledger.ledger import Ledger, Session
+from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.locking.fencing import LEASE, NO_LEASE, Fence, FencingToken, fenced_writes
+from capfilt.ledger.locking.lease import held_token, lease
+from capfilt.ledger.session import Session, save_session
 from capfilt.pipelines.stages.tombstones import Tombstones
 from waiting import wait_until
 
@@ -100,8 +101,8 @@ def test_of_many_that_take_it_at_once_one_has_it(sky: Weather, bucket: str) -> N
 
     def take() -> None:
         # Two in one process would share what is asked before a write; here none writes.
-        from capfilt.ledger.conditional import S3Document
-        from capfilt.ledger.lease import Lease
+        from capfilt.ledger.locking.conditional import S3Document
+        from capfilt.ledger.locking.lease import Lease
 
         folder = Folder.at(f"{bucket}/out")
         one = Lease(folder, S3Document(folder, LEASE), 60.0, 1.0)
@@ -175,7 +176,7 @@ def test_a_driver_that_lost_it_writes_nothing_more(bucket: str) -> None:
             lambda: Tombstones(key="11" * 16).write(folder),
             lambda: folder.write("selection.toml", b"policy = 'late'"),
             lambda: folder.delete("selection.toml"),
-            lambda: ledger.save_session(Session("", "", 0, {})),
+            lambda: save_session(ledger.folder, Session("", "", 0, {})),
             lambda: folder.write("redo/000000.parquet", b""),
         ]
         for write in late:
@@ -203,7 +204,7 @@ def test_a_worker_that_outlived_its_driver_commits_nothing(sky: Weather, bucket:
 WORKER = """
 import pickle, sys
 from capfilt.core.storage import Folder, WriteGuard, guarded_writes
-from capfilt.ledger.fencing import fenced_writes
+from capfilt.ledger.locking.fencing import fenced_writes
 folder, token = Folder.at(sys.argv[1]), pickle.loads(bytes.fromhex(sys.argv[2]))
 with fenced_writes(folder, token):
     folder.write("commits/000000.parquet", b"of a worker")
@@ -396,7 +397,7 @@ def test_a_store_without_conditions_is_told_and_read_back(sky: Weather, bucket: 
 def test_there_the_second_look_finds_who_was_faster(sky: Weather, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sky.ignores_conditions = True
     folder = Folder.at(f"{bucket}/out")
-    monkeypatch.setattr("capfilt.ledger.lease.time.sleep", lambda _: hold_now(folder))
+    monkeypatch.setattr("capfilt.ledger.locking.lease.time.sleep", lambda _: hold_now(folder))
     with (
         pytest.warns(UnconditionalStore),
         pytest.raises(BusyError, match="is being written by process 7"),

@@ -20,7 +20,8 @@ from capfilt.core.config import Recipe
 from capfilt.core.errors import BusyError, ChangedError, InputError, IntegrityError
 from capfilt.core.schema import COMMITS
 from capfilt.core.serialization import canonical_json, parquet_bytes, to_toml
-from capfilt.ledger.ledger import Ledger, Session
+from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.session import Session, read_sessions, save_session
 from capfilt.ledger.status import status
 from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.pipelines.selection.select import select
@@ -298,17 +299,19 @@ def test_one_live_driver_and_a_dead_one_holds_nothing(tmp_path: Path) -> None:
 def test_status_of_a_run_in_the_middle(books: Books) -> None:
     books.commit(0)
     books.commit(2)
-    books.ledger.save_session(Session("2026-01-01T00:00:00+00:00", "2026-01-01T00:01:00+00:00", 5, {}))
-    number = books.ledger.save_session(Session("2026-01-02T00:00:00+00:00", "2026-01-02T00:00:00+00:00", 0, {}))
+    save_session(books.ledger.folder, Session("2026-01-01T00:00:00+00:00", "2026-01-01T00:01:00+00:00", 5, {}))
+    number = save_session(books.ledger.folder, Session("2026-01-02T00:00:00+00:00", "2026-01-02T00:00:00+00:00", 0, {}))
     assert status(books.ledger.folder).rate is None
-    books.ledger.save_session(Session("2026-01-02T00:00:00+00:00", "2026-01-02T00:00:06+00:00", 12, {"a": 1}), number)
+    save_session(
+        books.ledger.folder, Session("2026-01-02T00:00:00+00:00", "2026-01-02T00:00:06+00:00", 12, {"a": 1}), number
+    )
     seen = status(books.ledger.folder)
     assert (seen.chunks_done, seen.chunks_left, seen.rows_planned, seen.rows_done) == (2, 1, 18, 12)
     assert (seen.images, seen.failures) == (9, {"http_404": 2, "timeout": 1})
     assert seen.captions == {"synthetic": 9, "web": 9}
     assert seen.rate == 2.0
     assert (seen.complete, seen.balanced, seen.problem, seen.selected) == (False, True, "", False)
-    assert [session.rows for session in books.ledger.sessions()] == [5, 12]
+    assert [session.rows for session in read_sessions(books.ledger.folder)] == [5, 12]
 
 
 def test_status_of_a_finished_run(full_books: Books) -> None:

@@ -11,7 +11,8 @@ import pytest
 from capfilt.core import schema
 from capfilt.core.chunks import Chunk, Part
 from capfilt.core.config import Recipe
-from capfilt.ledger.ledger import Ledger, Session
+from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.session import Session, save_session
 from capfilt.pipelines.selection.select import select
 from capfilt.pipelines.stages.commit import commit
 from pictures import picture
@@ -99,7 +100,7 @@ def write_run(
     for one in chunks:
         commit(chunk_rows(one, text, pictures, host, judges), one, ledger.folder, ledger.spec_digest(one))
     seconds = {"fetch": 60.0, "decode": 20.0, "caption": 90.0, "score": 30.0, "commit": 1.0}
-    ledger.save_session(Session("2026-01-01T10:00:00+00:00", "2026-01-01T10:02:00+00:00", rows, seconds))
+    save_session(ledger.folder, Session("2026-01-01T10:00:00+00:00", "2026-01-01T10:02:00+00:00", rows, seconds))
     if judges:
         select(ledger.folder, recipe.select)
     return out

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from capfilt.core.storage import Folder
-from capfilt.ledger.ledger import Session
+from capfilt.ledger.session import Session
 from capfilt.ledger.status import status
 from capfilt.report.counts import decided, failures, hosts, kept_images
 from capfilt.report.database import ReportDatabase, open_database

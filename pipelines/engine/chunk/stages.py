@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from capfilt.core.config import Recipe
 from capfilt.core.storage import Folder
-from capfilt.ledger.fencing import NO_LEASE, FencingToken, fenced_writes
+from capfilt.ledger.locking.fencing import NO_LEASE, FencingToken, fenced_writes
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.engine.chunk.chunk_row import PlannedChunk, Stage
 from capfilt.pipelines.engine.chunk.symptoms import COLUMN, Symptoms

@@ -14,7 +14,7 @@ from capfilt.commands.run import run
 from capfilt.core.chunks import Chunk, Part
 from capfilt.core.errors import ConfigError, ModelError
 from capfilt.core.storage import Folder
-from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.session import read_sessions
 from capfilt.models.registry.catalog import CATALOG
 from capfilt.pipelines.engine.chunk.chunk_row import CHUNK_ROW, PlannedChunk, new_row, pack
 from capfilt.pipelines.engine.chunk.stages import Job
@@ -106,7 +106,7 @@ def test_recipe_blip2_from_pictures_to_the_best_two_texts(published: Published, 
     assert (outcome.rows, outcome.chunks, outcome.selection.images) == (10, 2, 9)
     assert sum(outcome.selection.kept.values()) == 18
     assert outcome.memory["driver"] > 2**26
-    assert Ledger.at(out).sessions()[-1].memory == outcome.memory
+    assert read_sessions(Folder.at(out))[-1].memory == outcome.memory
     count = "SELECT count(*) AS n FROM captions WHERE {}"
     scored = "itm BETWEEN 0 AND 1 AND itc BETWEEN -1 AND 1 AND clip BETWEEN -1 AND 1 AND itm_q BETWEEN 0 AND 1"
     assert run_query(Folder.at(str(out)), count.format(scored)).to_pylist() == [{"n": 9 * 11}]

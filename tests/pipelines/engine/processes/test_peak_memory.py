@@ -3,7 +3,7 @@
 import pytest
 
 from capfilt.core.processes import memory
-from capfilt.ledger.ledger import Session
+from capfilt.ledger.session import Session, save_session
 from capfilt.pipelines.engine.chunk.peak_memory import larger, peak_memory
 from command_line import invoke
 from staged_run import MakeRun, pairs
@@ -35,6 +35,6 @@ def test_status_tells_the_peak_of_every_kind_of_process_over_all_sessions(make_r
     assert "memory:" not in invoke("status", run.out).output  # of runs that noted nothing
     moment = "2026-11-28T20:00:00+00:00"
     for taken in ({"host": 3_000_000_000, "device": 9_000_000}, {"reader": 250_000_000, "worker": 5_000_000_000}):
-        run.ledger.save_session(Session(moment, moment, 6, {}, taken))
+        save_session(run.ledger.folder, Session(moment, moment, 6, {}, taken))
     expected = "memory:   worker 5.0 GB, model 3.0 GB, reader 250 MB, gpu 9.0 MB at most"
     assert expected in invoke("status", run.out).output

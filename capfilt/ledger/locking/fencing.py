@@ -15,7 +15,7 @@ from typing import Final
 
 from capfilt.core.errors import BusyError
 from capfilt.core.storage import Folder, WriteGuard, guarded_writes, patiently
-from capfilt.ledger.conditional import ConditionalFiles, Conflict, PlainDocument
+from capfilt.ledger.locking.conditional import ConditionalFiles, Conflict, PlainDocument
 
 LEASE: Final = "lease.json"
 TIMEOUT: Final = timedelta(seconds=60)

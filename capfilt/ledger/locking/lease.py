@@ -24,8 +24,8 @@ from typing import Any, Final
 
 from capfilt.core.errors import BusyError, UnconditionalStore
 from capfilt.core.storage import Folder, WriteGuard, guarded_writes, patiently
-from capfilt.ledger.conditional import Conflict, Document, PlainDocument, S3Document, Version
-from capfilt.ledger.fencing import LEASE, NO_LEASE, Fence, FencingToken
+from capfilt.ledger.locking.conditional import Conflict, Document, PlainDocument, S3Document, Version
+from capfilt.ledger.locking.fencing import LEASE, NO_LEASE, Fence, FencingToken
 
 TERM: Final = 90.0
 """Seconds after its last renewal that a lease still holds."""
