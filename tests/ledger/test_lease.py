@@ -8,14 +8,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow import fs as pafs
 
 from bucket_weather import Weather, weather
 from capfilt.core.errors import BusyError, UnconditionalStore
-from capfilt.core.storage import Folder, WriteGuard, guarded_writes
+from capfilt.core.storage import Folder, WriteGuard, guarded_writes, patiently
 from capfilt.ledger.ledger import Ledger
+from capfilt.ledger.locking.conditional import PlainDocument
 from capfilt.ledger.locking.fencing import LEASE, NO_LEASE, Fence, FencingToken, fenced_writes
 from capfilt.ledger.locking.lease import held_token, lease
 from capfilt.ledger.session import Session, save_session
@@ -38,8 +41,14 @@ def hold_for(folder: Folder, seconds: float) -> None:
         file.write(json.dumps(held).encode())
 
 
-def read(folder: Folder) -> dict[str, object]:
-    return dict(json.loads(folder.read(LEASE)))
+def read(folder: Folder) -> dict[str, Any]:
+    return patiently(PlainDocument(folder, LEASE).read)[0]
+
+
+def test_a_document_without_its_end_is_an_error_that_is_tried_again(tmp_path: Path) -> None:
+    (tmp_path / LEASE).write_text('{"generation": 1')
+    with pytest.raises(OSError, match="is not whole"):
+        PlainDocument(Folder.at(tmp_path), LEASE).read()
 
 
 def test_the_second_is_refused_and_told_who_the_first_is(bucket: str) -> None:
@@ -60,7 +69,7 @@ def test_it_is_renewed_while_its_owner_lives(bucket: str) -> None:
     folder = Folder.at(f"{bucket}/out")
     with lease(folder, renewal=0.1):
         until = read(folder)["until"]
-        wait_until(lambda: read(folder)["until"] > until)  # type: ignore[operator]
+        wait_until(lambda: read(folder)["until"] > until)
         with pytest.raises(BusyError), lease(folder):
             pass
 
@@ -203,7 +212,8 @@ def test_a_worker_that_outlived_its_driver_commits_nothing(sky: Weather, bucket:
 
 WORKER = """
 import pickle, sys
-from capfilt.core.storage import Folder, WriteGuard, guarded_writes
+from capfilt.core.storage import Folder, WriteGuard, guarded_writes, patiently
+
 from capfilt.ledger.locking.fencing import fenced_writes
 folder, token = Folder.at(sys.argv[1]), pickle.loads(bytes.fromhex(sys.argv[2]))
 with fenced_writes(folder, token):

@@ -59,6 +59,10 @@ class PlainDocument:
             return dict(json.loads(self.folder.read(self.name))), None
         except FileNotFoundError:
             return {}, None
+        except ValueError as error:
+            # pyarrow asks for the size, then for so many bytes: a document that is replaced in between by a longer one
+            # comes without its end.
+            raise OSError(f"{self.folder.location}/{self.name} is not whole: {error}") from error
 
     def write(self, content: dict[str, Any], version: Version) -> Version:
         self.folder.write(self.name, json.dumps(content).encode())
