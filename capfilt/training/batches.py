@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from capfilt.models.training.batch import Batch, QuestionBatch
+    from capfilt.models.training.batch import Batch, QuestionBatch, TalkBatch
     from capfilt.models.training.system import Reads
     from capfilt.pipelines.training_data.pairs import TrainingPairs
     from capfilt.pipelines.training_data.pixel_store import Pixels
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 class MakeBatch(Protocol):
     """From what was drawn, and the pixels of this worker's part, to a batch; `step` counts from 0."""
 
-    def __call__(self, pairs: "TrainingPairs", draw: "Draw", images: "Pixels", step: int) -> "Batch | QuestionBatch":
+    def __call__(
+        self, pairs: "TrainingPairs", draw: "Draw", images: "Pixels", step: int
+    ) -> "Batch | QuestionBatch | TalkBatch":
         """The batch, with the texts of all workers."""
         ...
 
@@ -52,10 +54,21 @@ def question_batch(pairs: "TrainingPairs", draw: "Draw", images: "Pixels", step:
     return QuestionBatch(torch.from_numpy(images), [item["question"] for item in asked], answers, step)
 
 
+def talk_batch(pairs: "TrainingPairs", draw: "Draw", images: "Pixels", step: int = 0) -> "TalkBatch":
+    """Images, and a talk about each."""
+    import torch
+
+    from capfilt.models.training.batch import TalkBatch
+
+    talks = [[(turn["question"], weigh(turn["answers"])) for turn in talk] for talk in pairs.texts_of(draw)]
+    return TalkBatch(torch.from_numpy(images), talks, step)
+
+
 BATCHES: Final[Mapping["Reads", MakeBatch]] = {
     "captions": caption_batch,
     "regions": region_batch,
     "questions": question_batch,
+    "talks": talk_batch,
     "images": caption_batch,  # with an empty text each
 }
 """What a step learns from, by what its system reads."""

@@ -29,6 +29,7 @@ class DataSettings(Section):
     """Which images and texts to train on, and how they are sampled."""
 
     sources: tuple[Source, ...] = Field(("web", "synthetic", "human"), description="sources of the texts to train on")
+    talks: str = Field("", description="talks to learn from, joined by uid: those of export --instruct; empty = none")
     share: dict[str, float] = Field(
         {}, description="share of each source in a batch; empty = every image is equally likely"
     )

@@ -23,7 +23,8 @@ def load_data(
     """The images and texts that a system reads, as the recipe's `data` wants them.
 
     Raises:
-        ConfigError: there are fewer of them than a batch has, or images that keep their shape are to be augmented.
+        ConfigError: there are fewer of them than a batch has, images that keep their shape are to be augmented, or
+            there are talks for a system that reads none.
         InputError: no such data, or of another kind.
     """
     from capfilt.pipelines.training_data.pairs import Wanted, load_pairs
@@ -33,10 +34,13 @@ def load_data(
         raise ConfigError(
             "data.crop, data.flip, data.changes: images that keep their shape are not augmented; set to 0"
         )
+    if settings.talks and system.reads != "talks":
+        raise ConfigError(f"data.talks: {system.name} learns from {system.reads}; only llava-tune reads talks")
     pairs = load_pairs(
         locations,
         Wanted(
             column=system.reads,
+            talks=settings.talks,
             sources=settings.sources,
             score=settings.score,
             pixels=pixels,
@@ -105,10 +109,11 @@ def batches(
 def all_texts(pairs: "TrainingPairs") -> Iterator[str]:
     """All texts, right and wrong; of questions their answers too."""
     for said in pairs.words.to_pylist():
-        if isinstance(said, str):
-            yield said
-        else:
-            yield from (said["question"], *said["answers"]) if "question" in said else (said["text"],)
+        for one in said if isinstance(said, list) else [said]:
+            if isinstance(one, str):
+                yield one
+            else:
+                yield from (one["question"], *one["answers"]) if "question" in one else (one["text"],)
     yield from pairs.wrong.to_pylist()
 
 

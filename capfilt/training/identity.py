@@ -25,10 +25,11 @@ def identity(
     """All that makes a training what it is, as `recipe.toml` holds it."""
     from capfilt.models.formats.checkpoint import digest
 
-    files = foundation.files
+    files, talks = foundation.files, recipe.data.talks
+    places = (*locations, talks) if talks else locations
     return {
         "task": system.name,
-        "data": [{"file": name, "bytes": size} for location in locations for name, size in _files(location)],
+        "data": [{"file": name, "bytes": size} for location in places for name, size in _files(location)],
         "checkpoints": digest(files) if files else "",
         "shape": dict(foundation.shape),
         "recipe": recipe.model_dump(mode="json"),

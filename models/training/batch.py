@@ -35,6 +35,15 @@ class QuestionBatch:
     step: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class TalkBatch:
+    """B talks about images: questions in their order, each with its answers and their weights."""
+
+    images: Tensor  # uint8 [b, S, S, 3], this worker's part; [b, S, S, 4] of a system that keeps shapes (`shaped`)
+    talks: list[list[tuple[str, list[tuple[str, float]]]]]  # of all B
+    step: int = 0
+
+
 def shaped(images: Tensor) -> list[Tensor]:
     """Images that keep their shape: uint8 [b, S, S, 4], whose last channel tells where there are any, -> [h, w, 3]."""
     return [

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from capfilt.core.errors import RunFailed
-from capfilt.models.training.batch import Batch, QuestionBatch
+from capfilt.models.training.batch import Batch, QuestionBatch, TalkBatch
 from capfilt.models.training.frozen import locked_names
 from capfilt.models.training.group import Group
 from capfilt.models.training.settings import AdamW, Schedule
 from capfilt.models.training.task import Task
 
-Item = tuple[Batch | QuestionBatch, str]
+Item = tuple[Batch | QuestionBatch | TalkBatch, str]
 """A batch, and where in the data its reader stands after it."""
 
 Forward = Callable[[Any], tuple[Tensor, dict[str, Tensor]]]

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 Kind = TypeVar("Kind")
 
-Reads = Literal["captions", "regions", "questions", "images"]
-"""The column of the data that a system reads; "regions" = captions with their boxes, "images" = no text at all."""
+Reads = Literal["captions", "regions", "questions", "talks", "images"]
+"""The column of the data that a system reads; "regions" = captions with their boxes, "images" = no text at all,
+"talks" = questions that build on each other, of a table of their own (`data.talks`) or the column `questions`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,8 @@ from capfilt.pipelines.stages.caption import CANDIDATES, alive, caption, pixel_t
 from capfilt.pipelines.stages.decode import decode
 from capfilt.pipelines.stages.micro_batches import MicroBatches
 from capfilt.pipelines.stages.score import columns_of, score
-from capfilt.pipelines.training_data.pairs import check_captions, opened, parquet_files
+from capfilt.pipelines.training_data.pairs import check_captions
+from capfilt.pipelines.training_data.parquet_files import opened, parquet_files
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,14 +7,18 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from capfilt.core.serialization import parquet_bytes
 from capfilt.core.storage import Folder
 from capfilt.pipelines.export.formats import ARRAY, ExportLayout, records, to_json, write_images
-from capfilt.pipelines.export.instruct import Form, Turns, Writer
+from capfilt.pipelines.export.instruct.prompts import Form, Turns
+from capfilt.pipelines.export.instruct.writer import Writer
+from capfilt.pipelines.training_data.talks import TALKS
 
 IMAGE: Final = "<image>"
 """Stands for the image in what a person says."""
 
 PARTS: Final = "parts"
+TALKS_FILE: Final = "talks.parquet"
 
 ASKED_AT_ONCE: Final = 256
 """Images whose instructions are kept together, so that no more is asked again after a failure."""
@@ -25,6 +29,8 @@ Json = dict[str, Any]
 @dataclass(frozen=True, slots=True)
 class LlavaFormat:
     """images/00000/UID.jpg, ...; llava.json (the best text, plain); and conversation.json, detail.json, reasoning.json.
+
+    The talks of these stand in talks.parquet too, by uid, for `capfilt train llava-tune`.
 
     The trainer reads each JSON file at once, and so does what puts them together here.
 
@@ -57,12 +63,16 @@ class LlavaFormat:
     def finish(self, folder: Folder, shards: dict[str, int]) -> None:
         folder.write("llava.json", _array(_read(folder, map(self.layout.shard.format, shards))))
         failures: list[Json] = []
+        rows: list[Json] = []
         for form in self.forms:
             written = list(_read(folder, folder.names(f"{PARTS}/{form}", ".jsonl")))
             failures += [sample for sample in written if "reason" in sample]
-            folder.write(f"{form}.json", _array(sample for sample in written if "reason" not in sample))
+            talks = [sample for sample in written if "reason" not in sample]
+            folder.write(f"{form}.json", _array(talks))
+            rows += [_talk(form, sample) for sample in talks]
         if self.forms:
             folder.write("failures.json", _array(failures))
+            folder.write(TALKS_FILE, parquet_bytes(pa.Table.from_pylist(rows, TALKS)))
 
     @staticmethod
     def _instruct(folder: Folder, name: str, form: Form, writer: Writer, rows: pa.RecordBatch) -> None:
@@ -88,6 +98,14 @@ def _sample(shard: str, row: Json, turns: Turns) -> Json:
         shown = (IMAGE, *([question] if question else ())) if number == 0 else (question,)
         said += [{"from": "human", "value": "\n".join(shown)}, {"from": "gpt", "value": answer}]
     return {"id": row["uid"], "image": f"{shard}/{row['image']['path']}", "conversations": said}
+
+
+def _talk(form: Form, sample: Json) -> Json:
+    """A conversation as a row of `TALKS`."""
+    values = [said["value"] for said in sample["conversations"]]
+    values[0] = values[0].removeprefix(f"{IMAGE}\n")
+    turns = [{"question": ask, "answer": told} for ask, told in zip(values[::2], values[1::2], strict=True)]
+    return {"uid": sample["id"], "form": form, "turns": turns}
 
 
 def _lines(samples: Iterable[Json]) -> bytes:

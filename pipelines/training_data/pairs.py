@@ -12,17 +12,17 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from capfilt.core.errors import ConfigError, InputError
 from capfilt.core.schema import BOX, TEXT
-from capfilt.core.storage import split_url
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.imaging.geometry.boxes import has_area
+from capfilt.pipelines.training_data.parquet_files import opened, parquet_files
 from capfilt.pipelines.training_data.pixel_store import ImageIndex, Pixels, RowGroup, decode_all
 from capfilt.pipelines.training_data.sampler import SOURCES, Draw, Numbers, Texts
+from capfilt.pipelines.training_data.talks import QUESTION, TalksByUid, each_alone, read_talks
 
 MEMORY: Final = 4_000_000_000
 """Bytes of pixels that are held in memory; more are decoded again each time."""
@@ -30,11 +30,11 @@ MEMORY: Final = 4_000_000_000
 REGIONS: Final = "regions"
 """What stands for captions with their boxes."""
 
+TALKS: Final = "talks"
+"""What stands for talks: of a table of their own, or every question of the data as one."""
+
 IMAGES_ALONE: Final = "images"
 """What stands for a column where no text is wanted."""
-
-QUESTION: Final = pa.struct([("question", pa.string()), ("answers", pa.list_(pa.string()))])
-"""A question about an image; the same answer twice counts twice."""
 
 COLUMNS: Final = pa.schema(
     [
@@ -52,7 +52,8 @@ COLUMNS: Final = pa.schema(
 class Wanted:
     """What is read."""
 
-    column: str = "captions"  # or questions; regions = captions with boxes; images = without texts
+    column: str = "captions"  # or questions; regions = captions with boxes; talks; images = without texts
+    talks: str = ""  # a table of `talks.TALKS`; "" = every question of the data is a talk
     sources: tuple[str, ...] = SOURCES
     score: str = ""  # a field of a caption, such as itm; "" = none
     pixels: PixelSpec
@@ -68,7 +69,7 @@ class TrainingPairs:
     held: Pixels | None  # uint8 [N, S, S, 3]; None = too many
     keys: Numbers  # [N], the same number = the same image
     texts: Texts
-    words: pa.Array  # [M] captions, or structs of QUESTION
+    words: pa.Array  # [M] captions, structs of QUESTION, or lists of them: TALK
     wrong: pa.Array  # [W]
     wrong_starts: Numbers  # [N + 1]
     left_out: dict[str, int]  # images, by reason
@@ -97,7 +98,8 @@ def load_pairs(locations: Sequence[str], wanted: Wanted) -> TrainingPairs:
         ConfigError: a score that no caption has.
     """
     files = [file for location in locations for file in parquet_files(location)]
-    table = pa.concat_tables([_read_texts(file, wanted) for file in files])
+    talks = read_talks(wanted.talks) if wanted.talks else None
+    table = pa.concat_tables([_read_texts(file, wanted, talks) for file in files])
     scores = pc.struct_field(pc.list_flatten(table["texts"]), "score")
     if wanted.score and scores.null_count == len(scores):
         raise ConfigError(f"data.score = {wanted.score!r}: no caption has this score")
@@ -109,8 +111,9 @@ def load_pairs(locations: Sequence[str], wanted: Wanted) -> TrainingPairs:
     reasons: Sequence[str | None] = [None] * len(counts)
     if len(counts) * wanted.pixels.bytes <= wanted.memory:
         held, reasons = decode_all(shelf.places, wanted.pixels)
-    untold = f"no text of source {' or '.join(wanted.sources)} (data.sources)"
-    why = [reason or (None if count else untold) for reason, count in zip(reasons, counts.tolist(), strict=True)]
+    why = [
+        reason or (None if count else _untold(wanted)) for reason, count in zip(reasons, counts.tolist(), strict=True)
+    ]
     left_out = Counter(reason for reason in why if reason)
     keep = np.array([row for row, reason in enumerate(why) if reason is None], np.int64)
     if not len(keep):
@@ -119,25 +122,19 @@ def load_pairs(locations: Sequence[str], wanted: Wanted) -> TrainingPairs:
     return _pairs(table, shelf, keep, held, left_out)
 
 
+def _untold(wanted: Wanted) -> str:
+    """Why an image has no text that is wanted."""
+    if wanted.talks:
+        return "no talk of its uid (data.talks)"
+    if wanted.column in ("questions", TALKS):
+        return "no question with an answer"
+    return f"no text of source {' or '.join(wanted.sources)} (data.sources)"
+
+
 def _boxes(table: pa.Table) -> int:
     """Captions with a box."""
     boxes = pc.struct_field(pc.struct_field(pc.list_flatten(table["texts"]), "word"), "box")
     return len(boxes) - int(boxes.null_count)
-
-
-def parquet_files(location: str) -> list[str]:
-    """The Parquet files of a place, in order, as paths that `split_url` takes.
-
-    Raises:
-        InputError: there are none, or one is none.
-    """
-    filesystem, path = split_url(location)
-    try:
-        found = ds.dataset(path, filesystem=filesystem, format="parquet", exclude_invalid_files=False).files
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{location}: {str(error).splitlines()[0]}") from error
-    scheme = f"{location.partition('://')[0]}://" if "://" in location else ""
-    return [f"{scheme}{file}" for file in sorted(found)]
 
 
 def _places(files: Sequence[str]) -> tuple[RowGroup, ...]:
@@ -152,34 +149,27 @@ def _places(files: Sequence[str]) -> tuple[RowGroup, ...]:
     return tuple(places)
 
 
-def opened(file: str) -> pq.ParquetFile:
-    """A Parquet file.
-
-    Raises:
-        InputError: it is none.
-    """
-    filesystem, path = split_url(file)
-    try:
-        return pq.ParquetFile(path, filesystem=filesystem, page_checksum_verification=True)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{file}: {str(error).splitlines()[0]}") from error
-
-
-def _read_texts(file: str, wanted: Wanted) -> pa.Table:
+def _read_texts(file: str, wanted: Wanted, talks: TalksByUid | None) -> pa.Table:
     """One row an image: `texts` (word, source, score) of the wanted sources, `wrong`, and `uid` or null."""
     with opened(file) as parquet:
         names = parquet.schema_arrow.names
-        column = "captions" if wanted.column == REGIONS else wanted.column
+        column = "uid" if talks else {REGIONS: "captions", TALKS: "questions"}.get(wanted.column, wanted.column)
         needed = {"image"} if column == IMAGES_ALONE else {"image", column}
         if missing := sorted(needed - set(names)):
-            raise InputError(f"{file}: no column {', '.join(missing)}; there are {', '.join(names)}")
+            other = " (or set data.talks)" if wanted.column == TALKS and not talks else ""
+            raise InputError(f"{file}: no column {', '.join(missing)}{other}; there are {', '.join(names)}")
         if column == IMAGES_ALONE:
             return _without_texts(parquet, "uid" in names)
-        table = parquet.read([name for name in (column, "wrong", "uid") if name in names])
-    check_captions(table.schema, column, file)
-    lists = table[column].combine_chunks()
+        table = parquet.read([name for name in dict.fromkeys((column, "wrong", "uid")) if name in names])
+    if talks:
+        lists = talks.of(table["uid"].combine_chunks().cast(pa.string()))
+    else:
+        check_captions(table.schema, column, file)
+        lists = table[column].combine_chunks()
     values, owner = lists.flatten(), pc.list_parent_indices(lists).to_numpy()
-    read = {"questions": _questions, REGIONS: _regions}.get(wanted.column, _captions)
+    read = {"questions": _questions, REGIONS: _regions, TALKS: _joined if talks else _talks}.get(
+        wanted.column, _captions
+    )
     texts, good = read(values, wanted, file)
     counts = np.bincount(owner[good], minlength=len(lists))
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
@@ -268,6 +258,20 @@ def _questions(values: pa.StructArray, wanted: Wanted, file: str) -> tuple[pa.St
     answers = pc.fill_null(pc.list_value_length(pc.struct_field(words, "answers")), 0).to_numpy(zero_copy_only=False)
     fields = [words, sources, pa.nulls(len(words), pa.float32())]
     return pa.StructArray.from_arrays(fields, ["word", "source", "score"]), answers > 0
+
+
+def _talks(values: pa.StructArray, wanted: Wanted, file: str) -> tuple[pa.StructArray, NDArray[np.bool_]]:
+    """The same of every question as a talk of its own."""
+    texts, good = _questions(values, wanted, file)
+    fields = [each_alone(texts.field("word")), texts.field("source"), texts.field("score")]
+    return pa.StructArray.from_arrays(fields, ["word", "source", "score"]), good
+
+
+def _joined(values: pa.ListArray, wanted: Wanted, file: str) -> tuple[pa.StructArray, NDArray[np.bool_]]:
+    """The same of the talks of another table; all are synthetic, and wanted."""
+    sources = pa.array(np.full(len(values), SOURCES.index("synthetic"), np.int8))
+    fields = [values, sources, pa.nulls(len(values), pa.float32())]
+    return pa.StructArray.from_arrays(fields, ["word", "source", "score"]), np.ones(len(values), bool)
 
 
 def _pairs(

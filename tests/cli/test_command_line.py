@@ -21,7 +21,7 @@ from capfilt.cli import app
 from capfilt.cli.terminal.errors import CommandGroup, resumable
 from capfilt.core import errors
 from capfilt.pipelines.export.export import FORMATS
-from capfilt.pipelines.export.instruct import FORMS
+from capfilt.pipelines.export.instruct.prompts import FORMS
 from command_line import invoke
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]

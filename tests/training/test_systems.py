@@ -34,6 +34,7 @@ from capfilt.pipelines.examples.shots import load_shots
 from capfilt.pipelines.query import run_query
 from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.pipelines.training_data.pixel_store import decoded
+from capfilt.pipelines.training_data.talks import TALKS
 from capfilt.training.recipes import load_training
 from capfilt.training.train import Listener, Request, train
 from tiny_language import write_language
@@ -52,7 +53,9 @@ TINY = {
     "alpha-clip": ("model.start=CLIP", "regions.rest=0.1"),
     "mae": ("model.image_size=32",),
     "llava": ("model.vision=CLIP", "model.language=LLAMA", "llava.max_tokens=12"),
+    "llava, tiles": ("model.vision=CLIP", "model.language=LLAMA", "llava.max_tokens=12", "llava.tiles=true"),
     "llava-tune": ("model.start=LLAVA", "llava.max_tokens=12"),
+    "llava-tune, talks": ("model.start=LLAVA", "llava.max_tokens=12", "data.talks=TALKS"),
     "flamingo": (
         "model.vision=CLIP",
         "model.language=LLAMA",
@@ -63,7 +66,7 @@ TINY = {
     ),
     "beit": ("codebook.teacher=CLIP", "model.image_size=16", "codebook.codes=4"),
 }
-"""What a tiny training of each system starts from; a word in capitals is a folder of `home`."""
+"""What a tiny training of each system starts from, once or in more ways; a word in capitals is a folder of `home`."""
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,7 @@ def home(pairs_file: Path, tokenizer: Tokenizer, strong: MED, tmp_path_factory: 
     home = tmp_path_factory.mktemp("systems")
     save_med(home / "MED", strong, tokenizer, ("captioner", "filter"))
     write_regions(pairs_file, home / "regions.parquet")
+    write_talks(pairs_file, home / "named.parquet", home / "TALKS")
     write_language(home / "LANGUAGE", "opt")
     write_language(home / "LLAMA", "llama")
     for name, system, own in (
@@ -108,10 +112,23 @@ def write_regions(pairs: Path, out: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows), out)
 
 
-def request(system: str, data: Path, home: Path, out: Path) -> Request:
+def write_talks(pairs: Path, images: Path, out: Path) -> None:
+    """The same images with uids, and two talks of every second one."""
+    rows = pq.read_table(pairs).to_pylist()
+    turns = [{"question": "what is it", "answer": "a circle"}, {"question": "which color", "answer": "red"}]
+    talks = [{"uid": str(n // 2 * 2), "form": "detail", "turns": turns[: 1 + n % 2]} for n in range(len(rows))]
+    pq.write_table(pa.Table.from_pylist([{**row, "uid": str(n)} for n, row in enumerate(rows)]), images)
+    out.mkdir()
+    pq.write_table(pa.Table.from_pylist(talks, TALKS), out / "talks.parquet")
+
+
+def request(case: str, data: Path, home: Path, out: Path) -> Request:
+    system = case.partition(",")[0]
+    if "data.talks=TALKS" in TINY[case]:
+        data = home / "named.parquet"
     if SYSTEMS[system].reads == "regions":
         data = home / "regions.parquet"
-    settings = (*COMMON, *(re.sub(r"=([A-Z]+)$", rf"={home}/\1", change) for change in TINY[system]))
+    settings = (*COMMON, *(re.sub(r"=([A-Z]+)$", rf"={home}/\1", change) for change in TINY[case]))
     return Request(system, (str(data),), out, load_training("small", system, settings))
 
 
@@ -163,7 +180,11 @@ OTHERWISE: dict[str, Callable[[Path], None]] = {"vqa": answers, "mae": encodes, 
 """What a system without a role in a run is for."""
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_system_has_a_line() -> None:
+    assert {case.partition(",")[0] for case in TINY} == set(SYSTEMS)
+
+
+@pytest.mark.parametrize("name", TINY)
 def test_a_system_trains_saves_works_and_resumes_to_the_bit(
     name: str, home: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
@@ -179,12 +200,13 @@ def test_a_system_trains_saves_works_and_resumes_to_the_bit(
     half = weights(cut)
     assert train(request(name, pairs_file, home, cut)).steps_now == 2
     assert weights(cut) == weights(whole) != half
-    for role in SYSTEMS[name].roles:
+    roles = SYSTEMS[name.partition(",")[0]].roles
+    for role in roles:
         assert check(str(whole), "captioner" if role == "captioner" else "filter")
         WORK[role](whole)
-    if not SYSTEMS[name].roles:
+    if not roles:
         OTHERWISE[name](whole)
-    for role in {"captioner", "filter"} - set(SYSTEMS[name].roles):
+    for role in {"captioner", "filter"} - set(roles):
         with pytest.raises(ModelError):
             check(str(whole), "captioner" if role == "captioner" else "filter")
 

@@ -19,7 +19,7 @@ class ExportCommand(TyperCommand):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the names of formats and instruction forms."""
         from capfilt.pipelines.export.export import format_names
-        from capfilt.pipelines.export.instruct import FORMS
+        from capfilt.pipelines.export.instruct.prompts import FORMS
 
         formatter.write_paragraph()
         formatter.write_text(f"Formats: {', '.join(format_names())}.")
@@ -102,7 +102,8 @@ def export(
 def _form(kind: str, forms: list[str], endpoint: str, model: str, key_env: str, concurrency: int) -> "ExportFormat":
     from capfilt.core.errors import ConfigError
     from capfilt.pipelines.export.export import format_named, format_names
-    from capfilt.pipelines.export.instruct import FORMS, Writer
+    from capfilt.pipelines.export.instruct.prompts import FORMS
+    from capfilt.pipelines.export.instruct.writer import Writer
     from capfilt.pipelines.export.llava import LlavaFormat
 
     _check("--format", [kind], format_names())

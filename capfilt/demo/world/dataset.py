@@ -12,7 +12,7 @@ from capfilt.core.schema import IMAGE, TEXT
 from capfilt.demo.world.pairs import AnnotatedPair, annotated_pairs, jpeg
 from capfilt.demo.world.scene import Scene
 from capfilt.demo.world.web import WebRow, web_rows
-from capfilt.pipelines.training_data.pairs import QUESTION
+from capfilt.pipelines.training_data.talks import QUESTION
 
 COLUMNS = pa.schema(
     [

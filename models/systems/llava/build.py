@@ -13,7 +13,7 @@ from capfilt.models.formats.image_processor import read_image_processor
 from capfilt.models.registry.resolve import locate
 from capfilt.models.systems.llava.system import NEXT, TUNED, Llava
 from capfilt.models.systems.llava.task import LlavaTask
-from capfilt.models.systems.llava.tiles import pinpoints
+from capfilt.models.systems.llava.tiles import most_tokens, patches, pinpoints
 from capfilt.models.systems.llava.turns import IMAGE, PLAIN, TALK
 from capfilt.models.systems.parts.folder import save_folder, squash_processor
 from capfilt.models.systems.parts.tower_info import tower_info
@@ -45,7 +45,7 @@ def build(asked: Asked, texts: Iterable[str], group: Group) -> TrainJob:
         model.gradient_checkpointing_enable()
     turn = TALK if tuned else PLAIN
     processor = processor_of(model, words, mean, std, turn.template)
-    task = LlavaTask(model.to(asked.device), processor, turn, wanted.max_tokens, asked.seed, group)
+    task = LlavaTask(model.to(asked.device), processor, turn, wanted.max_tokens, _room(model), asked.seed, group)
     return TrainJob(task, lambda out: save_folder(out, model, processor, asked.stored_dtype))
 
 
@@ -92,7 +92,7 @@ def _new(vision: Any, text: Any, image: int, act: str, tiles: bool) -> Any:
         vision_config=vision,
         text_config=text,
         image_token_index=image,
-        image_seq_length=(vision.image_size // vision.patch_size) ** 2,
+        image_seq_length=patches(vision.image_size, vision.patch_size),
         projector_hidden_act=act,
         vision_feature_layer=LAYER,
         vision_feature_select_strategy="default",  # patches without [CLS]
@@ -109,6 +109,13 @@ def _lock(model: Any, tuned: bool) -> None:
         lock(model.lm_head)
     if model.config.projector_hidden_act == "linear":
         lock(model.model.multi_modal_projector.linear_2)
+
+
+def _room(model: Any) -> int:
+    """Positions of the language model that the largest image leaves; 0 = it has no limit."""
+    positions, vision = getattr(model.config.text_config, "max_position_embeddings", None), model.config.vision_config
+    tiled, shape = model.config.model_type == NEXT, (vision.image_size, vision.patch_size)
+    return int(positions) - (most_tokens(*shape) if tiled else patches(*shape)) if positions else 0
 
 
 def processor_of(model: Any, words: Any, mean: Any, std: Any, template: str) -> Any:

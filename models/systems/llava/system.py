@@ -8,7 +8,7 @@ from capfilt.core.errors import ConfigError
 from capfilt.models.formats.checkpoint import CONFIG, weight_files
 from capfilt.models.qformer.config import language_files
 from capfilt.models.registry.resolve import locate
-from capfilt.models.systems.llava.tiles import LONGEST, most_tokens
+from capfilt.models.systems.llava.tiles import LONGEST, most_tokens, patches
 from capfilt.models.systems.parts.language_info import check_room, language_config, needs_both
 from capfilt.models.systems.parts.shapes import check_side, started, stated
 from capfilt.models.systems.parts.tower_info import tower_info
@@ -16,7 +16,7 @@ from capfilt.models.training.settings import setting
 from capfilt.models.training.system import Asked, Foundation, System
 
 TUNED: Final = "llava-tune"
-"""Stage 2: connector and language model learn from questions and answers."""
+"""Stage 2: connector and language model learn from talks, which are questions and answers."""
 NEXT: Final = "llava_next"
 """The `model_type` of a LLaVA that reads tiles."""
 LANGUAGES: Final = frozenset(
@@ -58,8 +58,8 @@ def check(asked: Asked) -> Foundation:
         files = (*tower.files, *language_files(folder))
     named = "model.start" if settings.start else "model.vision"
     check_side(settings, side, named, settings.start or settings.vision)
-    patches = most_tokens(side, patch) if tiles else (side // patch) ** 2
-    check_room(language, patches, "llava.max_tokens", own.max_tokens, f"an image takes {patches}")
+    taken = most_tokens(side, patch) if tiles else patches(side, patch)
+    check_room(language, taken, "llava.max_tokens", own.max_tokens, f"an image takes {taken}")
     return Foundation(side * LONGEST if tiles else side, files, shape_kept=tiles)
 
 
@@ -78,7 +78,7 @@ LLAVA_TUNE: Final = System(
     about="LLaVA, stage 2: answers",
     package="llava",
     check=check,
-    reads="questions",
+    reads="talks",
     example="--start LLAVA",
     roles=("captioner",),
     sections={"llava": Llava},

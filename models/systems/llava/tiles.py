@@ -27,6 +27,11 @@ def tokens_of(height: int, width: int, points: list[list[int]], side: int, patch
     return grid * grid + high * wide + high
 
 
+def patches(side: int, patch: int) -> int:
+    """Tokens of an image that is one tile."""
+    return int((side // patch) ** 2)
+
+
 def most_tokens(side: int, patch: int) -> int:
     """Tokens of an image at most."""
     grid = side // patch

@@ -10,14 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from capfilt.core.errors import ModelError, RunFailed
 from capfilt.models.captioners.openai_client import ChatClient
+from capfilt.models.pixels import PixelSpec
 from capfilt.models.runtime import Endpoint
 from capfilt.pipelines.export.export import export
-from capfilt.pipelines.export.instruct import FORMS, REQUESTS, Writer
+from capfilt.pipelines.export.instruct.prompts import EXAMPLES, FORMS, REQUESTS, Form, context, messages
+from capfilt.pipelines.export.instruct.writer import Writer
 from capfilt.pipelines.export.llava import LlavaFormat
+from capfilt.pipelines.training_data.pairs import Wanted, load_pairs
 from command_line import invoke
 from staged_run import Run, tree
 
@@ -121,17 +125,26 @@ def test_three_forms(run: Run, server: Server, tmp_path: Path) -> None:
     assert {sample["conversations"][0]["value"].removeprefix("<image>\n") for sample in detail} <= set(REQUESTS)
     assert detail[0]["conversations"][1]["value"] == "A long account of soft colours by the sea."
     assert json.loads((tmp_path / "set/failures.json").read_bytes()) == []
+    told = pq.read_table(tmp_path / "set/talks.parquet").to_pylist()
+    assert [(row["uid"], row["form"]) for row in told] == [(uid, form) for form in FORMS for uid in kept]
+    assert told[0]["turns"] == TURNS
+    assert {row["turns"][0]["question"] for row in told if row["form"] == "detail"} <= set(REQUESTS)
+    pairs = load_pairs(
+        [str(run.out / "corpus")],
+        Wanted(column="talks", talks=str(tmp_path / "set/talks.parquet"), pixels=PixelSpec(16)),
+    )
+    assert (len(pairs), pairs.texts.count(), pairs.left_out) == (len(kept), 3 * len(kept), {})
     assert 1 < server.most_at_once <= 4
     body = server.asked[0]
     texts = [text["text"] for row in kept.values() for text in row["captions"]]
-    assert all(line.removeprefix("- ") in texts for line in body["messages"][1]["content"].splitlines()[1:])
+    assert all(line.removeprefix("- ") in texts for line in body["messages"][-1]["content"].splitlines()[1:])
     assert (body["model"], server.keys) == ("writer-1", {None})
 
 
 def test_answers_that_cannot_be_used_are_rows_of_their_own(run: Run, server: Server, tmp_path: Path) -> None:
     def answer(number: int, body: dict[str, Any]) -> tuple[int, str]:
         if form_of(body) == "detail":
-            return (400, "") if "number 0 " in body["messages"][1]["content"] else (200, talk(body))
+            return (400, "") if "number 0 " in body["messages"][-1]["content"] else (200, talk(body))
         return 200, "I would rather not [say] this"
 
     server.answer = answer
@@ -184,3 +197,39 @@ def test_no_server_is_one_line(server: Server) -> None:
         Writer.at(server.address, model="other")
     with pytest.raises(ModelError):
         Writer.at("http://127.0.0.1:9/v1")
+
+
+def test_the_writer_is_told_captions_and_boxes() -> None:
+    captions = [
+        {"text": "a cat on a sofa", "box": None},
+        {"text": "a gray cat", "box": [0.1, 0.25, 0.504, 1.0]},
+        {"text": "a red cushion", "box": [0.6, 0.5, 0.75, 0.7]},
+    ]
+    assert context(captions).splitlines() == [
+        "Captions:",
+        "- a cat on a sofa",
+        "Regions:",
+        "- a gray cat: [0.10, 0.25, 0.50, 1.00]",
+        "- a red cushion: [0.60, 0.50, 0.75, 0.70]",
+    ]
+    assert context(captions[1:]).splitlines()[0] == "Regions:"
+    assert context(captions[:1]) == "Captions:\n- a cat on a sofa"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_worked_examples_stand_before_the_image(server: Server, form: Form) -> None:
+    chat = messages(form, [{"text": "a cat", "box": None}])
+    assert [one["role"] for one in chat] == ["system", *["user", "assistant"] * len(EXAMPLES), "user"]
+    assert "Regions:" in chat[1]["content"]
+    assert "Regions:" not in chat[-1]["content"]
+    # What the examples show is an answer that can be read, of the form that is asked for.
+    for example, one in zip(EXAMPLES, chat[2::2], strict=True):
+        server.answer = lambda number, body, said=one["content"]: (200, said)
+        (turns,) = writer(server).write(form, [{"uid": "0" * 32, "captions": list(example.captions)}])
+        assert turns == {"detail": [(REQUESTS[0], example.detail)]}.get(form, getattr(example, form))
+
+
+def test_an_answer_that_tells_a_box_is_not_used(server: Server) -> None:
+    server.answer = lambda number, body: (200, "A cat sits at [0.10, 0.25, 0.50, 1.00] on a sofa.")
+    (told,) = writer(server).write("detail", [{"uid": "0" * 32, "captions": [{"text": "a cat", "box": None}]}])
+    assert told == "tells a box"

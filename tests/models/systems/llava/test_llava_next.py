@@ -93,7 +93,7 @@ def test_the_loss_is_that_of_the_class_on_the_processor_s_rows(home: Path) -> No
     loss, _ = LlavaTask(model, processor, PLAIN, 12).eval()(batch())
     inputs = processor(images=pictures, text=[PLAIN.prefix()] * 3, return_tensors="pt", padding=True)
     counts = [tokens_of(height, width, pinpoints(SIDE), SIDE, PATCH) for width, height in SIZES]
-    rows = [row(words, PLAIN.prefix(), ended(words, text, 12), n) for text, n in zip(TEXTS, counts, strict=True)]
+    rows = [row(words, [(PLAIN.prefix(), ended(words, text, 12))], n) for text, n in zip(TEXTS, counts, strict=True)]
     longest = max(len(one.ids) for one in rows)
     ids = torch.tensor([one.ids + [words.pad_token_id] * (longest - len(one.ids)) for one in rows])
     labels = torch.tensor([one.labels + [IGNORED] * (longest - len(one.labels)) for one in rows])

@@ -13,7 +13,7 @@ from capfilt.models.systems.llava.build import _lock, connect, processor_of
 from capfilt.models.systems.llava.task import LlavaTask
 from capfilt.models.systems.llava.turns import IGNORED, PLAIN, TALK, Turn, row
 from capfilt.models.systems.parts.words import ended
-from capfilt.models.training.batch import Batch, QuestionBatch
+from capfilt.models.training.batch import Batch, TalkBatch
 from tiny_language import write_language
 
 TEXTS = ["a red circle", "two blue squares on a white ground"]
@@ -50,7 +50,7 @@ def task_of(model: Any, words: Any, turn: Turn = PLAIN) -> LlavaTask:
 def test_a_row_begins_as_the_processor_and_its_template_have_it(folder: Path, turn: Turn, question: str) -> None:
     model, words = made(folder)
     processor = processor_of(model, words, CLIP_MEAN, CLIP_STD, turn.template)
-    own = row(words, turn.prefix(question), ended(words, "a red circle", 12), 4)
+    own = row(words, [(turn.prefix(question), ended(words, "a red circle", 12))], 4)
     given = [token for token, label in zip(own.ids, own.labels, strict=True) if label == IGNORED]
     content = [{"type": "image"}, *([{"type": "text", "text": question}] if question else [])]
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
@@ -64,10 +64,38 @@ def test_a_row_begins_as_the_processor_and_its_template_have_it(folder: Path, tu
     assert own.ids[-1] == words.eos_token_id
 
 
+def test_a_talk_of_several_turns_stands_as_the_template_has_it(folder: Path) -> None:
+    model, words = made(folder)
+    processor, talk = processor_of(model, words, CLIP_MEAN, CLIP_STD, TALK.template), [("what", "red"), ("which", "a")]
+    said = [(TALK.prefix(ask, not n), ended(words, told, 12)) for n, (ask, told) in enumerate(talk)]
+    own = row(words, said, 4)
+    turns = [[("user", ask), ("assistant", told)] for ask, told in talk]
+    messages = [{"role": role, "content": [{"type": "text", "text": text}]} for turn in turns for role, text in turn]
+    messages[0]["content"] = [{"type": "image"}, *messages[0]["content"]]
+    text = processor.apply_chat_template(messages)
+    from PIL import Image
+
+    found = processor(images=[Image.new("RGB", (30, 20))], text=[text], return_tensors="pt")
+    assert found["input_ids"][0].tolist() == own.ids
+    assert own.ids.count(model.config.image_token_index) == 4
+    assert [label for label in own.labels if label != IGNORED] == [id for _, told in said for id in told]
+
+
+def test_the_last_turns_of_a_long_talk_are_left_out(folder: Path) -> None:
+    model, words = made(folder)
+    processor, batch = processor_of(model, words, CLIP_MEAN, CLIP_STD, TALK.template), [("what", [("red", 1.0)])] * 3
+
+    def said(room: int) -> Any:
+        return LlavaTask(model, processor, TALK, 12, room)._said(TalkBatch(images(1), [batch]))[0]
+
+    two = len(row(words, said(0)[:2], 1).ids)
+    assert [len(said(room)) for room in (0, 1000, two, two - 1, 1)] == [3, 3, 2, 1, 1]
+
+
 def test_the_loss_is_that_of_the_class_on_the_words_that_are_learned(folder: Path) -> None:
     model, words = made(folder)
     loss, told = task_of(model, words).eval()(Batch(images(2), TEXTS))
-    rows = [row(words, PLAIN.prefix(), ended(words, text, 12), 4) for text in TEXTS]
+    rows = [row(words, [(PLAIN.prefix(), ended(words, text, 12))], 4) for text in TEXTS]
     longest = max(len(one.ids) for one in rows)
     ids = torch.tensor([one.ids + [words.pad_token_id] * (longest - len(one.ids)) for one in rows])
     labels = torch.tensor([one.labels + [IGNORED] * (longest - len(one.labels)) for one in rows])
@@ -103,7 +131,7 @@ def test_a_stage_moves_its_own_parts_alone(folder: Path, linear: bool, tuned: bo
     optimizer = torch.optim.AdamW((one for one in task.parameters() if one.requires_grad), lr=1e-2, weight_decay=0.5)
     batch: Any = Batch(images(2), TEXTS)
     if tuned:
-        batch = QuestionBatch(images(2), ["what", "which"], [[(TEXTS[0], 1.0)], [(TEXTS[1], 0.5), ("red", 0.5)]])
+        batch = TalkBatch(images(2), [[("what", [(TEXTS[0], 1.0)])], [("which", [(TEXTS[1], 0.5), ("red", 0.5)])]])
     for _ in range(3):
         optimizer.zero_grad()
         task(batch)[0].backward()

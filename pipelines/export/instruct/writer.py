@@ -1,7 +1,7 @@
 """LLaVA's three instruction forms, written by a language model that is told the captions of an image.
 
 As in section 3 of the LLaVA paper (Liu et al. 2023) the writer does not see the image: what it knows are the kept
-texts. Here these are captions that a filter let pass, and no boxes.
+texts, those about a part of the image with their boxes.
 """
 
 import hashlib
@@ -9,49 +9,14 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 from capfilt.core.clients.endpoint import Endpoint
 from capfilt.core.errors import RunFailed
 from capfilt.models.captioners.openai_answers import Answer
 from capfilt.models.captioners.openai_client import ChatClient, EndpointFailed
+from capfilt.pipelines.export.instruct.prompts import REQUESTS, Form, Turns, messages
 from capfilt.pipelines.stages.caption_checks import without_thoughts
-
-Form = Literal["conversation", "detail", "reasoning"]
-Turns = list[tuple[str, str]]
-"""Questions with their answers."""
-
-FORMS: Final[tuple[Form, ...]] = ("conversation", "detail", "reasoning")
-
-ROLE: Final = (
-    "You write training data for an assistant that looks at pictures. You are given captions of one picture, which you"
-    " cannot see yourself. Write as somebody who sees it: never mention captions or descriptions, and state nothing"
-    " that they do not support."
-)
-
-TASKS: Final[dict[Form, str]] = {
-    "conversation": (
-        "Write a conversation of three to five turns between a person who asks about the picture and the assistant."
-        " Ask only what has a definite answer: what is there, what kind, how many, which colour, what somebody does,"
-        " what is where. Answer with nothing but JSON:"
-        ' [{"question": "...", "answer": "..."}, ...]'
-    ),
-    "detail": "Describe the picture in detail, in one paragraph. Answer with the description alone.",
-    "reasoning": (
-        "Write one question about the picture that is answered by thinking, not by looking alone: why, what for, what"
-        " next, what follows; and an answer that explains its steps. Answer with nothing but JSON:"
-        ' [{"question": "...", "answer": "..."}]'
-    ),
-}
-
-REQUESTS: Final = (
-    "Describe this picture in detail.",
-    "What can be seen here? Give a full account.",
-    "Tell me everything this picture shows.",
-    "Please give a thorough description of this image.",
-    "Explain in detail what is in this photo.",
-)
-"""What a person says to get a detailed description; one an image, drawn by its uid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +54,18 @@ class Writer:
         return [_turns(form, row["uid"], answer) for row, answer in zip(rows, answers, strict=True)]
 
     def _question(self, form: Form, row: dict[str, Any]) -> dict[str, Any]:
-        texts = "\n".join(f"- {text['text']}" for text in row["captions"])
-        messages = [
-            {"role": "system", "content": f"{ROLE}\n\n{TASKS[form]}"},
-            {"role": "user", "content": f"The captions:\n{texts}"},
-        ]
         seed = int(hashlib.sha256(f"{form}|{row['uid']}".encode()).hexdigest()[:8], 16) >> 1
-        return {"model": self.model, "messages": messages, "temperature": 0.2, "seed": seed, "max_tokens": 1024}
+        return {
+            "model": self.model,
+            "messages": messages(form, row["captions"]),
+            "temperature": 0.2,
+            "seed": seed,
+            "max_tokens": 1024,
+        }
+
+
+_BOX: Final = re.compile(r"[\[(]\s*[01]?\.\d+\s*,")
+"""What begins the numbers of a box."""
 
 
 def _turns(form: Form, uid: str, answer: Answer) -> Turns | str:
@@ -103,7 +73,10 @@ def _turns(form: Form, uid: str, answer: Answer) -> Turns | str:
         return "refused"
     if answer.end == "length":
         return "breaks off"
-    return _READ[form](uid, without_thoughts(answer.text)[0].strip())
+    turns = _READ[form](uid, without_thoughts(answer.text)[0].strip())
+    if not isinstance(turns, str) and any(_BOX.search(part) for turn in turns for part in turn):
+        return "tells a box"  # which nobody who sees the image could know
+    return turns
 
 
 def _described(uid: str, text: str) -> Turns | str:

@@ -1,0 +1,1 @@
+"""Instruction data: talks about the kept images, written by a language model."""
