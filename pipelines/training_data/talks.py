@@ -83,13 +83,14 @@ def _read(file: str) -> pa.Table:
 def _whole(turns: pa.ListArray) -> NDArray[np.bool_]:
     """bool of every talk: it has turns, each with a question and an answer."""
     said = turns.flatten()
-    whole = np.ones(len(said), bool)
+    filled = np.ones(len(said), bool)
     for part in ("question", "answer"):
         length = pc.fill_null(pc.utf8_length(pc.struct_field(said, part)), 0)
-        whole &= length.to_numpy(zero_copy_only=False) > 0
+        filled &= length.to_numpy(zero_copy_only=False) > 0
     count: NDArray[np.int64] = pc.fill_null(pc.list_value_length(turns), 0).to_numpy(zero_copy_only=False)
-    good = np.bincount(pc.list_parent_indices(turns).to_numpy()[whole], minlength=len(turns))
-    return (count > 0) & (good == count)
+    good = np.bincount(pc.list_parent_indices(turns).to_numpy()[filled], minlength=len(turns))
+    whole: NDArray[np.bool_] = (count > 0) & (good == count)
+    return whole
 
 
 def _as_talks(turns: pa.ListArray) -> pa.ListArray:
