@@ -59,17 +59,23 @@ def cider(written: Sequence[str], references: Sequence[Sequence[str]]) -> float:
 
     N-grams that are in the references of many of these images count little; so it says nothing of one image alone.
     """
+    values = cider_by_image(written, references)
+    return sum(values) / len(values) if values else 0.0
+
+
+def cider_by_image(written: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
+    """The summands of `cider`."""
     told = [[_vector(words(reference)) for reference in own] for own in references]
     frequency: Counter[tuple[str, ...]] = Counter()
     for own in told:
         frequency.update({gram for vector in own for gram in vector})
     rarity = {gram: math.log(len(told) / count) for gram, count in frequency.items()}
     unknown = math.log(len(told)) if told else 0.0
-    total = 0.0
+    found = []
     for text, own in zip(written, told, strict=True):
         said = _vector(words(text))
-        total += sum(_alike(said, reference, rarity, unknown) for reference in own) / len(own)
-    return 10 * total / len(told) if told else 0.0
+        found.append(10 * sum(_alike(said, reference, rarity, unknown) for reference in own) / len(own))
+    return found
 
 
 def diversity(texts: Sequence[str]) -> dict[str, float]:

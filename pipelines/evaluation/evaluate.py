@@ -22,7 +22,8 @@ from capfilt.core.config import Recipe
 from capfilt.core.errors import InputError, ModelError
 from capfilt.core.schema import ROWS
 from capfilt.pipelines.calibration.curves import labeled, sweep
-from capfilt.pipelines.evaluation.captions import bleu, cider, diversity, words
+from capfilt.pipelines.evaluation.captions import bleu, cider_by_image, diversity, words
+from capfilt.pipelines.evaluation.paired import PerQuery
 from capfilt.pipelines.stages import stage_models
 from capfilt.pipelines.stages.caption import CANDIDATES, alive, caption, pixel_tensor
 from capfilt.pipelines.stages.decode import decode
@@ -62,18 +63,19 @@ class Evaluation:
     auc: Metrics
     retrieval: Metrics
     notes: tuple[str, ...]  # why something is missing, or says little
-    ranks: Ranked = field(default_factory=dict)
-    owner: tuple[int, ...] = ()  # the image of each human caption
+    queries: PerQuery = field(default_factory=PerQuery)
 
 
 @dataclass(slots=True)
 class _Collected:
     """What one pass over the images collects."""
 
+    uids: list[str] = field(default_factory=list)
     references: list[list[str]] = field(default_factory=list)
     likeliest: list[str] = field(default_factory=list)
     drawn: list[str] = field(default_factory=list)
     right: list[bool] = field(default_factory=list)
+    image: list[int] = field(default_factory=list)  # of each text of `right`
     scores: dict[str, list[float]] = field(default_factory=dict)
     pixels: "list[Tensor]" = field(default_factory=list)  # of the judge, batch by batch
     left_out: Counter[str] = field(default_factory=Counter)
@@ -106,19 +108,30 @@ def evaluate(locations: Sequence[str], recipe: Recipe, limit: int | None = None,
     owner = [number for number, own in enumerate(collected.references) for _ in own]
     _check_finite(collected.scores)
     ranks = _ranks(judges, collected, texts, owner, candidates)
+    compared = captioners and len(collected.references) > 1
+    ciders = cider_by_image(collected.likeliest, collected.references) if compared else []
     return Evaluation(
         pictures=len(collected.references),
         texts=len(texts),
         wrong=len(collected.right) - sum(collected.right) if judges else 0,
         left_out=dict(collected.left_out),
-        captions=_captions(collected) if captioners and len(collected.references) > 1 else {},
+        captions={"bleu_4": bleu(collected.likeliest, collected.references), "cider": float(np.mean(ciders))}
+        if compared
+        else {},
         drawn=diversity(collected.drawn) if captioners else {},
         human=diversity([own[0] for own in collected.references]),
         auc=_auc(collected),
         retrieval={f"{side}_{at}": float(np.mean(np.array(some) < at)) for side, some in ranks.items() for at in AT},
         notes=tuple(_notes(collected, captioners, judges)),
-        ranks=ranks,
-        owner=tuple(owner),
+        queries=PerQuery(
+            uids=tuple(collected.uids),
+            ranks=ranks,
+            owner=tuple(owner),
+            cider=tuple(ciders),
+            scores=collected.scores,
+            right=tuple(collected.right),
+            image=tuple(collected.image),
+        ),
     )
 
 
@@ -203,11 +216,13 @@ def _take(
     good = [row for row in alive(rows) if not dead[row]]
     for row in good:
         candidates = rows[CANDIDATES][row].as_py()
+        collected.uids.append(rows["uid"][row].as_py())
         collected.references.append(_texts(candidates, "human"))
         collected.likeliest += _texts(candidates, "synthetic")
         collected.drawn += drawn_texts[row]
         given = [c for c in candidates if c["source"] != "synthetic"]
         collected.right += [c["source"] == "human" for c in given]
+        collected.image += [len(collected.references) - 1] * len(given)
         for column in columns_of(judges):
             collected.scores.setdefault(column, []).extend(c[column] for c in given)
     if good and judges:
@@ -216,13 +231,6 @@ def _take(
 
 def _texts(candidates: Iterable[dict[str, Any]], source: str) -> list[str]:
     return [c["text"] for c in candidates if c["source"] == source]
-
-
-def _captions(collected: _Collected) -> Metrics:
-    return {
-        "bleu_4": bleu(collected.likeliest, collected.references),
-        "cider": cider(collected.likeliest, collected.references),
-    }
 
 
 def _auc(collected: _Collected) -> Metrics:

@@ -9,15 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from capfilt.cli.terminal.options import settings_option
-from capfilt.core.formatting import percent
 from capfilt.core.serialization import setting
 
 if TYPE_CHECKING:
     from capfilt.core.config import Recipe
-    from capfilt.pipelines.evaluation.evaluate import Evaluation
-    from capfilt.pipelines.evaluation.paired import Difference
-
-CAPTIONS = {"bleu_4": "BLEU-4", "cider": "CIDEr"}
+    from capfilt.pipelines.evaluation.paired import PerQuery
 
 
 def evaluate(
@@ -25,7 +21,7 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="DATA",
-            help="Parquet with columns image, captions and optionally wrong; or questions.",
+            help="Parquet with columns image, captions and optionally wrong; or questions; or label.",
             show_default=False,
         ),
     ],
@@ -39,8 +35,18 @@ def evaluate(
     against: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|DIR",
-            help="Another judge to compare --judge with: paired differences of R@k with 95 % intervals. Default: none.",
+            metavar="NAME|DIR|URL",
+            help="Another judge, or captioner where there is no --judge: paired differences with 95 % intervals. "
+            "Default: none.",
+            show_default=False,
+        ),
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="The judge classifies images by this text with each class name of the column label in place of {}, "
+            'e.g. "a photo of a {}". Repeatable. Default: none.',
             show_default=False,
         ),
     ] = None,
@@ -73,17 +79,20 @@ def evaluate(
 
     if not captioner and not judge and not vqa:
         raise ConfigError("evaluate: give --captioner, --judge, --vqa or several of them")
-    if against and not judge:
-        raise ConfigError("evaluate: --against needs --judge, which it is compared with")
+    if classes and (not judge or captioner):
+        raise ConfigError("evaluate: --classes needs --judge, and no --captioner")
+    if against and not (judge or captioner):
+        raise ConfigError("evaluate: --against needs --judge or --captioner, which it is compared with")
+    if against and judge and captioner:
+        raise ConfigError("evaluate: --against compares judges or captioners: give --judge or --captioner, not both")
     told: dict[str, Any] = {"captioner": captioner or "", "judge": judge or "", "vqa": str(vqa or "")}
     if captioner or judge:
-        measure = partial(_measured, data, tuple(settings or ()), limit, candidates)
-        recipe, measured = measure(captioner, judge)
-        results = {name: value for name, value in asdict(measured).items() if name not in ("ranks", "owner")}
-        told |= {"beams": recipe.caption.beams, "candidates": candidates, **results}
-        _say(measured)
+        measure = partial(_measured, data, tuple(settings or ()), limit, candidates, classes or [])
+        found, queries = measure(captioner, judge, say=True)
+        told |= found
         if against:
-            told |= _compared(measured, measure(None, against)[1], against)
+            others = measure(against if captioner else None, against if judge else None, say=False)[1]
+            told |= _compared(queries, others, against)
     if vqa:
         told["answers"] = _answered(data, vqa, limit)
     if out:
@@ -96,76 +105,62 @@ def _measured(
     settings: tuple[str, ...],
     limit: int | None,
     candidates: int,
+    classes: list[str],
     captioner: str | None,
     judge: str | None,
-) -> "tuple[Recipe, Evaluation]":
+    *,
+    say: bool,
+) -> "tuple[dict[str, Any], PerQuery]":
+    """What was measured, and what it is the mean of."""
+    from capfilt.cli.training import evaluate_tables
     from capfilt.pipelines.evaluation.evaluate import evaluate as measure
+
+    recipe = _recipe(settings, captioner, judge)
+    if classes:
+        return _classified(data, recipe, classes, limit, say)
+    measured = measure(data, recipe, limit, candidates)
+    if say:
+        evaluate_tables.say_evaluation(measured)
+    results = {name: value for name, value in asdict(measured).items() if name != "queries"}
+    return {"beams": recipe.caption.beams, "candidates": candidates, **results}, measured.queries
+
+
+def _recipe(settings: tuple[str, ...], captioner: str | None, judge: str | None) -> "Recipe":
     from capfilt.pipelines.recipes.load import load_recipe
 
     chosen = [setting("score.judges", [judge] if judge else []), f"caption.n={int(bool(captioner))}"]
     named = [setting("caption.captioner", captioner)] if captioner else []
-    recipe = load_recipe("blip", (*settings, *chosen, *named))
-    return recipe, measure(data, recipe, limit, candidates)
+    return load_recipe("blip", (*settings, *chosen, *named))
 
 
-def _compared(measured: "Evaluation", other: "Evaluation", against: str) -> dict[str, Any]:
+def _classified(
+    data: list[str], recipe: "Recipe", texts: list[str], limit: int | None, say: bool
+) -> "tuple[dict[str, Any], PerQuery]":
+    from capfilt.cli.training import evaluate_tables
+    from capfilt.pipelines.evaluation.zero_shot import classify
+
+    found = classify(data, recipe, texts, limit)
+    if say:
+        evaluate_tables.say_classes(found)
+    accuracies = {"top_1": found.accuracy(1), "top_5": found.accuracy(5), "class_mean": found.class_mean}
+    told = {"texts": texts, "classes": list(found.classes), "pictures": len(found.ranks), "left_out": found.left_out}
+    return {"zero_shot": told | accuracies}, found.queries
+
+
+def _compared(ours: "PerQuery", theirs: "PerQuery", against: str) -> dict[str, Any]:
+    from capfilt.cli.training import evaluate_tables
     from capfilt.pipelines.evaluation.evaluate import AT
-    from capfilt.pipelines.evaluation.paired import recall_differences
+    from capfilt.pipelines.evaluation.paired import differences
 
-    found = recall_differences(measured.ranks, other.ranks, measured.owner, AT)
-    _say_differences(found, against)
+    found = differences(ours, theirs, AT)
+    evaluate_tables.say_differences(found, against)
     return {"against": against, "differences": {name: asdict(one) for name, one in found.items()}}
 
 
 def _answered(data: list[str], vqa: Path, limit: int | None) -> dict[str, Any]:
-    from capfilt.cli.terminal import console
+    from capfilt.cli.training import evaluate_tables
     from capfilt.pipelines.evaluation.vqa import evaluate_vqa
 
     answered = evaluate_vqa(data, vqa, limit)
-    rows = [(kind, percent(value)) for kind, value in (("all", answered.accuracy), *answered.by_kind.items())]
-    console.table((f"{answered.questions} questions", "VQA accuracy"), rows)
+    evaluate_tables.say_answers(answered)
     return asdict(answered)
-
-
-def _say(measured: "Evaluation") -> None:
-    from capfilt.cli.terminal import console
-
-    console.say(f"{measured.pictures} images, {measured.texts} human captions, {measured.wrong} wrong texts")
-    for reason, count in sorted(measured.left_out.items()):
-        console.say(f"skipped: {count} images, {reason}")
-    _tables(measured)
-    for note in measured.notes:
-        console.say(f"note: {note}")
-
-
-def _say_differences(found: "dict[str, Difference]", against: str) -> None:
-    from capfilt.cli.terminal import console
-
-    console.say(f"difference from {against}, in percentage points:")
-    rows = [
-        (
-            name.upper().replace("_", " R@"),
-            f"{100 * one.mean:+.1f}",
-            f"{100 * one.low:+.1f} to {100 * one.high:+.1f}",
-        )
-        for name, one in found.items()
-    ]
-    console.table(("difference", "mean", "95 % interval"), rows)
-
-
-def _tables(measured: "Evaluation") -> None:
-    from capfilt.cli.terminal import console
-
-    if measured.captions:
-        likeliest = [(CAPTIONS[name], value) for name, value in measured.captions.items()]
-        console.table(("most likely captions", ""), likeliest)
-        both = [("sampled", measured.drawn), ("human", measured.human)]
-        names = ("distinct_1", "distinct_2", "vocabulary", "words", "different")
-        heads = ("captions", "distinct-1", "distinct-2", "vocabulary", "words each", "different")
-        console.table(heads, [(who, *(told[name] for name in names)) for who, told in both])
-    if measured.auc:
-        console.table(("right against wrong texts", "AUC"), list(measured.auc.items()))
-    if measured.retrieval:
-        sides = (("TR, texts of an image", "tr"), ("IR, the image of a text", "ir"))
-        rows = [(name, *(percent(measured.retrieval[f"{side}_{at}"]) for at in (1, 5, 10))) for name, side in sides]
-        console.table(("retrieval", "R@1", "R@5", "R@10"), rows)

@@ -120,12 +120,20 @@ def test_two_judges_are_compared_on_the_same_images(pairs_file: Path, tmp_path: 
     done = invoke(*asked, "--out", str(out))
     assert done.exit_code == 0, done.output
     told = json.loads(out.read_text())
-    assert told["differences"].keys() == told["retrieval"].keys()
+    assert told["differences"].keys() == told["retrieval"].keys() | {"auc_itm", "auc_itc"}
     assert all(one["low"] <= one["mean"] <= one["high"] for one in told["differences"].values())
     mean = f"{100 * told['differences']['tr_1']['mean']:+.1f}"
     assert re.search(rf"TR R@1 +{re.escape(mean)} +\S+ to \S+\n", done.output)
-    alone = CliRunner().invoke(app, ["evaluate", str(pairs_file), "--captioner", "x", "--against", "demo-filter"])
-    assert (alone.exit_code, "--against needs --judge" in alone.stderr) == (2, True)
+    alone = CliRunner().invoke(app, ["evaluate", str(pairs_file), "--vqa", "x", "--against", "demo-filter"])
+    assert (alone.exit_code, "--against needs --judge or --captioner" in alone.stderr) == (2, True)
+
+
+def test_two_captioners_are_compared_image_by_image(pairs_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.json"
+    asked = ("evaluate", pairs_file, "--captioner", "demo-captioner", "--against", "demo-captioner", "--limit", "3")
+    done = invoke(*asked, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert json.loads(out.read_text())["differences"] == {"cider": {"mean": 0, "low": 0, "high": 0}}
 
 
 def rewritten(pairs_file: Path, path: Path, column: str, change: Callable[[Any], Any], kind: pa.DataType) -> Path:

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from capfilt.core.errors import ModelError
-from capfilt.pipelines.evaluation.paired import paired_difference, recall_differences
+from capfilt.pipelines.evaluation.paired import PerQuery, differences, paired_difference
 
 
 def test_the_interval_of_paired_queries_holds_the_truth_and_is_narrow() -> None:
@@ -26,15 +27,43 @@ def test_the_interval_of_paired_queries_holds_the_truth_and_is_narrow() -> None:
 def test_recalls_are_compared_query_by_query() -> None:
     ours = {"tr": [0.0, 0.0, 3.0], "ir": [0.0, 0.0, 0.0, 7.0]}
     theirs = {"tr": [0.0, 6.0, 3.0], "ir": [0.0, 1.0, 0.0, 7.0]}
-    found = recall_differences(ours, theirs, [0, 1, 1, 2], (1, 5, 10))
+    found = differences(
+        PerQuery(ranks=ours, owner=(0, 1, 1, 2)), PerQuery(ranks=theirs, owner=(0, 1, 1, 2)), (1, 5, 10)
+    )
     assert found["tr_1"].mean == found["tr_5"].mean == pytest.approx(1 / 3)
     assert found["ir_1"].mean == 0.25
     assert found["ir_1"].low <= 0.25 <= found["ir_1"].high
     assert found["ir_10"].mean == found["ir_10"].low == found["ir_10"].high == 0
 
 
+def test_the_interval_of_an_auc_holds_the_truth() -> None:
+    """12 test sets of 40 images, a right and a wrong text each, under a judge of AUC .84 and one of AUC .76."""
+    rng, held = np.random.default_rng(4), 0
+    right, image = (True, False) * 40, tuple(np.repeat(np.arange(40), 2).tolist())
+    for _ in range(12):
+        shift = np.where(right, 1.0, 0.0)
+        ours, theirs = (
+            PerQuery(scores={"itm": (rng.normal(size=80) + size * shift).tolist()}, right=right, image=image)
+            for size in (1.4, 1.0)
+        )
+        one = differences(ours, theirs, (1,))["auc_itm"]
+        held += one.low <= ndtr(1.4 / 2**0.5) - ndtr(1.0 / 2**0.5) <= one.high
+    assert held >= 10
+
+
+def test_captions_and_classes_are_compared_image_by_image() -> None:
+    found = differences(
+        PerQuery(cider=(1.0, 2.0, 3.0), hits=(True, True, False)),
+        PerQuery(cider=(1.0, 1.0, 3.0), hits=(True,) * 3),
+        (1,),
+    )
+    assert found["cider"].mean == pytest.approx(1 / 3)
+    assert found["accuracy"].mean == pytest.approx(-1 / 3)
+    assert found["accuracy"].low <= -1 / 3 <= found["accuracy"].high == 0
+
+
 def test_what_cannot_be_compared_is_one_line() -> None:
-    with pytest.raises(ModelError, match="--against: only judges with features"):
-        recall_differences({"tr": [0.0], "ir": [0.0]}, {}, [0], (1,))
+    with pytest.raises(ModelError, match="--against: the two models have no measure in common"):
+        differences(PerQuery(scores={"clip": [0.5]}), PerQuery(scores={"itm": [0.5]}), (1,))
     with pytest.raises(ModelError, match="could not use the same images"):
-        recall_differences({"tr": [0.0], "ir": [0.0]}, {"tr": [0.0, 1.0], "ir": [0.0]}, [0], (1,))
+        differences(PerQuery(uids=("a",), cider=(1.0,)), PerQuery(uids=("a", "b"), cider=(1.0, 2.0)), (1,))
