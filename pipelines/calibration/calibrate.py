@@ -1,6 +1,7 @@
 """calibrate: gather pairs, measure every judge on every kind of texts, and keep what came of it in calibration/.
 
 pairs.parquet      every pair with its scores (`gather.PAIR`)
+mix.json           the mix of all judges (`mix.fit_mix`), for policies; away where there is none
 isotonic.json      column -> source -> knots {"x": scores, "y": probabilities}, for policies
 calibration.json   `Calibration`; written last
 """
@@ -28,7 +29,8 @@ from capfilt.pipelines.calibration.gather import PAIR, ScoredPairs, labeled_pair
 from capfilt.pipelines.calibration.labels import Label, read_labels, to_labels
 from capfilt.pipelines.calibration.marks import read_labels as read_marks
 from capfilt.pipelines.calibration.measure import JudgeMeasurement, PairSample, measure
-from capfilt.pipelines.selection.scores import is_probability
+from capfilt.pipelines.calibration.mix import fit_mix
+from capfilt.pipelines.selection.scores import MIX, MIX_FILE, Mix, is_probability
 
 FOLDER: Final = "calibration"
 PAIRS: Final = f"{FOLDER}/pairs.parquet"
@@ -59,6 +61,7 @@ class Calibration:
     unmeasured: dict[str, str]  # "judge, source" -> why; "judge" -> how many of its scores were left out
     precision: float  # what the recommended thresholds promise
     measured: tuple[JudgeMeasurement, ...]
+    mix: Mix | None = None  # of all judges; it is measured as a judge is, by fits that have not seen the image
 
 
 _STORED: Final = TypeAdapter(Calibration)
@@ -86,12 +89,27 @@ def calibrate(folder: Folder, labels: str, *, precision: float, images: int, see
         pairs = ScoredPairs(read_table(folder, PAIRS), old.left_out)
     else:
         pairs = make_pairs(ledger, images, seed) if rows is None else labeled_pairs(ledger, rows)
-    measured, unmeasured = _measured(pairs.table, rows is None, precision, threshold_in_use(ledger.selection()), seed)
-    counts = _counts(pairs.table)
-    result = Calibration(rows is None, basis, counts, pairs.left_out, unmeasured, precision, tuple(measured))
+    mix, table = _mixed(pairs.table)
+    measured, unmeasured = _measured(table, rows is None, precision, threshold_in_use(ledger.selection()), seed)
+    if not isinstance(mix, Mix):
+        unmeasured[MIX] = mix
+    result = Calibration(
+        made=rows is None,
+        basis=basis,
+        pairs=_counts(table),
+        left_out=pairs.left_out,
+        unmeasured=unmeasured,
+        precision=precision,
+        measured=tuple(measured),
+        mix=mix if isinstance(mix, Mix) else None,
+    )
     folder.delete(RESULT)  # while it is away, nobody takes a mixture of two calibrations for one
     folder.write(PAIRS, parquet_bytes(pairs.table))
     folder.write(ISOTONIC, _json(_knots(measured)))
+    if result.mix:
+        folder.write(MIX_FILE, _json(asdict(result.mix)))
+    else:
+        folder.delete(MIX_FILE)
     folder.write(RESULT, _json(_STORED.dump_python(result, mode="json")))
     return result
 
@@ -127,6 +145,15 @@ def _basis(ledger: Ledger, asked: Sequence[Any]) -> str:
     if layers := fingerprints(layer_states(ledger)):
         known.append(layers)
     return hashlib.sha256(canonical_json(known).encode()).hexdigest()
+
+
+def _mixed(pairs: pa.Table) -> tuple[Mix | str, pa.Table]:
+    """The mix of the judges or why there is none, and the pairs with it as one more judge."""
+    found = fit_mix(pairs, _judge_columns(pairs))
+    if isinstance(found, str):
+        return found, pairs
+    mix, unseen = found
+    return mix, pairs.append_column(MIX, pa.array(unseen, pa.float32(), mask=np.isnan(unseen)))
 
 
 def _measured(

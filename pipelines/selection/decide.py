@@ -24,7 +24,7 @@ from capfilt.ledger.joined import CaptionsReader, States, captions_schema, texts
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.selection.ahead import ahead
 from capfilt.pipelines.selection.policy import Policy, answer, columns_read, execute, show_captions
-from capfilt.pipelines.selection.scores import define_probabilities, judge_columns, read_knots
+from capfilt.pipelines.selection.scores import MIX, define_probabilities, judge_columns, read_knots, read_mix
 from capfilt.pipelines.selection.text_rules import active_rules, rule_parameters, rules_sql
 
 SHARE: Final = Path(__file__).parent / "share.sql"
@@ -93,10 +93,12 @@ def decide(
     """
     columns = captions_schema(ledger)
     judges = judge_columns(columns)
+    if mix := read_mix(ledger.folder, judges):
+        judges.append(MIX)
     knots = read_knots(ledger.folder) if settings.calibrated else {}
     if settings.calibrated:
         judges = [judge for judge in judges if judge in knots]
-    asked = columns_read(columns, judges, knots, policy, settings)
+    asked = columns_read(columns, judges, knots, mix, policy, settings)
     own = [*OWN, *(["text"] if active_rules(settings) else [])]
     reader = CaptionsReader(ledger, dict.fromkeys((*own, *asked)), states)
     tables = {"reader": _numbered(reader, chunks), "candidates": texts_dataset(ledger, states)}
@@ -105,7 +107,7 @@ def decide(
         if _first(database, "FROM places"):
             database.execute(f"CREATE VIEW shown AS SELECT {_shown(columns, asked)} FROM open")
             define_probabilities(database, settings, knots)
-            show_captions(database, judges, settings, "shown")
+            show_captions(database, judges, settings, "shown", mix)
             _ask(database, policy, settings, judges)
         else:  # no image, so no judge ever spoke: the policy's columns are not there, and not needed
             database.execute("CREATE TABLE decided AS SELECT place, true AS keep, 1 AS rank, '' AS reason FROM places")

@@ -21,7 +21,7 @@ from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError
 from capfilt.pipelines.selection.policies import POLICIES, policy_names
-from capfilt.pipelines.selection.scores import Knots, define_probabilities, missing_scores, named_scores
+from capfilt.pipelines.selection.scores import MIX, Knots, Mix, define_probabilities, missing_scores, named_scores
 from capfilt.pipelines.selection.text_rules import rule_parameters
 
 
@@ -67,7 +67,7 @@ def check_policy(settings: SelectSettings, judges: Sequence[str]) -> None:
 
 
 def columns_read(
-    columns: pa.Schema, judges: Sequence[str], knots: Knots, policy: Policy, settings: SelectSettings
+    columns: pa.Schema, judges: Sequence[str], knots: Knots, mix: Mix | None, policy: Policy, settings: SelectSettings
 ) -> list[str]:
     """The columns of captions/ that a policy reads, as DuckDB plans it; all of them where it makes no plan.
 
@@ -77,7 +77,7 @@ def columns_read(
     """
     with duckdb_sandbox.connect({"candidates": columns.empty_table()}) as connection:
         define_probabilities(connection, settings, knots)
-        show_captions(connection, judges, settings)
+        show_captions(connection, judges, settings, mix=mix)
         try:
             (statement,) = connection.extract_statements(policy.sql)
             given = settings.model_dump(mode="json")
@@ -99,10 +99,15 @@ def _nodes(plan: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def show_captions(
-    connection: duckdb.DuckDBPyConnection, judges: Sequence[str], settings: SelectSettings, table: str = "candidates"
+    connection: duckdb.DuckDBPyConnection,
+    judges: Sequence[str],
+    settings: SelectSettings,
+    table: str = "candidates",
+    mix: Mix | None = None,
 ) -> None:
     """Create the view `captions` over a table with the columns of captions/."""
-    columns = ", ".join(["c.*", *named_scores(judges, settings)])
+    mixed = [f"{mix.sql} AS {MIX}"] if mix else []
+    columns = ", ".join(["c.*", *mixed, *named_scores(judges, settings)])
     connection.execute(f"CREATE VIEW captions AS SELECT {columns} FROM {table} c")
 
 
@@ -151,6 +156,8 @@ def _in_words(error: duckdb.Error, policy: Policy, settings: SelectSettings, jud
     known = f"{kind} of this run: {', '.join(judges) or 'none'}"
     if not isinstance(error, duckdb.BinderException):
         return ConfigError(f"policy {policy.name}: {duckdb_sandbox.one_line(error)}")
+    if f'"{MIX}"' in str(error) and MIX not in judges:
+        return ConfigError(f"policy {policy.name}: there is no {MIX} of scores yet: run `capfilt calibrate` first")
     for setting, name in missing_scores(judges, settings).items():
         if f'"{setting}"' in str(error):
             return ConfigError(f"policy {policy.name}: select.{setting}: there is no {name!r}; {known}")

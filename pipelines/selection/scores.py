@@ -7,7 +7,9 @@ into SQL quoted and only if they are columns of the run, so nothing but a column
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import duckdb
@@ -29,7 +31,31 @@ NAMED: Final = ("judge", "first", "second", "judges")
 KNOTS: Final = "calibration/isotonic.json"
 """What `capfilt calibrate` leaves: column -> source, or "all" -> {"x": scores, "y": probabilities}."""
 
+MIX: Final = "mix"
+"""The score that mixes all judges': a column of `captions` as a policy sees it, where `capfilt calibrate` fitted it."""
+
+MIX_FILE: Final = "calibration/mix.json"
+"""`Mix`, as `capfilt calibrate` leaves it."""
+
 Knots = dict[str, dict[str, dict[str, list[float]]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """A logistic regression over scores: 1 / (1 + exp(-(bias + the sum of weight * score)))."""
+
+    weights: dict[str, float]  # by judge's column
+    bias: float
+    effects: dict[str, float]  # the same weights, a standard deviation of the score
+
+    @property
+    def sql(self) -> str:
+        """The mix of a row of captions/; null where one of the scores is missing or no finite number."""
+        terms = [
+            f"{weight!r}::DOUBLE * CASE WHEN isfinite({quoted(name)}) THEN {quoted(name)}::DOUBLE END"
+            for name, weight in self.weights.items()
+        ]
+        return f"1 / (1 + exp(-({self.bias!r}::DOUBLE + {' + '.join(terms)})))"
 
 
 def judge_columns(captions: pa.Schema) -> list[str]:
@@ -94,6 +120,21 @@ def _knots(folder: Folder) -> bytes:
     if not folder.exists(KNOTS):
         raise ConfigError(f"select.calibrated: {folder.location}/{KNOTS} is missing; run `capfilt calibrate` first")
     return folder.read(KNOTS)
+
+
+def read_mix(folder: Folder, judges: Sequence[str]) -> Mix | None:
+    """What `capfilt calibrate` fitted; None if nothing was, if a judge is named so, or one of its judges is gone."""
+    if MIX in judges or not folder.exists(MIX_FILE):
+        return None
+    mix = Mix(**json.loads(folder.read(MIX_FILE)))
+    return mix if mix.weights.keys() <= {*judges} else None
+
+
+def mix_digest(folder: Folder, policy: str, settings: SelectSettings) -> str:
+    """sha256 of the file that `read_mix` reads; "" where neither the policy's SQL nor a setting names the mix."""
+    named = {name for setting in NAMED for name in _names(settings, setting)}
+    is_read = MIX in named or re.search(rf"\b{MIX}\b", policy)
+    return hashlib.sha256(folder.read(MIX_FILE)).hexdigest() if is_read and folder.exists(MIX_FILE) else ""
 
 
 def define_probabilities(connection: duckdb.DuckDBPyConnection, settings: SelectSettings, knots: Knots) -> None:

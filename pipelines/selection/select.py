@@ -29,7 +29,7 @@ from capfilt.pipelines.selection.corpus import Images, corpus_table, read_images
 from capfilt.pipelines.selection.decide import VERDICT, decide
 from capfilt.pipelines.selection.diff import ANY, Diff, compare, moves
 from capfilt.pipelines.selection.policy import Policy, read_policy
-from capfilt.pipelines.selection.scores import judge_columns, knots_digest
+from capfilt.pipelines.selection.scores import judge_columns, knots_digest, mix_digest
 from capfilt.pipelines.stages.commit import table_bytes
 
 WRITERS: Final[dict[Images, int]] = {"reference": 4, "bytes": 2}
@@ -145,7 +145,7 @@ def _made_of(
     ledger: Ledger, records: pa.Table, states: States, policy: Policy, settings: config.SelectSettings
 ) -> dict[str, Any]:
     """All that decides what is decided."""
-    return {
+    made = {
         "capfilt": __version__,
         "policy": policy.name,
         "sha256": policy.digest,
@@ -154,6 +154,9 @@ def _made_of(
         "commits": ledger.fingerprint(records),
         "layers": fingerprints(states),
     }
+    if mix := mix_digest(ledger.folder, policy.sql, settings):
+        made["mix"] = mix  # only then: selections that read none stand as they are when one is fitted
+    return made
 
 
 def _stands(folder: Folder, chunks: Sequence[str], made: dict[str, Any], wanted: dict[str, Any], *tables: str) -> bool:

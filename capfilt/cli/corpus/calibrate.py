@@ -62,7 +62,11 @@ def _report(out: str, result: "Calibration") -> None:
     console.table(("judge", "texts", "AUC", "hard", "wrong", "ECE", "fitted"), quality)
     cuts = [row for one in result.measured for row in _cuts(one, result.precision)]
     console.table(("judge", "texts", "threshold", "for", "kept", "precision, %", "recall"), cuts)
+    if result.mix:
+        console.table(("mix of", "weight"), [(name, f"{effect:+.2f}") for name, effect in result.mix.effects.items()])
     console.say()
+    if result.mix:
+        console.say("mix: weights per standard deviation; use it by --set select.policy=mix")
     for what, why in result.unmeasured.items():
         console.say(f"not measured: {what}: {why}")
     if result.made:

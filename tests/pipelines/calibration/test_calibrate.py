@@ -65,6 +65,7 @@ def test_labels_give_what_scikit_learn_finds_in_the_tables(world: World, labels:
     assert result.unmeasured == {
         "itm, synthetic": "0 pairs of one kind, at least 20 are needed",
         "itc, synthetic": "0 pairs of one kind, at least 20 are needed",
+        "mix, synthetic": "0 pairs of one kind, at least 20 are needed",
     }
 
 
@@ -98,7 +99,7 @@ def test_what_is_stored_is_read_again_and_serves_policies(world: World) -> None:
     assert [(m.column, m.source) for m in stored.measured] == [(m.column, m.source) for m in result.measured]
     assert stored.measured[0].auc.value == pytest.approx(result.measured[0].auc.value, abs=1e-5)
     knots = json.loads(folder.read("calibration/isotonic.json"))
-    assert knots.keys() == {"itm", "itc"}
+    assert knots.keys() == {"itm", "itc", "mix"}
     assert knots["itm"].keys() == {"web", "synthetic", "all"}
     for by_source in knots.values():
         for curve in by_source.values():
@@ -210,6 +211,7 @@ def test_the_command_shows_tables_of_80_columns_and_draws(world: World, labels: 
     assert [path.stem for path in drawn] == [
         *(f"itc-{name}" for name in ("calibrated", "keep", "precision", "roc")),
         *(f"itm-{name}" for name in ("calibrated", "keep", "precision", "reliability", "roc")),
+        *(f"mix-{name}" for name in ("calibrated", "keep", "precision", "roc")),
     ]
     assert all(ElementTree.fromstring(path.read_bytes()).tag.endswith("svg") for path in drawn)
 
