@@ -8,7 +8,7 @@ from torch import Tensor
 
 from capfilt.models.formats.model_info import ModelInfo
 from capfilt.models.judges.dual_encoder import DualEncoder
-from capfilt.models.judges.pairs import flatten, fold, owners
+from capfilt.models.judges.pairs import cosines
 from capfilt.models.runtime import Placement
 
 
@@ -25,13 +25,9 @@ class DualJudge:
 
     @torch.inference_mode()
     def score(self, images: Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:
-        """Cosines of every text of every image; an image goes through its tower once, and so does a text."""
-        flat, places = flatten(texts)
-        if not flat:
-            return {column: [[] for _ in texts] for column in self.columns}
-        image, text = self.image_features(images), self.text_features(flat)
-        cosines = (image[owners(texts)] * text[places]).sum(-1)
-        return {column: fold(cosines, texts) for column in self.columns}
+        """See `pairs.cosines`."""
+        found = cosines(self, images, texts)
+        return {column: found for column in self.columns}
 
     def image_features(self, images: Tensor) -> Tensor:
         """uint8 [B, S, S, 3] -> [B, E] of length 1."""

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from capfilt.core.errors import ModelError
 from capfilt.models.formats.guarded import open_clip_model, open_clip_tokenizer
 from capfilt.models.formats.model_info import ModelInfo
-from capfilt.models.judges.pairs import flatten, fold, owners
+from capfilt.models.judges.pairs import cosines
 from capfilt.models.normalize import normalize
 from capfilt.models.runtime import Placement
 
@@ -41,13 +41,9 @@ class OpenClipJudge:
 
     @torch.inference_mode()
     def score(self, images: Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:
-        """Cosines of every text of every image; an image goes through its tower once, and so does a text."""
-        flat, places = flatten(texts)
-        if not flat:
-            return {column: [[] for _ in texts] for column in self.columns}
-        image, text = self.image_features(images), self.text_features(flat)
-        cosines = (image[owners(texts)] * text[places]).sum(-1)
-        return {column: fold(cosines, texts) for column in self.columns}
+        """See `pairs.cosines`."""
+        found = cosines(self, images, texts)
+        return {column: found for column in self.columns}
 
     def cuts(self, text: str) -> bool:
         """See `protocols.TruncatingJudge`; what is known of CLIP's own words alone."""

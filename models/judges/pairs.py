@@ -1,6 +1,28 @@
 """Texts of many images, flattened for a model and folded back."""
 
+from collections.abc import Sequence
+from typing import Protocol
+
 from torch import Tensor
+
+
+class TwoTowers(Protocol):
+    """A model that puts images and texts into one space, each by itself."""
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """uint8 [B, S, S, 3] -> [B, E] of length 1."""
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """M texts -> [M, E] of length 1."""
+
+
+def cosines(towers: TwoTowers, images: Tensor, texts: list[list[str]]) -> list[list[float]]:
+    """Cosine of every text of every image; an image goes through its tower once, and so does a text."""
+    flat, places = flatten(texts)
+    if not flat:
+        return [[] for _ in texts]
+    image, text = towers.image_features(images), towers.text_features(flat)
+    return fold((image[owners(texts)] * text[places]).sum(-1), texts)
 
 
 def flatten(texts: list[list[str]]) -> tuple[list[str], list[int]]:

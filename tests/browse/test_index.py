@@ -1,6 +1,7 @@
 """The index against plain Python over the same rows, and the numbers against what a selection really keeps."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,9 @@ def kept_by(threshold: float, row: Row) -> bool:
     ],
     ids=lambda value: str(value) if isinstance(value, TextFilter) else "rows",
 )
-def test_a_filter_finds_what_plain_python_finds(index: Index, rows: list[Row], wanted: TextFilter, passes: Any) -> None:
+def test_a_filter_finds_what_plain_python_finds(
+    index: Index, rows: list[Row], wanted: TextFilter, passes: Callable[[Row], bool]
+) -> None:
     assert uids(index, wanted) == list(dict.fromkeys(row["uid"] for row in rows if passes(row)))
 
 

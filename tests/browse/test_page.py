@@ -1,7 +1,7 @@
 """The page in a real browser, end to end: what a person does, and what the files say afterwards."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow.parquet as pq
 import pytest
@@ -24,7 +24,7 @@ def open_page(chromium: "Browser") -> Iterator[Callable[..., "Page"]]:
     """`open_page(address, width=1280, scheme="light")`: loaded, and at the end without a message on its console."""
     contexts, problems = [], []
 
-    def open_page(address: str, width: int = 1280, scheme: Any = "light") -> "Page":
+    def open_page(address: str, width: int = 1280, scheme: Literal["light", "dark"] = "light") -> "Page":
         context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         contexts.append(context)
         context.set_default_timeout(60_000)

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -162,7 +161,7 @@ def test_a_mistake_is_told_in_a_line(steady: Browse, path: str, status: int, wor
         ("api/selections", {"name": "a", "judge": "itm", "threshold": None}, "threshold: "),
     ],
 )
-def test_a_wrong_order_changes_nothing(steady: Browse, path: str, body: Any, words: str) -> None:
+def test_a_wrong_order_changes_nothing(steady: Browse, path: str, body: object, words: str) -> None:
     status, _, answer = steady.ask(path, "POST", body)
     assert status == 400
     assert words in json.loads(answer)["error"]

@@ -129,7 +129,12 @@ def test_nothing_changed(books: Books) -> None:
     ],
 )
 def test_a_change_is_named_in_one_line(
-    books: Books, inputs: Any, settings: tuple[str, ...], models: dict[str, str], limit: int | None, message: str
+    books: Books,
+    inputs: list[tuple[str, int, str]],
+    settings: tuple[str, ...],
+    models: dict[str, str],
+    limit: int | None,
+    message: str,
 ) -> None:
     with pytest.raises(ChangedError) as caught:
         books.ledger.check_unchanged(inputs, load_recipe("blip", settings), models, limit)

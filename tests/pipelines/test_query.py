@@ -7,7 +7,7 @@ import json
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import duckdb
 import pyarrow as pa
@@ -251,7 +251,7 @@ def test_json_is_an_array_with_one_object_a_line() -> None:
 
 
 @pytest.mark.parametrize("fmt", ["table", "csv", "json"])
-def test_no_control_character_comes_out(fmt: Any) -> None:
+def test_no_control_character_comes_out(fmt: Literal["table", "csv", "json"]) -> None:
     text = format_table(MIXED, fmt, 1000)
     assert not UNSAFE.search(text.replace("\n", ""))
     assert "red" in text

@@ -45,7 +45,7 @@ class State:
     keys: set[str] = field(default_factory=set)
     busy: int = 0
     most: int = 0
-    lock: Any = field(default_factory=threading.Lock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 def picture_of(body: dict[str, Any]) -> Image.Image:
@@ -120,7 +120,7 @@ class Server(BaseHTTPRequestHandler):
 class Quiet(ThreadingHTTPServer):
     daemon_threads = True
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:
         """Connections that the test cuts are no news."""
 
 

@@ -26,7 +26,7 @@ Reply = tuple[int, dict[str, str], bytes]
 DECODING = Decoding(max_tokens=20)
 
 
-def plain(content: Any, **more: Any) -> bytes:
+def plain(content: object, **more: object) -> bytes:
     choice = {"message": {"role": "assistant", "content": content}, "finish_reason": "stop"} | more
     return json.dumps({"choices": [choice]}).encode()
 
@@ -123,7 +123,7 @@ def test_an_answer_is_read_whatever_its_form(data: bytes) -> None:
         ({"success": False, "errors": [{"code": 429, "message": "slow down"}]}, 0, "slow down"),
     ],
 )
-def test_an_error_in_the_place_of_an_answer_keeps_its_words(body: Any, status: int, words: str) -> None:
+def test_an_error_in_the_place_of_an_answer_keeps_its_words(body: object, status: int, words: str) -> None:
     with pytest.raises(ErrorBody, match=words) as raised:
         read_answer(json.dumps(body).encode())
     assert raised.value.status == status
@@ -233,7 +233,7 @@ def test_a_gateway_without_a_list_of_models_is_asked_by_the_name_given(
 
 
 @pytest.mark.parametrize("listing", [["tiny"], {"models": [{"id": "tiny"}]}, {"data": [{"id": "tiny", "x": 1}]}])
-def test_a_list_of_models_is_read_whatever_its_form(script: Script, url: str, listing: Any) -> None:
+def test_a_list_of_models_is_read_whatever_its_form(script: Script, url: str, listing: object) -> None:
     script.get = (200, {}, json.dumps(listing).encode())
     assert ask(url)[0].text == "a brown dog"
 

@@ -29,7 +29,7 @@ def copied(published: Published, tmp_path: Path) -> Published:
     return lambda name: Path(shutil.copytree(published(name), tmp_path / name))
 
 
-def change(file: Path, part: str, **more: Any) -> None:
+def change(file: Path, part: str, **more: object) -> None:
     whole = json.loads(file.read_text()) if file.is_file() else {}
     (whole.setdefault(part, {}) if part else whole).update(more)
     file.write_text(json.dumps(whole))
@@ -106,7 +106,7 @@ def test_one_that_is_said_to_be_there_and_is_not_is_refused(copied: Published) -
     ],
 )
 def test_a_setting_that_a_med_does_not_have_is_refused_by_name(
-    copied: Published, part: str, name: str, value: Any
+    copied: Published, part: str, name: str, value: object
 ) -> None:
     folder = copied("blip")
     change(folder / "config.json", part, **{name: value})
@@ -118,7 +118,7 @@ def test_a_setting_that_a_med_does_not_have_is_refused_by_name(
     ("name", "value"),
     [("image_mean", [0.5, 0.5, 0.5]), ("image_std", [0.5, 0.5, 0.5]), ("resample", 2), ("do_normalize", False)],
 )
-def test_pixels_that_a_med_does_not_make_are_refused_by_name(copied: Published, name: str, value: Any) -> None:
+def test_pixels_that_a_med_does_not_make_are_refused_by_name(copied: Published, name: str, value: object) -> None:
     folder = copied("blip")
     change(folder / "preprocessor_config.json", "", **{name: value})
     with pytest.raises(ModelError, match=rf"preprocessor_config.json: {name} = .* is not supported"):

@@ -12,6 +12,7 @@ from PIL import Image
 from capfilt.core.errors import ConfigError, ModelError
 from capfilt.models.formats.open_clip_source import from_name
 from capfilt.models.normalize import normalize
+from capfilt.models.protocols import Judge
 from capfilt.models.registry import registry
 from capfilt.pipelines.imaging.geometry.resize import square
 
@@ -27,7 +28,7 @@ def picture(seed: int, width: int = 120, height: int = 80) -> Image.Image:
     return small.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def seen_by(judge: Any, pictures: list[Image.Image]) -> torch.Tensor:
+def seen_by(judge: Judge, pictures: list[Image.Image]) -> torch.Tensor:
     """What decode makes of the pictures for a judge."""
     return torch.from_numpy(np.stack([np.asarray(square(picture, judge.pixels)) for picture in pictures]))
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import Module
 
 from capfilt.core.errors import ModelError
 from capfilt.models.decoding.beam import Search, beam_search
@@ -63,7 +64,7 @@ def make(kind: str) -> Any:
     return getattr(transformers, kind)(config).eval()
 
 
-def ours(theirs: Any, layout: Any) -> MED:
+def ours(theirs: Module, layout: Any) -> MED:
     weights = theirs.state_dict()
     model = MED(SHAPE).eval()
     missing, unexpected = model.load_state_dict(from_blip(weights, layout), strict=False)

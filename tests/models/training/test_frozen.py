@@ -21,7 +21,7 @@ class TwoParts(Task):
         self.head = nn.Linear(4, 1)
         self.slow = nn.Linear(4, 1)
 
-    def forward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: object) -> tuple[Tensor, dict[str, Tensor]]:
         features = self.tower(batch.images)
         return (self.head(features) + self.slow(features)).square().mean(), {}
 

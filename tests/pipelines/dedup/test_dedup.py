@@ -2,10 +2,9 @@
 
 import io
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -50,7 +49,7 @@ def all_pairs(hashes: NDArray[np.uint64], radius: int) -> set[tuple[int, int]]:
     return {(int(i), int(j)) for i, j in np.argwhere(bits <= radius) if i < j}
 
 
-def as_list(blocks: Any) -> list[tuple[int, int]]:
+def as_list(blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> list[tuple[int, int]]:
     return [(int(i), int(j)) for left, right in blocks for i, j in zip(left, right, strict=True)]
 
 

@@ -114,7 +114,9 @@ def test_a_published_filter_is_measured_in_retrieval(published: Callable[[str], 
     assert set(measured.auc) == {"itm", "itc"}
 
 
-def test_two_judges_are_compared_on_the_same_images(pairs_file: Path, tmp_path: Path, published: Any) -> None:
+def test_two_judges_are_compared_on_the_same_images(
+    pairs_file: Path, tmp_path: Path, published: Callable[[str], Path]
+) -> None:
     judge, out = str(published("blip-itm")), tmp_path / "a.json"
     asked = ("evaluate", str(pairs_file), "--judge", judge, "--against", "demo-filter", "--limit", "4")
     done = invoke(*asked, "--out", str(out))
@@ -156,7 +158,7 @@ def rewritten(pairs_file: Path, path: Path, column: str, change: Callable[[Any],
     ],
 )
 def test_captions_in_another_form_are_one_line_as_in_training(
-    pairs_file: Path, tmp_path: Path, change: Any, kind: pa.DataType, said: str
+    pairs_file: Path, tmp_path: Path, change: Callable[[list[dict[str, str]]], object], kind: pa.DataType, said: str
 ) -> None:
     path = rewritten(pairs_file, tmp_path / "other.parquet", "captions", change, kind)
     done = CliRunner().invoke(app, ["evaluate", str(path), "--judge", "demo-filter"])
@@ -164,7 +166,9 @@ def test_captions_in_another_form_are_one_line_as_in_training(
     assert re.search(said, " ".join(done.stderr.split()))
 
 
-def test_what_says_little_or_is_missing_is_told(pairs_file: Path, tmp_path: Path, published: Any) -> None:
+def test_what_says_little_or_is_missing_is_told(
+    pairs_file: Path, tmp_path: Path, published: Callable[[str], Path]
+) -> None:
     captions = pa.list_(pa.struct({"text": pa.string(), "source": pa.string()}))
     seen = iter(range(100))
     path = rewritten(

@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,7 +29,7 @@ def write(folder: Path, rows: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize(("mode", "shape"), [("squash", (64, 64)), ("fit", (64, 32))])
 def test_examples_come_in_the_pixels_that_the_captioner_asks_for(
-    tmp_path: Path, mode: Any, shape: tuple[int, int]
+    tmp_path: Path, mode: Literal["squash", "fit"], shape: tuple[int, int]
 ) -> None:
     file = write(tmp_path, {"image": [png(128, 64), png(128, 64, "blue")], "text": ["a wall", "the sea"]})
     shots = load_shots(file, PixelSpec(64, mode))

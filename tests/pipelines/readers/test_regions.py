@@ -105,23 +105,23 @@ def test_the_same_words_about_two_regions_are_two_texts() -> None:
 @pytest.mark.parametrize(
     "box", [[1, 2, 3], [0, 0, "x", 1], [0, 0, 1e300, 1], [0, 0, 10**400, 1], [0, 0, 640, 480], {"x": 1}]
 )
-def test_what_is_no_box_is_no_whole_image_either(box: Any) -> None:
+def test_what_is_no_box_is_no_whole_image_either(box: object) -> None:
     assert found({"captions": [{"text": CAT, "box": box}]}) == [(CAT, [], [1.0, 1.0])]
 
 
 @pytest.mark.parametrize("box", ["large", "7", 7, True, [], None])
-def test_words_and_single_numbers_are_no_box(box: Any) -> None:
+def test_words_and_single_numbers_are_no_box(box: object) -> None:
     assert found({"captions": [{"text": CAT, "box": box}]}) == [(CAT, None, None)]
     assert found({"caption": CAT, "box": box}) == [(CAT, None, None)]
 
 
 @pytest.mark.parametrize("box", [[2, 1, 4, float("nan")], [2, 1, 4, 10**400]])
-def test_four_numbers_of_a_record_that_are_no_box_are_no_whole_image_either(box: Any) -> None:
+def test_four_numbers_of_a_record_that_are_no_box_are_no_whole_image_either(box: object) -> None:
     assert found({"caption": CAT, "bbox": box}) == [(CAT, [], None)]
 
 
 @pytest.mark.parametrize("boxes", [[], [[1, 2, 3, 4]], [[1, 2, 3, 4], [5, 6, 7, 8]], None, "1,2,3,4"])
-def test_a_list_of_boxes_belongs_to_no_text(boxes: Any) -> None:
+def test_a_list_of_boxes_belongs_to_no_text(boxes: object) -> None:
     assert found({"caption": WHOLE, "bbox": boxes}) == [(WHOLE, None, None)]
 
 

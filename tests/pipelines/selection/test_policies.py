@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import numpy as np
@@ -190,7 +190,9 @@ def test_ensemble_votes(rows: list[Any], threshold: float, own: tuple[float, ...
 
 @settings(deadline=None, max_examples=30)
 @given(candidates, thresholds, st.sampled_from(["mean", "min"]))
-def test_ensemble_takes_the_mean_or_the_least(rows: list[Any], threshold: float, combine: Any) -> None:
+def test_ensemble_takes_the_mean_or_the_least(
+    rows: list[Any], threshold: float, combine: Literal["vote", "mean", "min"]
+) -> None:
     table = table_of(rows)
     seen, judges = rows_of(table), ("clip", "itm")
 

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -31,7 +30,7 @@ def read(folder: Folder, name: str) -> pa.Table:
     return pq.read_table(folder.full(name))
 
 
-def set_value(rows: pa.Table, column: str, row: int, value: Any) -> pa.Table:
+def set_value(rows: pa.Table, column: str, row: int, value: object) -> pa.Table:
     values = rows[column].to_pylist()
     values[row] = value
     index = rows.column_names.index(column)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def failed(found: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return {row["source"].rpartition("/")[2]: (row["stage"], row["reason"]) for row in found["rows"] if row["reason"]}
 
 
-def test_a_url_that_kills_the_process_that_fetches_it(tmp_path: Path, small_site: Any) -> None:
+def test_a_url_that_kills_the_process_that_fetches_it(tmp_path: Path, small_site: Callable[..., SmallSite]) -> None:
     image = (200, {}, picture(0))
     site: SmallSite = small_site({"/deadly.jpg": kill_who_asks, "*": image})
     names = ["0.jpg", "1.jpg", "deadly.jpg", "3.jpg", "4.jpg"]

@@ -125,7 +125,7 @@ def test_mistakes_are_named(tmp_path: Path, rows: list[dict[str, Any]], said: st
         ("left", r"captions\.box is string, not a list of four numbers"),
     ],
 )
-def test_boxes_that_are_no_shares_are_named(tmp_path: Path, box: Any, said: str) -> None:
+def test_boxes_that_are_no_shares_are_named(tmp_path: Path, box: object, said: str) -> None:
     captions = [{"text": "a", "source": "web", "box": box}]
     with pytest.raises(InputError, match=said):
         load(write(tmp_path / "x.parquet", [{"image": picture(1), "captions": captions}]), column="regions")

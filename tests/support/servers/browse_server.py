@@ -31,7 +31,7 @@ class Browse:
         self,
         path: str,
         method: str = "GET",
-        body: Any = None,
+        body: object = None,
         headers: dict[str, str] | None = None,
         key: str | None = None,
     ) -> tuple[int, dict[str, str], bytes]:
@@ -46,7 +46,7 @@ class Browse:
         connection.close()
         return found
 
-    def json(self, path: str, body: Any = None) -> Any:
+    def json(self, path: str, body: object = None) -> Any:
         """The answer as JSON, which must not be a refusal."""
         status, _, data = self.ask(path, "GET" if body is None else "POST", body)
         assert status == 200, data

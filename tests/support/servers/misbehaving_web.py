@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from capfilt.core import schema
 from capfilt.core.config import FetchSettings
@@ -28,7 +29,7 @@ routes = web.RouteTableDef()
 
 
 @web.middleware
-async def count(request: web.Request, handler: Any) -> web.StreamResponse:
+async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
     HITS[request.path_qs] += 1
     response: web.StreamResponse = await handler(request)
     return response
@@ -322,7 +323,7 @@ class SmallHandler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         """Nothing."""
 
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -182,7 +182,9 @@ def test_the_loss_of_a_batch_is_that_of_transformers(images: Tensor, kind: str) 
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
-def test_pairs_of_one_text_or_one_image_are_not_pushed_apart(images: Tensor, loss: Any) -> None:
+def test_pairs_of_one_text_or_one_image_are_not_pushed_apart(
+    images: Tensor, loss: Literal["softmax", "sigmoid"]
+) -> None:
     """The loss of a batch whose second half repeats the first asks every repeated pair for a high score."""
     ours = encoder("siglip" if loss == "sigmoid" else "clip")
     task = DualTask(ours, Contrast(loss=loss))
@@ -217,7 +219,7 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole_one(images: Tensor, kin
     if kind == "siglip":
         drop = 0.0
     model, batch = encoder(kind), Batch(images, TEXTS)
-    loss: Any = "sigmoid" if kind == "siglip" else "softmax"
+    loss: Literal["softmax", "sigmoid"] = "sigmoid" if kind == "siglip" else "softmax"
     whole, parts = ({}, {})
     for part, found in ((0, whole), (3, parts)):
         found |= gradients(DualTask(model, Contrast(loss=loss, drop=drop, part=part), seed=4).train(), batch)

@@ -1,5 +1,6 @@
 """Image towers of MAE, BEiT and ViT are the same function as a MED's tower with their weights."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def beit() -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("made", [mae, beit])
-def test_a_med_takes_the_tower_as_it_is(made: Any, tmp_path: Path) -> None:
+def test_a_med_takes_the_tower_as_it_is(made: Callable[[], tuple[Any, Any]], tmp_path: Path) -> None:
     model, states = made()
     save_folder(tmp_path, model, squash_processor(32, CLIP_MEAN, CLIP_STD))
     med = MED(SHAPE).eval()

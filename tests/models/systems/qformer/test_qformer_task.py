@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from capfilt.core.errors import ConfigError, ModelError
 from capfilt.models.formats.weights import save_med
@@ -85,7 +85,7 @@ def test_a_q_former_starts_from_the_text_side_of_the_med(bridge: Bridge, med: ME
     assert torch.equal(bridge.qformer.word.weight, med.text.word.weight)
 
 
-def bits(module: Any) -> dict[str, bytes]:
+def bits(module: Module) -> dict[str, bytes]:
     return {name: tensor.detach().numpy().tobytes() for name, tensor in module.state_dict().items()}
 
 

@@ -4,8 +4,8 @@ import bz2
 import gzip
 import json
 import lzma
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -184,7 +184,7 @@ def test_nan_in_json_and_arrow_is_no_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, lambda data: _zstd(data)])
 @pytest.mark.parametrize("name", ["LIST.JSONL.GZ", "list.csv", "list.csv.bz2", "list.csv.xz", "list.csv.zst"])
-def test_a_packed_list_is_told_by_its_bytes(name: str, pack: Any, tmp_path: Path) -> None:
+def test_a_packed_list_is_told_by_its_bytes(name: str, pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
     content = '{"url": "http://h/0.jpg", "text": "a barn"}\n' if "JSONL" in name else table(["a barn"])
     (tmp_path / name).write_bytes(pack(content.encode()))
     assert texts(read_all(tmp_path / name)) == [["a barn"]]

@@ -90,7 +90,7 @@ def test_a_shape_reads_its_own_example_and_no_other_shape_takes_it(shape: Any) -
 @pytest.mark.parametrize(
     "document", [{}, [], {"a": 1}, {"count": 3, "status": {"ok": 3}}, 7, "x", None, [1, 2], {"a": []}]
 )
-def test_another_document_is_left_out_with_the_reason(document: Any, tmp_path: Path) -> None:
+def test_another_document_is_left_out_with_the_reason(document: object, tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(picture(0))
     (tmp_path / "settings.json").write_text(json.dumps(document, indent=1))
     assert len(read_all(tmp_path)) == 1

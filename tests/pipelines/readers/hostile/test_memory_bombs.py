@@ -30,7 +30,7 @@ BESIDE = 150_000_000  # of the process before it reads
 URL = "http://a.example/1.jpg"
 
 
-def repeated(value: Any, count: int) -> pa.DictionaryArray:
+def repeated(value: object, count: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array([value]))
 
 
