@@ -3,6 +3,7 @@
 Dimensions: B rows, T tokens, H heads, d width of a head.
 """
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -42,7 +43,7 @@ class SelfCache:
         self.length += tokens
 
     def places(self, tokens: int) -> Tensor:
-        """Where the next tokens stand in their captions, int64 [tokens]."""
+        """Where the next tokens stand in their captions, int64 [tokens] or [rows, tokens]."""
         return torch.arange(self.length, self.length + tokens, device=self.keys.device)
 
     def seen(self) -> Tensor | None:
@@ -60,7 +61,8 @@ class SelfCache:
 
 
 class FixedCache(SelfCache):
-    """A cache whose every tensor, the next token's place included, stays where it is: a step of it can be recorded.
+    """A cache whose every tensor, the next token's place in each row included, stays where it is: a step of it can be
+    recorded.
 
     It takes one token a step and gives all its room; `seen` says what of it is filled.
     """
@@ -69,26 +71,39 @@ class FixedCache(SelfCache):
         super().__init__(layers, rows, heads, -(-length // 8) * 8, head_width, like)  # 8: attention with a mask asks it
         self.keys.zero_()
         self.values.zero_()  # what is not seen counts 0 times, which is NaN if it happens to be infinite
-        self.place = torch.zeros(1, dtype=torch.int64, device=like.device)
+        self.last = length - 1  # a row that has ended stays at its last place
+        self.place = torch.zeros(rows, dtype=torch.int64, device=like.device)
         self._spots = torch.arange(self.keys.shape[3], device=like.device)
 
-    def start(self, prompt: SelfCache, n: int) -> None:
-        """Begin with what these images' prompt left, for n captions of each."""
-        images, filled = prompt.keys.shape[1], prompt.length
+    def start(self, rows: Tensor, prompt: SelfCache, owners: Tensor) -> None:
+        """Begin these rows with what the prompt of their images left, both int64."""
         for mine, given in ((self.keys, prompt.keys), (self.values, prompt.values)):
-            mine.view(len(mine), images, n, *mine.shape[2:])[:, :, :, :, :filled] = given[:, :, None, :, :filled]
-        self.place.fill_(filled)
+            mine[:, rows, :, : prompt.length] = given[:, owners, :, : prompt.length]
+        self.place[rows] = min(prompt.length, self.last)
+
+    def first(self, rows: int) -> "FixedCache":
+        """The same memory of the first rows alone."""
+        view = copy.copy(self)
+        view.keys, view.values, view.place = self.keys[:, :rows], self.values[:, :rows], self.place[:rows]
+        return view
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> KeysValues:
-        self.keys[layer].index_copy_(2, self.place, keys)
-        self.values[layer].index_copy_(2, self.place, values)
-        return KeysValues(self.keys[layer], self.values[layer])
+        spot = self.place[:, None, None, None].expand(keys.shape)
+        mine = KeysValues(self.keys[layer], self.values[layer])
+        mine.keys.scatter_(2, spot, keys)
+        mine.values.scatter_(2, spot, values)
+        return mine
 
     def advance(self, tokens: int) -> None:
-        self.place += tokens
+        self.place.add_(tokens).clamp_(max=self.last)
 
     def places(self, tokens: int) -> Tensor:
-        return self.place
+        return self.place[:, None]
 
     def seen(self) -> Tensor | None:
-        return added(self._spots <= self.place, self.keys)[None, None, None]
+        return added(self._spots <= self.place[:, None], self.keys)[:, None, None]
+
+    def move(self, rows: Tensor) -> None:
+        """These rows, int64, become the first ones."""
+        for tensor, axis in ((self.keys, 1), (self.values, 1), (self.place, 0)):
+            tensor.narrow(axis, 0, len(rows)).copy_(tensor.index_select(axis, rows))

@@ -1,6 +1,7 @@
-"""Texts of different lengths without their padding.
+"""Texts of different lengths without their padding, and captions in any order beside their images.
 
-Dimensions: M texts, T tokens of the longest, K tokens of all texts together, D width.
+Dimensions: M texts, T tokens of the longest, K tokens of all texts together, D width; R rows
+of a token each, S seats of an image each, n places a seat.
 """
 
 from torch import Tensor
@@ -38,3 +39,22 @@ class Ragged:
         """[groups, longest, D] -> [K, D], the inverse of `pad`."""
         rows = grid.reshape(self.groups * self.longest, -1)
         return rows if self._full else rows[self._cell]
+
+
+class Seats:
+    """R captions, a token of each, at S images that up to n of them look at."""
+
+    def __init__(self, cell: Tensor, owner: Tensor, n: int) -> None:
+        """`cell` int64 [R]: the place of a row among the S * n; `owner` int64 [S * n]: the row at a place.
+
+        A place that nobody has may name any row, and a row without a caption any place: nobody reads what they give.
+        """
+        self.cell, self.owner, self.n = cell, owner, n
+
+    def pad(self, rows: Tensor) -> Tensor:
+        """[R, 1, D] -> [S, n, D]."""
+        return rows[:, 0].index_select(0, self.owner).view(-1, self.n, rows.shape[-1])
+
+    def flat(self, grid: Tensor) -> Tensor:
+        """[S, n, D] -> [R, 1, D]."""
+        return grid.reshape(-1, grid.shape[-1]).index_select(0, self.cell)[:, None]

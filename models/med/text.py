@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from capfilt.models.med.cache import FixedCache, KeysValues, SelfCache, added
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.linear import Linear
-from capfilt.models.med.ragged import Ragged
+from capfilt.models.med.ragged import Ragged, Seats
 
 Reading = Literal["encoder", "decoder"]
 
@@ -77,8 +77,13 @@ class TextLayer(nn.Module):
         self.fc2 = Linear(config.text_ffn, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
 
-    def cross_attend(self, x: Tensor, image: KeysValues) -> Tensor:
-        """x [B * n, T, D] looks at B images: the n texts of an image share its keys and values."""
+    def cross_attend(self, x: Tensor, image: KeysValues, seats: Seats | None = None) -> Tensor:
+        """x [B * n, T, D] looks at B images: the n texts of an image share its keys and values.
+
+        With `seats` it is [R, 1, D], and they say who looks at what.
+        """
+        if seats:
+            return self.cross.project_out(seats.flat(self.cross.attend(seats.pad(self.cross.query(x)), image)), x)
         images = image.keys.shape[0]
         # Texts side by side on the query axis: the keys and values of an image are read once, not once a text.
         out: Tensor = self.cross(x.reshape(images, -1, x.shape[-1]), image).view(x.shape)
@@ -142,10 +147,13 @@ class TextTransformer(nn.Module):
             x = layer.feed_forward(x)
         return x
 
-    def decode(self, ids: Tensor, image: list[KeysValues], cache: SelfCache | None = None) -> Tensor:
+    def decode(
+        self, ids: Tensor, image: list[KeysValues], cache: SelfCache | None = None, seats: Seats | None = None
+    ) -> Tensor:
         """Causal reading of ids [B * n, T], after the tokens in `cache` if there is one -> states [B * n, T, D].
 
-        Padding stands on the right, where no earlier token can see it, so no mask is needed.
+        Padding stands on the right, where no earlier token can see it, so no mask is needed. With `seats` the rows are
+        captions of any images, in any order, and T is 1.
         """
         x = self.embed(ids, cache.places(ids.shape[1]) if cache else None)
         seen = cache.seen() if cache else None
@@ -154,13 +162,13 @@ class TextTransformer(nn.Module):
             kv = cache.extend(index, *kv) if cache else kv
             # One token sees all before it, so no mask; with is_causal, SDPA would align one query with the first key.
             x = layer.decoder(x, kv, seen, causal=ids.shape[1] > 1)
-            x = layer.feed_forward(layer.cross_attend(x, image[index]))
+            x = layer.feed_forward(layer.cross_attend(x, image[index], seats))
         if cache:
             cache.advance(ids.shape[1])
         return x
 
     def embed(self, ids: Tensor, places: Tensor | None = None) -> Tensor:
-        """Words and their places, int64 [T], by default from 0 on."""
+        """Words and their places, int64 [T] or [B, T], by default from 0 on."""
         places = torch.arange(ids.shape[1], device=ids.device) if places is None else places
         out: Tensor = self.norm(self.word(ids) + self.position(places))
         return out

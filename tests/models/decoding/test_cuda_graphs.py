@@ -7,13 +7,16 @@ import pytest
 import torch
 
 from capfilt.models.captioners.med import MedCaptioner
-from capfilt.models.decoding.cuda_graphs import KEPT_SHAPES, GraphSampler, RecordedLoop, rounded
+from capfilt.models.decoding import cuda_graphs
+from capfilt.models.decoding.caption_rows import Rows
+from capfilt.models.decoding.cuda_graphs import KEPT_SHAPES, ROWS, GraphSampler, RecordedLoop, rounded
 from capfilt.models.decoding.sampling import sample, uniforms
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
 from capfilt.models.normalize import normalize
 from capfilt.models.protocols import Decoding
+from caption_lengths import MOST, caption_lengths, ending_draws
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))]
 PROMPT, STOP, TOKENS = [1, 7, 9], 2, 14
@@ -46,11 +49,13 @@ def seen(model: MED, images: torch.Tensor) -> list[KeysValues]:
     )
 
 
-def both(model: MED, images: torch.Tensor, n: int, how: Decoding) -> tuple[list[list[int]], list[list[int]]]:
+def both(
+    model: MED, images: torch.Tensor, n: int, how: Decoding, rows: int = ROWS
+) -> tuple[list[list[int]], list[list[int]]]:
     """Ids by recorded and by plain steps; their log-probabilities are as good as the same."""
     draws = uniforms(range(len(images) * n), how.max_tokens).to(model.text.word.weight.device)
     image = seen(model, images)
-    ids, logprob = GraphSampler(model).sample(image, PROMPT, STOP, draws, how)
+    ids, logprob = GraphSampler(model, rows).sample(image, PROMPT, STOP, draws, how)
     with torch.inference_mode():
         plain, own = sample(model, image, PROMPT, STOP, draws, how)
     assert ids.shape == plain.shape
@@ -69,10 +74,62 @@ def test_they_are_the_same(writer: MED, images: torch.Tensor, images_: int, n: i
     assert min(lengths) >= 2
 
 
+@pytest.mark.parametrize(("rows", "n", "penalty"), [(8, 3, 1.0), (5, 1, 1.3), (4, 6, 1.0)])
+def test_captions_that_wait_for_a_row_are_the_same(
+    writer: MED, images: torch.Tensor, rows: int, n: int, penalty: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In few rows, which are halved where none waits any more, down to one."""
+    monkeypatch.setattr(cuda_graphs, "FEWEST_ROWS", 1)
+    sizes: list[int] = []
+    monkeypatch.setattr(RecordedLoop, "_play", _sized(sizes, RecordedLoop._play))
+    how = Decoding(max_tokens=TOKENS, min_tokens=3, repetition_penalty=penalty)
+    recorded, plain = both(writer, images[:6], n, how, rows)
+    assert recorded == plain
+    assert max(sizes) == rows
+    assert len(set(sizes)) > 1
+
+
+def _sized(sizes: list[int], inner: Callable[..., None]) -> Callable[..., None]:
+    """Note how many rows are computed in each step."""
+
+    def noting(loop: RecordedLoop, rows: Rows) -> None:
+        sizes.append(len(rows.step))
+        inner(loop, rows)
+
+    return noting
+
+
+@pytest.mark.parametrize("n", [1, 10])
+def test_with_people_s_lengths_most_rows_of_a_step_are_of_use(
+    med: MED, images: torch.Tensor, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, count = copy.deepcopy(med), 1280
+    with torch.no_grad():  # the stop token is the likeliest, always, so that the numbers drawn say where a caption ends
+        model.lm_head.bias.zero_()
+        model.lm_head.bias[STOP] = 1.0
+        model.lm_head.norm.weight.mul_(0.01)
+    sizes: list[int] = []
+    monkeypatch.setattr(RecordedLoop, "_play", _sized(sizes, RecordedLoop._play))
+    lengths = caption_lengths(count)
+    image = [
+        KeysValues(*(part.repeat(count // n // 16 + 1, 1, 1, 1)[: count // n] for part in kv))
+        for kv in seen(model, images[:16])
+    ]
+    how = Decoding(max_tokens=MOST, min_tokens=1)
+    ids, _ = GraphSampler(model, 64).sample(image, PROMPT, STOP, ending_draws(lengths), how)
+    assert [row.index(STOP) + 1 if STOP in row else MOST for row in ids.tolist()] == lengths
+    whole = 320 * sum(max(lengths[first : first + 320]) for first in range(0, count, 320))  # until the last one ends
+    assert sum(lengths) / whole < 0.5
+    print(
+        f"useful: {sum(lengths) / whole:.0%} to the end of 320 rows, {sum(lengths) / sum(sizes):.0%} refilled, n = {n}"
+    )
+    assert sum(lengths) / sum(sizes) >= 0.85
+
+
 def test_a_nucleus_of_more_words_than_are_looked_at_first_is_found_out(
     writer: MED, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    again: list[range] = []
+    again: list[int] = []
     monkeypatch.setattr(RecordedLoop, "_take_again", _noting(again, RecordedLoop._take_again))
     how = Decoding(max_tokens=TOKENS, top_p=0.999, temperature=5.0)
     recorded, plain = both(writer, images, 3, how)
@@ -82,10 +139,10 @@ def test_a_nucleus_of_more_words_than_are_looked_at_first_is_found_out(
     assert max(map(max, recorded)) > 300
 
 
-def _noting(again: list[range], inner: Callable[..., None]) -> Callable[..., None]:
-    def noting(loop: RecordedLoop, before: list[torch.Tensor], steps: range) -> None:
-        again.append(steps)
-        inner(loop, before, steps)
+def _noting(again: list[int], inner: Callable[..., None]) -> Callable[..., None]:
+    def noting(loop: RecordedLoop, rows: Rows, before: list[torch.Tensor]) -> None:
+        again.append(len(rows.step))
+        inner(loop, rows, before)
 
     return noting
 
