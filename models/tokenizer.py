@@ -15,7 +15,7 @@ from torch import Tensor
 PAD, UNK, CLS, SEP, MASK, DEC, ENC = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")
 # Known one by one, so that a word that the texts do not have is spelled and not lost.
 CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789.,'-"
-MAX_WORDS: Final = 30
+MAX_WORDS: Final = 30  # as BLIP's code cuts the texts that it pretrains on
 MAX_CHARACTERS: Final = 8_000
 """Characters of its own that a tokenizer made from texts knows at most."""
 MAX_CACHED_WORDS: Final = 200_000

@@ -51,6 +51,7 @@ def check_weights(layer: Layer, models: dict[str, str]) -> None:
     Raises:
         ChangedError: names the layer.
     """
+    # The weights alone: a directory that was moved has another name, and is the same model.
     if sorted(models.values()) != sorted(layer.facts["models"].values()):
         change = changed_models(layer.facts["models"], models)
         raise ChangedError(
@@ -79,6 +80,7 @@ def _complete_part(ledger: Ledger, label: str, recipes: Mapping[str, Recipe], li
     """A layer, or what it says of another layer's texts; its state is read now, for others were made before it."""
     state = _state(ledger, label, recipes)
     layer, lacking = state.layer, state.lacking
+    # Drafts of a killed process; files without a record are written over.
     for place in (layer.place, f"{layer.place}/commits"):
         ledger.folder.sweep(place)
     if lacking:
