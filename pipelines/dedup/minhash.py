@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from capfilt.pipelines.dedup.groups import Rows
 
 PIECE: Final = 5  # letters
-# Two texts that share a share s of their pieces meet in some band with a chance of 1 - (1 - s**5)**25: 0.99995 where s is
-# 0.8, 0.99 at 0.7, 0.55 at 0.5. More hashes a band miss more pairs, fewer make more pairs to compare for nothing.
+# Texts of similarity s meet in some band with a chance of 1 - (1 - s**5)**25: 0.99995 at 0.8, 0.99 at 0.7, 0.55 at 0.5.
+# More hashes a band miss more pairs; fewer make more pairs to compare for nothing.
 BANDS: Final = 25
 HASHES: Final = 5  # a band
 

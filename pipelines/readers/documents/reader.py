@@ -28,7 +28,7 @@ from capfilt.pipelines.readers.files.failures import UNREADABLE, NotAnInput, Not
 from capfilt.pipelines.readers.files.open import open_file
 from capfilt.pipelines.readers.files.pictures import Neighbours
 from capfilt.pipelines.readers.lists.choices import encoding_choice
-from capfilt.pipelines.readers.lists.layout import encoding_at
+from capfilt.pipelines.readers.lists.detect import encoding_at
 from capfilt.pipelines.readers.lists.records import MAX_ARRAY
 from capfilt.pipelines.readers.rows import columns
 from capfilt.pipelines.readers.rows.choices import Choice, column_choices, image_place

@@ -3,8 +3,9 @@
 from typing import Final
 
 from capfilt.core import config
+from capfilt.pipelines.readers.lists.detect import encoding_at
 from capfilt.pipelines.readers.lists.headerless import YFCC
-from capfilt.pipelines.readers.lists.layout import Layout, encoding_at
+from capfilt.pipelines.readers.lists.layout import Layout
 from capfilt.pipelines.readers.rows.choices import Choice, column_choices
 
 _LAYOUTS: Final = {

@@ -16,7 +16,8 @@ from capfilt.pipelines.readers.files.failures import UNREADABLE, reason_of
 from capfilt.pipelines.readers.files.open import open_file
 from capfilt.pipelines.readers.files.pictures import Neighbours
 from capfilt.pipelines.readers.lists.choices import list_choices
-from capfilt.pipelines.readers.lists.layout import EXTENSIONS, Layout, entries, layout_of
+from capfilt.pipelines.readers.lists.detect import EXTENSIONS, layout_of
+from capfilt.pipelines.readers.lists.layout import Layout, entries
 from capfilt.pipelines.readers.rows.choices import Choice, image_place
 from capfilt.pipelines.readers.rows.columns import RowFacts, text_columns
 from capfilt.pipelines.readers.rows.reader import InputFile, Reader, batches, broken_part, make_part, raw_table

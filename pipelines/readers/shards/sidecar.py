@@ -10,7 +10,8 @@ from capfilt.pipelines.readers.columnar.values import records_in
 from capfilt.pipelines.readers.files.failures import Unreadable
 from capfilt.pipelines.readers.files.packing import data_suffix
 from capfilt.pipelines.readers.limited import limited
-from capfilt.pipelines.readers.lists.layout import entries, layout_of
+from capfilt.pipelines.readers.lists.detect import layout_of
+from capfilt.pipelines.readers.lists.layout import entries
 from capfilt.pipelines.readers.rows.columns import Names, Record, find_texts, region_columns, text_columns, usual
 from capfilt.pipelines.readers.rows.columns import find as find_reference
 from capfilt.pipelines.readers.rows.rows import Entry
