@@ -1,6 +1,7 @@
 """Plan: sorted input files, cut into chunks before any work starts."""
 
 import hashlib
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -86,12 +87,15 @@ def make_plan(
     *,
     known: KnownInputs | None = None,
     first: int = 0,
+    quiet: float = 0.0,
 ) -> Plan:
     """Cut the first `limit` rows of the inputs (all by default) into chunks.
 
     Args:
         known: files that a run has already; they are left out, and counted.
         first: number of the first chunk.
+        quiet: seconds for which a file must not have changed, or it is left for a later plan: somebody may still be
+            writing it, and a file that is cut off would be taken for a broken one.
 
     Raises:
         ChangedError: a file has the name or place of a known one, and other contents, or shares images with one.
@@ -102,6 +106,9 @@ def make_plan(
         raise ConfigError(f"limit = {limit}: must be at least 1")
     found = find(inputs, settings)
     files, notes = _without_known(found.files, known) if known else (found.files, [])
+    if quiet:
+        files, waiting = _settled(files, quiet)
+        notes += waiting
     if not files:
         return Plan((), (), (*found.notes, *notes))
     new = {file.location for file in files}
@@ -123,6 +130,23 @@ def _without_known(files: Sequence[InputFile], known: KnownInputs) -> tuple[list
     new = [file for file, several in zip(files, digests, strict=True) if not _is_known(file, several, known)]
     count = len(files) - len(new)
     return new, [f"{count} of {len(files)} inputs: the run has them already"] if count else []
+
+
+def _settled(files: Sequence[InputFile], quiet: float) -> tuple[list[InputFile], list[str]]:
+    """The files that have not changed for `quiet` seconds, and a note that counts the others."""
+    latest = time.time() - quiet
+
+    def is_settled(file: InputFile) -> bool:
+        infos = [
+            filesystem.get_file_info(path)
+            for filesystem, path in map(split_url, filter(None, (file.location, file.sidecar)))
+        ]
+        return all(info.mtime_ns is None or info.mtime_ns / 1e9 <= latest for info in infos)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        settled = [file for file, ready in zip(files, pool.map(is_settled, files), strict=True) if ready]
+    count = len(files) - len(settled)
+    return settled, [f"{count} new inputs: changed in the last {quiet:g} s, left for the next look"] if count else []
 
 
 def _is_known(file: InputFile, digests: Sequence[InputDigest], known: KnownInputs) -> bool:

@@ -96,6 +96,7 @@ def append(
     out: str,
     overrides: Sequence[str] = (),
     *,
+    quiet: float = 0.0,
     listener: Listener = lambda _: None,
 ) -> RunResult:
     """Let new inputs join the run at `out`, with its own recipe; input files that it has already are left out.
@@ -105,6 +106,7 @@ def append(
 
     Args:
         overrides: `--set` values of [fetch], and of [engine] those that say how fast and not what.
+        quiet: seconds for which a new input must not have changed; others are left out, and counted.
 
     Raises:
         UserError, RunFailed, IntegrityError: as `run`, and where an input has a known one's name and other contents.
@@ -123,7 +125,7 @@ def append(
             raise ChangedError(f"{out}: decode.exclude_eval: {changed[0]} changed since the run was planned")
         planned = ledger.read_plan()
         there = KnownInputs(known, [part for chunk in planned for part in chunk.parts])
-        plan = make_plan(inputs, recipe.input, known=there, first=len(planned))
+        plan = make_plan(inputs, recipe.input, known=there, first=len(planned), quiet=quiet)
         if plan.chunks:
             files = ((file.identity, file.size, file.sha256) for file in plan.inputs)
             write_generation(ledger.folder, plan.chunks, files, versions(), plan.notes)

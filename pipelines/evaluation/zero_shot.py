@@ -19,7 +19,7 @@ from capfilt.pipelines.evaluation.paired import PerQuery
 from capfilt.pipelines.stages import stage_models
 from capfilt.pipelines.stages.caption import alive, pixel_tensor
 from capfilt.pipelines.stages.decode import decode
-from capfilt.pipelines.training_data.pairs import opened, parquet_files
+from capfilt.pipelines.training_data.parquet_files import opened, parquet_files
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -28,7 +28,18 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 OPTIONS = {
     "demo": {"--out", "--images", "--seed"},
-    "run": {"--out", "--recipe", "--set", "--limit", "--fresh", "--exclude-eval", "--address", "--dry-run", "--append"},
+    "run": {
+        "--out",
+        "--recipe",
+        "--set",
+        "--limit",
+        "--fresh",
+        "--exclude-eval",
+        "--address",
+        "--dry-run",
+        "--append",
+        "--watch",
+    },
     "check": {"--recipe", "--set", "--exclude-eval", "--limit", "--sample", "--price-per-gpu-hour", "--html"},
     "submit": {
         *("--out", "--recipe", "--set", "--exclude-eval", "--limit", "--address", "--append"),

@@ -1,6 +1,8 @@
 """`capfilt run NEW --out OUT --append`: inputs join a run, which ends as if it had had them from the start."""
 
 import contextlib
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,3 +187,48 @@ def test_layers_are_made_where_the_run_works_now(inputs: tuple[Path, Path], tmp_
     annotate(str(out), [f"late={WORDS}"])
     (work,) = layer_work(Ledger.at(out), ("engine.workers=3",), more=True)
     assert work.recipe.engine.workers == 3
+
+
+def test_watch_lets_in_what_comes_later_once_it_has_been_left_alone(
+    inputs: tuple[Path, Path], tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "days", tmp_path / "out"
+    folder.mkdir()
+    first, second = (path.rename(folder / path.name) for path in inputs)
+    run([str(first)], str(out), recipe)
+    age(first, 1000)
+    second.rename(tmp_path / "later.parquet")
+    looks: list[int] = []
+
+    def sleep(seconds: float) -> None:
+        assert seconds == 30
+        looks.append(status(Ledger.at(out).folder).rows_planned)
+        if len(looks) == 2:
+            (tmp_path / "later.parquet").rename(second)
+            age(second, 5)  # somebody may still be writing it
+        if len(looks) == 3:
+            age(second, 100)
+        if len(looks) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", sleep)
+    result = invoke("run", folder, "--out", out, "--append", "--watch", "30")
+    assert looks == [12, 12, 12, 18]
+    assert result.exit_code == 130
+    assert result.output.count("1 new inputs: changed in the last 30 s, left for the next look") == 1
+    assert status(Ledger.at(out).folder).complete
+
+
+def test_watch_without_append_is_one_line(tmp_path: Path) -> None:
+    result = invoke("run", tmp_path, "--out", tmp_path / "out", "--watch", "30")
+    assert result.exit_code == 2
+    assert (
+        result.stderr
+        == "error: --watch needs --append: start the run without both, then watch for what is to join it\n"
+    )
+
+
+def age(path: Path, seconds: float) -> None:
+    """Let a file have changed so long ago."""
+    then = time.time() - seconds
+    os.utime(path, (then, then))

@@ -1,5 +1,6 @@
 """`capfilt run`: caption, score and select your own data."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +16,10 @@ from capfilt.cli.terminal.options import (
     Out,
     RecipeName,
     RunSettings,
+    Watch,
     with_evaluation_sets,
 )
+from capfilt.core.errors import ConfigError
 from capfilt.core.formatting import memory, seconds
 from capfilt.core.serialization import setting
 
@@ -44,6 +47,7 @@ def run(
         bool, typer.Option("--fresh", help="Fail if DIR already holds a run. Default: resume it.", show_default=False)
     ] = False,
     append: Append = False,
+    watch: Watch = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -58,9 +62,11 @@ def run(
     from capfilt.pipelines.recipes.load import load_recipe
 
     given = [setting("engine.address", address)] if address else []
+    if watch and not append:
+        raise ConfigError("--watch needs --append: start the run without both, then watch for what is to join it")
     if append:
         other = recipe != "blip" or exclude_eval or limit or fresh or dry_run
-        _append(inputs, out, (*(settings or ()), *given), other)
+        _append(inputs, out, (*(settings or ()), *given), other, watch)
         return
     chosen = load_recipe(recipe, (*with_evaluation_sets(settings, exclude_eval), *given))
     if dry_run:
@@ -76,18 +82,25 @@ def run(
     _report(out, outcome)
 
 
-def _append(inputs: list[str], out: str, settings: tuple[str, ...], other: object) -> None:
-    from capfilt.core.errors import ConfigError
-
+def _append(inputs: list[str], out: str, settings: tuple[str, ...], other: object, watch: float | None) -> None:
     if other:
         raise ConfigError("--append uses the recipe of the run and whole inputs: only --set can stand beside it")
     with resumable():
-        from capfilt.cli.terminal import console
-        from capfilt.commands.run import append
+        outcome = _look_and_append(inputs, out, settings, watch)
+        _report(out, outcome)
+        while watch:
+            time.sleep(watch)
+            outcome = _look_and_append(inputs, out, settings, watch)
+            if outcome.chunks_now:  # most looks find nothing, and the account would be the last one again
+                _report(out, outcome)
 
-        with console.progress() as listener:
-            outcome = append(inputs, out, settings, listener=listener)
-    _report(out, outcome)
+
+def _look_and_append(inputs: list[str], out: str, settings: tuple[str, ...], watch: float | None) -> "RunResult":
+    from capfilt.cli.terminal import console
+    from capfilt.commands.run import append
+
+    with console.progress() as listener:
+        return append(inputs, out, settings, quiet=watch or 0, listener=listener)
 
 
 def say_what_was_done(outcome: "RunResult") -> None:

@@ -35,6 +35,17 @@ Append = Annotated[
     ),
 ]
 
+Watch = Annotated[
+    float | None,
+    typer.Option(
+        "--watch",
+        metavar="SECONDS",
+        min=1,
+        help="With --append: look for new inputs again and again, this long after each look. Default: look once.",
+        show_default=False,
+    ),
+]
+
 ExcludeEval = Annotated[
     list[str] | None,
     typer.Option(
