@@ -78,7 +78,7 @@ def changed_training(old: Settings, new: Settings, free: set[str]) -> str:
     Args:
         old: may be of a release before settings were renamed; one that it lacks had its default.
     """
-    old, defaults = deepcopy(old), TrainRecipe().model_dump(mode="json")
+    old, defaults = deepcopy(old), recipe_type().model_validate({}).model_dump(mode="json")
     take_old_names(old, RENAMED)
     for section, values in new.items():
         for key, value in values.items() if isinstance(values, dict) else ():

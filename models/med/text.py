@@ -40,6 +40,7 @@ class Attention(nn.Module):
         self.value = Linear(source_width, width)
         self.out = Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.dropout = 0.0  # in training, of weights and output
 
     def split(self, x: Tensor) -> Tensor:
         """[rows, length, D] -> [rows, H, length, d]."""
@@ -55,12 +56,15 @@ class Attention(nn.Module):
 
     def attend(self, query: Tensor, kv: KeysValues, mask: Tensor | None = None, causal: bool = False) -> Tensor:
         """What projected queries [rows, length, D] find in keys and values, the heads side by side."""
-        seen = F.scaled_dot_product_attention(self.split(query), *kv, attn_mask=mask, is_causal=causal)
+        dropped = self.dropout if self.training else 0.0
+        seen = F.scaled_dot_product_attention(
+            self.split(query), *kv, attn_mask=mask, is_causal=causal, dropout_p=dropped
+        )
         return seen.transpose(1, 2).reshape(query.shape)
 
     def project_out(self, seen: Tensor, x: Tensor) -> Tensor:
         """Output projection, residual and norm."""
-        out: Tensor = self.norm(self.out(seen) + x)
+        out: Tensor = self.norm(F.dropout(self.out(seen), self.dropout, self.training) + x)
         return out
 
 
@@ -76,6 +80,7 @@ class TextLayer(nn.Module):
         self.fc1 = Linear(width, config.text_ffn)
         self.fc2 = Linear(config.text_ffn, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.dropout = 0.0  # in training, of the output
 
     def cross_attend(self, x: Tensor, image: KeysValues, seats: Seats | None = None) -> Tensor:
         """x [B * n, T, D] looks at B images: the n texts of an image share its keys and values.
@@ -90,7 +95,7 @@ class TextLayer(nn.Module):
         return out
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.norm(self.fc2(self.fc1.gelu(x)) + x)
+        out: Tensor = self.norm(F.dropout(self.fc2(self.fc1.gelu(x)), self.dropout, self.training) + x)
         return out
 
 
@@ -104,6 +109,7 @@ class TextTransformer(nn.Module):
         self.position = nn.Embedding(config.max_positions, config.text_width)
         self.norm = nn.LayerNorm(config.text_width, eps=1e-12)
         self.layers = nn.ModuleList(TextLayer(config) for _ in range(config.text_layers))
+        self.dropout = 0.0  # in training, of the embeddings
 
     def project_image_kv(self, image_states: Tensor) -> list[KeysValues]:
         """Cross-attention keys and values of B images [B, N, vision width], once, for every later text and step.
@@ -171,7 +177,7 @@ class TextTransformer(nn.Module):
         """Words and their places, int64 [T] or [B, T], by default from 0 on."""
         places = torch.arange(ids.shape[1], device=ids.device) if places is None else places
         out: Tensor = self.norm(self.word(ids) + self.position(places))
-        return out
+        return F.dropout(out, self.dropout, self.training)
 
     def start_encoder_from_decoder(self) -> None:
         """Give the encoder's self-attention the decoder's weights: of a captioner only the latter were trained."""

@@ -27,12 +27,18 @@ class VisionLayer(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-5)
         self.fc1 = Linear(width, 4 * width)
         self.fc2 = Linear(4 * width, width)
+        self.drop_path = 0.0  # share of images that skip the layer in training
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, D] -> [B, N, D]."""
-        x = x + self.attention(self.norm1(x))
-        hidden: Tensor = self.fc2(self.fc1.gelu(self.norm2(x)))
-        return x + hidden
+        x = x + self._kept(self.attention(self.norm1(x)))
+        return x + self._kept(self.fc2(self.fc1.gelu(self.norm2(x))))
+
+    def _kept(self, x: Tensor) -> Tensor:
+        """Zero for the images that skip this; the others are scaled up, so that the mean stays."""
+        if not (self.training and self.drop_path):
+            return x
+        return x * F.dropout(x.new_ones(len(x), 1, 1), self.drop_path)
 
     def attention(self, x: Tensor) -> Tensor:
         """Every token sees every token."""

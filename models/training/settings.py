@@ -46,6 +46,20 @@ class Objectives:
             raise ValueError("queue and alpha need momentum")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dropout:
+    """What a training leaves out at random. A share of 0 turns it off."""
+
+    # BLIP's code: text 0.1 always, path 0.1 for ViT-L and for VQA.
+    text: float = setting(0.0, "share of the text states and attention weights set to 0 (BLIP: 0.1)", ge=0, lt=1)
+    path: float = setting(
+        0.0,
+        "drop path: share of images that skip the image encoder's last layer, falling to 0 at its first",
+        ge=0,
+        lt=1,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """Learning rate over `steps` steps.

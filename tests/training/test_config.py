@@ -30,7 +30,13 @@ def test_the_blip_recipe_is_the_paper_s() -> None:
     assert (recipe.optimizer.weight_decay, recipe.optimizer.clip, recipe.model.image_size) == (0.05, 0, 224)
     assert load_training("blip", "captioner").objectives.prompt == "a picture of "
     assert load_training("blip", "captioner").schedule.rate == 1e-5
+    drawn = recipe.data
+    assert (drawn.unit, drawn.crop, drawn.flip, drawn.changes) == ("text", 0.2, True, 2)
+    assert (recipe.model.bf16, recipe.dropout.text, recipe.dropout.path) == (False, 0.1, 0)
+    assert load_training("blip", "vqa").dropout.path == 0.1
+    assert not hasattr(load_training("blip", "qformer"), "dropout")
     for tuned in ("captioner", "filter"):  # section 3.3
+        assert load_training("blip", tuned).data.crop == 0.5
         assert load_training("blip", tuned).data.sources == ("human",)
 
 
@@ -97,6 +103,7 @@ def test_a_training_of_the_old_names_is_no_other_training() -> None:
     old["optimiser"] = old.pop("optimizer")
     old["objectives"]["words"] = old["objectives"].pop("token_itm")
     old["schedule"]["least"] = old["schedule"].pop("min_ratio")
+    del old["dropout"]  # a section that did not exist: it had its defaults
     assert not changed_training(old, new, set())
     old["optimiser"]["clip"] = 7.0
     assert changed_training(old, new, set()) == "optimizer.clip was 7.0, now 1.0"

@@ -30,6 +30,8 @@ SETTINGS = (
     "objectives.queue=20",
     "objectives.alpha=0.4",
     "objectives.token_itm=1",
+    "dropout.text=0.1",
+    "dropout.path=0.1",
     "data.marked=1",
     "data.share={web=0.4, human=0.6}",
     "work.log_every=2",

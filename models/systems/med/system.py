@@ -12,7 +12,7 @@ from capfilt.models.registry.resolve import locate
 from capfilt.models.systems.med.frozen import check_frozen
 from capfilt.models.systems.parts.tower_info import TowerInfo, is_tower, tower_info
 from capfilt.models.training.checks import checkpoint_files
-from capfilt.models.training.settings import Objectives
+from capfilt.models.training.settings import Dropout, Objectives
 from capfilt.models.training.system import Asked, Foundation, ModelSettings, System
 
 
@@ -84,7 +84,7 @@ MED: Final = System(
     package="med",
     check=check,
     roles=("captioner", "filter"),
-    sections={"objectives": Objectives},
+    sections={"objectives": Objectives, "dropout": Dropout},
     defaults={"objectives": {"itc": 1.0, "itm": 1.0, "lm": 1.0}},
 )
 CAPTIONER: Final = System(
@@ -94,7 +94,7 @@ CAPTIONER: Final = System(
     package="med",
     check=check,
     roles=("captioner",),
-    sections={"objectives": Objectives},
+    sections={"objectives": Objectives, "dropout": Dropout},
     defaults={"objectives": {"lm": 1.0}, "data": {"sources": ["human"]}},
 )
 FILTER: Final = System(
@@ -104,6 +104,6 @@ FILTER: Final = System(
     package="med",
     check=check,
     roles=("filter",),
-    sections={"objectives": Objectives},
+    sections={"objectives": Objectives, "dropout": Dropout},
     defaults={"objectives": {"itc": 1.0, "itm": 1.0}, "data": {"sources": ["human"]}},  # section 3.3: human pairs
 )

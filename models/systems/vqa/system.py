@@ -3,7 +3,7 @@
 from typing import Final
 
 from capfilt.models.systems.med import system as med
-from capfilt.models.training.settings import Objectives
+from capfilt.models.training.settings import Dropout, Objectives
 from capfilt.models.training.system import System
 
 VQA: Final = System(
@@ -13,6 +13,6 @@ VQA: Final = System(
     package="vqa",
     check=med.check,  # it starts from what a MED starts from
     reads="questions",
-    sections={"objectives": Objectives},
+    sections={"objectives": Objectives, "dropout": Dropout},
     defaults={"data": {"sources": ["human"]}},
 )
