@@ -72,6 +72,7 @@ class JobSpec:
     ship: bool = False  # send this package along; its dependencies must be there
     exclude_eval: tuple[str, ...] = ()
     append: bool = False
+    watch: float | None = None  # seconds
 
     @property
     def locations(self) -> tuple[str, ...]:
@@ -86,7 +87,8 @@ class JobSpec:
         words += [word for setting in self.settings for word in ("--set", setting)]
         words += [word for place in self.exclude_eval for word in ("--exclude-eval", _absolute(place))]
         words += ["--limit", str(self.limit)] if self.limit else []
-        return shlex.join(words + ["--append"] * self.append)
+        words += ["--append"] * self.append
+        return shlex.join(words + (["--watch", f"{self.watch:g}"] if self.watch else []))
 
 
 @contextmanager

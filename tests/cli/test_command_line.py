@@ -43,7 +43,7 @@ OPTIONS = {
     "check": {"--recipe", "--set", "--exclude-eval", "--limit", "--sample", "--price-per-gpu-hour", "--html"},
     "submit": {
         *("--out", "--recipe", "--set", "--exclude-eval", "--limit", "--address", "--append"),
-        *("--env", "--ship", "--follow", "--wait"),
+        *("--watch", "--env", "--ship", "--follow", "--wait"),
     },
     "jobs": {"--address"},
     "stop": {"--address"},
@@ -60,7 +60,17 @@ OPTIONS = {
     "models": set(),
     "caption": {"--captioner", "--n", "--set"},
     "score": {"--judge", "--set"},
-    "evaluate": {"--captioner", "--judge", "--against", "--vqa", "--out", "--limit", "--candidates", "--set"},
+    "evaluate": {
+        "--captioner",
+        "--judge",
+        "--against",
+        "--classes",
+        "--vqa",
+        "--out",
+        "--limit",
+        "--candidates",
+        "--set",
+    },
     "bootstrap": {"--out", "--rounds", "--web", "--human", "--validation", "--test", "--set"},
 }
 """Every option of every command a person runs. Adding one is a decision: change it here too."""

@@ -28,6 +28,8 @@ def test_a_job_is_the_same_command() -> None:
 
 def test_a_job_may_append() -> None:
     assert shlex.split(JobSpec(S3.inputs, S3.out, append=True).command())[-1] == "--append"
+    watching = shlex.split(JobSpec(S3.inputs, S3.out, append=True, watch=3600).command())
+    assert watching[-3:] == ["--append", "--watch", "3600"]
 
 
 def test_paths_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

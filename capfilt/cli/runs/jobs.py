@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capfilt.cli.terminal.options import Append, ExcludeEval, Inputs, Limit, Out, RecipeName, RunSettings
+from capfilt.cli.terminal.options import Append, ExcludeEval, Inputs, Limit, Out, RecipeName, RunSettings, Watch
 from capfilt.core.formatting import seconds
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def submit(
     exclude_eval: ExcludeEval = None,
     limit: Limit = None,
     append: Append = False,
+    watch: Watch = None,
     env: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,6 +71,7 @@ def submit(
         ship,
         tuple(exclude_eval or ()),
         append,
+        watch,
     )
     cluster = Cluster(address)
     for path in local_paths(spec.locations):
