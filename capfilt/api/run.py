@@ -224,7 +224,7 @@ class Run:
 
         Args:
             to: an empty folder or bucket URL, or one with this very export.
-            format: parquet, webdataset, hf (imagefolder), llava, open_clip, or one that an installed package brings.
+            format: one of those that `capfilt export --help` lists; an installed package may bring more.
             selection: its name; "" = the current one.
             shard_rows: images a shard at most; None = 10,000.
 

@@ -30,6 +30,7 @@ def connect(tables: Mapping[str, Any], memory: str = "") -> duckdb.DuckDBPyConne
     pyarrow reads the files, so DuckDB needs no access to the file system at all and gets none: no COPY, ATTACH,
     read_csv('/etc/passwd'), extension or Python variable, and the lock cannot be undone. (To allow DuckDB the paths
     of our files instead would allow it to write them too: `COPY ... TO 'images/000000.parquet' (USE_TMP_FILE false)`.)
+    Buckets too come by pyarrow: DuckDB's own way, httpfs, is an extension that it would fetch from the network.
 
     Args:
         memory: what it takes at most before it goes on in files, "1GB", with 8 threads at most, since every thread

@@ -221,6 +221,8 @@ class Folder:
         return data
 
     def _bytes(self, path: str) -> bytes:
+        # On a bucket these are two requests, of the size and of so many bytes: a file that is replaced in between comes
+        # as the first bytes of the new one. The lease is replaced often, so its reader tries again (`PlainDocument`).
         with self.filesystem.open_input_stream(path) as stream:
             return bytes(stream.read())
 

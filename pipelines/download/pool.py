@@ -75,6 +75,8 @@ def shuffled(urls: Sequence[str]) -> list[str]:
     return sorted(urls, key=lambda url: hashlib.blake2b(url.encode("utf-8", "replace"), digest_size=8).digest())
 
 
+# aiohttp: with 64 connections to a server on the same machine it fetched 6,000 images a second; httpx, which takes 3 to
+# 5 ms of CPU a URL, fetched 300, and 64 threads fetched 2,200.
 def _session(settings: FetchSettings, guard: AddressGuard, resolver: Resolver) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(
         limit=0,  # the slots do that
