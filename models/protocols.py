@@ -1,11 +1,12 @@
-"""The two seams of capfilt: who can caption is a captioner, who can score texts is a judge.
+"""The seams of capfilt: who can caption is a captioner, who scores texts a judge, who describes images an image judge.
 
 Images come as uint8 tensors, made as the model's own `pixels` asks. A newcomer writes one class and one line in
 `registry`; a person's own class is named `python:MODULE:CLASS` and needs no line.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -64,6 +65,19 @@ class Judge(Protocol):
 
     def score(self, images: Tensor, texts: list[list[str]]) -> dict[str, list[list[float]]]:
         """One score a column, image and text; an image may have any number of texts, none included."""
+        ...
+
+
+class ImageJudge(Protocol):
+    """Tells facts about images, without any text."""
+
+    name: str
+    digest: str
+    pixels: PixelSpec
+    columns: Mapping[str, str]  # name -> type: float, int32, bool, string, list<string>; halffloat[N] of an embedding
+
+    def describe(self, images: ImageInput) -> dict[str, list[Any]]:
+        """One value a column and image; None where it cannot tell."""
         ...
 
 

@@ -21,6 +21,8 @@ class Placement:
     compile: bool = False  # the image tower of a MED, by torch.compile
     token: Literal["enc", "cls"] = "enc"  # first token of ITM
     sentences: bool = False  # judges score the sentences of a text too
+    tags: str = ""  # file of the prompt sets that `tags:MODEL` looks for; "" = those that ship
+    head: str = ""  # file of the layers that `head:MODEL` puts on the feature
     max_side: int = 768  # pixels of the longer side that captioners of images of any shape are shown
     shots: "tuple[Shot, ...]" = ()  # examples before each image
     template: str = ""  # chat template (Jinja); "" = the model's own, "none" = the bare prompt

@@ -165,20 +165,22 @@ class Run:
         judge: Place = "",
         *,
         captioner: Place = "",
+        image_judge: Place = "",
         name: str = "",
         where: str = "",
         set: Mapping[str, Any] | None = None,
         progress: bool | Listener | None = None,
     ) -> "AnnotateResult":
-        """Add a judge that scores every text, or a captioner that writes more, from the stored images, as a layer.
+        """Add a judge of every text or of every image, or a captioner that writes more, as a layer.
 
         Nothing is downloaded, and no table of the run is written again; the same call resumes an interrupted one.
         `table`, `select` and `export` see the layer. All judges score new captions, which join the current selection.
 
         Args:
-            judge: a name of `list_judges()` or a directory; `TAG=NAME` adds `_TAG` to its columns. "" and no captioner
-                = complete the layers that there are.
+            judge: a name of `list_judges()` or a directory; `TAG=NAME` adds `_TAG` to its columns. "" and no other
+                model = complete the layers that there are.
             captioner: a name of `list_captioners()` or a directory, instead of a judge.
+            image_judge: `quality`, or `tags:`, `head:` or `embedding:` and a judge; its columns join `images`.
             name: of the layer; "" = the tag, or else made of the model's name.
             where: SQL over the columns of images: only those for which it is true; "" = all.
             set: settings of `[engine]`, of `[caption]` and `[endpoint]` for a captioner, or of `[score]` for a judge.
@@ -200,6 +202,7 @@ class Run:
                 self.out,
                 judges,
                 fspath(captioner),
+                image_judges=[fspath(image_judge)] if image_judge else [],
                 name=name,
                 where=where,
                 overrides=changes_of(set),

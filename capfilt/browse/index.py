@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from capfilt.browse.filters import TextFilter, kept, order, where
 from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.config import SelectSettings
-from capfilt.core.duckdb_sandbox import quoted
+from capfilt.core.duckdb_sandbox import is_vector, quoted
 from capfilt.core.errors import BusyError
-from capfilt.ledger.joined import captions, captions_schema
+from capfilt.ledger.joined import captions, captions_schema, images, images_schema
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.calibration.marks import read_marks
+from capfilt.pipelines.selection.condition import create_meets
 from capfilt.pipelines.selection.policy import execute
 from capfilt.pipelines.selection.scores import judge_columns
 from capfilt.pipelines.selection.text_rules import rule_parameters, rules_sql
@@ -35,6 +36,9 @@ TEXTS: Final = 12
 SHORT: Final = 300
 LONG: Final = 20_000
 """Characters of a text that are shown: in the grid, and of one image alone."""
+
+IMAGES: Final = "image_files"
+"""images/ with the columns of its layers; `images` is what the page asks, by place."""
 
 REMEMBERED: Final = 8
 """Filters whose answer is remembered, so that turning a page asks for no more than a page."""
@@ -83,12 +87,20 @@ class Index:
         tables = {
             "picture_reader": _with_places(ledger),
             "candidates": captions(ledger),  # the name that flags know it by
+            IMAGES: images(ledger),
             "failure_files": ledger.dataset("failures", schema.FAILURES),
             "mark_files": read_marks(ledger.folder),
         }
         self._database = duckdb_sandbox.connect(tables)
-        for sql in _tables(self.judges, settings):
+        self.facts = _fact_columns(images_schema(ledger))
+        for sql in _tables(self.judges, self.facts, settings):
             execute(self._database, sql, rule_parameters(settings))
+        if settings.where:
+            create_meets(self._database, settings.where, images=IMAGES)
+            self._database.execute(
+                "UPDATE texts SET decidable = false WHERE (place, candidate) NOT IN"
+                " (SELECT place, candidate FROM meets JOIN images ON images.uid::UUID = meets.uid)"
+            )
         if self.query("SELECT count(*) AS n FROM images")["n"][0].as_py() != sum(records["images"].to_pylist()):
             raise BusyError(f"{ledger.folder.location}: chunks were committed while it was read: try again")
         self.load_decisions()
@@ -143,7 +155,7 @@ class Index:
         cards = self._cards(np.array([place]), wanted, None, LONG)
         if not cards:
             raise Missing(f"image {place}")
-        return cards[0]
+        return cards[0] | {"facts": self._facts(place)}
 
     def failures(self, reason: str, number: int) -> Json:
         """One page of the rows that did not become an image, of all reasons or one."""
@@ -191,6 +203,14 @@ class Index:
                 card["more"] += 1
         return [cards[place] for place in places.tolist() if place in cards]
 
+    def _facts(self, place: int) -> Json:
+        """What image judges say of an image, by column."""
+        if not self.facts:
+            return {}
+        columns = ", ".join(map(quoted, self.facts))
+        (row,) = self.query(f"SELECT {columns} FROM images WHERE place = $place", {"place": place}).to_pylist()
+        return {name: finite(value) if isinstance(value, float) else value for name, value in row.items()}
+
     def _texts(self, here: str, wanted: TextFilter, length: int) -> Iterator[Json]:
         (test, values), (keep, more) = where(wanted), kept(wanted)
         table = self.query(
@@ -225,10 +245,18 @@ def _with_places(ledger: Ledger) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(with_place, batches())
 
 
-def _tables(judges: list[str], settings: SelectSettings) -> tuple[str, ...]:
+def _fact_columns(images: pa.Schema) -> list[str]:
+    """The columns of image judges that can be shown: an embedding would only fill memory."""
+    return [field.name for field in images if field.name not in schema.IMAGES.names and not is_vector(field.type)]
+
+
+def _tables(judges: list[str], facts: list[str], settings: SelectSettings) -> tuple[str, ...]:
     scores = "".join(f", CASE WHEN NOT isnan({name}) THEN {name} END AS {name}" for name in map(quoted, judges))
+    told = "".join(f", {IMAGES}.{quoted(name)}" for name in facts)
     return (
-        "CREATE TABLE images AS FROM picture_reader",
+        f"CREATE TABLE images AS SELECT picture_reader.*{told} FROM picture_reader"
+        + (f" LEFT JOIN {IMAGES} USING (uid)" if facts else "")
+        + " ORDER BY place",
         "CREATE TABLE texts AS SELECT place, candidate, source, text, captioner, flags,"
         f" {rules_sql(settings)} IS NULL AS decidable{scores}, false AS keep, 0 AS rank, '' AS reason"
         r" FROM (SELECT *, regexp_extract_all(lower(text), '\S+') AS words FROM candidates) JOIN images USING (uid)",

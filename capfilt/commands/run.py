@@ -16,7 +16,7 @@ from capfilt.commands.stored_recipe import stored_recipe
 from capfilt.commands.work_time import WorkTime
 from capfilt.core.chunks import Chunk
 from capfilt.core.config import Recipe
-from capfilt.core.errors import ChangedError, IntegrityError, RunFailed
+from capfilt.core.errors import ChangedError, ConfigError, IntegrityError, RunFailed
 from capfilt.core.version import __version__
 from capfilt.ledger.generations import write_generation
 from capfilt.ledger.ledger import Ledger
@@ -69,6 +69,8 @@ def run(
         IntegrityError: rows in are not images + failures.
     """
     began = time.perf_counter()
+    if recipe.score.image_judges:
+        raise ConfigError("score.image_judges: add them to the finished run: `capfilt annotate OUT --image-judge NAME`")
     # Models and policy first: both are checked without loading anything, so a typo is found before the inputs are
     # listed.
     models = check_models(recipe)

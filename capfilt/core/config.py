@@ -224,6 +224,11 @@ class ScoreSettings(Section):
     sentences: bool = Field(
         False, description="score the sentences of a text too: columns _min and _mean (itm_min, itm_mean, ...)"
     )
+    image_judges: tuple[str, ...] = Field(
+        (), description="describe images; each becomes a layer: quality, tags:MODEL, head:MODEL, embedding:MODEL"
+    )
+    tags: str = Field("", description="TOML file of prompt sets for tags:MODEL; empty = those that ship")
+    head: str = Field("", description="file of the layers for head:MODEL (safetensors or .pth)")
 
 
 class SelectSettings(Section):
@@ -254,6 +259,10 @@ class SelectSettings(Section):
     )
     per_concept: int = Field(20_000, ge=1, description="texts to keep for each concept, about (balance)")
     calibrated: bool = Field(False, description="use the probabilities of `capfilt calibrate` instead of scores")
+    where: str = Field(
+        "",
+        description="SQL condition over columns of captions and images that a kept text must meet; empty = none",
+    )
     flags: tuple[str, ...] = Field(
         ("empty", "empty_box"), description="flags in captions/ that drop a text before the policy"
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+import pyarrow as pa
 
 _READING: Final = ("SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE")
 """DuckDB's kinds of queries that change nothing."""
@@ -41,7 +42,7 @@ def connect(tables: Mapping[str, Any], memory: str = "") -> duckdb.DuckDBPyConne
     limit = {"memory_limit": memory, "threads": str(min(os.cpu_count() or 1, 8))} if memory else {}
     connection = duckdb.connect(":memory:", config={"temp_directory": str(spill) if memory else "", **limit})
     for name, table in tables.items():
-        _register(connection, name, table)
+        _register_table(connection, name, table)
     for setting in (
         "python_enable_replacements = false",
         "enable_external_access = false",
@@ -51,19 +52,40 @@ def connect(tables: Mapping[str, Any], memory: str = "") -> duckdb.DuckDBPyConne
     return connection
 
 
-def _register(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> None:
+def _register_table(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> None:
     if not isinstance(table, JoinedTable) or not table.beside:
-        connection.register(name, table.base if isinstance(table, JoinedTable) else table)
+        _register(connection, name, table.base if isinstance(table, JoinedTable) else table)
         return
-    connection.register(f"{name} alone", table.base)
+    _register(connection, f"{name} alone", table.base)
     columns, joins = ["base.*"], ""
     for number, (other, names) in enumerate(table.beside):
-        connection.register(f"{name} beside {number}", other)
+        _register(connection, f"{name} beside {number}", other)
         columns += [f"b{number}.{quoted(column)}" for column in names]
         equal = " AND ".join(f"b{number}.{quoted(key)} = base.{quoted(key)}" for key in table.keys)
         joins += f" LEFT JOIN {quoted(f'{name} beside {number}')} b{number} ON {equal}"
     view = f"SELECT {', '.join(columns)} FROM {quoted(f'{name} alone')} base{joins}"
     connection.execute(f"CREATE VIEW {quoted(name)} AS {view}")
+
+
+def is_vector(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds embeddings."""
+    return bool(pa.types.is_fixed_size_list(kind))
+
+
+def _register(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> None:
+    if any(is_vector(field.type) for field in table.schema):
+        # DuckDB knows no 16-bit floats.
+        kinds = [
+            pa.list_(pa.float32(), one.type.list_size) if is_vector(one.type) else one.type for one in table.schema
+        ]
+        columns = pa.schema([one.with_type(kind) for one, kind in zip(table.schema, kinds, strict=True)])
+        if hasattr(table, "files"):
+            # `replace_schema` refuses other types, though a scan casts to them.
+            facts = {"format": table.format, "filesystem": table.filesystem}
+            table = type(table).from_paths(table.files, schema=columns, **facts)
+        else:
+            table = table.cast(columns)
+    connection.register(name, table)
 
 
 def reads_only(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:

@@ -1,4 +1,4 @@
-"""What installed packages bring: entry points of the groups `capfilt.captioners`, `.judges`, `.readers`, `.exports`.
+"""What installed packages bring, by entry points of the groups below.
 
 In the pyproject.toml of such a package:
 
@@ -17,6 +17,7 @@ from capfilt.core.errors import ConfigError
 
 CAPTIONERS: Final = "capfilt.captioners"
 JUDGES: Final = "capfilt.judges"
+IMAGE_JUDGES: Final = "capfilt.image_judges"
 READERS: Final = "capfilt.readers"
 EXPORTS: Final = "capfilt.exports"
 

@@ -14,6 +14,9 @@ IMAGE_ROWS: Final = 64
 PLAIN_ROWS: Final = 65_536
 """Rows per row group of other files."""
 
+_VECTOR: Final = re.compile(r"halffloat\[(\d{1,6})\]")
+_STRINGS: Final = "list<string>"
+
 
 def parquet_bytes(table: "pa.Table", images: bool = False) -> bytes:
     """A Parquet file, the same bytes for the same rows: fixed row groups, zstd, a checksum on every page.
@@ -91,3 +94,25 @@ def _value(value: Any) -> str:
         items = [_value(item) for item in value]
         return "[\n" + "".join(f"  {item},\n" for item in items) + "]" if lines else f"[{', '.join(items)}]"
     raise TypeError(f"no TOML for {value!r}")
+
+
+def column_type(name: str) -> "pa.DataType":
+    """The type of a column that an annotator adds: float, int32, bool, string, list<string>, halffloat[512].
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    import pyarrow as pa
+
+    if matched := _VECTOR.fullmatch(name):
+        return pa.list_(pa.float16(), int(matched[1]))
+    return pa.list_(pa.string()) if name == _STRINGS else pa.type_for_alias(name)
+
+
+def type_name(kind: "pa.DataType") -> str:
+    """The name of a type, the inverse of `column_type`."""
+    import pyarrow as pa
+
+    if pa.types.is_fixed_size_list(kind):
+        return f"halffloat[{kind.list_size}]"
+    return _STRINGS if pa.types.is_list(kind) else str(kind)

@@ -52,9 +52,10 @@ def captions(ledger: Ledger) -> JoinedTable:
     return _joined(texts_dataset(ledger, states), "texts", states)
 
 
-def images(ledger: Ledger) -> JoinedTable:
-    """images/ for `duckdb_sandbox.connect`."""
-    return _joined(ledger.dataset("images", schema.IMAGES), "images", layer_states(ledger))
+def images(ledger: Ledger, states: States | None = None) -> JoinedTable:
+    """images/ for `duckdb_sandbox.connect`, with the columns of the layers."""
+    states = layer_states(ledger) if states is None else states
+    return _joined(ledger.dataset("images", schema.IMAGES), "images", states)
 
 
 def texts_dataset(ledger: Ledger, states: States | None = None) -> "ds.Dataset":

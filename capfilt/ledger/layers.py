@@ -24,7 +24,7 @@ from capfilt.core.config import Recipe
 from capfilt.core.errors import ChangedError, IntegrityError
 from capfilt.core.schema import captions_schema
 from capfilt.core.secrets import without_secret_settings
-from capfilt.core.serialization import canonical_json, to_toml
+from capfilt.core.serialization import canonical_json, column_type, to_toml, type_name
 from capfilt.core.storage import Folder
 from capfilt.core.tables import damage_named, parquet_format
 from capfilt.ledger.compatibility import settings_that_matter
@@ -68,8 +68,8 @@ _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Settings that decide what an annotator says; those of inputs have done their work before."""
 
-_NAMES: Final = ("score.judges", "caption.captioner")
-"""Settings that name models."""
+_NAMES: Final = ("score.judges", "score.image_judges", "score.tags", "score.head", "caption.captioner")
+"""Settings that only name models and their files, whose digests count: a checkpoint may have moved."""
 
 _CHOICES: Final = ("where", "offset")
 """Facts that decide what a layer says and that not every layer has."""
@@ -111,7 +111,7 @@ class Layer:
     @property
     def columns(self) -> pa.Schema:
         """Its own columns, without the keys."""
-        return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in self.facts["columns"].items()])
+        return pa.schema([(name, column_type(kind)) for name, kind in self.facts["columns"].items()])
 
     @property
     def where(self) -> str:
@@ -147,7 +147,6 @@ class Layer:
         settings = settings_that_matter(self.facts["recipe"])
         mine = _SECTIONS[self.subject]
         own = {key: value for key, value in settings.items() if key.startswith(mine) and key not in _NAMES}
-        # Weights by digest, not by name: a checkpoint may have moved.
         basis = {"settings": own, "weights": sorted(self.facts["models"].values())}
         basis |= {name: self.facts[name] for name in ("subject", "columns")}
         basis |= {name: self.facts[name] for name in _CHOICES if name in self.facts}
@@ -252,7 +251,7 @@ def new_layer(
         "subject": subject,
         "annotator": annotator,
         "run": run_identity(ledger),
-        "columns": {field.name: str(field.type) for field in columns},
+        "columns": {field.name: type_name(field.type) for field in columns},
         "models": dict(models),
         "versions": dict(versions),
         **choices,

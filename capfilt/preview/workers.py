@@ -40,6 +40,6 @@ def workers_of(recipe: Recipe, chunks: int) -> Workers:
 
 def uses_gpu(recipe: Recipe) -> bool:
     """Whether models of the recipe run on a GPU of this machine."""
-    if not (recipe.caption.captioners or recipe.score.judges):
+    if not (recipe.caption.captioners or recipe.score.judges or recipe.score.image_judges):
         return False
     return stage_models.placement(recipe).resolve()[0].startswith("cuda")

@@ -35,5 +35,6 @@ class ModelInfo:
     pixels: PixelSpec
     files: tuple[Path, ...]  # what its digest is made of
     columns: tuple[str, ...] = ()  # the scores it gives; () where it is no judge
+    features: int = 0  # numbers of the feature of an image alone; 0 = it has none
     shots: Literal["", "template", "rows"] = ""  # how examples stand before an image; "" = it takes none of itself
     open_clip: OpenClipSource | None = None

@@ -99,6 +99,7 @@ def _med(checkpoint: Checkpoint) -> ModelInfo:
         pixels=PixelSpec(known.config.image_size, "squash"),
         files=tuple(med_files(checkpoint.folder)),
         columns=MATCHING if "filter" in known.roles else (),
+        features=known.config.projection if "filter" in known.roles else 0,
     )
 
 
@@ -134,6 +135,7 @@ def _open_clip(checkpoint: Checkpoint) -> ModelInfo:
         pixels=source.pixels,
         files=(*small, *([source.text_tower / CONFIG] if source.text_tower else []), source.weights),
         columns=COSINE,
+        features=int(source.shape.get("embed_dim", 0)),
         open_clip=source,
     )
 
@@ -160,9 +162,18 @@ def _published_judge(family: str, columns: tuple[str, ...]) -> Callable[[Checkpo
             pixels=pixels,
             files=files,
             columns=columns,
+            features=_features(checkpoint.settings),
         )
 
     return described
+
+
+def _features(settings: dict[str, Any]) -> int:
+    """Numbers of the feature of one of the classes `model_info.DUAL`, where a key is left out the library's default."""
+    kind = settings.get("model_type")
+    if kind == "siglip":  # its head keeps the width of the tower
+        return int(settings.get("vision_config", {}).get("hidden_size", 768))
+    return int(settings.get("projection_dim", 512)) if kind in DUAL else 0
 
 
 def _vlm(checkpoint: Checkpoint) -> ModelInfo:

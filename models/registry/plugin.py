@@ -1,4 +1,4 @@
-"""A captioner or judge of a person's own: `python:MODULE:CLASS`, or the name under which a package brings it.
+"""A captioner, judge or image judge of one's own: `python:MODULE:CLASS`, or the name under which a package brings it.
 
 `python:my_lab.models:Reader` imports the module. An installed package may give its class a name by an entry point
 (`capfilt.core.plugins`). The class is one of `capfilt.models.protocols` whose `digest` and `pixels` (and a judge's
@@ -10,11 +10,15 @@ import importlib
 from typing import Any, Final
 
 from capfilt.core.errors import ConfigError, ModelError
-from capfilt.core.plugins import CAPTIONERS, JUDGES, load, plugins
+from capfilt.core.plugins import CAPTIONERS, IMAGE_JUDGES, JUDGES, load, plugins
 
 PREFIX: Final = "python:"
-GROUPS: Final = {"captioner": CAPTIONERS, "filter": JUDGES}
-_NEEDED: Final = {"captioner": ("digest", "pixels", "caption"), "filter": ("digest", "pixels", "columns", "score")}
+GROUPS: Final = {"captioner": CAPTIONERS, "filter": JUDGES, "image judge": IMAGE_JUDGES}
+_NEEDED: Final = {
+    "captioner": ("digest", "pixels", "caption"),
+    "filter": ("digest", "pixels", "columns", "score"),
+    "image judge": ("digest", "pixels", "columns", "describe"),
+}
 
 
 def is_plugin(name: str) -> bool:
@@ -30,7 +34,8 @@ def load_class(name: str, role: str) -> Any:
     """
     kind = _imported(name) if name.startswith(PREFIX) else _brought(name, role)
     if missing := [attribute for attribute in _NEEDED[role] if not hasattr(kind, attribute)]:
-        raise ModelError(f"model {name!r} cannot be a {role}: it has no {missing[0]}")
+        article = "an" if role[0] in "aeiou" else "a"
+        raise ModelError(f"model {name!r} cannot be {article} {role}: it has no {missing[0]}")
     return kind
 
 

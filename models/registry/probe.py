@@ -14,7 +14,7 @@ from torch import Tensor
 
 from capfilt.core.errors import ModelError
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.protocols import Captioner, Decoding, ImageInput, Judge
+from capfilt.models.protocols import Captioner, Decoding, ImageInput, ImageJudge, Judge
 
 _ONE_UNIT: Final = re.compile(r"(.{1,24}?)\1{2,}")
 
@@ -59,6 +59,27 @@ def probe_judge(judge: Judge) -> None:
         values = [value for own in scores[column] for value in own]
         if odd := [value for value in values if not math.isfinite(value)]:
             raise ModelError(f"judge {judge.name!r} gives {column} = {odd[0]} to a plain image: its weights are broken")
+
+
+def probe_image_judge(judge: ImageJudge) -> None:
+    """Let an image judge describe two plain images.
+
+    Raises:
+        ModelError: it cannot, gives an infinite number or an embedding of another size; one line that names it.
+    """
+    try:
+        told = judge.describe(plain_images(judge.pixels))
+    except ModelError:
+        raise
+    except Exception as error:  # of whatever library runs it
+        raise ModelError(f"image judge {judge.name!r} cannot describe a plain image: {_line(error)}") from error
+    for column, kind in judge.columns.items():
+        for value in told[column]:
+            numbers = value if isinstance(value, list) else [value]
+            if not all(math.isfinite(one) for one in numbers if isinstance(one, float)):
+                raise ModelError(f"image judge {judge.name!r} gives no finite {column} of a plain image")
+            if kind.startswith("halffloat[") and kind != f"halffloat[{len(numbers)}]":
+                raise ModelError(f"image judge {judge.name!r}: {column} has {len(numbers)} numbers, not {kind}")
 
 
 def _line(error: Exception) -> str:

@@ -35,7 +35,7 @@ def _threads(recipe: Recipe) -> Iterator[None]:
 
     A person's OMP_NUM_THREADS counts more than the cores. In Ray's processes it does not: Ray itself sets it there.
     """
-    if not (recipe.caption.captioners or recipe.score.judges):
+    if not (recipe.caption.captioners or recipe.score.judges or recipe.score.image_judges):
         yield  # nothing here needs torch
         return
     import torch

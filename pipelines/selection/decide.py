@@ -20,10 +20,11 @@ from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.config import SelectSettings
 from capfilt.core.duckdb_sandbox import quoted
 from capfilt.core.errors import ConfigError, IntegrityError
-from capfilt.ledger.joined import CaptionsReader, States, captions_schema, texts_dataset
+from capfilt.ledger.joined import CaptionsReader, States, captions_schema, images, images_schema, texts_dataset
 from capfilt.ledger.ledger import Ledger
 from capfilt.pipelines.selection.ahead import ahead
-from capfilt.pipelines.selection.policy import Policy, answer, columns_read, execute, show_captions
+from capfilt.pipelines.selection.condition import REASON, create_meets
+from capfilt.pipelines.selection.policy import Policy, answer, columns_read, execute, reads_images, show_captions
 from capfilt.pipelines.selection.scores import MIX, define_probabilities, judge_columns, read_knots, read_mix
 from capfilt.pipelines.selection.text_rules import active_rules, rule_parameters, rules_sql
 
@@ -98,13 +99,20 @@ def decide(
     knots = read_knots(ledger.folder) if settings.calibrated else {}
     if settings.calibrated:
         judges = [judge for judge in judges if judge in knots]
-    asked = columns_read(columns, judges, knots, mix, policy, settings)
+    asked = columns_read(columns, images_schema(ledger), judges, knots, mix, policy, settings)
     own = [*OWN, *(["text"] if active_rules(settings) else [])]
     reader = CaptionsReader(ledger, dict.fromkeys((*own, *asked)), states)
-    tables = {"reader": _numbered(reader, chunks), "candidates": texts_dataset(ledger, states)}
+    tables = {
+        "reader": _numbered(reader, chunks),
+        "candidates": texts_dataset(ledger, states),
+    }
+    if reads_images(policy, settings):
+        tables["images"] = images(ledger, states)
     with duckdb_sandbox.connect(tables, MEMORY) as database:
         _create_places(database, settings, asked)
         if _first(database, "FROM places"):
+            if settings.where:
+                _rule_out(database, settings.where, _shown(columns, asked))
             database.execute(f"CREATE VIEW shown AS SELECT {_shown(columns, asked)} FROM open")
             define_probabilities(database, settings, knots)
             show_captions(database, judges, settings, "shown", mix)
@@ -139,6 +147,16 @@ def _create_places(database: duckdb.DuckDBPyConnection, settings: SelectSettings
     )
     execute(database, sql, rule_parameters(settings))
     database.execute('CREATE VIEW open AS FROM places WHERE "ruled out" IS NULL')
+
+
+def _rule_out(database: duckdb.DuckDBPyConnection, where: str, shown: str) -> None:
+    """Rule out the texts that do not meet a condition, of those that no flag has ruled out."""
+    database.execute(f"CREATE VIEW asked AS SELECT {shown} FROM open")
+    create_meets(database, where, "asked")
+    database.execute(
+        f"""UPDATE places SET "ruled out" = '{REASON}' WHERE "ruled out" IS NULL"""
+        " AND (uid, candidate) NOT IN (FROM meets)"
+    )
 
 
 def _shown(columns: pa.Schema, asked: Sequence[str]) -> str:

@@ -3,12 +3,13 @@
 A policy is one SELECT over `captions` that gives for every row of it exactly one row `uid, candidate, keep, rank,
 reason`: `rank` counts the kept texts of an image 1, 2, ... (best first) and is null for dropped ones, `reason` says
 why. `captions` is `schema.captions_schema`, with the scores under the names of `scores.NAMED` beside it, and without
-the texts that a flag has ruled out (`capfilt.pipelines.selection.text_rules`). Parameters are the settings of
-`config.SelectSettings`, such as `$threshold`.
+the texts that a flag has ruled out (`capfilt.pipelines.selection.text_rules`); `images` has the columns of images/ and
+of its layers. Parameters are the settings of `config.SelectSettings`, such as `$threshold`.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ import pyarrow as pa
 from capfilt.core import duckdb_sandbox, schema
 from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError
+from capfilt.pipelines.selection.condition import create_meets, meets_sql
 from capfilt.pipelines.selection.policies import POLICIES, policy_names
 from capfilt.pipelines.selection.scores import MIX, Knots, Mix, define_probabilities, missing_scores, named_scores
 from capfilt.pipelines.selection.text_rules import rule_parameters
@@ -56,40 +58,62 @@ def check_policy(settings: SelectSettings, judges: Sequence[str]) -> None:
     """Make sure that a policy can be used on a run with these judges' columns, without looking at any row.
 
     Raises:
-        ConfigError: no such policy, a score that no judge gives, wrong SQL, or a banned pattern that is none.
+        ConfigError: no such policy, a score that no judge gives, wrong SQL, a condition over columns that a new run
+            has not, or a banned pattern that is none.
     """
     policy, nothing = read_policy(settings.policy), schema.captions_schema(tuple(judges)).empty_table()
     plain = settings.model_copy(update={"calibrated": False})  # what is calibrated can be known only later
     rule_parameters(settings)
-    with duckdb_sandbox.connect({"candidates": nothing}) as connection:
+    with duckdb_sandbox.connect({"candidates": nothing, "images": schema.IMAGES.empty_table()}) as connection:
         show_captions(connection, judges, plain)
+        if settings.where:
+            create_meets(connection, settings.where)
         answer(connection, policy, plain, judges)
 
 
+def reads_images(policy: Policy, settings: SelectSettings) -> bool:
+    """Whether a selection may look at images/, which a run can do without once it is decided."""
+    return bool(settings.where or re.search(r"\bimages\b", policy.sql, re.IGNORECASE))
+
+
 def columns_read(
-    columns: pa.Schema, judges: Sequence[str], knots: Knots, mix: Mix | None, policy: Policy, settings: SelectSettings
+    columns: pa.Schema,
+    images: pa.Schema,
+    judges: Sequence[str],
+    knots: Knots,
+    mix: Mix | None,
+    policy: Policy,
+    settings: SelectSettings,
 ) -> list[str]:
-    """The columns of captions/ that a policy reads, as DuckDB plans it; all of them where it makes no plan.
+    """The columns of captions/ that a selection reads, as DuckDB plans it; all of them where it makes no plan.
 
     Args:
         columns: of captions/.
+        images: those of images/.
         knots: of the calibrated scores.
     """
-    with duckdb_sandbox.connect({"candidates": columns.empty_table()}) as connection:
+    tables = {"candidates": columns.empty_table(), "images": images.empty_table()}
+    with duckdb_sandbox.connect(tables) as connection:
         define_probabilities(connection, settings, knots)
         show_captions(connection, judges, settings, mix=mix)
+        asked = [policy.sql, *([meets_sql(settings.where)] if settings.where else [])]
         try:
-            (statement,) = connection.extract_statements(policy.sql)
-            given = settings.model_dump(mode="json")
-            given = {name: given[name] for name in statement.named_parameters}
-            (explain,) = connection.extract_statements(f"EXPLAIN (FORMAT json) {statement.query}")
-            plan = connection.execute(explain, given).fetchall()[0][1]
-        except (duckdb.Error, ValueError, KeyError):  # `answer` says what is wrong
+            told = "".join(_scans(connection, sql, settings) for sql in asked)
+        except (duckdb.Error, ValueError, KeyError):  # `answer` and `create_meets` say what is wrong
             return list(columns.names)
-    scans = [node["extra_info"] for node in _nodes(json.loads(plan)) if "SCAN" in node["name"]]
     # Wherever a name stands: a filter is no projection.
-    told = json.dumps(scans)
-    return [name for name in columns.names if not scans or json.dumps(name)[1:-1] in told]
+    return [name for name in columns.names if not told or json.dumps(name)[1:-1] in told]
+
+
+def _scans(connection: duckdb.DuckDBPyConnection, sql: str, settings: SelectSettings) -> str:
+    """What DuckDB would read for a statement, as JSON; "" = nothing is told."""
+    (statement,) = connection.extract_statements(sql)
+    given = settings.model_dump(mode="json")
+    given = {name: given[name] for name in statement.named_parameters}
+    (explain,) = connection.extract_statements(f"EXPLAIN (FORMAT json) {statement.query}")
+    plan = connection.execute(explain, given).fetchall()[0][1]
+    scans = [node["extra_info"] for node in _nodes(json.loads(plan)) if "SCAN" in node["name"]]
+    return json.dumps(scans) if scans else ""
 
 
 def _nodes(plan: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

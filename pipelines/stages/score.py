@@ -1,4 +1,4 @@
-"""score: every judge scores every candidate text of every image once, and adds its columns."""
+"""score: every judge scores every candidate text of every image once, and image judges describe the image alone."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from capfilt.core.schema import candidate_type
+from capfilt.core.serialization import column_type
 from capfilt.pipelines.imaging.geometry.boxes import has_area
-from capfilt.pipelines.stages.caption import CANDIDATES, alive, pixel_tensor
+from capfilt.pipelines.stages.caption import CANDIDATES, alive, image_input, pixel_tensor
 from capfilt.pipelines.stages.micro_batches import MicroBatches
 from capfilt.pipelines.stages.row_failures import mark_poison
 
 if TYPE_CHECKING:
     from capfilt.models.pixels import Box, PixelSpec
-    from capfilt.models.protocols import Judge
+    from capfilt.models.protocols import ImageJudge, Judge
 
 
 def score(rows: pa.Table, judges: "Sequence[Judge]", batches: Sequence[MicroBatches] = ()) -> pa.Table:
@@ -95,3 +96,26 @@ def columns_of(judges: "Sequence[Judge]") -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise ValueError(f"two judges write the same column: {', '.join(names)}")
     return tuple(names)
+
+
+def describe(rows: pa.Table, judges: "Sequence[ImageJudge]", batches: Sequence[MicroBatches] = ()) -> pa.Table:
+    """Add the judges' columns; null in failed rows, and where a judge cannot tell.
+
+    Args:
+        rows: what `decode` gave.
+        batches: micro-batches of images, one a judge; a poison row becomes a failure.
+    """
+    for judge, own in zip(judges, batches or [MicroBatches(32) for _ in judges], strict=True):
+        told, poison = own.run(alive(rows), partial(_describe, rows, judge))
+        rows = mark_poison(rows, "score", poison)
+        for column, kind in judge.columns.items():
+            values = [told[row][column] if row in told else None for row in range(rows.num_rows)]
+            rows = rows.append_column(column, pa.array(values, column_type(kind)))
+    return rows
+
+
+def _describe(rows: pa.Table, judge: "ImageJudge", part: Sequence[int]) -> list[dict[str, Any]]:
+    """Of each row, the values by column."""
+    told = judge.describe(image_input(rows, judge.pixels, part))
+    by_row = zip(*(told[column] for column in judge.columns), strict=True)
+    return [dict(zip(judge.columns, values, strict=True)) for values in by_row]

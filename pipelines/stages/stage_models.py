@@ -7,12 +7,12 @@ from capfilt.core import schema
 from capfilt.core.config import Recipe
 from capfilt.core.errors import ConfigError
 from capfilt.models.pixels import PixelSpec
-from capfilt.models.registry import plugin, registry
+from capfilt.models.registry import image_judges, plugin, registry
 from capfilt.pipelines.stages.caption import decoding
 from capfilt.pipelines.stages.micro_batches import Auto
 
 if TYPE_CHECKING:
-    from capfilt.models.protocols import Captioner, Judge
+    from capfilt.models.protocols import Captioner, ImageJudge, Judge
 
 
 ON_A_CPU: Final = 32
@@ -27,6 +27,8 @@ def placement(recipe: Recipe) -> registry.Placement:
         compile=recipe.engine.compile,
         token=recipe.score.token,
         sentences=recipe.score.sentences,
+        tags=recipe.score.tags,
+        head=recipe.score.head,
         max_side=recipe.caption.max_side,
         template=recipe.caption.template,
         endpoint=registry.Endpoint(**recipe.endpoint.model_dump()),
@@ -51,6 +53,7 @@ def check_models(recipe: Recipe) -> dict[str, str]:
     place = placement(recipe)
     registry.check_columns(recipe.score.judges, schema.RESERVED, place)
     digests = {f"filter {name}": registry.check(name, "filter", place) for name in recipe.score.judges}
+    digests |= {f"image judge {name}": image_judges.check(name, place) for name in recipe.score.image_judges}
     for writer in recipe.caption.captioners:
         digests[f"captioner {writer}"] = registry.check(writer, "captioner", place)
         if recipe.caption.shots and not registry.takes_shots(writer, place):
@@ -77,6 +80,7 @@ def pixels(recipe: Recipe) -> list[PixelSpec]:
     place = placement(recipe)
     specs = [registry.pixels(name, "captioner", place) for name in recipe.caption.captioners]
     specs += [registry.pixels(name, "filter", place) for name in recipe.score.judges]
+    specs += [image_judges.pixels(name, place) for name in recipe.score.image_judges]
     return list(dict.fromkeys(specs))
 
 
@@ -98,6 +102,15 @@ def load_judges(recipe: Recipe) -> "list[Judge]":
     return [_judge(name, recipe) for name in recipe.score.judges]
 
 
+def load_image_judges(recipe: Recipe) -> "list[ImageJudge]":
+    """The recipe's image judges, in its order, after each has shown on two plain images that it describes.
+
+    Raises:
+        ModelError: one that cannot be loaded or does not describe.
+    """
+    return [_image_judge(name, recipe) for name in recipe.score.image_judges]
+
+
 def prove_models(recipe: Recipe) -> None:
     """Let models that only a try can prove do their work once, on a CPU, before a run is planned.
 
@@ -113,6 +126,9 @@ def prove_models(recipe: Recipe) -> None:
     for name in recipe.score.judges:
         if registry.is_unproven(name, "filter"):
             _judge(name, here)
+    for name in recipe.score.image_judges:
+        if not (model := image_judges.model_of(name)) or registry.is_unproven(model, "filter"):
+            _image_judge(name, here)
 
 
 def _captioner(name: str, recipe: Recipe) -> "Captioner":
@@ -136,4 +152,13 @@ def _judge(name: str, recipe: Recipe) -> "Judge":
     judge = registry.load_judge(name, placement(recipe))
     if not plugin.is_plugin(registry.untagged(name)[1]):
         probe_judge(judge)
+    return judge
+
+
+def _image_judge(name: str, recipe: Recipe) -> "ImageJudge":
+    from capfilt.models.registry.probe import probe_image_judge
+
+    judge = image_judges.load(name, placement(recipe))
+    if not plugin.is_plugin(registry.untagged(name)[1]):
+        probe_image_judge(judge)
     return judge

@@ -1,4 +1,4 @@
-"""`capfilt annotate`: add a judge or a captioner to a finished run."""
+"""`capfilt annotate`: add a judge, image judge or captioner to a finished run."""
 
 from typing import Annotated
 
@@ -31,6 +31,15 @@ def annotate(
             show_default=False,
         ),
     ] = "",
+    image_judges: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image-judge",
+            metavar="NAME",
+            help="Describe all images: quality, tags:MODEL, head:MODEL, embedding:MODEL. Repeatable. Default: none.",
+            show_default=False,
+        ),
+    ] = None,
     name: Annotated[
         str,
         typer.Option(
@@ -54,10 +63,10 @@ def annotate(
         str, typer.Option("--drop", metavar="LAYER", help="Remove a layer instead. Default: none.", show_default=False)
     ] = "",
 ) -> None:
-    """Add a judge or a captioner to a finished run, as a layer.
+    """Add a judge, image judge or captioner to a finished run.
 
     Reads the stored images, downloads nothing and rewrites no table. `query`, `select`, `report` and `export`
-    see the layer. New captions join the current selection. After an interruption, re-run to resume.
+    see it as a layer. New captions join the current selection. After an interruption, re-run to resume.
     """
     from capfilt.cli.terminal import console
     from capfilt.commands.annotate import annotate as add
@@ -65,17 +74,28 @@ def annotate(
     from capfilt.core.errors import ConfigError
 
     if drop:
-        if judges or captioner or name or where or settings:
+        if judges or captioner or image_judges or name or where or settings:
             raise ConfigError("--drop stands alone: it removes a layer and adds none")
         remove(out, drop)
         console.say(f"layer {drop} removed")
         return
     with resumable("annotated chunks are kept; re-run the same command to resume"), console.progress() as listener:
-        done = add(out, judges or (), captioner, name=name, where=where, overrides=settings or (), listener=listener)
+        done = add(
+            out,
+            judges or (),
+            captioner,
+            image_judges=image_judges or (),
+            name=name,
+            where=where,
+            overrides=settings or (),
+            listener=listener,
+        )
     if not done.chunks:
         console.say("nothing to do: the layers have every chunk")
         return
     console.say(f"layers: {', '.join(done.layers)}; {done.chunks} chunks annotated in {seconds(done.seconds)}")
     console.say(f"columns: {', '.join(done.columns) or 'none'}")
-    shown = ", ".join(("text", "captioner" if captioner else done.columns[0]))
-    console.say(f'try:    capfilt query {out} "SELECT {shown} FROM captions LIMIT 9"')
+    table = done.tables[0] if done.tables else "captions"
+    shown = "url" if table == "images" else "text"
+    new = "captioner" if captioner else done.columns[0]
+    console.say(f'try:    capfilt query {out} "SELECT {shown}, {new} FROM {table} LIMIT 9"')

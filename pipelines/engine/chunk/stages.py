@@ -21,7 +21,7 @@ from capfilt.pipelines.engine.chunk.tasks import NEW, ChunkTask
 from capfilt.pipelines.stages import stage_models
 from capfilt.pipelines.stages.caption import caption
 from capfilt.pipelines.stages.micro_batches import AroundDeaths, Journal, MicroBatches, NoJournal
-from capfilt.pipelines.stages.score import score
+from capfilt.pipelines.stages.score import describe, score
 
 STAGES: Final = ("fetch", "decode", "caption", "score", "commit")
 """Names of all stages, in their order."""
@@ -98,9 +98,11 @@ def _caption(recipe: Recipe, journal: JournalOf) -> Stage:
 def _score(recipe: Recipe, journal: JournalOf) -> Stage:
     judges = stage_models.load_judges(recipe)
     batches = [_batches(recipe, journal(f"score {place}")) for place in range(len(judges))]
+    describers = stage_models.load_image_judges(recipe)
+    others = [_batches(recipe, journal(f"describe {place}")) for place in range(len(describers))]
 
     def stage(rows: pa.Table, _: PlannedChunk) -> pa.Table:
-        scored = score(rows, judges, batches)
+        scored = describe(score(rows, judges, batches), describers, others)
         # Pixels are most of a chunk's bytes, and the commit stage is another process.
         return scored.drop_columns([name for name in scored.column_names if name.startswith("pixels:")])
 

@@ -1,9 +1,15 @@
 // One image alone: the picture large, and all texts with all that is known of them.
 
 import { get, picture } from "./api.js";
-import { element, find, words } from "./dom.js";
+import { element, find, score, words } from "./dom.js";
 import { recolour, textList } from "./grid.js";
 import { filter } from "./state.js";
+
+// What an image judge says, in words.
+function fact(value) {
+  if (Array.isArray(value)) return value.join(", ") || "–";
+  return typeof value === "number" ? score(value) : String(value ?? "–");
+}
 
 // Open the image at a place.
 export async function openCloser(place) {
@@ -14,6 +20,7 @@ export async function openCloser(place) {
     ["size", `${image.width} × ${image.height}, ${image.format}`],
     ["uid", image.uid],
     ["url", image.url],
+    ...Object.entries(image.facts).map(([name, value]) => [name, fact(value)]),
   ].filter(([, value]) => value);
   box.replaceChildren(
     element("button", { type: "button", className: "close", "aria-label": "close", onclick: () => box.close() }, "×"),

@@ -1,0 +1,1 @@
+"""Image judges: what can be told of an image without a text."""
