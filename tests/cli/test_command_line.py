@@ -48,6 +48,7 @@ OPTIONS = {
     "jobs": {"--address"},
     "stop": {"--address"},
     "select": {"--recipe", "--set", "--name", "--dry-run"},
+    "annotate": {"--judge", "--captioner", "--image-judge", "--name", "--where", "--set", "--drop"},
     "status": set(),
     "query": {"--format", "--output"},
     "dedup": {"--against", "--radius", "--similarity"},
