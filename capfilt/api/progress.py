@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from capfilt.commands.progress import Listener, RunProgress
+from capfilt.commands.progress import Listener, RateMeter, RunProgress
 
 
 @contextmanager
@@ -35,8 +35,6 @@ def notebook_listener(display: Callable[..., Any]) -> Listener:
     Args:
         display: `IPython.display.display`.
     """
-    from capfilt.cli.terminal.console import RateMeter
-
     rate, handle = RateMeter(), None
 
     def listen(heard: RunProgress) -> None:

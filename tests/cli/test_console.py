@@ -3,7 +3,7 @@
 import pytest
 
 from capfilt.cli.terminal import console
-from capfilt.commands.progress import RunProgress
+from capfilt.commands.progress import RateMeter, RunProgress
 from capfilt.commands.work_time import WorkTime
 from capfilt.core.formatting import clean, seconds
 
@@ -67,7 +67,7 @@ def test_numbers_stand_at_the_right(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_pace_counts_this_session_only_and_not_the_start_of_workers() -> None:
     clock = Clock()
-    pace = console.RateMeter(clock)
+    pace = RateMeter(clock)
     pace.hear(start(rows_done=500))
     clock.now += 60
     pace.hear(work(700, 200, 10.0, http_404=3, timeout=1))
@@ -90,7 +90,7 @@ def test_work_begins_where_the_first_committed_chunk_began() -> None:
 
 
 def test_pace_says_nothing_of_speed_before_the_first_rows() -> None:
-    pace = console.RateMeter(Clock())
+    pace = RateMeter(Clock())
     assert pace.words() == ""
     pace.hear(RunProgress("plan"))
     assert pace.words() == "planning"

@@ -18,7 +18,8 @@ from rich.progress import Progress as Bar
 from rich.table import Column, Table
 from rich.text import Text
 
-from capfilt.core.formatting import clean, megabytes, seconds, speed
+from capfilt.commands.progress import RateMeter
+from capfilt.core.formatting import clean, megabytes, seconds
 
 if TYPE_CHECKING:
     from capfilt.commands.progress import RunProgress
@@ -31,14 +32,6 @@ EVERY: Final = 5.0
 
 Cell = str | int | float | None
 
-_PHASES: Final = {
-    "plan": "planning",
-    "planned": "planned",
-    "start": "starting workers",
-    "work": "working",
-    "select": "selecting",
-    "done": "done",
-}
 # A number, a share in percent, or - for none.
 _NUMBER: Final = re.compile(r"-|-?\d[\d.e+-]*( %)?")
 
@@ -66,41 +59,6 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     with console.capture() as captured:
         console.print(drawn)
     print("\n".join(["", *(line.rstrip() for line in captured.get().splitlines())]), flush=True)
-
-
-class RateMeter:
-    """How fast a run goes: rows a second of this session, and what is left, as of the moment it is asked.
-
-    Args:
-        clock: seconds that only grow.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._heard = clock()
-        self.latest: RunProgress | None = None
-
-    def hear(self, progress: "RunProgress") -> None:
-        """Take in where the run is."""
-        self.latest, self._heard = progress, self._clock()
-
-    def words(self) -> str:
-        """Like "working: 384/600 rows, 12 failed, 41 rows/s, 5 s left"."""
-        now = self.latest
-        if now is None:
-            return ""
-        phase = _PHASES.get(now.phase, now.phase)
-        if not now.rows_planned:
-            return phase
-        failed = sum(now.failures.values())
-        parts = (f"{now.rows_done}/{now.rows_planned} rows", f"{failed} failed" if failed else "", *self._speed(now))
-        return f"{phase}: {', '.join(filter(None, parts))}"
-
-    def _speed(self, now: "RunProgress") -> list[str]:
-        if not now.rate:
-            return []
-        left = max(0.0, (now.rows_planned - now.rows_done) / now.rate - (self._clock() - self._heard))
-        return [speed(now.rate), f"{seconds(left)} left"]
 
 
 @contextmanager
