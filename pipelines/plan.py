@@ -19,6 +19,7 @@ from capfilt.pipelines.readers.discovery.discover import find
 from capfilt.pipelines.readers.files.failures import NotAnInput
 from capfilt.pipelines.readers.files.pictures import Neighbours
 from capfilt.pipelines.readers.folder.folder import FolderReader
+from capfilt.pipelines.readers.folder.samples import MAX_TEXT_BYTES
 from capfilt.pipelines.readers.rows.reader import BrokenReader, InputFile, broken_part
 
 WHOLE: Final = 64_000_000
@@ -305,7 +306,8 @@ def _folder_digest(file: InputFile) -> InputDigest:
     sha = hashlib.sha256()
     for picture in file.pictures:
         sha.update(f"{picture.name}\0{picture.size}\0{' '.join(picture.texts)}\0".encode())
-        names = (picture.name, *picture.texts) if size <= WHOLE else ()
-        for content in folder.read_all(names):
+        if size > WHOLE:
+            continue
+        for content in [*folder.read_all([picture.name]), *folder.read_all(picture.texts, MAX_TEXT_BYTES)]:
             sha.update(content if isinstance(content, bytes) else b"")
     return InputDigest(file.identity, size, sha.hexdigest())

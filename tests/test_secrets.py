@@ -188,3 +188,18 @@ def test_a_worker_s_log_and_a_failed_row_hide_what_looks_like_a_key(caplog: pyte
     assert detail == "asked https://***@models.example/v1"
     for secret in ("hunter2", "sk-abc"):
         assert secret not in caplog.text + error + detail
+
+
+def test_a_full_disk_leaves_a_line_in_the_log_and_a_fault_of_ours_its_trace(caplog: pytest.LogCaptureFixture) -> None:
+    planned = PlannedChunk(Chunk("000007", (Part("lists", "x.csv", "x.csv", 0, 0, {}),)), "d")
+
+    def failing(error: Exception) -> str:
+        def stage(rows: pa.Table, _: PlannedChunk) -> pa.Table:
+            raise error
+
+        caplog.clear()
+        run_stages(pa.Table.from_pylist([new_row(planned)], CHUNK_ROW), {"commit": stage})
+        return caplog.text
+
+    assert "Traceback" not in failing(OSError(28, "No space left on device", "images/000007.parquet"))
+    assert "Traceback" in failing(KeyError("a"))

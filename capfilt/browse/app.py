@@ -80,6 +80,7 @@ def app(session: BrowseSession, key: str) -> RequestGuard:
         Route("/picture/{place:int}/{size:int}", _picture(session)),
     ]
     handlers = {CapfiltError: _mistake, ValidationError: _invalid, Missing: _missing, BadImage: _undrawable}
+    handlers |= {OSError: _disk}
     return RequestGuard(Starlette(routes=[Mount(f"/{key}", routes=routes)], exception_handlers=handlers), key)
 
 
@@ -150,6 +151,11 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 async def _missing(request: Request, error: Exception) -> Response:
     return _failed(404, f"not there (any more?): {error}")
+
+
+async def _disk(request: Request, error: Exception) -> Response:
+    """A disk that is full, read-only or gone."""
+    return _failed(507, " ".join(str(error).split()))
 
 
 async def _undrawable(request: Request, error: Exception) -> Response:

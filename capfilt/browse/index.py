@@ -129,6 +129,10 @@ class Index:
             cursor.execute(FAILURES.replace("CREATE", "CREATE OR REPLACE"))
         self._remembered.cache_clear()
 
+    def uids(self) -> set[str]:
+        """Of all images."""
+        return set(self.query("SELECT uid FROM images")["uid"].to_pylist())
+
     def query(self, sql: str, values: Json | None = None) -> pa.Table:
         """The answer to SQL over images, texts (with decisions), failures and `shown`, which is texts with marks."""
         # A cursor each: a connection of DuckDB's serves one thread at a time.

@@ -54,12 +54,15 @@ class BrowseSession:
         with self._forgetting:
             stones = Tombstones.of(folder)
             if stones.before:
+                self._book.drop(lambda uid: stones.hash("uid", uid) in stones.pending)
                 raise BusyError(
                     f"{folder.location}: rows are being forgotten; try again when `capfilt forget` has ended"
                 )
             if stones.asked == self._forgotten:
                 return
             self.index.drop_forgotten()
+            there = self.index.uids()
+            self._book.drop(lambda uid: uid not in there)
             self._counter = ThresholdCounter(self.index)
             self._thumbnails.forget()
             self._commits = self._ledger.fingerprint()
@@ -128,10 +131,13 @@ class BrowseSession:
 
     def mark(self, uid: str, candidate: int, right: bool | None) -> Json:
         """Write down that a text is right, wrong or, with None, not marked any more."""
-        place, text = self.index.text(uid, candidate)
+        _, text = self.index.text(uid, candidate)
         with self._marking:
             # On the disk first, and shown then: a mark that is seen is kept.
             self._book.mark(uid, candidate, text, right)
+            # Again: a forget that began since it was asked for may have gone through marks/ before this one was there.
+            self.honor_forget()
+            place, _ = self.index.text(uid, candidate)
             self.index.mark(place, candidate, right)
         return {"place": place, "candidate": candidate, "right": right}
 

@@ -70,10 +70,12 @@ def verify(
 
     Raises:
         UserError: no run there.
-        IntegrityError: run.toml or the plan is damaged, without which nothing can be checked.
+        IntegrityError: run.toml or the plan is damaged, without which nothing can be checked; or a forget was
+            interrupted, and has changed files before their records.
     """
     began = time.perf_counter()
     ledger = Ledger.at(out)
+    ledger.check_forgetting()
     planned = {chunk.name for chunk in ledger.read_plan()}
     chunks = sorted(ledger.committed())
     drawn = chunks if sample is None else sorted(random.Random(seed).sample(chunks, min(sample, len(chunks))))

@@ -10,7 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -169,7 +169,7 @@ class Folder:
         """Remove what killed writers left in the directory `prefix`; a live one there would fail."""
         for base in self._bases(prefix):
             if base.startswith(TMP_PREFIX):
-                self.filesystem.delete_file(self.full(f"{prefix}/{base}"))
+                self._delete_object(f"{prefix}/{base}")
 
     def read(self, name: str) -> bytes:
         """All bytes of a file; `FileNotFoundError` if it is not there."""
@@ -198,7 +198,12 @@ class Folder:
             self.write(name, _DELETED + uuid.uuid4().hex.encode() + b"\n")
         elif self.exists(name):
             self._ask(name)
-            self.filesystem.delete_file(self.full(name))
+            self._delete_object(name)
+
+    def _delete_object(self, name: str) -> None:
+        """Remove a file; the answer to a first try may get lost, and the next finds none."""
+        with suppress(FileNotFoundError):
+            patiently(lambda: self.filesystem.delete_file(self.full(name)), self.is_local)
 
     def _bases(self, prefix: str) -> list[str]:
         return [info.base_name for info in self._files(prefix)]
@@ -249,6 +254,9 @@ class Folder:
                 os.fsync(stream.fileno())
             # Same directory as the target: a rename across file systems is a copy, which is not atomic.
             draft.replace(target)
+        except OSError as error:
+            error.filename = error.filename or str(target)  # a full disk says so on write(), which knows no name
+            raise
         finally:
             draft.unlink(missing_ok=True)
         sync(target.parent)

@@ -139,7 +139,7 @@ class Ledger:
         try:
             return [chunk for name, digest in plans.items() for chunk in read_chunks(self.folder, name, digest)]
         except IntegrityError:
-            self._check_forgetting()  # it rewrites a plan before its .toml
+            self.check_forgetting()  # it rewrites a plan before its .toml
             raise
 
     def reread(self) -> None:
@@ -237,7 +237,7 @@ class Ledger:
         Raises:
             IntegrityError: the first thing that does not fit.
         """
-        self._check_forgetting()
+        self.check_forgetting()
         chunks = {chunk.name: chunk for chunk in self.read_plan()}
         records = self.records() if records is None else records
         # Listed after the records are read: a run that works just now commits files first, records last.
@@ -248,7 +248,8 @@ class Ledger:
             if problem := misfit(record, chunk, self.spec_digest(chunk) if chunk else "", present):
                 raise IntegrityError(f"{self.folder.location}: commit {record['chunk']}: {problem}")
 
-    def _check_forgetting(self) -> None:
+    def check_forgetting(self) -> None:
+        """Raise `IntegrityError` if a `capfilt forget` was interrupted."""
         if self.forgetting:
             raise IntegrityError(
                 f"{self.folder.location}: a forget was interrupted: finish it with `capfilt forget` without options"

@@ -6,6 +6,7 @@ Every file holds one row a key press. Of all rows of one candidate, in whichever
 
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -66,6 +67,16 @@ class MarkBook:
             before = _read(self.folder, self.name) if self.folder.exists(self.name) else MARKS.empty_table()
             after = pa.concat_tables([before, pa.Table.from_pylist([row], MARKS)])
             self.folder.write(self.name, parquet_bytes(after.combine_chunks()))
+
+    def drop(self, gone: Callable[[str], bool]) -> None:
+        """Take out the marks of these uids."""
+        with self._writing:
+            if not self.folder.exists(self.name):
+                return
+            rows = _read(self.folder, self.name)
+            kept = rows.filter(pa.array([not gone(uid) for uid in rows["uid"].to_pylist()], pa.bool_()))
+            if kept.num_rows < rows.num_rows:
+                self.folder.write(self.name, parquet_bytes(kept.combine_chunks()))
 
 
 def _read(folder: Folder, name: str) -> pa.Table:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from capfilt.core import config, plugins
-from capfilt.core.errors import ChangedError, ConfigError
+from capfilt.core.errors import ChangedError, ConfigError, IntegrityError
 from capfilt.core.serialization import parquet_bytes, to_toml
 from capfilt.core.storage import Folder
 from capfilt.core.version import __version__
@@ -175,16 +175,20 @@ def _is_whole(target: Folder, basis: Mapping[str, Any]) -> bool:
 
     Raises:
         ChangedError: something else is there.
+        IntegrityError: its manifest is damaged.
     """
     if not target.exists(MANIFEST):
         if target.holds_files():
             raise ChangedError(f"--to {target.location}: holds files that are not an export; use an empty folder")
         return False
-    found = json.loads(target.read(MANIFEST))
+    try:
+        found = dict(json.loads(target.read(MANIFEST)))
+    except (ValueError, TypeError) as error:
+        raise IntegrityError(f"{target.location}/{MANIFEST} is damaged ({error}): export to an empty folder") from error
     for key, value in basis.items():
-        if found[key] != value:
+        if found.get(key) != value:  # other versions write other keys
             raise ChangedError(f"--to {target.location}: holds an export of another {key}; use an empty folder")
-    return bool(found["whole"])
+    return bool(found.get("whole"))
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -1,13 +1,19 @@
 """The session without a server: several hands at once, runs that are not quite whole, odd scores."""
 
+import errno
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from starlette.testclient import TestClient
 
+from capfilt.browse.app import app
 from capfilt.browse.filters import TextFilter
 from capfilt.browse.index import Index, Missing
 from capfilt.browse.session import BrowseSession
@@ -15,7 +21,7 @@ from capfilt.core.config import SelectSettings
 from capfilt.core.errors import BusyError, InputError, IntegrityError
 from capfilt.core.serialization import parquet_bytes
 from capfilt.ledger.ledger import Ledger
-from capfilt.pipelines.calibration.marks import read_labels
+from capfilt.pipelines.calibration.marks import MarkBook, read_labels
 from capfilt.pipelines.forget.forget import forget
 from capfilt.pipelines.selection.select import select, settings_for
 from capfilt.pipelines.stages.tombstones import Tombstones
@@ -165,3 +171,50 @@ def test_while_rows_are_being_forgotten_nothing_is_shown(session: BrowseSession,
     Tombstones(key="00" * 16, before="as it was").write(run.folder)
     with pytest.raises(BusyError, match="being forgotten"):
         session.honor_forget()
+
+
+def test_a_mark_that_is_made_while_rows_are_forgotten_is_gone_with_them(
+    session: BrowseSession, run: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, stays = session.index.spot(0).uid, session.index.spot(2).uid
+    session.mark(stays, 0, True)
+    write = MarkBook.mark
+
+    def forget_first(book: MarkBook, uid: str, *more: Any) -> None:
+        forget(run.folder, [("uid", uid)])
+        write(book, uid, *more)
+
+    monkeypatch.setattr(MarkBook, "mark", forget_first)
+    with pytest.raises(Missing):
+        session.mark(gone, 0, False)
+    assert read_labels(run.folder)["uid"].to_pylist() == [stays]
+    assert {mark["place"] for mark in session.marks()} == {2}
+
+
+def test_a_mark_that_is_made_in_the_middle_of_a_forget_is_taken_back(
+    session: BrowseSession, run: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, write = session.index.spot(0).uid, MarkBook.mark
+
+    def in_the_middle(book: MarkBook, uid: str, *more: Any) -> None:
+        stones = Tombstones(key="00" * 16, before="as it was")
+        replace(stones, pending=frozenset({stones.hash("uid", uid)})).write(run.folder)
+        write(book, uid, *more)
+
+    monkeypatch.setattr(MarkBook, "mark", in_the_middle)
+    with pytest.raises(BusyError, match="being forgotten"):
+        session.mark(gone, 0, True)
+    assert read_labels(run.folder).num_rows == 0
+
+
+def test_a_full_disk_is_a_line_on_the_page(session: BrowseSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "marks/a.parquet")
+
+    monkeypatch.setattr(MarkBook, "mark", full)
+    page = TestClient(app(session, "key"), base_url="http://127.0.0.1")
+    answer = page.post("/key/api/marks", json={"uid": session.index.spot(0).uid, "candidate": 0, "right": True})
+    assert (answer.status_code, answer.json()) == (
+        507,
+        {"error": "[Errno 28] No space left on device: 'marks/a.parquet'"},
+    )

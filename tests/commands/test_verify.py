@@ -14,6 +14,7 @@ from capfilt.core.storage import Folder
 from capfilt.ledger.joined import captions_schema
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
+from capfilt.pipelines.stages.tombstones import Tombstones
 from command_line import invoke
 
 RUN = Path(__file__).parents[1] / "fixtures" / "run-0.1.0"
@@ -173,3 +174,12 @@ def test_integrity_errors_of_the_tables_say_what_to_do(out: Path) -> None:
     ledger = Ledger.at(out)
     with pytest.raises((IntegrityError, OSError), match=r"CRC|damaged"):
         ledger.dataset("captions", captions_schema(ledger)).to_table()
+
+
+def test_an_interrupted_forget_is_no_damage(out: Path) -> None:
+    """It has changed files and not yet their records; `--repair` would fetch what is to go."""
+    Tombstones(key="00" * 16, before="as it was").write(Folder.at(out))
+    for command in (["verify", out], ["verify", out, "--repair"]):
+        result = invoke(*command)
+        assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+        assert "a forget was interrupted: finish it with `capfilt forget`" in result.stderr

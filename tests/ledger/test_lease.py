@@ -16,7 +16,7 @@ from pyarrow import fs as pafs
 
 from bucket_weather import Weather, weather
 from capfilt.core.errors import BusyError, UnconditionalStore
-from capfilt.core.storage import Folder, WriteGuard, guarded_writes, patiently
+from capfilt.core.storage import TMP_PREFIX, Folder, WriteGuard, guarded_writes, patiently
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.locking.conditional import PlainDocument
 from capfilt.ledger.locking.fencing import LEASE, NO_LEASE, Fence, FencingToken, fenced_writes
@@ -212,7 +212,7 @@ def test_a_worker_that_outlived_its_driver_commits_nothing(sky: Weather, bucket:
 
 WORKER = """
 import pickle, sys
-from capfilt.core.storage import Folder, WriteGuard, guarded_writes, patiently
+from capfilt.core.storage import TMP_PREFIX, Folder, WriteGuard, guarded_writes, patiently
 
 from capfilt.ledger.locking.fencing import fenced_writes
 folder, token = Folder.at(sys.argv[1]), pickle.loads(bytes.fromhex(sys.argv[2]))
@@ -429,3 +429,17 @@ def test_a_renewal_that_comes_late_changes_nothing(s3: str, sky: Weather, bucket
         wait_until(lambda: sum(sky.refused.values()) > before)
         wait_until(lambda: bool(held.lost))
     assert read(direct)["owner"] == "someone"
+
+
+@pytest.mark.parametrize("fault", ["503", "reset"])
+def test_a_deletion_is_tried_again(sky: Weather, bucket: str, fault: str) -> None:
+    folder = Folder.at(f"{bucket}/out")
+    names = [f"commits/{TMP_PREFIX}{number}" for number in range(3)]
+    for name in (*names, "commits/a.parquet"):
+        folder.write(name, b"x")
+    sky.faults, sky.every = (fault,), 2
+    folder.delete("commits/a.parquet")
+    folder.delete("commits/a.parquet")
+    folder.sweep("commits")
+    assert folder.tree() == []
+    assert sky.met[fault] > 2

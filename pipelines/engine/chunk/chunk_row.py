@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from capfilt.core.chunks import Chunk
-from capfilt.core.errors import IntegrityError
+from capfilt.core.errors import CapfiltError, IntegrityError
 from capfilt.core.secrets import redact
 from capfilt.pipelines.engine.chunk.peak_memory import larger, peak_memory
 
@@ -70,7 +70,9 @@ def run_stages(row: pa.Table, stages: Mapping[str, Stage]) -> pa.Table:
             rows = _complete(name, rows, stage(rows, planned))
         except Exception as failure:  # whatever it was, it is this chunk's failure: reported, retried by the next run
             error = redact(f"{name}: {type(failure).__name__}: {failure}".splitlines()[0])
-            logging.getLogger(__name__).error("chunk %s: %s", planned.chunk.name, redact(traceback.format_exc()))
+            # A full disk or a damaged file needs no trace of our code; the line says it.
+            told = error if isinstance(failure, OSError | CapfiltError) else redact(traceback.format_exc())
+            logging.getLogger(__name__).error("chunk %s: %s", planned.chunk.name, told)
         seconds[name] = round(time.perf_counter() - began, 4)
         if error:
             break

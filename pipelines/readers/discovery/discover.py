@@ -130,7 +130,8 @@ def _once(files: Iterable[InputFile]) -> list[InputFile]:
 def _merged(group: list[InputFile]) -> InputFile:
     best = max(group, key=lambda file: (len(file.identity), file.identity))
     pictures = [picture for file in group for picture in file.pictures]
-    sizes = {text: 0 for picture in pictures for text in picture.texts} | {p.name: p.size for p in pictures}
+    sizes = {text: size for one in pictures for text, size in zip(one.texts, one.text_sizes, strict=True)}
+    sizes |= {picture.name: picture.size for picture in pictures}
     named = any(file.named for file in group)
     return replace(best, named=named, pictures=tuple(pictures_of(sizes.items())))
 

@@ -108,8 +108,8 @@ class Neighbours:
             self._inside[folder] = is_inside(folder, self._real)
         return self._inside[folder] and (not os.path.islink(path) or is_inside(path, self._real))
 
-    def read(self, reference: str) -> bytes:
-        """All bytes of an image.
+    def read(self, reference: str, limit: int = MAX_IMAGE_BYTES) -> bytes:
+        """All bytes of a file of at most `limit` bytes.
 
         Raises:
             Lost: it is missing, cannot be read or is no file of a sensible size.
@@ -118,7 +118,7 @@ class Neighbours:
         path = self.resolve(reference)
         try:
             info = self.filesystem.get_file_info(path)
-            if info.type == pafs.FileType.File and info.size > MAX_IMAGE_BYTES:
+            if info.type == pafs.FileType.File and info.size > limit:
                 raise Lost(Reason.TOO_LARGE, f"{info.size} bytes: {reference}")
             if info.type != pafs.FileType.File:
                 raise Lost(Reason.MISSING_FILE, f"no such file: {reference}")
@@ -130,10 +130,10 @@ class Neighbours:
                 raise
             raise Lost(Reason.MISSING_FILE, f"cannot be read: {reference}") from error
 
-    def read_all(self, references: Sequence[str | None]) -> list[bytes | Lost | None]:
+    def read_all(self, references: Sequence[str | None], limit: int = MAX_IMAGE_BYTES) -> list[bytes | Lost | None]:
         """`read` of each reference, several at once, a `Lost` in the place of a failed one."""
         with ThreadPoolExecutor(_THREADS) as pool:
-            return list(pool.map(self._read_or_lost, references))
+            return list(pool.map(lambda one: self._read_or_lost(one, limit), references))
 
     def sizes(self, references: Sequence[str | None]) -> list[int]:
         """Bytes of each image, 0 for one that is not there.
@@ -145,11 +145,11 @@ class Neighbours:
         sample = [self._size(reference) for reference in references[:_SAMPLED]]
         return [sum(sample) // max(len(sample), 1)] * len(references)
 
-    def _read_or_lost(self, reference: str | None) -> bytes | Lost | None:
+    def _read_or_lost(self, reference: str | None, limit: int) -> bytes | Lost | None:
         try:
             if reference is None:
                 return None
-            return patiently(lambda: self.read(reference), is_local(self.filesystem))
+            return patiently(lambda: self.read(reference, limit), is_local(self.filesystem))
         except Lost as lost:
             return lost
 

@@ -10,9 +10,17 @@ import pyarrow as pa
 
 from capfilt.core import config
 from capfilt.core.chunks import Json, Part
+from capfilt.core.schema import Reason
 from capfilt.pipelines.readers.files.failures import Lost
 from capfilt.pipelines.readers.files.pictures import Neighbours
-from capfilt.pipelines.readers.folder.samples import decoded, kind_of, sample_choices, texts_in, url_in
+from capfilt.pipelines.readers.folder.samples import (
+    MAX_TEXT_BYTES,
+    decoded,
+    kind_of,
+    sample_choices,
+    texts_in,
+    url_in,
+)
 from capfilt.pipelines.readers.rows.choices import Choice
 from capfilt.pipelines.readers.rows.reader import (
     InputFile,
@@ -38,7 +46,7 @@ class FolderReader(Reader):
     def parts(self, file: InputFile, settings: config.InputSettings) -> Iterator[Part]:
         start = 0
         asked = texts_asked(settings)
-        for group, size in batches(((picture, picture.size) for picture in file.pictures), settings):
+        for group, size in batches(((picture, _bytes_read(picture)) for picture in file.pictures), settings):
             names: list[Json] = [picture.name for picture in group]
             texts: dict[str, Json] = {picture.name: list(picture.texts) for picture in group if picture.texts}
             yield make_part(file, start, len(group), names=names, texts=texts, bytes=size, **asked)
@@ -102,7 +110,10 @@ def pictures_of(files: Iterable[tuple[str, int]]) -> list[Picture]:
     own = {name: texts[text_key(name)] for name in pictures}
     # `a.jpg.txt` is a text of a.jpg, unless there is an a.jpg.png, whose stem it has.
     named = {name: texts[picture_key(name)] if picture_key(name) not in stems else [] for name in pictures}
-    found = [Picture(name, sizes[name], (*own[name], *named[name])) for name in pictures]
+    found = []
+    for name in pictures:
+        beside = (*own[name], *named[name])
+        found.append(Picture(name, sizes[name], beside, tuple(sizes[text] for text in beside)))
     return sorted([*found, *(Picture(name, sizes[name]) for name in alone)], key=lambda picture: picture.name)
 
 
@@ -134,12 +145,17 @@ def is_description(name: str) -> bool:
     return kind_of(posixpath.splitext(name)[1]) in ("text", "json")
 
 
+def _bytes_read(picture: Picture) -> int:
+    return picture.size + sum(size for size in picture.text_sizes if size <= MAX_TEXT_BYTES)
+
+
 def _contents(folder: Neighbours, names: list[str], encoding: str) -> dict[str, tuple[str, str] | Lost]:
-    """(extension, content) of the text files that can be read, by name."""
-    read = zip(names, folder.read_all(names), strict=True)
+    """(extension, content) of the text files that are there, by name, or why one cannot be read."""
+    read = list(zip(names, folder.read_all(names, MAX_TEXT_BYTES), strict=True))
     found = [(name, content) for name, content in read if isinstance(content, bytes)]
     pairs = [(posixpath.splitext(name)[1].removeprefix("."), content) for name, content in found]
-    return dict(zip([name for name, _ in found], decoded(pairs, encoding), strict=True))
+    large = {name: lost for name, lost in read if isinstance(lost, Lost) and lost.reason == Reason.TOO_LARGE}
+    return dict(zip([name for name, _ in found], decoded(pairs, encoding), strict=True)) | large
 
 
 def _row(

@@ -16,6 +16,9 @@ from capfilt.pipelines.readers.text.texts import parsed_text, texts_of
 
 TEXT_EXTENSIONS: Final = frozenset({"txt", "caption", "text", "cap", "captions"})
 
+MAX_TEXT_BYTES: Final = 16_000_000
+"""A larger .txt or .json of one sample is no caption, and takes a multiple of its size to read; its row fails."""
+
 Wanted = str | tuple[str, ...]
 """`input.text`: auto, none, a name, or several names or patterns."""
 

@@ -28,6 +28,7 @@ class Picture:
     name: str
     size: int  # bytes
     texts: tuple[str, ...] = ()  # .txt and .json files of the same stem
+    text_sizes: tuple[int, ...] = ()  # bytes of each
 
 
 @dataclass(frozen=True, slots=True)

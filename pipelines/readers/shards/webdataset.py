@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final, TypeGuard, cast
+from typing import Any, Final, cast
 
 import pyarrow as pa
 
@@ -19,6 +19,7 @@ from capfilt.pipelines.readers.files.open import open_file
 from capfilt.pipelines.readers.files.pictures import MAX_IMAGE_BYTES
 from capfilt.pipelines.readers.folder.folder import texts_asked
 from capfilt.pipelines.readers.folder.samples import (
+    MAX_TEXT_BYTES,
     Files,
     decoded,
     fields_in,
@@ -47,7 +48,6 @@ from capfilt.pipelines.readers.shards.grouping import Sample, samples_of, unique
 from capfilt.pipelines.readers.shards.sidecar import Texts, sidecar_texts
 from capfilt.pipelines.readers.text.hygiene import clean_line
 
-_MAX_TEXT_FILE: Final = 16_000_000  # bytes; a larger .txt or .json of one sample is no caption
 _SAMPLE: Final = 20  # samples
 _MEMBERS: Final = 100  # of a shard that are looked at to say where its texts stand
 _TEXTS: Final = ("text", "json")
@@ -237,15 +237,17 @@ class _Archive:
             IntegrityError: what stands there now is not what was planned.
         """
         try:
-            members = {offset: _member(stream, offset) for offset in sorted({offset for _, offset in wanted})}
+            members = {offset: _member(stream, offset, limit) for offset, limit in sorted(_limits(wanted).items())}
         except UNREADABLE as error:
             raise IntegrityError(f"{location} has changed since it was planned: {reason_of(error)}") from error
-        small = {
-            at: (extension, data)
-            for extension, at in wanted
-            if kind_of(extension) in _TEXTS and _is_small(data := members[at][1])
+        asked = {at: (extension, *members[at]) for extension, at in wanted if kind_of(extension) in _TEXTS}
+        large: dict[int, tuple[str, str] | Lost] = {
+            at: Lost(Reason.TOO_LARGE, f"{info.size} bytes: its .{extension}")
+            for at, (extension, info, data) in asked.items()
+            if info.isreg() and data is None
         }
-        return cls(members, dict(zip(small, decoded([*small.values()], encoding), strict=True)))
+        small = {at: (extension, data) for at, (extension, _, data) in asked.items() if data is not None}
+        return cls(members, large | dict(zip(small, decoded([*small.values()], encoding), strict=True)))
 
     def text_files(self, members: Members) -> list[tuple[str, str] | Lost]:
         """(extension, content) of the text and JSON members, or why one cannot be read."""
@@ -261,14 +263,15 @@ class _Archive:
         return content
 
 
-def _is_small(content: bytes | None) -> TypeGuard[bytes]:
-    return content is not None and len(content) <= _MAX_TEXT_FILE
+def _limits(wanted: Members) -> dict[int, int]:
+    """How many bytes each member may have to be read, by its offset."""
+    return {at: MAX_TEXT_BYTES if kind_of(extension) in _TEXTS else MAX_IMAGE_BYTES for extension, at in wanted}
 
 
-def _member(stream: io.BufferedReader, offset: int) -> tuple[tarfile.TarInfo, bytes | None]:
+def _member(stream: io.BufferedReader, offset: int, limit: int) -> tuple[tarfile.TarInfo, bytes | None]:
     stream.seek(offset)
     info = tar.parse(stream.read(tar.BLOCK))
-    if not info.isreg() or info.size > MAX_IMAGE_BYTES:
+    if not info.isreg() or info.size > limit:
         return info, None
     content = stream.read(info.size)
     if len(content) != info.size:

@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from capfilt.core.config import InputSettings
-from capfilt.core.errors import ChangedError, InputError
+from capfilt.core.errors import CapfiltError, ChangedError, InputError
 from capfilt.pipelines.export.export import FORMATS, Exported, export
 from capfilt.pipelines.forget.forget import forget
 from capfilt.pipelines.plan import make_plan
@@ -359,3 +359,22 @@ def members(shard: Path) -> Iterator[tuple[str, bytes]]:
             stream = tar.extractfile(member)
             assert isinstance(stream, io.BufferedReader)
             yield member.name, stream.read()
+
+
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        ('{"capfilt": "0.0.1", "whole": true}', "holds an export of another capfilt"),
+        ('{"whole": true}', "holds an export of another capfilt"),
+        ('{"whole"', "export.json is damaged"),
+        ("[1]", "export.json is damaged"),
+        ("", "export.json is damaged"),
+    ],
+)
+def test_a_manifest_of_another_version_or_a_damaged_one_is_a_line(
+    manifest: str, words: str, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/export.json").write_text(manifest)
+    with pytest.raises(CapfiltError, match=words):
+        write(run, tmp_path / "set", "parquet")

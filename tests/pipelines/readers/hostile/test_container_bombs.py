@@ -21,8 +21,9 @@ from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.readers.columnar import parquet
 from capfilt.pipelines.readers.documents import reader as documents
 from capfilt.pipelines.readers.files import packing
+from capfilt.pipelines.readers.folder.samples import MAX_TEXT_BYTES
 from capfilt.pipelines.readers.lists import records
-from reading import picture, read_all
+from reading import picture, read_all, texts, write_tar
 from waiting import at_most_cpu
 
 ReadAll = Callable[..., list[dict[str, Any]]]
@@ -157,3 +158,36 @@ def test_a_zip_is_no_container_and_no_picture(tmp_path: Path) -> None:
     (tmp_path / "pictures" / "a.jpg").write_bytes(packed.getvalue())
     [row] = read_all(tmp_path / "pictures")
     assert row["image"] == packed.getvalue()  # for decode to say that it is not_an_image
+
+
+def test_a_text_beside_an_image_that_is_no_caption_is_not_read(tmp_path: Path) -> None:
+    """Sparse files: 24 of 250 MB take no room on the disk, and took 10 GB of memory."""
+    large = MAX_TEXT_BYTES + 1
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(picture(number))
+    (tmp_path / "0.txt").write_text("a dog")
+    for name in ("1.txt", "2.json"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(large)
+    rows = read_all(tmp_path)
+    assert [row["reason"] for row in rows] == [None, "too_large", "too_large"]
+    assert texts(rows) == [["a dog"], [], []]
+    assert rows[1]["detail"] == f"{large} bytes: 1.txt"
+    assert [row["reason"] for row in read_all(tmp_path, text="none")] == [None] * 3
+
+
+def test_texts_beside_images_count_as_bytes_of_a_chunk(tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.png").write_bytes(picture(number))
+        (tmp_path / f"{number}.txt").write_text("word " * 80_000)
+    chunks = make_plan([str(tmp_path)], InputSettings(chunk_bytes=1_000_000)).chunks
+    assert [chunk.rows for chunk in chunks] == [2, 2]
+
+
+def test_a_text_member_that_is_no_caption_is_a_failure(tmp_path: Path) -> None:
+    large = b" " * (MAX_TEXT_BYTES + 1)
+    rows = read_all(write_tar(tmp_path / "a.tar", [("0.png", picture(0)), ("0.txt", large), ("1.png", picture(1))]))
+    assert [(row["reason"], row["detail"]) for row in rows] == [
+        ("too_large", f"{len(large)} bytes: its .txt"),
+        (None, None),
+    ]
