@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from PIL import Image
 
 from capfilt.core import schema
@@ -15,12 +14,8 @@ from capfilt.ledger.status import status
 from capfilt.pipelines.dedup.dedup import find_duplicates
 from capfilt.pipelines.export.export import FORMATS, MANIFEST, export
 from capfilt.pipelines.forget.forget import forget
-from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.recipes.load import load_recipe
-from capfilt.pipelines.selection.select import select
-from capfilt.pipelines.stages.commit import commit
-from capfilt.pipelines.stages.decode import decode
-from capfilt.pipelines.stages.read import read
+from staged_run import work_without_models
 
 
 def finished(out: str, source: Path) -> Ledger:
@@ -32,17 +27,7 @@ def finished(out: str, source: Path) -> Ledger:
         Image.fromarray(grid).resize((48 + number, 48), Image.Resampling.BICUBIC).save(sink, "JPEG")
         (source / f"{number}.jpg").write_bytes(sink.getvalue())
         (source / f"{number}.txt").write_text(f"picture {number}")
-    recipe, ledger = load_recipe("blip", ("decode.isolate=false",)), Ledger.at(out)
-    plan = make_plan([str(source)], recipe.input)
-    ledger.write_plan(plan.chunks, [(file.identity, file.size, file.sha256) for file in plan.inputs], recipe, {}, {})
-    for chunk in plan.chunks:
-        rows = decode(read(chunk), recipe.decode)
-        fixed = {"candidate": 0, "round": 0, "flags": [], "itm": 0.9}
-        texts = [[text | fixed for text in row] for row in rows["texts"].to_pylist()]
-        column = pa.array(texts, pa.list_(schema.candidate_type(("itm",))))
-        commit(rows.append_column("candidates", column), chunk, ledger.folder, ledger.spec_digest(chunk))
-    select(ledger.folder, recipe.select)
-    return ledger
+    return work_without_models(str(source), out, load_recipe("blip", ("decode.isolate=false",)))
 
 
 def test_a_bucket_does_as_a_folder_does(bucket: str, tmp_path: Path) -> None:

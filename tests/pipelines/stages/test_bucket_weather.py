@@ -4,22 +4,16 @@ import io
 from collections.abc import Iterator
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 
 from bucket_weather import Weather, weather
-from capfilt.core import schema
 from capfilt.core.storage import Folder
 from capfilt.ledger.ledger import Ledger
 from capfilt.ledger.status import status
-from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.query import run_query
 from capfilt.pipelines.recipes.load import load_recipe
-from capfilt.pipelines.selection.select import select
-from capfilt.pipelines.stages.commit import commit
-from capfilt.pipelines.stages.decode import decode
-from capfilt.pipelines.stages.read import read
+from staged_run import work_without_models
 
 RECIPE = load_recipe("blip", ("decode.isolate=false", "input.chunk_rows=4"))
 EVALUATION_IMAGES = 8
@@ -46,20 +40,7 @@ def put_pictures(folder: Folder) -> None:
 
 
 def work(source: str, out: str) -> Ledger:
-    """A whole run without models: every text gets the same score."""
-    ledger = Ledger.at(out)
-    plan = make_plan([source], RECIPE.input)
-    if not ledger.planned:
-        inputs = [(file.identity, file.size, file.sha256) for file in plan.inputs]
-        ledger.write_plan(plan.chunks, inputs, RECIPE, {}, {})
-    for chunk in ledger.todo():
-        rows = decode(read(chunk), RECIPE.decode)
-        fixed = {"candidate": 0, "round": 0, "flags": [], "itm": 0.9}
-        texts = [[text | fixed for text in row] for row in rows["texts"].to_pylist()]
-        column = pa.array(texts, pa.list_(schema.candidate_type(("itm",))))
-        commit(rows.append_column("candidates", column), chunk, ledger.folder, ledger.spec_digest(chunk))
-    select(ledger.folder, RECIPE.select)
-    return ledger
+    return work_without_models(source, out, RECIPE)
 
 
 def test_storms_cost_time_and_nothing_else(sky: Weather, bucket: str) -> None:

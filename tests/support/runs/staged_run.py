@@ -122,6 +122,22 @@ class Run:
         return [{key: value for key, value in row.items() if key != "image"} for row in rows]
 
 
+def work_without_models(source: str, out: str, recipe: Recipe) -> Ledger:
+    """A whole run, or the rest of one, here or in a bucket: every web text scores 0.9, and no caption is written."""
+    ledger, plan = Ledger.at(out), make_plan([source], recipe.input)
+    if not ledger.planned:
+        inputs = [(file.identity, file.size, file.sha256) for file in plan.inputs]
+        ledger.write_plan(plan.chunks, inputs, recipe, {}, {})
+    for chunk in ledger.todo():
+        rows = decode(read(chunk), recipe.decode)
+        fixed = {"candidate": 0, "round": 0, "flags": [], "itm": 0.9}
+        texts = [[text | fixed for text in row] for row in rows["texts"].to_pylist()]
+        column = pa.array(texts, pa.list_(schema.candidate_type(("itm",))))
+        commit(rows.append_column("candidates", column), chunk, ledger.folder, ledger.spec_digest(chunk))
+    select(ledger.folder, recipe.select)
+    return ledger
+
+
 class MakeRun(Protocol):
     """A run over these rows, not even planned."""
 
