@@ -30,7 +30,7 @@ class QFormerCaptioner:
         self.pixels = described.pixels
         self.prompt = described.prompt
         self.bridge.to(device).eval().vision.to(device)
-        self.language = LanguageModel.load(info.folder / LANGUAGE, device, dtype)
+        self.language = LanguageModel.load(info.folder / LANGUAGE, device, dtype, described.begins)
         self.device = device
 
     @torch.inference_mode()

@@ -36,6 +36,7 @@ def save(
         "tower": described.tower.to_dict(),
         "language_width": described.language_width,
         "prompt": described.prompt,
+        "begins": described.begins,
     }
     folder.mkdir(parents=True, exist_ok=True)
     if language and not (folder / LANGUAGE).is_dir():

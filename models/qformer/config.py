@@ -54,6 +54,7 @@ class QFormerSpec:
     tower: MEDConfig
     language_width: int = 0  # 0 = stage 1
     prompt: str = ""  # words the language model's captions start from
+    begins: bool = False  # a causal language model reads its begin of text before them; not so before December 2026
 
     @property
     def pixels(self) -> PixelSpec:

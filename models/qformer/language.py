@@ -28,12 +28,15 @@ class LanguageModel:
     Args:
         model: a causal or sequence-to-sequence model of `transformers`.
         words: its tokenizer.
+        begins: a causal model reads what its tokenizer puts before a text (</s> of OPT, <s> of Llama), between queries
+            and prompt, as in LAVIS's code. Captions end with the model's own end of text; LAVIS has a line feed there.
     """
 
-    def __init__(self, model: Any, words: Any) -> None:
+    def __init__(self, model: Any, words: Any, begins: bool = False) -> None:
         self.frozen = Frozen(model)
         self.tokenizer = words
         self.encoder_decoder = bool(model.config.is_encoder_decoder)
+        self.begin = begin_of_text(words) if begins and not self.encoder_decoder else []
         self.width = int(model.get_input_embeddings().embedding_dim)
         ends = words.eos_token_id if words.eos_token_id is not None else model.config.eos_token_id
         self.stop = int(ends[0] if isinstance(ends, list) else ends)
@@ -48,7 +51,9 @@ class LanguageModel:
         )
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> "LanguageModel":
+    def load(
+        cls, folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32, begins: bool = False
+    ) -> "LanguageModel":
         """Read a directory that `transformers` saved; safetensors only, none of its code.
 
         Raises:
@@ -56,7 +61,7 @@ class LanguageModel:
         """
         encoder_decoder = load_part("AutoConfig", folder).is_encoder_decoder
         kind = "AutoModelForSeq2SeqLM" if encoder_decoder else "AutoModelForCausalLM"
-        return cls(load_model(kind, folder, device, dtype), load_part("AutoTokenizer", folder))
+        return cls(load_model(kind, folder, device, dtype), load_part("AutoTokenizer", folder), begins)
 
     @property
     def device(self) -> torch.device:
@@ -74,7 +79,7 @@ class LanguageModel:
             most: tokens of a caption, the end among them.
             prefixes: what the encoder of a sequence-to-sequence model reads of each caption, behind the prompt.
         """
-        given = self._ids(prompt)
+        given = self.begin + self._ids(prompt)
         rows = [self._caption(caption, most) for caption in captions]
         length = max(map(len, rows))
         labels = torch.tensor([row + [IGNORED] * (length - len(row)) for row in rows], device=soft.device)
@@ -96,7 +101,7 @@ class LanguageModel:
 
     def generate(self, soft: Tensor, prompt: str, most: int, chooser: LogitsProcessor) -> None:
         """Have captions written behind soft prompts [B, Q, L]; `chooser` draws the tokens and keeps them."""
-        given = torch.tensor([self._ids(prompt)] * len(soft), dtype=torch.int64)
+        given = torch.tensor([self.begin + self._ids(prompt)] * len(soft), dtype=torch.int64)
         inputs, mask = self._row(soft, given, None)
         self.frozen.module.generate(
             inputs_embeds=inputs,
@@ -125,3 +130,10 @@ class LanguageModel:
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+
+
+def begin_of_text(words: Any) -> list[int]:
+    """What a tokenizer of `transformers` puts before a text, such as <s>; nothing of many."""
+    whole, plain = (list(words("a", add_special_tokens=special)["input_ids"]) for special in (True, False))
+    places = range(len(whole) - len(plain) + 1)
+    return whole[: next((place for place in places if whole[place : place + len(plain)] == plain), 0)]

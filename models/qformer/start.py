@@ -1,5 +1,7 @@
 """What a Q-Former starts from: the image tower of a MED, its words, and where shapes allow its text side."""
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from capfilt.models.med.model import MED
@@ -27,12 +29,23 @@ def config_for(med: MED, queries: int, width: int, layers: int, heads: int, ffn:
     )
 
 
+def skip_last_layers(med: MED, count: int) -> None:
+    """Leave out the last layers of a MED's image tower: BLIP-2 reads the layer before the last (section 3.4).
+
+    The tower's last norm stays; the Q-Former has a trained one behind it.
+    """
+    assert isinstance(med.vision, VisionTransformer)  # the system's check has refused towers of timm
+    left = len(med.vision.layers) - count
+    med.vision.layers = med.vision.layers[:left]
+    med.config = replace(med.config, vision_layers=left)
+
+
 def bridge_on(med: MED, config: QFormerConfig) -> Bridge:
     """A new Q-Former on the frozen tower of a MED, its text side taken from the MED's.
 
     BLIP-2 starts from BERT (section 3.1), whose shape a MED's text encoder has.
     """
-    assert isinstance(med.vision, VisionTransformer)  # the system's check has refused towers of timm
+    assert isinstance(med.vision, VisionTransformer)  # as above
     bridge = Bridge(config, med.vision)
     _take(bridge.qformer, dict(med.text.state_dict()))
     bridge.qformer.start_queries_from_text()

@@ -9,7 +9,7 @@ from capfilt.core.errors import ConfigError
 from capfilt.models.qformer import checkpoint
 from capfilt.models.qformer.config import QFormerSpec
 from capfilt.models.qformer.language import LanguageModel
-from capfilt.models.qformer.start import bridge_on, config_for, freeze_text_side
+from capfilt.models.qformer.start import bridge_on, config_for, freeze_text_side, skip_last_layers
 from capfilt.models.registry.resolve import locate
 from capfilt.models.systems.med.start import load_for_training
 from capfilt.models.systems.qformer.system import Queries, tower_side
@@ -29,7 +29,9 @@ def _stage_1(asked: Asked, texts: Iterable[str], group: Group) -> TrainJob:
     """ITC, ITM and ITG on the frozen tower of a MED; the checkpoint is what stage 2 starts from."""
     med, tokenizer = load_for_training(locate(asked.model.vision), tower_side(asked.model))
     check_vocabulary(tokenizer, texts, asked.model.max_unknown)
-    shape = config_for(med, **asdict(asked.section(Queries)))
+    sizes = asdict(asked.section(Queries))
+    skip_last_layers(med, sizes.pop("skip_layers"))
+    shape = config_for(med, **sizes)
     spec = QFormerSpec(qformer=shape, tower=med.config)
     bridge = bridge_on(med, shape).to(asked.device)
     bridge.vision.to(asked.device)
@@ -43,10 +45,10 @@ def _stage_2(asked: Asked, group: Group) -> TrainJob:
     """LM of a frozen language model behind the queries; the checkpoint captions, the language model in it."""
     folder, wanted = locate(asked.model.language), asked.section(Objectives)
     bridge, spec, tokenizer = checkpoint.load(locate(asked.model.start))
-    language = LanguageModel.load(folder, asked.device, torch.bfloat16 if asked.model.bf16 else torch.float32)
+    language = LanguageModel.load(folder, asked.device, torch.bfloat16 if asked.model.bf16 else torch.float32, True)
     if spec.language_width not in (0, language.width):
         raise ConfigError(f"model.language: {folder} is {language.width} wide, not {spec.language_width}")
-    spec = replace(spec, language_width=language.width, prompt=wanted.prompt)
+    spec = replace(spec, language_width=language.width, prompt=wanted.prompt, begins=True)
     if bridge.projection is None:
         bridge.projection = torch.nn.Linear(spec.qformer.width, language.width)
     freeze_text_side(bridge.qformer)

@@ -22,29 +22,38 @@ class Queries:
     width: int = setting(0, "hidden size; 0 = that of the MED's text encoder", ge=0)
     layers: int = setting(0, "layers; 0 = those of the MED's text encoder", ge=0)
     heads: int = setting(0, "attention heads; 0 = those of the MED's text encoder", ge=0)
+    skip_layers: int = setting(0, "last layers of the image encoder that are left out (BLIP-2: 1)", ge=0)
     ffn: int = setting(0, "size of the feed-forward layers; 0 = that of the MED's text encoder", ge=0)
 
 
 def check(asked: Asked) -> Foundation:
     """What the stage starts from: a MED, or a stage 1 and a language model; see `System.check`."""
     settings = asked.model
-    _check_stage(settings)
+    _check_stage(asked)
     language = language_files(language_folder(settings.language)) if settings.language else ()
     return Foundation(tower_side(settings), (*checkpoint_files(settings.start, settings.vision), *language))
 
 
-def _check_stage(settings: ModelSettings) -> None:
-    language = settings.language
+def _check_stage(asked: Asked) -> None:
+    settings, language = asked.model, asked.model.language
     if not language and not settings.vision:
         raise ConfigError(
             "model.vision: stage 1 of a Q-Former needs the checkpoint of a MED, whose image tower it reads"
         )
     if not language and (is_timm(settings.vision) or checkpoint.describe(locate(settings.vision)).config.tower):
         raise ConfigError("model.vision: a Q-Former reads the image tower of a MED, not one of timm")
+    if not language:
+        _check_layers(asked)
     if language:
         language_folder(language)
     if language and (not settings.start or not is_qformer(locate(settings.start))):
         raise ConfigError(f"model.start = {settings.start!r}: stage 2 of a Q-Former starts from a stage 1")
+
+
+def _check_layers(asked: Asked) -> None:
+    layers, skipped = checkpoint.describe(locate(asked.model.vision)).config.vision_layers, asked.section(Queries)
+    if skipped.skip_layers >= layers:
+        raise ConfigError(f"queries.skip_layers = {skipped.skip_layers}: the image encoder has {layers} layers")
 
 
 def tower_side(settings: ModelSettings) -> int:

@@ -247,6 +247,15 @@ def test_words_of_any_writing_are_known_to_a_tokenizer_made_of_them(texts: list[
     assert Tokenizer.from_words(["a brown dog"] * 2).unknown_share(texts) > 0.05
 
 
+def test_words_are_counted_without_the_marks_beside_them() -> None:
+    """ "dog," was counted as a word, so that "dog" was spelled; "?" and "&" were unknown."""
+    tokenizer = Tokenizer.from_words(["a dog, a cat?", "dog & cat & (dog)?"])
+    pieces = [
+        tokenizer.backend.id_to_token(piece) for piece in tokenizer.encode(["dog? cat & dog,"], "[ENC]", 20)[0][0]
+    ]
+    assert pieces == ["[ENC]", "dog", "?", "cat", "&", "dog", ",", "[SEP]"]
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [

@@ -1,9 +1,11 @@
 """Both stages of a Q-Former: losses against plain ones, what is frozen, and a captioner at the end."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tokenizers
 import torch
 from torch import Tensor
 from torch.nn import Module
@@ -17,7 +19,7 @@ from capfilt.models.qformer import checkpoint
 from capfilt.models.qformer.bridge import Bridge
 from capfilt.models.qformer.config import describe, is_qformer
 from capfilt.models.qformer.language import IGNORED, LanguageModel
-from capfilt.models.qformer.start import bridge_on, config_for
+from capfilt.models.qformer.start import bridge_on, config_for, skip_last_layers
 from capfilt.models.registry.registry import check, load_captioner
 from capfilt.models.runtime import Placement
 from capfilt.models.systems.qformer.task import Stage1Task, Stage2Task, split_captions
@@ -190,6 +192,7 @@ def test_both_stages_make_a_captioner(
     ("settings", "said"),
     [
         ((), "model.vision: stage 1 of a Q-Former needs"),
+        (("model.vision=MED", "queries.skip_layers=1"), "queries.skip_layers = 1: the image encoder has 1 layers"),
         (("model.language=nowhere",), "model.language: model .nowhere. is neither a directory"),
         (("model.language=LM", "model.start=MED"), "stage 2 of a Q-Former starts from a stage 1"),
     ],
@@ -207,3 +210,45 @@ def test_width_of_the_queries_can_differ_from_the_med_s(med: MED) -> None:
     shape = config_for(med, queries=2, width=16, layers=3, heads=2, ffn=32)
     assert bridge_on(med, shape).qformer.layers[2].own.query.weight.shape == (16, 16)
     assert replace(shape, queries=3).queries == 3
+
+
+def test_a_causal_model_reads_its_begin_of_text_and_an_old_checkpoint_does_not(
+    language: Path, bridge: Bridge, images: Tensor, tmp_path: Path
+) -> None:
+    """The model's own loss with </s> between queries and caption, as LAVIS feeds OPT."""
+    shutil.copytree(language, tmp_path / "lm")
+    words = tokenizers.Tokenizer.from_file(str(tmp_path / "lm" / "tokenizer.json"))
+    end = LanguageModel.load(language).tokenizer.eos_token
+    words.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"{end} $A {end}", special_tokens=[(end, words.token_to_id(end))]
+    )
+    words.save(str(tmp_path / "lm" / "tokenizer.json"))
+    plain, model = LanguageModel.load(tmp_path / "lm"), LanguageModel.load(tmp_path / "lm", begins=True)
+    causal = not model.encoder_decoder
+    assert (plain.begin, model.begin) == ([], [words.token_to_id(end)] if causal else [])
+    replaced(bridge, model.width)
+    with torch.no_grad():
+        soft = bridge.soft_prompt(bridge.encode_image(normalize(images[:1], torch.float32)))
+        logits, labels = model.lm_logits(soft, "", TEXTS[:1], 8)
+        loss = torch.nn.functional.cross_entropy(logits[0], labels[0])
+        if causal:
+            own = model.frozen.module
+            ids = [*model.begin, *labels[0].tolist()]
+            inputs = torch.cat((soft[0], own.get_input_embeddings()(torch.tensor(ids))))[None]
+            wanted = own(inputs_embeds=inputs, labels=torch.tensor([[IGNORED] * (len(soft[0]) + 1) + ids[1:]])).loss
+            assert float(loss) == pytest.approx(float(wanted), rel=1e-4)
+        same = torch.equal(logits, plain.lm_logits(soft, "", TEXTS[:1], 8)[0])
+    assert same != causal
+
+
+def test_the_queries_read_the_layer_before_the_last(med: MED, images: Tensor) -> None:
+    deep = MED(replace(med.config, vision_layers=3)).eval()
+    pixels = normalize(images, torch.float32)
+    with torch.no_grad():
+        hidden: list[Tensor] = []
+        deep.vision.layers[1].register_forward_hook(lambda *seen: hidden.append(seen[2]))
+        deep.encode_image(pixels)
+        skip_last_layers(deep, 1)
+        states = bridge_on(deep, config_for(deep, 4, 0, 0, 0, 0)).encode_image(pixels)
+        assert deep.config.vision_layers == 2
+        assert torch.equal(states, deep.vision.norm(hidden[0]) + deep.vision.output_pos_embed)

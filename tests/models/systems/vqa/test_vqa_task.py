@@ -12,15 +12,15 @@ import torch
 from PIL import Image
 
 from capfilt.core.errors import ModelError
-from capfilt.models.decoding.answers import Answerer, search_answers
+from capfilt.models.decoding.answers import BEAMS, RANKED, SMOOTHING, Answerer, search_answers
 from capfilt.models.formats.vqa import load_vqa
 from capfilt.models.formats.weights import save_med
 from capfilt.models.med.blip import from_blip
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
-from capfilt.models.med.vqa import VQA
+from capfilt.models.med.vqa import ANSWER_TOKENS, QUESTION_TOKENS, VQA, answer_losses
 from capfilt.models.systems.vqa.task import VQATask
-from capfilt.models.tokenizer import DEC, SEP, Tokenizer
+from capfilt.models.tokenizer import DEC, SEP, Tokenizer, clean_answer, clean_question
 from capfilt.models.training.batch import QuestionBatch
 from capfilt.training.batches import weigh
 from capfilt.training.recipes import load_training
@@ -172,3 +172,39 @@ def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"format": "capfilt-med"}))
     with pytest.raises(ModelError, match="not a VQA model"):
         load_vqa(tmp_path)
+
+
+def test_questions_and_answers_are_cut_and_cleaned_as_in_blip_s_code() -> None:
+    assert clean_answer("At 10:30 A.M.!") == "at 10:30 a.m.!"
+    assert len(clean_question("word " * 60).split()) == 50
+    assert (BEAMS, SMOOTHING, RANKED, QUESTION_TOKENS, ANSWER_TOKENS) == (3, 0.1, 128, 35, 10)
+
+
+def test_answers_are_searched_by_beams_and_ranked_by_the_smoothed_loss(
+    med: MED, tokenizer: Tokenizer, images: torch.Tensor
+) -> None:
+    """Three beams find what no greedy search beats; the ranks are those of all answers read one by one."""
+    torch.manual_seed(1)
+    answerer = Answerer(VQA(med), tokenizer)
+    asked, answers = ["the cat", "two blue squares", "a mat"], ["a red circle", "two", "the cat sat", "green", "a star"]
+    states, mask = answerer._read(images[:3], asked)
+
+    def losses(texts: list[str], smoothing: float) -> list[float]:
+        ids, _ = tokenizer.encode(texts, DEC, ANSWER_TOKENS + 2, clean_answer)
+        owner = torch.arange(3).repeat_interleave(len(texts) // 3)
+        with torch.no_grad():
+            found = answer_losses(answerer.model.answer_logits(ids, states[owner], mask[owner]), ids, smoothing)
+        return found.tolist()
+
+    table = torch.tensor(losses(answers * 3, SMOOTHING)).view(3, -1)
+    assert answerer.rank(images[:3], asked, answers) == [answers[k] for k in table.argmin(1).tolist()]
+    with torch.no_grad():
+        greedy, beams = (search_answers(answerer.model, states, mask, tokenizer.ids, k) for k in (1, 3))
+    for row, (one, best) in enumerate(zip(greedy, beams, strict=True)):
+        means = []
+        for ids in (one, best):
+            said = torch.tensor([[tokenizer.ids[DEC], *[i for i in ids if i]]])
+            with torch.no_grad():
+                logits = answerer.model.answer_logits(said, states[row : row + 1], mask[row : row + 1])
+            means.append(float(answer_losses(logits, said)) / (said.shape[1] - 1))
+        assert means[1] <= means[0] + 1e-4
