@@ -21,12 +21,16 @@ def test_a_judge_and_inputs_are_added_from_python(made: capfilt.Run, pairs: Path
     )
     assert (written.layers, written.chunks) == (("more",), 6)  # three of captions, three of what `own` says of them
 
+    run.annotate(image_judge="python:light_judge:LightJudge")
+    assert {"light", "vector", "names"} <= set(run.table("images").columns)
+
     more = tmp_path / "more.parquet"
     pq.write_table(pq.read_table(pairs).slice(0, 3), more)
     grown = capfilt.run([pairs, more], run.out, append=True)
     assert grown.result is not None
     assert (grown.result.chunks, grown.result.chunks_now, grown.result.rows) == (4, 1, 33)
     assert grown.status().complete
+    assert grown.table("images").aggregate("count(*) = count(light)").fetchall() == [(True,)]
     ((texts, scored),) = grown.captions().aggregate("count(*) AS texts, count(words_own) AS scored").fetchall()
     assert texts == scored > 0
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from capfilt.browse.filters import TextFilter
+from capfilt.browse.index import Index
 from capfilt.commands.annotate import annotate, drop
 from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ChangedError, ConfigError, ModelError
@@ -111,6 +113,8 @@ def test_features_become_tags_a_number_and_an_embedding(run: Run, tmp_path: Path
     told = run_query(run.ledger.folder, "SELECT bus, head, embedding FROM images").to_pylist()
     vectors = np.array([row["embedding"] for row in told])
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-2)
+    ones = run_query(run.ledger.folder, "SELECT array_inner_product(embedding, embedding) AS one FROM images")
+    assert np.allclose(ones["one"].to_pylist(), 1, atol=1e-2)
     assert np.allclose([row["head"] for row in told], 2 * vectors.sum(1) + 3, atol=1e-2)
     with torch.inference_mode():
         one, two, other = load_judge("demo-filter").text_features(["a bus", "a red bus", "a dog"])
@@ -136,6 +140,16 @@ def test_what_is_forgotten_leaves_the_facts_too(run: Run) -> None:
     forget(run.ledger.folder, [("url", url)])
     assert uid.encode() not in b"".join(tree(run.out).values())
     assert [one.chunks_left for one in run.status.layers] == [0, 0]
+
+
+def test_the_page_shows_the_facts_and_decides_by_the_condition(run: Run) -> None:
+    settings = SelectSettings(where="images.light > 128")
+    index = Index(run.ledger, run.ledger.records(), settings)
+    facts = index.image(0, TextFilter())["facts"]
+    assert set(facts) == {"light", "names", "aspect", "border", "contrast", "entropy", "near_solid", "sharpness"}
+    assert facts["aspect"] == 1
+    left_out = index.query("SELECT count(*) FROM texts JOIN images USING (place) WHERE decidable <> (light > 128)")
+    assert left_out[0][0].as_py() == 0
 
 
 def test_a_dropped_layer_takes_its_columns_along(run: Run) -> None:
