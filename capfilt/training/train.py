@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from capfilt.charts.loss_curves import HOME
 from capfilt.core.config import EngineSettings
+from capfilt.core.errors import ModelError
 from capfilt.models.refusal import refused_in_a_line
 from capfilt.models.systems.registry import SYSTEMS
 from capfilt.models.training.system import Foundation
@@ -22,7 +23,7 @@ from capfilt.training.identity import RECIPE, STATE, identity, write_or_check
 if TYPE_CHECKING:
     from capfilt.models.training.group import Group
     from capfilt.models.training.loop import Item, Trainer, TrainProgress
-    from capfilt.models.training.system import Asked, TrainJob
+    from capfilt.models.training.system import Asked, ModelSettings, TrainJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,11 @@ def train(request: Request, listener: Listener | None = None, fresh: bool = Fals
     listener, recipe, home = listener or Listener(), request.recipe, request.out / HOME
     system = SYSTEMS[request.task]
     asked = ask(system, recipe)
-    with refused_in_a_line(recipe.model.start or recipe.model.vision, passes=(OSError,)):
-        foundation = system.check(asked)
+    try:
+        with refused_in_a_line(recipe.model.start or recipe.model.vision, passes=(OSError,)):
+            foundation = system.check(asked)
+    except ModelError as error:
+        raise _of_its_setting(asked.model, error) from error
     now = identity(system, request.data, recipe, foundation)
     if fresh:
         # The state first: without one an earlier recipe does not count, but a state alone would be resumed.
@@ -80,6 +84,15 @@ def train(request: Request, listener: Listener | None = None, fresh: bool = Fals
     one = partial(_as_one_of, request, foundation)
     outcome: TrainOutcome = together(one, _engine(recipe, asked.device), home, partial(_hear, listener))
     return outcome
+
+
+def _of_its_setting(settings: "ModelSettings", error: ModelError) -> ModelError:
+    """An error about a checkpoint, with the setting that names it in front."""
+    for name in ("start", "vision", "text", "language"):
+        value = getattr(settings, name)
+        if value and value in str(error) and not str(error).startswith("model."):
+            return ModelError(f"model.{name} = {value!r}: {error}")
+    return error
 
 
 def work(request: Request, foundation: Foundation, listener: Listener, group: "Group | None" = None) -> TrainOutcome:

@@ -52,7 +52,10 @@ def read_talks(location: str) -> TalksByUid:
     Raises:
         InputError: there are none, or no such columns.
     """
-    table = pa.concat_tables([_read(file) for file in parquet_files(location)]).combine_chunks()
+    try:
+        table = pa.concat_tables([_read(file) for file in parquet_files(location)]).combine_chunks()
+    except InputError as error:
+        raise InputError(f"data.talks: {error}") from error
     kept = table.filter(pa.array(_whole(table["turns"].combine_chunks())))
     if not len(kept):
         raise InputError(f"data.talks = {location!r}: no talk in it")
@@ -72,12 +75,12 @@ def _read(file: str) -> pa.Table:
     with opened(file) as parquet:
         names = parquet.schema_arrow.names
         if missing := [name for name in NEEDED if name not in names]:
-            raise InputError(f"data.talks: {file}: no column {', '.join(missing)}; there are {', '.join(names)}")
+            raise InputError(f"{file}: no column {', '.join(missing)}; there are {', '.join(names)}")
         table = parquet.read(list(NEEDED))
     try:
         return table.cast(pa.schema([TALKS.field(name) for name in NEEDED]))
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        raise InputError(f"data.talks: {file}: turns is no list of question and answer") from error
+        raise InputError(f"{file}: turns is no list of question and answer") from error
 
 
 def _whole(turns: pa.ListArray) -> NDArray[np.bool_]:

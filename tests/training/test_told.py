@@ -56,6 +56,22 @@ def test_odd_settings_of_a_start_are_one_line_before_work(task: str, settings: d
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("task", "setting"), [("med", "start"), ("vqa", "start"), ("qformer", "vision")])
+def test_a_checkpoint_of_another_system_names_its_setting(task: str, setting: str, tmp_path: Path) -> None:
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    recipe = load_training("small", task, (f"model.{setting}={tmp_path / 'clip'}",))
+    with pytest.raises(ModelError, match=rf"^model\.{setting} = '.*clip': .*config\.json") as caught:
+        train(Request(task, ("nowhere.parquet",), tmp_path / "out", recipe))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_talks_are_for_a_system_that_reads_them(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.talks: filter learns from captions"):
+        pairs(tmp_path, "human", ["a dog", "a cat"], "data.talks=talks.parquet")
+
+
 def test_a_tower_that_needs_a_mask_is_not_taken_without_one(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip", "alpha": "ones"}))
     with pytest.raises(ConfigError, match=r"model\.vision = .*an Alpha-CLIP whose tower needs a mask"):

@@ -83,11 +83,13 @@ def stated(config: Mapping[str, Any], field: str, name: str) -> int:
 
 
 def check_side(settings: ModelSettings, side: int, setting: str, name: str) -> None:
-    """Make sure that images of `model.image_size` are what a checkpoint takes.
+    """Make sure that images of `model.image_size` are what the tower of a checkpoint takes, and are shown to it.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: they are not, or `model.features` asks for the stored features that a MED alone reads.
     """
+    if settings.features == "frozen":
+        raise ConfigError(f"model.features = 'frozen': that is for a MED on timm:NAME, not for {setting} = {name!r}")
     if settings.image_size not in (0, side):
         raise ConfigError(
             f"model.image_size = {settings.image_size}: the image tower of {setting} = {name!r} takes {side} pixels"

@@ -367,6 +367,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory, strong: MED) -> Path:
         ("lit", ("model.vision=HOME/med",), r"model\.vision = .*: its image tower is no plain ViT \(stem = 'conv'\)"),
         ("lit", ("model.vision=HOME/gpt",), r"model\.vision = .*: no image tower is taken of a gpt2"),
         ("lit", ("model.vision=HOME/clip", "model.image_size=32"), r"model\.image_size = 32: .* takes 16 pixels"),
+        ("lit", ("model.vision=HOME/clip", "model.features=frozen"), r"model\.features = 'frozen': that is for a MED"),
         ("lit", ("model.vision=HOME/clip", "contrast.drop=0.5"), "a locked tower is not trained, so drop must be 0"),
         ("siglip", ("contrast.temperature=0",), r"contrast\.temperature = 0: Input should be greater"),
     ],
