@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import re
+import runpy
 import tomllib
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -38,6 +39,7 @@ from capfilt.pipelines.stages import caption_checks
 from capfilt.training import config as training
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "reference"
+BENCH: Final = runpy.run_path(str(Path(__file__).with_name("systems_table.py")))
 GENERATED: Final = "<!-- Generated from the code by docs/scripts/reference.py. Do not edit. -->\n"
 
 
@@ -274,8 +276,8 @@ def trained_systems() -> str:
     parts = [
         "# Systems to train\n",
         "What [`capfilt train`](cli.md#capfilt-train) can train. It reads the `corpus/` of a run, or Parquet with the\n"
-        "column that the table names beside `image`. [All settings](settings/train.md), and\n"
-        "[what each learns in minutes](../benchmarks.md).\n",
+        "column that the table names beside `image`; `talks` are the column `questions` or a table of talks.\n"
+        "[All settings](settings/train.md), and [what each learns in minutes](#what-each-learns-in-minutes).\n",
     ]
     rows = [
         (
@@ -284,16 +286,29 @@ def trained_systems() -> str:
             code(system.reads),
             " and ".join("judge" if role == "filter" else role for role in system.roles),
             code(f"capfilt train {system.name} DATA --out DIR {system.example}".strip()),
+            BENCH["seconds"](system.name),
         )
         for system in SYSTEMS.values()
     ]
-    parts.append(table(("system", "learns", "column", "in a run", "command"), rows))
+    parts.append(table(("system", "learns", "column", "in a run", "command", "CPU time (steps x batch)"), rows))
+    parts += _learned()
     for package in dict.fromkeys(system.package for system in SYSTEMS.values()):
         about = inspect.cleandoc(importlib.import_module(f"capfilt.models.systems.{package}").__doc__ or "")
         first, _, rest = about.partition("\n\n")
         names = ", ".join(system.name for system in SYSTEMS.values() if system.package == package)
         parts += [f"## {names}\n", f"{first}\n", *([f"{rest}\n"] if rest else [])]
     return "\n".join(parts)
+
+
+def _learned() -> Iterator[str]:
+    yield "## What each learns in minutes\n"
+    yield (
+        "`make bench-systems` trains them small, on drawn images of 48 pixels or on photographs of 64, and measures\n"
+        "them on others. A twin is the same training without what it should need, and must do worse. CPU seconds are\n"
+        "those of one thread, beside other work on the machine.\n"
+    )
+    yield table(("training", "steps x batch", "CPU s", "on images it has not seen"), list(BENCH["learned"]()))
+    yield f"{BENCH['made']()}. All figures: `tests/bench/systems/results.json`.\n"
 
 
 def inputs() -> str:
