@@ -61,7 +61,7 @@ def test_a_checkpoint_of_another_system_names_its_setting(task: str, setting: st
     (tmp_path / "clip").mkdir()
     (tmp_path / "clip" / "config.json").write_text(json.dumps({"model_type": "clip"}))
     recipe = load_training("small", task, (f"model.{setting}={tmp_path / 'clip'}",))
-    with pytest.raises(ModelError, match=rf"^model\.{setting} = '.*clip': .*config\.json") as caught:
+    with pytest.raises(ModelError, match=rf"^model\.{setting} = '.*clip': ") as caught:
         train(Request(task, ("nowhere.parquet",), tmp_path / "out", recipe))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
