@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import capfilt
+from capfilt.commands.progress import RunProgress
 
 LOGGERS = ("", "ray", "ray.data", "ray.train", "capfilt")
 
@@ -58,7 +59,7 @@ def test_so_it_is_where_a_run_fails(pairs: Path, changes: dict[str, Any], tmp_pa
     before = process()
     stopped = {**changes, "engine.kind": "ray"}
 
-    def stop(progress: Any) -> None:
+    def stop(progress: RunProgress) -> None:
         if progress.phase == "work":
             raise KeyboardInterrupt
 

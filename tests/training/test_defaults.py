@@ -4,6 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from capfilt.core.clients.endpoint import Endpoint
 from capfilt.core.config import EndpointSettings
@@ -15,7 +16,9 @@ from capfilt.training.config import OptimizerSettings, ScheduleSettings
     ("section", "plain", "own"),
     [(EndpointSettings, Endpoint, set()), (OptimizerSettings, AdamW, {"clip"})],
 )
-def test_a_section_names_the_fields_of_its_dataclass_with_their_defaults(section: Any, plain: Any, own: set) -> None:
+def test_a_section_names_the_fields_of_its_dataclass_with_their_defaults(
+    section: type[BaseModel], plain: type[Any], own: set[str]
+) -> None:
     assert section.model_fields.keys() - own == {field.name for field in fields(plain)}
     assert plain(**section().model_dump(exclude=own)) == plain()
 

@@ -10,7 +10,7 @@ from torch.nn import Module
 from capfilt.core.errors import ModelError
 from capfilt.models.decoding.beam import Search, beam_search
 from capfilt.models.decoding.sampling import sample, uniforms
-from capfilt.models.med.blip import from_blip
+from capfilt.models.med.blip import Layout, from_blip
 from capfilt.models.med.cache import KeysValues
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
@@ -64,7 +64,7 @@ def make(kind: str) -> Any:
     return getattr(transformers, kind)(config).eval()
 
 
-def ours(theirs: Module, layout: Any) -> MED:
+def ours(theirs: Module, layout: Layout) -> MED:
     weights = theirs.state_dict()
     model = MED(SHAPE).eval()
     missing, unexpected = model.load_state_dict(from_blip(weights, layout), strict=False)

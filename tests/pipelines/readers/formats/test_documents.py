@@ -13,6 +13,7 @@ from capfilt.core.errors import ConfigError
 from capfilt.pipelines.plan import make_plan
 from capfilt.pipelines.readers import redacted
 from capfilt.pipelines.readers.documents.reader import SHAPES
+from capfilt.pipelines.readers.documents.shape import DocumentShape
 from capfilt.pipelines.stages.read import read
 from reading import picture, read_all, texts
 
@@ -81,7 +82,7 @@ def test_every_shape_gives_its_rows(name: str, indent: int | None, tmp_path: Pat
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: type(shape).__name__)
-def test_a_shape_reads_its_own_example_and_no_other_shape_takes_it(shape: Any) -> None:
+def test_a_shape_reads_its_own_example_and_no_other_shape_takes_it(shape: DocumentShape) -> None:
     assert next(one for one in SHAPES if one.fits(shape.example)) is shape
     assert list(shape.records(shape.example))
     assert shape.about
