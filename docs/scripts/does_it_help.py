@@ -40,6 +40,7 @@ DRAWN: Final = {
     "ir_1": "IR@1, ITM",
     "exact": "captions exact",
 }
+SCARCE: Final = {**DRAWN, "right": "captions right", "kept web": "web texts kept", "kept web right": "right among them"}
 PHOTOS: Final = {
     "itc tr@1": "TR@1",
     "itc tr@10": "TR@10",
@@ -118,11 +119,13 @@ def paired(rows: Rows, named: Mapping[str, str]) -> str:
     return table(["difference", *named.values()], body)
 
 
-def drawn_rows() -> tuple[Rows, str]:
-    """Results of table1, and how they were made."""
-    book = json.loads((BENCH / "table1" / "results.json").read_text(encoding="utf-8"))
+def drawn_rows(regime: str = "") -> tuple[Rows, str]:
+    """Results of table1, and how they were made; `scarce` is a regime in a folder of its own."""
+    book = json.loads((BENCH / "table1" / regime / "results.json").read_text(encoding="utf-8"))
     seeds = len({row["seed"] for row in book["rows"]})
-    return book["rows"], f"{seeds} seeds; {book['date']}, {book['machine']}; `{book['command']}`."
+    commits = ", ".join(sorted({row["commit"] for row in book["rows"] if "commit" in row}))
+    at = f"at {commits}, " if commits else ""
+    return book["rows"], f"{seeds} seeds; {book['date']}, {at}{book['machine']}; `{book['command']}`."
 
 
 def photo_rows() -> tuple[Rows, str]:
@@ -181,8 +184,10 @@ def caption_facts(rows: Rows) -> str:
 def tables() -> dict[str, str]:
     """What stands between the marks of the page."""
     drawn, about_drawn = drawn_rows()
+    scarce, about_scarce = drawn_rows("scarce")
     photos, about_photos = photo_rows()
     found = {
+        "scarce": f"{measures(scarce, SCARCE)}\n{about_scarce}\n",
         "drawn": f"{measures(drawn, DRAWN)}\n{about_drawn}\n",
         "drawn, paired": paired(drawn, DRAWN),
         "photos": f"{measures(photos, PHOTOS)}\n{about_photos}\n" if photos else f"{about_photos}\n",

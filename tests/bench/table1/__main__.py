@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -144,7 +145,7 @@ class Seed:
             **steps.measure(self.home / name, self.test),
             **(facts or {}),
         }
-        self.book["rows"].append(row | {"seconds": round(time.perf_counter() - began)})
+        self.book["rows"].append(row | {"seconds": round(time.perf_counter() - began), "commit": _commit()})
         print(json.dumps(self.book["rows"][-1]), flush=True)
         report.save(self.asked.out, self.book)
 
@@ -181,6 +182,11 @@ def _told(words: list[str]) -> list[str]:
     """What was typed, less where models and results are kept: that says nothing of the results."""
     places = {"--folder", "--out"}
     return [word for before, word in zip(["", *words], words, strict=False) if not {before, word} & places]
+
+
+def _commit() -> str:
+    found = subprocess.run(["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return found.stdout.strip()
 
 
 def _machine() -> str:
