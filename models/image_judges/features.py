@@ -80,17 +80,12 @@ class TagJudge(FeatureJudge):
 class HeadJudge(FeatureJudge):
     """`head`: one number out of linear layers on the feature, as LAION's aesthetic predictors are published."""
 
-    def __init__(self, name: str, digest: str, columns: Mapping[str, str], model: Judge, file: str) -> None:
+    def __init__(self, name: str, digest: str, columns: Mapping[str, str], model: Judge, file: Path) -> None:
         super().__init__(name, digest, columns, model)
-        self.layers = read_head(Path(file))
+        self.layers = read_head(file)
 
     def told(self, features: Tensor) -> dict[str, list[Any]]:
         """See `FeatureJudge`."""
-        width = self.layers[0][0].shape[1]
-        if features.shape[1] != width:
-            raise ModelError(
-                f"image judge {self.name!r}: the head reads {width} numbers, the model has {features.shape[1]}"
-            )
         states = features.cpu()
         for weight, bias in self.layers:
             states = states @ weight.T + bias

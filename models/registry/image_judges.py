@@ -77,7 +77,7 @@ def check(name: str, placement: Placement) -> str:
     if read.kind == "tags":
         parts.append(read_prompt_sets(placement.tags).digest)
     if read.kind == "head":
-        parts.append(_head(placement))
+        parts.append(digest_of([_head(placement)]))
     return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12]
 
 
@@ -145,7 +145,7 @@ def _over_features(read: _Named, name: str, placement: Placement) -> "ImageJudge
     if read.kind == "tags":
         return features.TagJudge(plain, digest, told, model, placement.tags)
     if read.kind == "head":
-        return features.HeadJudge(plain, digest, told, model, placement.head)
+        return features.HeadJudge(plain, digest, told, model, _head(placement))
     return features.EmbeddingJudge(plain, digest, told, model)
 
 
@@ -153,10 +153,23 @@ def _quality() -> Any:
     return import_module("capfilt.models.image_judges.quality").QualityJudge
 
 
-def _head(placement: Placement) -> str:
+def check_head(name: str, placement: Placement) -> None:
+    """Make sure that the head of `head:MODEL` fits the model's feature; reads the head, and not the model.
+
+    Raises:
+        ModelError: it does not, or is no head.
+    """
+    from capfilt.models.image_judges.features import read_head
+
+    width, features = read_head(_head(placement))[0][0].shape[1], resolve(model_of(name)).features
+    if width != features:
+        raise ModelError(f"image judge {name!r}: the head reads {width} numbers, the model's feature has {features}")
+
+
+def _head(placement: Placement) -> Path:
     if not placement.head:
         raise ConfigError("score.head must name the file of the head's layers for head:MODEL")
-    return digest_of([Path(placement.head).expanduser()])
+    return Path(placement.head).expanduser()
 
 
 class TaggedImageJudge:

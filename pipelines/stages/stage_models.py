@@ -127,6 +127,8 @@ def prove_models(recipe: Recipe) -> None:
         if registry.is_unproven(name, "filter"):
             _judge(name, here)
     for name in recipe.score.image_judges:
+        if image_judges.kind_of(name) == "head":
+            image_judges.check_head(name, placement(recipe))
         if not (model := image_judges.model_of(name)) or registry.is_unproven(model, "filter"):
             _image_judge(name, here)
 

@@ -122,6 +122,10 @@ def test_features_become_tags_a_number_and_an_embedding(run: Run, tmp_path: Path
     expected = torch.sigmoid(100 * torch.tensor(vectors).float() @ direction)
     assert np.allclose([row["bus"] for row in told], expected, atol=0.02)
 
+    save_file({"weight": torch.ones(1, 63), "bias": torch.ones(1)}, head)
+    with pytest.raises(ModelError, match="the head reads 63 numbers, the model's feature has 64"):
+        annotate(str(run.out), image_judges=["other=head:demo-filter"], overrides=(*HERE, more[1]))
+    assert not (run.out / "layers/other.toml").exists()
     tags.write_text("[bus]\nprompts = ['a bus']\nagainst = ['a cat']\n")
     with pytest.raises(ChangedError, match=r"layer tags: .*weights"):
         annotate(str(run.out), image_judges=judges[:1], overrides=(*HERE, *more))
