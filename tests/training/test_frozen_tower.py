@@ -6,16 +6,23 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from capfilt.commands.run import run
 from capfilt.core.errors import CapfiltError, ConfigError, ModelError
+from capfilt.core.storage import Folder
+from capfilt.demo.world import jpeg, web_rows
 from capfilt.models.formats.timm_tower import PACKAGED, load_timm
 from capfilt.models.protocols import Decoding
 from capfilt.models.registry.registry import Placement, check, load_captioner, load_judge
 from capfilt.models.training.loop import TrainProgress
+from capfilt.pipelines.query import run_query
+from capfilt.pipelines.recipes.load import load_recipe
 from capfilt.training.recipes import load_training
 from capfilt.training.train import Listener, Request, train
 
@@ -93,6 +100,30 @@ def test_it_captions_and_judges_by_what_it_sees(trained: Path) -> None:
     assert captions[0][0].logprob != captions[1][0].logprob
     scores = load_judge(str(trained), placement).score(images, [["a red circle"], ["a red circle"]])
     assert scores["itc"][0] != scores["itc"][1]
+
+
+def test_it_captions_and_judges_a_run(trained: Path, tmp_path: Path) -> None:
+    """Sentence by sentence, for the column that only a real run stores."""
+    rows = [{"image": jpeg(scene, SIDE), "text": f"{row.truth}. It is drawn."} for scene, row in web_rows(4, seed=5)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "web.parquet")
+    settings = (
+        f"caption.captioner={trained}",
+        f"score.judges=['{trained}']",
+        "score.sentences=true",
+        "caption.max_tokens=6",
+        "select.judge=itm_min",
+        "select.threshold=0",
+        "decode.isolate=false",
+        "engine.kind=local",
+    )
+    run([str(tmp_path / "web.parquet")], str(tmp_path / "out"), load_recipe("blip", settings))
+    asked = "SELECT source, itm, itm_min, itm_mean, itc_min FROM captions ORDER BY uid, source DESC"
+    told = run_query(Folder.at(tmp_path / "out"), asked).to_pylist()
+    assert [row["source"] for row in told] == ["web", "synthetic"] * 4
+    for row in told:
+        assert 0 <= row["itm_min"] <= row["itm_mean"] <= 1
+        assert (row["source"] == "web") == (row["itm_min"] < row["itm_mean"])
+    assert run_query(Folder.at(tmp_path / "out"), "SELECT count(*) AS n FROM corpus").to_pylist() == [{"n": 4}]
 
 
 def test_a_filter_starts_from_it(trained: Path, pairs_file: Path, tmp_path: Path) -> None:
