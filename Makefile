@@ -4,7 +4,7 @@ BIN := .venv/bin
 FAST := not ray and not server and not slow
 COVERAGE ?= 89
 
-.PHONY: setup demo test test-fast coverage test-slow lint docs docs-reference docs-picture clean fuzz faults bench-decode bench-guards bench-select bench-models bench-scale bench-train bench-systems bench-start bench-gates table1 table-photos
+.PHONY: setup demo test test-fast coverage test-slow lint docs docs-reference docs-picture clean fuzz faults bench-decode bench-guards bench-select bench-models bench-scale bench-train bench-systems bench-start bench-grow bench-gates table1 table-photos
 
 setup: .venv/.ready
 
@@ -77,6 +77,10 @@ bench-guards: setup
 # Time of select over 1 and 10 million candidates.
 bench-select: setup
 	$(BIN)/python tests/bench/select
+
+# What it costs to give a finished run a judge, or 5 % more rows; results in tests/bench/grow/.
+bench-grow: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/grow
 
 # CPU time of decoding the JPEGs of PHOTOS; results in tests/bench/decode/.
 bench-decode: setup

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from make_layers import make_layers
 from make_run import make_run
 
 from capfilt import __version__
@@ -38,6 +39,19 @@ STEPS: Final = (
     ("ensemble, dry run", "--dry-run", "--set", "select.policy=ensemble"),
     ("flags, dry run", "--dry-run", "--set", "select.min_words=3", "--set", "select.boilerplate=true"),
 )
+
+
+LAYERS: Final = ("layer_1", "layer_2", "layer_3", "layer_4")
+
+LAYERED: Final = (
+    ("four layers, first selection", "--set", "select.threshold=0.5"),
+    (
+        "four layers, by five columns",
+        *("--set", "select.policy=ensemble", "--set", f"select.judges={['itm', *LAYERS]}"),
+    ),
+    ("four layers, another threshold", "--set", "select.threshold=0.6"),
+)
+"""Steps after the run was given layers."""
 
 
 def measure(*arguments: str | Path) -> dict[str, float]:
@@ -59,10 +73,13 @@ def bench(candidates: int, folder: Path, steps: Sequence[str]) -> dict[str, Any]
     ledger = make_run(out, candidates)
     records = ledger.records()
     found = {"candidates": sum(records["captions"].to_pylist()), "chunks": records.num_rows, "steps": {}}
-    for name, *arguments in (step for step in STEPS if step[0] in steps):
-        load = os.getloadavg()[0]
-        found["steps"][name] = measure("select", out, *arguments) | {"load_before": load}
-        print(candidates, name, found["steps"][name], flush=True)
+    for group in (STEPS, LAYERED):
+        if group is LAYERED and {step[0] for step in group} & {*steps}:
+            make_layers(ledger, LAYERS)
+        for name, *arguments in (step for step in group if step[0] in steps):
+            load = os.getloadavg()[0]
+            found["steps"][name] = measure("select", out, *arguments) | {"load_before": load}
+            print(candidates, name, found["steps"][name], flush=True)
     shutil.rmtree(out)
     return found
 
@@ -92,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--candidates", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--folder", type=Path, help="where the runs are made and removed; default: a temporary one")
-    names = [step[0] for step in STEPS]
+    names = [step[0] for step in (*STEPS, *LAYERED)]
     parser.add_argument("--steps", nargs="+", default=names, choices=names, metavar="STEP", help="; ".join(names))
     parser.add_argument("--out", type=Path, default=HERE, help="where results.json is written")
     asked = parser.parse_args()
