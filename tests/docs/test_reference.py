@@ -38,6 +38,7 @@ def test_every_command_setting_and_reason_has_a_line() -> None:
 def test_the_picture_is_drawn_from_the_committed_results() -> None:
     results = json.loads(PICTURE["RESULTS"].read_text(encoding="utf-8"))
     assert PICTURE["PICTURE"].read_text(encoding="utf-8") == PICTURE["picture"](results), "run `make docs-picture`"
+    assert PICTURE["README"].read_text(encoding="utf-8") == PICTURE["readme"](results), "run `make docs-picture`"
 
 
 def test_a_difference_is_taken_seed_by_seed_with_its_interval() -> None:
