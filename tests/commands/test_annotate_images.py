@@ -27,8 +27,8 @@ LIGHT = "python:light_judge:LightJudge"
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run of four chunks that knows its images."""
-    run = Run.over(pairs(), tmp_path_factory.mktemp("annotate-images")).finish()
+    """A finished run of two chunks that knows its images."""
+    run = Run.over(pairs(12), tmp_path_factory.mktemp("annotate-images")).finish()
     annotate(str(run.out), image_judges=["quality", LIGHT], overrides=HERE)
     return run
 
