@@ -10,6 +10,8 @@ from typing import Final
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
+
 PARTS: Final = ("captions", "judging", "chunk", "parity", "agreement")
 
 
@@ -21,7 +23,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", nargs="+", default=["base"], choices=sizes)
     parser.add_argument("--parity-sizes", nargs="+", default=list(sizes), choices=sizes)
     parser.add_argument("--dtypes", nargs="+", help="else float32, and bfloat16 where the device computes in it")
-    parser.add_argument("--batches", nargs="+", type=int, default=[8, 1])
+    parser.add_argument("--batches", nargs="+", type=int, help="else 8 and 1, and on CUDA 256, 128 and 32 before")
     parser.add_argument("--chunk", type=int, default=8, help="images of the chunk")
     parser.add_argument("--clip", default="ViT-B-32", help="a model of open_clip by name")
     parser.add_argument("--repeat", type=int, default=2, help="turns; the fastest counts")
@@ -35,6 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    asked.batches = asked.batches or [*[256, 128, 32] * (asked.device == "cuda"), 8, 1]
     asked.dtypes = asked.dtypes or ["float32", *["bfloat16"] * _has_bfloat16(asked.device)]
     told = _told(sys.argv[1:])
     asked.command = " ".join(["python tests/bench/models", *told]) if told else "make bench-models"

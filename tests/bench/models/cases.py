@@ -22,6 +22,7 @@ from capfilt.models.decoding.sampling import uniforms
 from capfilt.models.formats.checkpoint import describe
 from capfilt.models.normalize import normalize
 from capfilt.models.protocols import Decoding
+from caption_lengths import caption_lengths
 
 TOKENS: Final = 20
 TEXTS: Final = 11
@@ -46,10 +47,27 @@ def captions(bench: Bench, size: str, dtype: str) -> None:
                 one = partial(theirs.caption_one_by_one, ready[:1], n, TOKENS)
                 shape, width = model.model.config, ready.dtype.itemsize
                 sizes = where.batch, width
-                least = tower(shape, *sizes), look(shape, *sizes), decoding(shape, where.batch, n, TOKENS, width)
+                least = tower(shape, *sizes), look(shape, *sizes), decoding(shape, [[TOKENS] * n] * where.batch, width)
                 bench.compare(what, what, where, (mine, well, one), least)
+            if bench.goes(f"{what}, as long as people's, {where}", 20):
+                _people_s(bench, where, model, theirs, n)
         if bench.goes(f"stages of the captioner, {where}", 20):
             _caption_stages(bench, where, model, ready)
+
+
+def _people_s(bench: Bench, where: Where, model: Any, theirs: reference.Captioner, n: int) -> None:
+    """Captions of lengths drawn from Flickr8k's, the same on all sides."""
+    images = material.pixels(where.batch, 384).to(bench.device)
+    ready = normalize(images, getattr(torch, where.dtype))
+    drawn = caption_lengths(where.batch * n)
+    lengths = [drawn[first : first + n] for first in range(0, len(drawn), n)]
+    shape, width = model.model.config, ready.dtype.itemsize
+    mine = partial(ours.write_lengths, model, images, lengths)
+    well = partial(theirs.caption_lengths, ready, lengths)
+    one = partial(theirs.caption_lengths_one_by_one, ready[:1], lengths[:1])
+    least = (tower(shape, where.batch, width), look(shape, where.batch, width), decoding(shape, lengths, width))
+    what = f"caption, n = {n}, as long as people's"
+    bench.compare(what, f"caption, n = {n}", where, (mine, well, one), least)
 
 
 @torch.inference_mode()
@@ -62,7 +80,7 @@ def _caption_stages(bench: Bench, where: Where, captioner: Any, ready: Tensor) -
     for n in (1, 10):
         draws = uniforms(range(batch * n), TOKENS).to(bench.device)
         loop = partial(captioner.write, image, [material.DEC], material.SEP, draws, how)
-        bench.stage(f"decode loop, n = {n}", where, loop, decoding(shape, batch, n, TOKENS, width))
+        bench.stage(f"decode loop, n = {n}", where, loop, decoding(shape, [[TOKENS] * n] * batch, width))
 
 
 def judging(bench: Bench, size: str, dtype: str) -> None:
@@ -138,7 +156,7 @@ def _chunk_work(bench: Bench, where: Where, dtype: str) -> dict[str, list[Work]]
     read = [reading(shape, images, tokens, texts, width, cross) for cross in (True, False)]
     clips = [clip_tower(clip, images, width), clip_texts(clip, tokens, TOKENS + 2, width)]
     return {
-        "caption": [*seen, decoding(shape, images, 10, TOKENS, width)],
+        "caption": [*seen, decoding(shape, [[TOKENS] * 10] * images, width)],
         "itm and itc": [*seen, *read],
         "clip": clips,
     }

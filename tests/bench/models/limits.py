@@ -3,7 +3,7 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -83,12 +83,16 @@ def look(med: MEDConfig, images: int, width: int) -> Work:
     return Work(2 * images * tokens * weights, (weights + images * _keys(med)) * width)
 
 
-def decoding(med: MEDConfig, images: int, n: int, steps: int, width: int) -> Work:
-    """Steps of n captions an image: all weights and all keys and values are read in each step."""
-    d, rows, tokens = med.text_width, images * n, med.patches + 1
+def decoding(med: MEDConfig, lengths: Sequence[Sequence[int]], width: int) -> Work:
+    """Captions of so many tokens, by image: no row does a step too many.
+
+    Weights are read in each step, an image's keys and values until its longest caption has ended.
+    """
+    d, tokens, every = med.text_width, med.patches + 1, [length for row in lengths for length in row]
     weights = med.text_layers * (6 * d * d + 2 * d * med.text_ffn) + d * d + d * med.vocab_size
-    attention = med.text_layers * (4 * tokens * d + 2 * steps * d)
-    return Work(steps * rows * (2 * weights + attention), steps * (weights + images * _keys(med)) * width)
+    attention = sum(med.text_layers * (4 * tokens * d + 2 * length * d) * length for length in every)
+    read = max(every) * weights + sum(map(max, lengths)) * _keys(med)
+    return Work(2 * weights * sum(every) + attention, read * width)
 
 
 def reading(med: MEDConfig, images: int, tokens: int, texts: int, width: int, cross: bool = True) -> Work:

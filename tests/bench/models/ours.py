@@ -4,10 +4,12 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 import torch
 from limits import seconds
+from material import SEP
 from torch import Tensor
 
 from capfilt.core.config import CaptionSettings, DecodeSettings
@@ -22,6 +24,7 @@ from capfilt.models.tokenizer import ENC
 from capfilt.pipelines.stages.caption import caption
 from capfilt.pipelines.stages.decode import decode
 from capfilt.pipelines.stages.score import score
+from caption_lengths import MOST, ending_draws
 
 
 def placement(device: str, dtype: str) -> Placement:
@@ -45,6 +48,25 @@ def write(model: MedCaptioner, images: Tensor, n: int, tokens: int) -> Any:
     """n captions of exactly so many tokens."""
     seeds = [[1000 * row + k for k in range(n)] for row in range(len(images))]
     return model.caption(images, seeds, "", Decoding(max_tokens=tokens, min_tokens=tokens + 1))
+
+
+def write_lengths(model: MedCaptioner, images: Tensor, lengths: list[list[int]]) -> Any:
+    """Captions of each image, each of so many tokens, the closing one counted.
+
+    The closing token is made the likeliest for as long as this takes, and the numbers that captions are drawn by say
+    where it is taken: all else runs as ever.
+    """
+    bias, flat = model.model.lm_head.bias.data, [length for row in lengths for length in row]
+    before, numbers = bias[SEP].item(), ending_draws(flat)
+    bias[SEP] = 0.0
+    with patch("capfilt.models.captioners.med.uniforms", lambda *_: numbers):
+        written = model.caption(
+            images, [[0] * len(row) for row in lengths], "", Decoding(max_tokens=MOST, min_tokens=1)
+        )
+    bias[SEP] = before
+    told = [len(one.text.split()) + 1 - ("cut" in one.flags) for row in written for one in row]
+    assert told == flat, "captions are not as long as they were to be"
+    return written
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from material import SEP
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -30,9 +31,42 @@ class Captioner:
         draw = {"do_sample": True, "top_p": 0.9, "top_k": 0, "num_return_sequences": n}
         return list(self.words.batch_decode(self.model.generate(pixels, **draw, **length), skip_special_tokens=True))
 
+    @torch.inference_mode()
+    def caption_lengths(self, pixels: Tensor, lengths: list[list[int]]) -> list[str]:
+        """A: captions of each image in one call, each of so many tokens, the closing one counted."""
+        import transformers
+
+        flat = torch.tensor([length for row in lengths for length in row], device=pixels.device)
+        ends = transformers.LogitsProcessorList([_Ends(flat)])
+        draw = {"do_sample": True, "top_p": 0.9, "top_k": 0, "num_return_sequences": len(lengths[0])}
+        ids = self.model.generate(pixels, **draw, max_new_tokens=int(flat.max()), logits_processor=ends)
+        written = [row.tolist().index(SEP, 2) for row in ids]  # behind [DEC] and the [SEP] that stands in its place
+        assert len(set(written)) > 1 or len(set(flat.tolist())) == 1
+        return list(self.words.batch_decode(ids, skip_special_tokens=True))
+
+    def caption_lengths_one_by_one(self, pixels: Tensor, lengths: list[list[int]]) -> list[str]:
+        """B."""
+        return [
+            self.caption(one[None], 1, length)[0] for one, row in zip(pixels, lengths, strict=True) for length in row
+        ]
+
     def caption_one_by_one(self, pixels: Tensor, n: int, tokens: int) -> list[str]:
         """B."""
         return [self.caption(one[None], 1, tokens)[0] for one in pixels for _ in range(n)]
+
+
+class _Ends:
+    """Lets each caption [R] end at its length, as `transformers` calls processors of logits."""
+
+    def __init__(self, lengths: Tensor) -> None:
+        self.lengths, self.step = lengths, 0
+
+    def __call__(self, _: Tensor, scores: Tensor) -> Tensor:
+        self.step += 1
+        ends = self.lengths == self.step
+        scores = scores.masked_fill(ends[:, None], float("-inf"))
+        scores[:, SEP] = torch.where(ends, 0.0, float("-inf"))
+        return scores
 
 
 class Filter:

@@ -31,10 +31,10 @@ def caption_lengths(count: int, seed: int = 0) -> list[int]:
 def ending_draws(lengths: list[int], most: int = MOST) -> Tensor:
     """float32 [R, most]: uniform numbers that end each caption at its length.
 
-    For a model to which the stop token is always the likeliest, with at least a little and at most half of a nucleus'
-    mass: the number 0 draws the likeliest token, those of 0.6 and more another one.
+    For a model to which the stop token is always the likeliest, yet has less than 98 % of a nucleus' mass: the number 0
+    draws the likeliest token, those of 0.98 and more another one.
     """
-    numbers = torch.from_numpy(np.random.default_rng(1).uniform(0.6, 1, (len(lengths), most)).astype(np.float32))
+    numbers = torch.from_numpy(np.random.default_rng(1).uniform(0.98, 1, (len(lengths), most)).astype(np.float32))
     numbers = numbers.clamp(max=1 - 2**-24)
     for row, length in enumerate(lengths):
         numbers[row, length - 1] = 0
