@@ -27,6 +27,11 @@ class Session:
         )
         return self.rows / passed if passed > 0 else None
 
+    def busy(self, actors: int) -> float | None:
+        """Share of the time of work that so many model actors spent in their stages, None when no model worked."""
+        spent = self.seconds.get("caption", 0.0) + self.seconds.get("score", 0.0)
+        return min(1.0, spent / (self.working * actors)) if spent and self.working else None
+
 
 def save_session(folder: Folder, session: Session, number: int | None = None) -> int:
     """Write a session, a new one unless `number` is that of an earlier save; gives its number."""

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -48,6 +48,7 @@ class Status:
     captions: dict[str, int]  # by source; empty when the run does not balance
     odd_scores: dict[str, int]  # NaN or infinite ones by judge column, where there are any
     rate: float | None  # rows a second of the latest session
+    busy: float | None  # share of the latest session's time that model actors spent in their stages
     memory: dict[str, int]  # bytes that a process held at most, by its kind, largest first
     appended: int  # times that inputs were appended
     layers: tuple[LayerStatus, ...]
@@ -86,6 +87,7 @@ def status(folder: Folder) -> Status:
         captions=captions,
         odd_scores=odd_scores,
         rate=sessions[-1].rate if sessions else None,
+        busy=sessions[-1].busy(_actors(ledger.run["recipe"], len(plan))) if sessions else None,
         memory=_peaks(sessions),
         appended=len(ledger.generations()),
         layers=told,
@@ -105,6 +107,17 @@ def _stored(ledger: Ledger) -> str:
         return ""
     size = "" if output.resize_mode == "no" else f" {output.image_size}"
     return f"{output.resize_mode}{size}, {output.encode_format} {output.encode_quality}"
+
+
+def _actors(recipe: dict[str, Any], chunks: int) -> int:
+    """Model actors of a run at most."""
+    engine = recipe.get("engine", {})
+    if engine.get("kind") == "local":
+        return 1
+    workers: int = min(engine.get("workers", 1), chunks)
+    splits = engine.get("split") and recipe["caption"]["n"] and recipe["score"]["judges"]
+    judges: int = min(engine.get("judge_workers") or workers, chunks) if splits else 0
+    return workers + judges
 
 
 def _peaks(sessions: Sequence[Session]) -> dict[str, int]:

@@ -319,6 +319,19 @@ def test_status_of_a_run_in_the_middle(books: Books) -> None:
     assert [session.rows for session in read_sessions(books.ledger.folder)] == [5, 12]
 
 
+def test_status_says_how_much_of_the_time_models_worked(books: Books) -> None:
+    """Of 10 s of work, 6 in the model stages of one actor; no share where no model worked or none was timed."""
+    when = "2026-01-01T00:00:00+00:00"
+    seconds = {"fetch": 9.0, "caption": 4.5, "score": 1.5}
+    assert Session(when, when, 5, seconds, working=10.0).busy(2) == 0.3
+    assert Session(when, when, 5, seconds).busy(1) is None
+    assert Session(when, when, 5, {"fetch": 9.0}, working=10.0).busy(1) is None
+    save_session(books.ledger.folder, Session(when, when, 5, seconds, working=10.0))
+    assert status(books.ledger.folder).busy == 0.6
+    shown = invoke("status", books.ledger.folder.path)
+    assert "busy:     model actors work 60.0 % of the time" in shown.output
+
+
 def test_status_of_a_finished_run(full_books: Books) -> None:
     select(full_books.ledger.folder, config.SelectSettings())
     seen = status(full_books.ledger.folder)

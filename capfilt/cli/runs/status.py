@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from capfilt.cli.terminal.options import Run
-from capfilt.core.formatting import memory, speed
+from capfilt.core.formatting import memory, percent, speed
 
 if TYPE_CHECKING:
     from capfilt.ledger.status import LayerStatus, Status
@@ -79,6 +79,11 @@ def _lines(stand: "Status") -> list[str]:
         f"balanced: {'yes, rows in = images + failures' if stand.balanced else f'NO: {stand.problem}'}",
         f"selected: {'yes' if stand.selected else 'no, the latest selection is of other chunks'}",
         *([f"stored:   images resized: {stand.stored}"] if stand.stored else []),
+        *(
+            [f"busy:     model actors work {percent(stand.busy)} of the time of the latest session"]
+            if stand.busy
+            else []
+        ),
         *([f"memory:   {memory(stand.memory)} at most"] if stand.memory else []),
         *(f"skipped:  {note}" for note in stand.left_out),
         *(f"warning:  {line}" for line in odd_score_lines(stand)),
