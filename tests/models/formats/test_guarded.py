@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from capfilt.core.errors import ModelError
+from capfilt.models.formats.guarded import load_part
 from capfilt.models.protocols import Decoding
 from capfilt.models.qformer.language import LanguageModel
 from capfilt.models.registry import registry
@@ -285,3 +286,20 @@ def test_every_route_loads_what_is_honest(copied: Published, route: str) -> None
     """Or the test above would hold for a route that loads nothing."""
     load, name = ROUTES[route]
     load(copied(name))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"audio_tokenizer": {"audio_tokenizer_name_or_path": "someone/audio"}},
+        {"base_model_name_or_path": "someone/base"},
+        {"text_config": {"experts_implementation": "someone/kernel"}},
+        {"vision_config": {"backbone_config": {"use_pretrained_backbone": True}}},
+    ],
+    ids=lambda setting: next(iter(setting)),
+)
+def test_a_setting_that_names_another_model_is_refused_by_its_name(setting: dict[str, Any], tmp_path: Path) -> None:
+    """Before a library sees the folder: that it is offline meanwhile is the second wall, and not the first."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"} | setting))
+    with pytest.raises(ModelError, match=r"config\.json: .* a checkpoint may not load another"):
+        load_part("AutoConfig", tmp_path)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from capfilt.core import schema
 from capfilt.core.config import SelectSettings
 from capfilt.core.errors import ConfigError
+from capfilt.core.storage import Folder
 from capfilt.ledger.status import status
 from capfilt.pipelines.query import run_query
 from capfilt.pipelines.selection.diff import ANY, EXAMPLES, Diff, compare, moves
@@ -321,6 +322,22 @@ while True:
     for threshold in (0.2, 0.6):
         select(folder, SelectSettings(threshold=threshold), name="one")
 """
+
+
+def test_while_a_selection_is_written_there_is_none(full_books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a kill in between would leave a .toml that speaks of a mixture of two."""
+    folder, write = full_books.ledger.folder, Folder.write
+    select(folder, SelectSettings(threshold=0.2), name="one")
+
+    def dying(self: Folder, name: str, data: bytes) -> None:
+        assert not name.startswith("decisions/"), "killed here"
+        write(self, name, data)
+
+    monkeypatch.setattr(Folder, "write", dying)
+    with pytest.raises(AssertionError, match="killed here"):
+        select(folder, SelectSettings(threshold=0.6), name="one")
+    assert not folder.exists("selection.toml")
+    assert not folder.exists("selections/one.toml")
 
 
 def test_a_killed_selection_is_mended_by_the_next(full_books: Books) -> None:
