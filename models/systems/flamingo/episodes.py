@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from capfilt.models.systems.parts.language_info import IGNORED
+
 AROUND: Final = "<fake_token_around_image>"
 IMAGE: Final = "<image>"
 MARKS: Final = (AROUND, IMAGE)
 """Words that the model has beside those of its language model, in the order of their ids."""
-IGNORED: Final = -100
-"""The label of what is not learned."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from capfilt.models.normalize import normalize
-from capfilt.models.systems.flamingo.episodes import IGNORED, episode, in_episodes
+from capfilt.models.systems.flamingo.episodes import episode, in_episodes
+from capfilt.models.systems.parts.language_info import IGNORED
+from capfilt.models.systems.parts.lm_loss import lm_loss
 from capfilt.models.systems.parts.words import ended
 from capfilt.models.training.batch import Batch
 from capfilt.models.training.group import Group
@@ -41,10 +42,7 @@ class FlamingoTask(Task):
         """The loss a learned token of all workers, of this worker's part."""
         texts = [ended(self.words, text, self.max_tokens) for text in batch.texts]
         logits, labels = self.read(batch.images, texts[self.group.part(len(texts))])
-        loss = F.cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
-        )
-        loss = loss * self.group.size / sum(map(len, texts))  # over the tokens of all workers, which all know
+        loss = lm_loss(logits, labels, sum(map(len, texts)), self.group)
         return loss, {"lm": loss.detach()}
 
     def read(self, images: Tensor, texts: list[list[int]]) -> tuple[Tensor, Tensor]:

@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from capfilt.models.normalize import normalize
 from capfilt.models.systems.llava.system import NEXT
 from capfilt.models.systems.llava.tiles import tokens_of
-from capfilt.models.systems.llava.turns import IGNORED, Said, Turn, given_ids, padded, row
+from capfilt.models.systems.llava.turns import Said, Turn, given_ids, padded, row
+from capfilt.models.systems.parts.lm_loss import lm_loss
 from capfilt.models.systems.parts.words import ended
 from capfilt.models.training.batch import Batch, TalkBatch, shaped
 from capfilt.models.training.group import Group
@@ -50,10 +50,7 @@ class LlavaTask(Task):
         rows = [row(self.words, one, count) for one, count in own]
         ids, labels, mask = (torch.tensor(values, device=device) for values in padded(rows, self._pad))
         logits = self.model(input_ids=ids, attention_mask=mask, **pixels).logits
-        loss = F.cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
-        )
-        loss = loss * self.group.size / learned  # over the tokens of all workers, which all know
+        loss = lm_loss(logits, labels, learned, self.group)
         return loss, {"lm": loss.detach()}
 
     def _seen(self, images: Tensor) -> tuple[dict[str, Tensor], list[int]]:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from capfilt.models.systems.parts.language_info import IGNORED
+
 IMAGE: Final = "<image>"
 """The word that the patches of an image stand for."""
-IGNORED: Final = -100
-"""The label of what is not learned."""
 
 
 Said = Sequence[tuple[str, list[int]]]

@@ -9,6 +9,9 @@ from capfilt.models.formats.checkpoint import read_config
 from capfilt.models.registry.resolve import locate
 from capfilt.models.training.system import ModelSettings
 
+IGNORED: Final = -100
+"""The label of a token that is not learned."""
+
 _POSITIONS: Final = ("max_position_embeddings", "n_positions")
 
 

@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from capfilt.models.formats.guarded import load_part
 from capfilt.models.normalize import CLIP_MEAN, CLIP_STD
 from capfilt.models.systems.flamingo.build import _lock, connect, processor_of
-from capfilt.models.systems.flamingo.episodes import IGNORED, MARKS, episode, in_episodes
+from capfilt.models.systems.flamingo.episodes import MARKS, episode, in_episodes
 from capfilt.models.systems.flamingo.system import Flamingo
 from capfilt.models.systems.flamingo.task import FlamingoTask
 from capfilt.models.systems.parts.folder import save_folder
+from capfilt.models.systems.parts.language_info import IGNORED
 from capfilt.models.systems.parts.words import ended
 from capfilt.models.training.batch import Batch
 from tiny_language import write_language

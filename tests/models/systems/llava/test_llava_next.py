@@ -21,8 +21,9 @@ from capfilt.models.registry.registry import Placement, load_captioner
 from capfilt.models.systems.llava.build import _lock, _started, connect, processor_of
 from capfilt.models.systems.llava.task import LlavaTask
 from capfilt.models.systems.llava.tiles import most_tokens, pinpoints, tokens_of
-from capfilt.models.systems.llava.turns import IGNORED, PLAIN, row
+from capfilt.models.systems.llava.turns import PLAIN, row
 from capfilt.models.systems.parts.folder import save_folder, squash_processor
+from capfilt.models.systems.parts.language_info import IGNORED
 from capfilt.models.systems.parts.words import ended
 from capfilt.models.training.batch import Batch, shaped
 from capfilt.pipelines.training_data.pixel_store import decoded

@@ -11,7 +11,8 @@ from capfilt.models.formats.guarded import load_part
 from capfilt.models.normalize import CLIP_MEAN, CLIP_STD, normalize
 from capfilt.models.systems.llava.build import _lock, connect, processor_of
 from capfilt.models.systems.llava.task import LlavaTask
-from capfilt.models.systems.llava.turns import IGNORED, PLAIN, TALK, Turn, row
+from capfilt.models.systems.llava.turns import PLAIN, TALK, Turn, row
+from capfilt.models.systems.parts.language_info import IGNORED
 from capfilt.models.systems.parts.words import ended
 from capfilt.models.training.batch import Batch, TalkBatch
 from tiny_language import write_language
