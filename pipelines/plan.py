@@ -1,41 +1,22 @@
 """Plan: sorted input files, cut into chunks before any work starts."""
 
-import hashlib
-import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Final
-
-import pyarrow as pa
 
 from capfilt.core import config
 from capfilt.core.chunks import Chunk, Part
-from capfilt.core.errors import ChangedError, ConfigError, InputError
-from capfilt.core.storage import split_url, without_secrets
+from capfilt.core.errors import ConfigError, InputError
+from capfilt.core.storage import without_secrets
+from capfilt.pipelines.input_digest import InputDigest, digest
+from capfilt.pipelines.known_inputs import KnownInputs, settled, without_known
 from capfilt.pipelines.readers import reader_named
 from capfilt.pipelines.readers.discovery.discover import find
 from capfilt.pipelines.readers.files.failures import NotAnInput
-from capfilt.pipelines.readers.files.pictures import Neighbours
-from capfilt.pipelines.readers.folder.folder import FolderReader
-from capfilt.pipelines.readers.folder.samples import MAX_TEXT_BYTES
 from capfilt.pipelines.readers.rows.reader import BrokenReader, InputFile, broken_part
 
-WHOLE: Final = 64_000_000
-"""Bytes up to which a file's digest covers all of it; beyond, only its size and three blocks."""
-
-_BLOCK: Final = 1 << 20  # bytes
 _THREADS: Final = 8  # files whose digests are taken at once
-
-
-@dataclass(frozen=True, slots=True)
-class InputDigest:
-    """What an input file was when the plan was made."""
-
-    identity: str
-    size: int  # bytes
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,31 +30,6 @@ class Plan:
     @property
     def rows(self) -> int:
         return sum(chunk.rows for chunk in self.chunks)
-
-
-@dataclass(frozen=True)
-class KnownInputs:
-    """The input files that a run has already."""
-
-    facts: Mapping[str, tuple[int, str]]  # size and digest, by identity
-    parts: Sequence[Part]  # of the run's chunks
-
-    @cached_property
-    def names(self) -> dict[str, str]:
-        """The identity of each file by its location: what a file is called depends on the other arguments too."""
-        return {part.file: part.identity for part in self.parts}
-
-    @cached_property
-    def contents(self) -> set[tuple[int, str]]:
-        """Size and digest of the files; an empty one says nothing."""
-        found = {self.facts[name] for name in self.names.values() if name in self.facts}
-        return {(size, sha256) for size, sha256 in found if size}
-
-    @cached_property
-    def pictures(self) -> set[str]:
-        """Locations of the images that came from folders."""
-        folders = (part for part in self.parts if part.reader == FolderReader.name)
-        return {_inside(part.file, name) for part in folders for name in FolderReader().keys(part) if name}
 
 
 def find_inputs(inputs: Sequence[str], settings: config.InputSettings | None = None) -> list[InputFile]:
@@ -106,9 +62,9 @@ def make_plan(
     if limit is not None and limit < 1:
         raise ConfigError(f"limit = {limit}: must be at least 1")
     found = find(inputs, settings)
-    files, notes = _without_known(found.files, known) if known else (found.files, [])
+    files, notes = without_known(found.files, known) if known else (found.files, [])
     if quiet:
-        files, waiting = _settled(files, quiet)
+        files, waiting = settled(files, quiet)
         notes += waiting
     if not files:
         return Plan((), (), (*found.notes, *notes))
@@ -121,73 +77,6 @@ def make_plan(
         digests = pool.map(digest, (file for file in files if file.location in used))
         flat = tuple(one for several in digests for one in several)
     return Plan(tuple(packed(parts, settings, first)), flat, (*found.notes, *tally.notes, *notes))
-
-
-def _without_known(files: Sequence[InputFile], known: KnownInputs) -> tuple[list[InputFile], list[str]]:
-    """The files that are new, and a note that counts the others."""
-    files = [replace(file, identity=known.names.get(file.location, file.identity)) for file in files]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        digests = list(pool.map(digest, files))
-    new = [file for file, several in zip(files, digests, strict=True) if not _is_known(file, several, known)]
-    count = len(files) - len(new)
-    return new, [f"{count} of {len(files)} inputs: the run has them already"] if count else []
-
-
-def _settled(files: Sequence[InputFile], quiet: float) -> tuple[list[InputFile], list[str]]:
-    """The files that have not changed for `quiet` seconds, and a note that counts the others."""
-    latest = time.time() - quiet
-
-    def is_settled(file: InputFile) -> bool:
-        infos = [
-            filesystem.get_file_info(path)
-            for filesystem, path in map(split_url, filter(None, (file.location, file.sidecar)))
-        ]
-        return all(info.mtime_ns is None or info.mtime_ns / 1e9 <= latest for info in infos)
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        settled = [file for file, ready in zip(files, pool.map(is_settled, files), strict=True) if ready]
-    count = len(files) - len(settled)
-    return settled, [f"{count} new inputs: changed in the last {quiet:g} s, left for the next look"] if count else []
-
-
-def _is_known(file: InputFile, digests: Sequence[InputDigest], known: KnownInputs) -> bool:
-    """Whether the run has this file, under whatever name.
-
-    A row is known by the file it came from, its place there and its URL. So a file of a known name must be the same
-    file: of another one, rows would be taken for those that are there. And the same file under another name, as it has
-    beside other arguments, would give the rows of the first one once more.
-    """
-    shown = without_secrets(file.location)
-    facts = [(one.size, one.sha256) for one in digests]
-    if file.identity in known.facts:
-        is_same = facts == [known.facts.get(one.identity) for one in digests]
-    elif facts[0] in known.contents:
-        is_same = set(facts) <= set(known.facts.values())
-    elif twice := known.pictures & {_inside(file.location, picture.name) for picture in file.pictures}:
-        raise ChangedError(f"{shown}: the run has {min(twice)} already, from another folder: give new images alone")
-    else:
-        return False
-    if not is_same:
-        raise ChangedError(
-            f"{shown}: the run has a file {file.identity!r} with other contents: "
-            "give the new rows in a file of another name"
-        )
-    return True
-
-
-def _inside(folder: str, name: str) -> str:
-    return f"{without_secrets(folder)}/{name}"
-
-
-def digest(file: InputFile) -> list[InputDigest]:
-    """What `file` is now, and its sidecar, if it has one; of a folder of images all of them together."""
-    if file.pictures:
-        return [_folder_digest(file)]
-    digests = [_file_digest(file.location, file.identity)]
-    if file.sidecar:
-        suffix = file.sidecar.partition("?")[0].rpartition(".")[2]
-        digests.append(_file_digest(file.sidecar, f"{file.identity.removesuffix('.tar')}.{suffix}"))
-    return digests
 
 
 class Tally:
@@ -279,35 +168,3 @@ def packed(parts: Sequence[Part], settings: config.InputSettings, first: int = 0
 def _bytes(part: Part) -> int:
     size: Any = part.where.get("bytes", 0)
     return int(size)
-
-
-def _file_digest(location: str, identity: str) -> InputDigest:
-    filesystem, path = split_url(location)
-    try:
-        with filesystem.open_input_file(path) as stream:
-            size = int(stream.size())
-            return InputDigest(identity, size, _content_digest(stream, size))
-    except FileNotFoundError:  # a dangling link in a directory; the row that stands for it says so
-        return InputDigest(identity, 0, "missing")
-
-
-def _content_digest(stream: pa.NativeFile, size: int) -> str:
-    sha = hashlib.sha256(str(size).encode() if size > WHOLE else b"")
-    for begin in range(0, size, _BLOCK) if size <= WHOLE else (0, size // 2, max(size - _BLOCK, 0)):
-        stream.seek(begin)
-        sha.update(stream.read(_BLOCK))
-    return sha.hexdigest()
-
-
-def _folder_digest(file: InputFile) -> InputDigest:
-    """Names and sizes, and the bytes too where they are few."""
-    folder = Neighbours(file.location)
-    size = sum(picture.size for picture in file.pictures)
-    sha = hashlib.sha256()
-    for picture in file.pictures:
-        sha.update(f"{picture.name}\0{picture.size}\0{' '.join(picture.texts)}\0".encode())
-        if size > WHOLE:
-            continue
-        for content in [*folder.read_all([picture.name]), *folder.read_all(picture.texts, MAX_TEXT_BYTES)]:
-            sha.update(content if isinstance(content, bytes) else b"")
-    return InputDigest(file.identity, size, sha.hexdigest())

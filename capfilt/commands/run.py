@@ -26,7 +26,8 @@ from capfilt.pipelines.engine.chunk.outcome import ChunkOutcome
 from capfilt.pipelines.engine.chunk.peak_memory import larger, peak_memory
 from capfilt.pipelines.evaluation.decontaminate import EvaluationSets
 from capfilt.pipelines.forget.forget import finish_forgetting
-from capfilt.pipelines.plan import KnownInputs, Plan, make_plan
+from capfilt.pipelines.known_inputs import KnownInputs
+from capfilt.pipelines.plan import Plan, make_plan
 from capfilt.pipelines.selection.policy import check_policy
 from capfilt.pipelines.selection.select import Selection, reselect, select
 from capfilt.pipelines.stages.stage_models import check_models, prove_models, score_columns

@@ -12,8 +12,9 @@ from capfilt.core.chunks import Chunk
 from capfilt.core.config import InputSettings
 from capfilt.core.errors import ChangedError, ConfigError, IntegrityError
 from capfilt.core.schema import ROWS, make_uid
-from capfilt.pipelines import plan as planning
-from capfilt.pipelines.plan import KnownInputs, find_inputs, make_plan
+from capfilt.pipelines import input_digest
+from capfilt.pipelines.known_inputs import KnownInputs
+from capfilt.pipelines.plan import find_inputs, make_plan
 from capfilt.pipelines.stages.read import read
 from pictures import picture
 
@@ -96,9 +97,9 @@ def test_a_limit_of_nothing_is_refused(lists: Path) -> None:
         make_plan([str(lists)], InputSettings(), 0)
 
 
-@pytest.mark.parametrize("whole", [planning.WHOLE, 1000])
+@pytest.mark.parametrize("whole", [input_digest.WHOLE, 1000])
 def test_digests_name_what_changed(whole: int, lists: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "WHOLE", whole)  # with 1000 the Parquet file counts as a large one
+    monkeypatch.setattr(input_digest, "WHOLE", whole)  # with 1000 the Parquet file counts as a large one
     before = make_plan([str(lists)], InputSettings()).inputs
     assert [one.identity for one in before] == ["lists/a.parquet", "lists/b.csv", "lists/c.jsonl"]
     assert [one.size for one in before] == [file.stat().st_size for file in sorted(lists.iterdir())]
@@ -106,7 +107,7 @@ def test_digests_name_what_changed(whole: int, lists: Path, monkeypatch: pytest.
         data = bytearray((lists / name).read_bytes())
         data[20] ^= 1
         (lists / name).write_bytes(data)
-    after = [one for file in find_inputs([str(lists)]) for one in planning.digest(file)]
+    after = [one for file in find_inputs([str(lists)]) for one in input_digest.digest(file)]
     assert [one.sha256 == was.sha256 for one, was in zip(after, before, strict=True)] == [False, False, True]
     assert [one.size for one in after] == [one.size for one in before]
 
