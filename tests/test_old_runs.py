@@ -24,7 +24,8 @@ SETTINGS = (
     "caption.captioner=demo-captioner",
     'score.judges=["demo-filter"]',
     "input.chunk_rows=6",
-    "engine.workers=1",
+    "engine.kind=local",
+    "engine.threads=1",
 )
 
 
@@ -75,7 +76,6 @@ def test_report_export_and_forget_work_on_an_old_run(old: Path) -> None:
     assert uid not in pq.read_table(run / "images").column("uid").to_pylist()
 
 
-@pytest.mark.ray
 def test_an_interrupted_old_run_resumes(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(old)
     done = {path.name: path.read_bytes() for path in (old / "interrupted" / "commits").iterdir()}

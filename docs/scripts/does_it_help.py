@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from markupsafe import Markup
-from scipy.stats import t as students_t
+from scipy.special import stdtrit
 
 from capfilt.charts.axes import WIDTH, Axis
 from capfilt.charts.lines import Series, lines
@@ -83,7 +83,7 @@ def difference(rows: Rows, first: str, second: str, measure: str) -> str:
     found = [100 * (one[seed] - other[seed]) for seed in sorted(one.keys() & other.keys())]
     if len(found) < 2:
         return f"{found[0]:+.1f}" if found else "-"
-    half = students_t.ppf(0.975, len(found) - 1) * statistics.stdev(found) / len(found) ** 0.5
+    half = stdtrit(len(found) - 1, 0.975) * statistics.stdev(found) / len(found) ** 0.5
     mean = statistics.mean(found)
     return f"{mean:+.1f} [{mean - half:+.1f}, {mean + half:+.1f}]"
 

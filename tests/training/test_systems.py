@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import transformers
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForPreTraining, BeitForMaskedImageModeling
 
 from capfilt.commands.run import run
 from capfilt.core.errors import ModelError
@@ -163,16 +163,20 @@ WORK: dict[str, Callable[[Path], None]] = {"captioner": captions, "filter": judg
 
 
 def encodes(folder: Path) -> None:
-    model, found = AutoModelForPreTraining.from_pretrained(folder, output_loading_info=True)
+    model, found = transformers.AutoModelForPreTraining.from_pretrained(folder, output_loading_info=True)
     assert not any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    pixels = AutoImageProcessor.from_pretrained(folder)(Image.new("RGB", (90, 50), "red"), return_tensors="pt")
+    pixels = transformers.AutoImageProcessor.from_pretrained(folder)(
+        Image.new("RGB", (90, 50), "red"), return_tensors="pt"
+    )
     assert model(**pixels).loss.isfinite()
 
 
 def tells_tokens(folder: Path) -> None:
-    model, found = BeitForMaskedImageModeling.from_pretrained(folder, output_loading_info=True)
+    model, found = transformers.BeitForMaskedImageModeling.from_pretrained(folder, output_loading_info=True)
     assert not any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    pixels = AutoImageProcessor.from_pretrained(folder)(Image.new("RGB", (90, 50), "red"), return_tensors="pt")
+    pixels = transformers.AutoImageProcessor.from_pretrained(folder)(
+        Image.new("RGB", (90, 50), "red"), return_tensors="pt"
+    )
     assert model(**pixels, bool_masked_pos=torch.ones(1, 4, dtype=torch.bool)).logits.shape == (1, 4, 4)
 
 

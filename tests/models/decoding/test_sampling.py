@@ -3,7 +3,6 @@
 import pytest
 import torch
 import transformers
-from transformers import RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper
 
 from capfilt.models.captioners.med import MedCaptioner
 from capfilt.models.decoding.sampling import nucleus, uniforms, warp
@@ -57,8 +56,13 @@ def test_logits_are_warped_as_in_transformers(how: dict[str, float]) -> None:
     logits = torch.randn(20, 60, generator=torch.Generator().manual_seed(2)).mul(3).round()  # ties among them
     said = torch.randint(60, (20, 9), generator=torch.Generator().manual_seed(3))
     decoding = Decoding(temperature=0.7, **how)  # type: ignore[arg-type]
-    theirs: list[transformers.LogitsProcessor] = [RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty)]
-    theirs += [TemperatureLogitsWarper(0.7), *([TopKLogitsWarper(decoding.top_k)] if decoding.top_k else [])]
+    theirs: list[transformers.LogitsProcessor] = [
+        transformers.RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty)
+    ]
+    theirs += [
+        transformers.TemperatureLogitsWarper(0.7),
+        *([transformers.TopKLogitsWarper(decoding.top_k)] if decoding.top_k else []),
+    ]
     expected = transformers.LogitsProcessorList(theirs)(said, logits)
     assert torch.equal(warp(logits, said, decoding), expected)
     draws = uniforms([5], 20)[0]

@@ -45,6 +45,17 @@ def recipe(settings: tuple[str, ...]) -> Recipe:
 
 
 @pytest.fixture(scope="session")
+def local(settings: tuple[str, ...]) -> tuple[str, ...]:
+    """The same without Ray."""
+    return (*settings, "engine.kind=local")
+
+
+@pytest.fixture(scope="session")
+def local_recipe(local: tuple[str, ...]) -> Recipe:
+    return load_recipe("blip", local)
+
+
+@pytest.fixture(scope="session")
 def unbroken(tmp_path_factory: pytest.TempPathFactory, pictures: Path, recipe: Recipe) -> tuple[Path, RunResult]:
     """One whole run, never disturbed."""
     out = tmp_path_factory.mktemp("runs") / "unbroken"

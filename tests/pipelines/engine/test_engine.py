@@ -55,15 +55,6 @@ def test_a_second_run_does_nothing(unbroken: tuple[Path, RunResult], pictures: P
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")} == before
 
 
-def test_more_chunks_than_ray_is_given_at_once(
-    unbroken: tuple[Path, RunResult], pictures: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("capfilt.pipelines.engine.ray_engine.MAX_CHUNKS", 7)
-    outcome = run([str(pictures)], str(tmp_path / "out"), recipe)
-    assert (outcome.chunks, outcome.chunks_now) == (12, 12)
-    assert digests(tmp_path / "out") == digests(unbroken[0])
-
-
 def test_names_are_meant_from_where_the_driver_stands(
     pictures: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,24 +95,26 @@ def children(pid: int) -> bytes:
 
 
 def test_killed_and_run_again_ends_with_the_same_bytes(
-    unbroken: tuple[Path, RunResult], pictures: Path, settings: tuple[str, ...], recipe: Recipe, tmp_path: Path
+    unbroken: tuple[Path, RunResult], pictures: Path, settings: tuple[str, ...], local_recipe: Recipe, tmp_path: Path
 ) -> None:
+    """Resumed without Ray, for a start of Ray's workers costs 10 s; `test_local_engine.py` resumes on it."""
     out = tmp_path / "killed"
     with driver(pictures, out, settings) as process:
         wait_until(lambda: commits(out) >= 2, alive=lambda: process.poll() is None)
         os.kill(process.pid, signal.SIGKILL)
     done = commits(out)
     assert 2 <= done < 12, "the kill came too late to prove anything"
-    outcome = run([str(pictures)], str(out), recipe)
+    outcome = run([str(pictures)], str(out), local_recipe)
     assert 0 < outcome.chunks_now <= 12 - 2
     assert digests(out) == digests(unbroken[0])
 
 
-def test_a_chunk_that_fails_fails_alone(pictures: Path, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_chunk_that_fails_fails_alone(pictures: Path, recipe: Recipe, local_recipe: Recipe, tmp_path: Path) -> None:
     """The input changes under a running job: its chunk fails, loudly; the rest lands; put right, the run goes on."""
     shorter, whole, out = tmp_path / "pictures.parquet", pictures.read_bytes(), tmp_path / "out"
     shorter.write_bytes(whole)
-    few = recipe.model_copy(update={"input": recipe.input.model_copy(update={"chunk_rows": 20})})
+    inputs = recipe.input.model_copy(update={"chunk_rows": 20})
+    few, again = (one.model_copy(update={"input": inputs}) for one in (recipe, local_recipe))
 
     def cut_after_planning(progress: object) -> None:
         if getattr(progress, "phase", "") == "start":
@@ -131,5 +124,5 @@ def test_a_chunk_that_fails_fails_alone(pictures: Path, recipe: Recipe, tmp_path
         run([str(shorter)], str(out), few, listener=cut_after_planning)
     assert status(Folder.at(out)).chunks_done == 2
     shorter.write_bytes(whole)
-    assert run([str(shorter)], str(out), few).chunks_now == 1
+    assert run([str(shorter)], str(out), again).chunks_now == 1
     assert status(Folder.at(out)).images == 54

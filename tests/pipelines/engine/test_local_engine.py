@@ -46,16 +46,6 @@ app()
 
 
 @pytest.fixture(scope="session")
-def local(settings: tuple[str, ...]) -> tuple[str, ...]:
-    return (*settings, "engine.kind=local")
-
-
-@pytest.fixture(scope="session")
-def local_recipe(local: tuple[str, ...]) -> Recipe:
-    return load_recipe("blip", local)
-
-
-@pytest.fixture(scope="session")
 def calm(tmp_path_factory: pytest.TempPathFactory, pictures: Path, local_recipe: Recipe) -> Path:
     """A whole local run, never disturbed."""
     out = tmp_path_factory.mktemp("runs") / "calm"
@@ -91,7 +81,9 @@ def test_either_engine_resumes_what_the_other_began(
     recipe: Recipe,
     local_recipe: Recipe,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("capfilt.pipelines.engine.ray_engine.MAX_CHUNKS", 2)  # more chunks than Ray is given at once
     for whole, other in ((calm, recipe), (unbroken[0], local_recipe)):
         out = tmp_path / other.engine.kind
         shutil.copytree(whole, out)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import Tensor
-from transformers import CLIPModel
 
 from capfilt.core.errors import ConfigError, ModelError, UserError
 from capfilt.models.judges.alpha_encoder import MEAN, ONES, STD, WEIGHT, AlphaEncoder, mask_of
@@ -116,7 +116,7 @@ def folder(tmp_path: Path) -> Path:
 
 @torch.no_grad()
 def test_a_checkpoint_is_a_clip_with_one_tensor_more(folder: Path) -> None:
-    _, loading = CLIPModel.from_pretrained(folder, output_loading_info=True)
+    _, loading = transformers.CLIPModel.from_pretrained(folder, output_loading_info=True)
     assert (list(loading["missing_keys"]), list(loading["unexpected_keys"])) == ([], [WEIGHT])
     again = AlphaEncoder.load(folder, "cpu", torch.float32)
     assert torch.equal(again.image_features(images(), BOXES), random_alpha().image_features(images(), BOXES))
