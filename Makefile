@@ -1,7 +1,7 @@
 # All commands of the repository. PYTHON is Python 3.11 or later.
 PYTHON ?= python3
 BIN := .venv/bin
-FAST := not ray and not server and not slow
+WITHOUT_RAY := not ray and not cluster and not server
 COVERAGE ?= 89
 
 .PHONY: setup demo test test-fast coverage test-slow lint docs docs-reference docs-picture clean fuzz faults bench-decode bench-guards bench-select bench-models bench-scale bench-train bench-systems bench-start bench-grow bench-gates table1 table-photos
@@ -36,22 +36,22 @@ docs-picture: setup
 	$(BIN)/python docs/scripts/picture.py
 	$(BIN)/python docs/scripts/does_it_help.py
 
-# Three at once, for two cores: tests on Ray one after the other in one process, all others by files in two more, for
-# tests wait for processes and servers.
+# Four at once, for two cores: tests on Ray one after the other in one process, tests with a cluster of their own in
+# another, all others by files in two more. The first two mostly wait for processes.
 test: lint
-	$(BIN)/pytest -n 3 --no-loadscope-reorder
+	$(BIN)/pytest -n 4 --no-loadscope-reorder
 
-# The inner loop: without Ray and without servers.
+# The inner loop: without Ray, without servers and without what takes longer than 0.7 s.
 test-fast: setup
-	$(BIN)/pytest -n 2 --no-loadscope-reorder -m "$(FAST)"
+	$(BIN)/pytest -n 2 --no-loadscope-reorder -m "$(WITHOUT_RAY) and not slow"
 
-# The lines that the inner loop runs, by room, and an error if they are fewer than COVERAGE percent. slipcover takes its
-# probes out of a line that ran; a tracer took 1.6 times the CPU of the tests. 91.0 % were read when the gate was set. It
-# runs the inner loop again, some 400 s of CPU, so it is no part of `make test`.
+# The lines that all tests without Ray and servers run, by room, and an error if they are fewer than COVERAGE percent.
+# slipcover takes its probes out of a line that ran; a tracer took 1.6 times the CPU of the tests. 91.0 % were read when
+# the gate was set. It runs those tests again, some 400 s of CPU, so it is no part of `make test`.
 coverage: setup
 	mkdir -p build
 	$(BIN)/python -m slipcover --source capfilt,models,pipelines --json --out build/coverage.json \
-	  -m pytest -n 2 --no-loadscope-reorder -m "$(FAST)"
+	  -m pytest -n 2 --no-loadscope-reorder -m "$(WITHOUT_RAY)"
 	$(BIN)/python tests/support/line_coverage.py build/coverage.json $(COVERAGE)
 
 # Ray Train with two workers, and a whole round of the loop; some minutes.

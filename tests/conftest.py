@@ -43,17 +43,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if SERVERS & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
 
-    def order(item: pytest.Item) -> tuple[bool, bool, bool]:
-        ray = item.get_closest_marker("ray")
-        alone = ray is not None and ray.kwargs.get("alone", False)
-        return alone, not item.get_closest_marker("slow"), ray is None
+    def order(item: pytest.Item) -> tuple[bool, bool, bool, bool]:
+        cluster, ray, slow = (item.get_closest_marker(name) for name in ("cluster", "ray", "slow"))
+        return not cluster, bool(ray and ray.kwargs.get("alone")), not slow, not ray
 
     items.sort(key=order)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Which tests share a process under pytest-xdist: those of a file, for its fixtures; all on Ray, for they share it.
+    """Which tests share a process under pytest-xdist: those of a file, for its fixtures; all on Ray, for they share it;
+    all with a cluster of their own, for two clusters at once on two cores miss Ray's own deadlines.
 
     Its own `--dist loadgroup` writes a group into a test's name in a way that pytest 9.2 no longer reads.
     """
@@ -62,7 +62,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "ray" if "pytest.mark.ray" in (ROOT / file).read_text(encoding="utf-8") else file
+            code = (ROOT / file).read_text(encoding="utf-8")
+            return next((lane for lane in ("cluster", "ray") if f"pytest.mark.{lane}" in code), file)
 
     return ByFile(config, log)
 

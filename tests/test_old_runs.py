@@ -65,6 +65,7 @@ def test_select_decides_again_as_the_older_version_did(old: Path) -> None:
     assert pq.read_table(old / "complete" / "selections" / "again" / "decisions").equals(strict)
 
 
+@pytest.mark.slow
 def test_report_export_and_forget_work_on_an_old_run(old: Path) -> None:
     run = old / "complete"
     capfilt("report", run)

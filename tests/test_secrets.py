@@ -55,6 +55,7 @@ def test_what_is_no_secret_may_stand(location: str) -> None:
     assert without_secrets("s3://bucket/run?region=eu") == "s3://bucket/run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["status"], ["query", "SELECT 1"], ["retry"], ["run", "--out"]])
 def test_no_command_repeats_a_secret(command: list[str], tmp_path: Path) -> None:
     location = WITH_SECRETS[0]

@@ -60,6 +60,7 @@ def test_as_ray_reads_them(made: capfilt.Run, corpus: dict[str, dict[str, Any]])
     assert rows[0]["image"]["bytes"] == first["image"]["bytes"]
 
 
+@pytest.mark.slow
 def test_of_a_named_selection(made: capfilt.Run, pairs: Path, changes: dict[str, Any], tmp_path: Path) -> None:
     run = capfilt.run(pairs, tmp_path / "out", set={**changes, "output.images": "reference"})
     [(best,)] = run.captions().aggregate("quantile_cont(itm, 0.9)").fetchall()

@@ -6,6 +6,8 @@ import pkgutil
 import subprocess
 import sys
 
+import pytest
+
 import capfilt
 
 
@@ -16,6 +18,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_what_needs_no_model_loads_no_torch_and_no_ray() -> None:
     script = (
         "import sys, capfilt\n"
@@ -35,6 +38,7 @@ def test_every_name_is_there_and_documented() -> None:
         assert name.startswith("_") or inspect.getdoc(member), name
 
 
+@pytest.mark.slow
 def test_no_name_is_shadowed_by_a_module() -> None:
     modules = {module.name for module in pkgutil.iter_modules(capfilt.__path__)}
     assert not modules & set(capfilt.__all__)

@@ -32,6 +32,7 @@ def judge(checkpoint: Path) -> capfilt.LoadedJudge:
     return capfilt.load_judge(str(checkpoint), device="cpu")
 
 
+@pytest.mark.slow
 def test_captions_of_each_image_that_depend_on_no_other(captioner: capfilt.LoadedCaptioner, files: list[Path]) -> None:
     together = captioner.caption(files, n=3)
     assert [len(own) for own in together] == [3, 3, 3]

@@ -108,6 +108,7 @@ def test_what_it_brings_is_listed_and_not_loaded(tiny_package: Path) -> None:
     assert "length" in {card.name for card in capfilt.list_judges()}
 
 
+@pytest.mark.slow
 def test_its_models_and_its_format_make_a_run(
     tiny_package: Path, pairs: Path, changes: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -121,6 +122,7 @@ def test_its_models_and_its_format_make_a_run(
     assert len((tmp_path / "lines" / "00000.txt").read_text().split("\n")) == run.status().images
 
 
+@pytest.mark.slow
 def test_its_reader_reads_a_run(tiny_package: Path, pairs: Path, changes: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()

@@ -12,6 +12,7 @@ from capfilt.api.progress import notebook_listener
 from capfilt.commands.progress import RunProgress
 
 
+@pytest.mark.slow
 def test_a_run_does_its_work_and_says_nothing(
     pairs: Path, changes: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -26,6 +27,7 @@ def test_a_run_does_its_work_and_says_nothing(
     assert again.result.chunks_now == 0
 
 
+@pytest.mark.slow
 def test_progress_is_a_function_or_lines_or_nothing(
     pairs: Path, changes: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,6 +98,7 @@ def test_mistakes_are_one_line_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_there_can_be_opened_and_another_cannot(made: capfilt.Run, tmp_path: Path) -> None:
     opened = pickle.loads(pickle.dumps(capfilt.open(made.out)))
     assert opened.status() == made.status()
@@ -114,6 +117,7 @@ def test_tables_are_relations(made: capfilt.Run) -> None:
         made.table("caption")
 
 
+@pytest.mark.slow
 def test_a_selection_is_made_anew_from_stored_scores(pairs: Path, changes: dict[str, Any], tmp_path: Path) -> None:
     run = capfilt.run(pairs, tmp_path / "out", set=changes)
     everything = run.select(policy="all")

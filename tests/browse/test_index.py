@@ -52,6 +52,7 @@ def kept_by(threshold: float, row: Row) -> bool:
     return bool(row["text"].strip()) and score(row) >= threshold
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wanted", "passes"),
     [
@@ -126,6 +127,7 @@ def test_what_is_not_there_is_missing(index: Index) -> None:
             ask()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("judge", ["itm", "itc"])
 def test_the_numbers_are_what_a_selection_keeps(run: Ledger, judge: str) -> None:
     """At places of the slider, at scores themselves, and one float64 beside them."""

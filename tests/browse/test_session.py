@@ -32,6 +32,7 @@ def session(run: Ledger) -> BrowseSession:
     return BrowseSession(run)
 
 
+@pytest.mark.slow
 def test_many_marks_at_once_are_all_kept(session: BrowseSession, run: Ledger) -> None:
     wanted = [image["uid"] for image in session.index.page(TextFilter(), 0)["images"]]
     with ThreadPoolExecutor(12) as pool:
@@ -40,6 +41,7 @@ def test_many_marks_at_once_are_all_kept(session: BrowseSession, run: Ledger) ->
     assert len(session.marks()) == len(wanted)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_selection_can_be_looked_at(tmp_path: Path, make_run: Callable[..., Ledger]) -> None:
     run = make_run(str(tmp_path / "out"), threshold=None)
     session = BrowseSession(run)

@@ -135,6 +135,7 @@ def test_light_commands_load_neither_torch_nor_ray(arguments: list[str]) -> None
     assert done.stderr.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_status_of_a_run_loads_neither_torch_nor_ray(finished: Path) -> None:
     code = (
         "import sys\nfrom capfilt.cli import app\n"
@@ -286,6 +287,7 @@ def test_query_as_csv_and_json(finished: Path) -> None:
     assert json.loads(told) == [{"reason": "http_404", "n": 2}, {"reason": "opt_out", "n": 1}]
 
 
+@pytest.mark.slow
 def test_query_as_parquet_to_a_pipe_and_to_a_file(finished: Path, capfilt: Run, tmp_path: Path) -> None:
     sql = "SELECT uid, text FROM corpus"
     piped = capfilt("query", finished, sql, "--format", "parquet")

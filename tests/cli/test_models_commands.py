@@ -32,6 +32,7 @@ def test_every_model_is_told_on_one_line_of_80_columns() -> None:
     assert re.search(r"open_clip:ViT-L-14:openai .* clip$", told, re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["blip", "blip2", "qwen2-vl"])
 def test_a_captioner_on_the_spot(published: Published, photo: Path, name: str) -> None:
     result = invoke("caption", photo, photo, "--captioner", published(name), "--set", "caption.max_tokens=6")
@@ -43,6 +44,7 @@ def test_a_captioner_on_the_spot(published: Published, photo: Path, name: str) -
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_judges_on_the_spot(published: Published, photo: Path) -> None:
     clip = published("clip")
     judges = ("--judge", published("blip-itm"), "--judge", clip, "--judge", f"other={clip}")

@@ -130,6 +130,7 @@ def test_a_busy_run_is_left_alone(out: Path) -> None:
     assert looked.exit_code == 0
 
 
+@pytest.mark.slow
 def test_no_model_and_no_engine_is_loaded(out: Path) -> None:
     code = (
         "import sys\nfrom capfilt.cli import app\n"
@@ -140,6 +141,7 @@ def test_no_model_and_no_engine_is_loaded(out: Path) -> None:
     assert done.stderr == "[]\n"
 
 
+@pytest.mark.slow
 def test_pictures_are_not_looked_at_to_decide(out: Path, capfilt: Callable[..., Any]) -> None:
     for path in (out / "images").iterdir():
         path.write_bytes(b"no Parquet at all")

@@ -14,6 +14,7 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> DemoSummary:
     return demo(tmp_path_factory.mktemp("quality") / "out", images=400, seed=77, recipe=recipe).summary
 
 
+@pytest.mark.slow
 def test_wrong_texts_among_the_kept_of_the_web_are_at_most_a_fifth_of_those_before(summary: DemoSummary) -> None:
     assert summary.wrong_before is not None
     assert 0.4 < summary.wrong_before < 0.6

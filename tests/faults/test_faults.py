@@ -16,7 +16,7 @@ from capfilt.models.med.config import SIZES
 from capfilt.models.pixels import PixelSpec
 from capfilt.pipelines.stages.decode import decode
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 ROUNDS = 4
 

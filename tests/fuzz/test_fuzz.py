@@ -23,6 +23,7 @@ def fuzz(*options: str, path: Path | None = None) -> tuple[int, list[int], str]:
     return done.returncode, [int(number) for number in found.groups()], done.stdout
 
 
+@pytest.mark.slow
 def test_every_broken_file_ends_as_a_row() -> None:
     """Behind the broken pictures that come first."""
     code, (inputs, crashes, hangs, unaccounted, peak), told = fuzz("--first", "1000", "--inputs", "500", "--seed", "7")
@@ -39,6 +40,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", DAMAGE)
 def test_a_reader_that_fails_is_noticed(what: str, tmp_path: Path) -> None:
     """Python runs sitecustomize as it starts: it puts a broken `make_plan` in place."""

@@ -63,6 +63,7 @@ def test_json_of_a_chunk_does_not_depend_on_the_order_of_keys() -> None:
     assert part(first).to_json() == part(second).to_json()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(toml_tables)
 def test_toml_comes_back_from_tomllib(table: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ NEED_MORE = {
 """Modules that only load with the package they are about."""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # on a busy machine; 5 s of computing
 def test_models_import_without_the_rest_of_the_project_s_packages() -> None:
     paths = sorted(path for path in (ROOT / "models").rglob("*.py") if path.name != "__init__.py")

@@ -79,6 +79,7 @@ def test_limit_takes_the_first_rows(limit: int, lists: Path) -> None:
     assert len(plan.inputs) == (1 if limit <= 700 else 2 if limit <= 730 else 3)
 
 
+@pytest.mark.slow
 def test_limit_cuts_every_format(tmp_path: Path, shared_data: Path) -> None:
     for name in (
         "flickr8k_112",
@@ -140,6 +141,7 @@ def test_a_file_that_shrank_after_the_plan_is_noticed(name: str, lists: Path) ->
         urls_of(plan.chunks)
 
 
+@pytest.mark.slow
 def test_a_million_rows_are_planned_in_seconds(tmp_path: Path) -> None:
     rows = 100_000  # a tenth, in a tenth of the time
     urls = pa.array([f"http://host.example/{i}" for i in range(rows)])

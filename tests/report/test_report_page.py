@@ -46,6 +46,7 @@ def hostile(hostile_run: Path) -> str:
     return write_report(Folder.at(hostile_run)).decode()
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_and_only_our_own_script_may_run(hostile: str) -> None:
     page = Page(hostile)
     for tag, attributes in page.tags:
@@ -85,6 +86,7 @@ def test_user_names_in_urls_are_in_no_host(hostile_run: Path, hostile: str) -> N
     assert "secret" not in hosts[: hosts.index("</table>")]
 
 
+@pytest.mark.slow
 def test_the_page_does_not_grow_with_the_run(plain_run: Path, tmp_path: Path, make_run: Callable[..., Path]) -> None:
     small = len(write_report(Folder.at(plain_run)))
     large = len(write_report(Folder.at(make_run(tmp_path / "large", 6000))))
@@ -125,6 +127,7 @@ def test_a_run_without_judges_has_a_page_without_scores(tmp_path: Path, make_run
     assert "Texts" in titles
 
 
+@pytest.mark.slow
 def test_calibration_is_shown_if_there_is_one(plain_run: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(plain_run, tmp_path / "out"))
     labels = tmp_path / "labels.csv"
@@ -166,6 +169,7 @@ def test_mistakes_are_told_in_a_line(plain_run: Path, tmp_path: Path) -> None:
         assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_loss_curves_of_models_that_were_trained_here(
     plain_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def trained(pairs_file: Path, tokenizer: Tokenizer, tmp_path_factory: pytest.Tem
     return home
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", SETTINGS)
 def test_two_workers_learn_what_one_process_learns(trained: Path, task: str) -> None:
     one, two = (trained / name / task for name in ("one", "two"))

@@ -200,11 +200,13 @@ def test_texts_depend_on_the_generator_alone() -> None:
     assert [paraphrase(scene, first) for _ in range(30)] == [paraphrase(scene, second) for _ in range(30)]
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_no_string_upsets_the_rule(text: str) -> None:
     assert is_right(text, TWO) == (parse(text) is not None and is_right(text.lower(), TWO))
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.lists(st.sampled_from(sorted({*TWO.split(), *TWINS.split(), "and", "is", "photo", "of"})), max_size=12))
 def test_what_is_right_of_loose_words_names_a_thing(words: list[str]) -> None:

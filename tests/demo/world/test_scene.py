@@ -92,6 +92,7 @@ def test_a_large_thing_is_larger_than_a_small_one(shape: str) -> None:
     assert min(large) > 1.7 * max(small)
 
 
+@pytest.mark.slow
 def test_colors_are_told_by_the_nearest_word_at_48_pixels() -> None:
     for seed, (size, color, shape, background) in enumerate(product(SIZES, COLORS, SHAPES, BACKGROUNDS)):
         picture = render(alone(Thing(size, color, shape), background, seed)).resize((48, 48), Image.Resampling.BICUBIC)

@@ -115,6 +115,7 @@ def test_trouble_ends_as_the_reason_it_should(port: int, site: dict[Trouble, Pag
     }
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_left_for_the_next_one_or_named() -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))

@@ -47,6 +47,7 @@ def texts(captioner: Captioner, images: ImageInput, seeds: list[list[int]], prom
     return [[caption.text for caption in row] for row in captioner.caption(images, seeds, prompt, DRAWN)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_same_caption_in_any_company(published: Published, family: str) -> None:
     captioner = registry.load_captioner(str(published(family)))

@@ -92,6 +92,7 @@ def test_a_stream_is_its_seed_s_alone() -> None:
     assert not torch.equal(together[0], together[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 4, 10])
 def test_same_caption_in_any_company(med: MED, tokenizer: Tokenizer, images: torch.Tensor, n: int) -> None:
     captioner = MedCaptioner("test", "0", med, tokenizer)

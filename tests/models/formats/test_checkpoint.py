@@ -155,6 +155,7 @@ def test_shards_with_an_index_load_and_all_are_digested(copied: Published) -> No
         registry.check(str(folder), "captioner")
 
 
+@pytest.mark.slow
 def test_safetensors_are_loaded_and_digested_where_a_pickle_lies_beside_them(copied: Published) -> None:
     """LAION's folders hold `open_clip_pytorch_model.bin` beside `model.safetensors`."""
     from capfilt.models.registry.probe import plain_images

@@ -264,6 +264,7 @@ ROUTES: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hostility", HOSTILITIES)
 @pytest.mark.parametrize("route", ROUTES)
 def test_no_route_runs_code_or_asks_a_host(copied: Published, tmp_path: Path, route: str, hostility: str) -> None:

@@ -203,6 +203,7 @@ def in_a_process(what: str, home: Path, endpoint: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_the_hub_is_asked_once_and_then_its_cache_is_enough(published: Published, tmp_path: Path) -> None:
     folder, home = copied(published("llava"), tmp_path / "served"), tmp_path / "home"
     (folder / "pytorch_model.bin").write_bytes(b"pickled")

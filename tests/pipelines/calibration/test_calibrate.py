@@ -47,6 +47,7 @@ def one(result: Calibration, column: str, source: str) -> Any:
     return found
 
 
+@pytest.mark.slow
 def test_labels_give_what_scikit_learn_finds_in_the_tables(world: World, labels: Path, made: Calibration) -> None:
     from sklearn.metrics import roc_auc_score
 
@@ -91,6 +92,7 @@ def test_pairs_hold_no_text_and_every_score(world: World, made: Calibration) -> 
     assert all(row["itm"] == stored[row["uid"], row["candidate"]] for row in own)
 
 
+@pytest.mark.slow
 def test_what_is_stored_is_read_again_and_serves_policies(world: World) -> None:
     folder = Folder.at(world.out)
     result = calibrate(folder, "", precision=0.9, images=60, seed=3)
@@ -108,6 +110,7 @@ def test_what_is_stored_is_read_again_and_serves_policies(world: World) -> None:
             assert all(0 <= y <= 1 for y in curve["y"])
 
 
+@pytest.mark.slow
 def test_the_same_call_gives_the_same_bytes_and_scores_nothing_again(world: World) -> None:
     folder = Folder.at(world.out)
     calibrate(folder, "", precision=0.9, images=40, seed=5)
@@ -132,6 +135,7 @@ def test_other_weights_than_the_run_s_are_refused(world: World, tmp_path: Path) 
         calibrate(Folder.at(copy), "", precision=0.9, images=40, seed=0)
 
 
+@pytest.mark.slow
 def test_new_texts_and_foreign_pictures_are_scored(world: World, tmp_path: Path) -> None:
     """Right captions of the truth and exchanged ones, for pictures of the run and for picture files."""
     count = len(world.uids)
@@ -200,6 +204,7 @@ def test_constant_scores_and_those_that_are_no_numbers_are_named(books: Books, t
     assert "not measured: itm: 16 of 52 scores are NaN or infinite" in shown
 
 
+@pytest.mark.slow
 def test_the_command_shows_tables_of_80_columns_and_draws(world: World, labels: Path) -> None:
     for arguments in (("--sample", "40"), ("--pairs", labels)):
         result = invoke("calibrate", world.out, *arguments)

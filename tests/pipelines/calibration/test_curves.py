@@ -20,6 +20,7 @@ def pairs(draw: st.DrawFn) -> Pairs:
     return scores, [True, False, *labels], [1, 1, *times]
 
 
+@pytest.mark.slow
 @given(pairs())
 @settings(max_examples=100, deadline=None)
 def test_labelled_curves_are_those_of_scikit_learn(given_pairs: Pairs) -> None:

@@ -94,6 +94,7 @@ def test_more_pairs_of_the_same_images_tell_nothing_new() -> None:
     assert (often.auc.high - often.auc.low) == pytest.approx(once.auc.high - once.auc.low, rel=0.3)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     truth = sweep(*(lambda s: (s.scores, s.weights()))(make_sample(200_000, seed=99))).auc
     covered = [low <= truth <= high for low, high in (_auc(seed) for seed in range(40))]

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import replace
 
+import pytest
 import torch
 from PIL import Image
 
@@ -61,6 +62,7 @@ def test_odd_texts_are_no_error() -> None:
     assert len(list(mismatches(odd))) == 8
 
 
+@pytest.mark.slow
 def test_a_sample_is_drawn_by_seed_whatever_the_order(world: World) -> None:
     ledger = Ledger.at(world.out)
     one, again, other = (own_texts(ledger, 30, seed) for seed in (0, 0, 1))

@@ -131,6 +131,7 @@ def test_another_run_stands_for_what_is_like_its_own(
         find_duplicates(new.ledger.folder, radius=4, similarity=0.8, against=[str(old.out / "images")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("similarity", [0.7, 0.8, 0.9])
 def test_similar_texts_are_verified_and_hardly_missed(similarity: float) -> None:
     rng = random.Random(5)

@@ -77,6 +77,7 @@ def test_a_lookup_that_failed_for_now_is_tried_twice(get: Get, install: Install)
     assert resolver.asked == {"flaky.example": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "seconds"),
     [pytest.param(later, 0.1, id="it says try again"), pytest.param(unknown, 4.0, id="it says nothing in time")],

@@ -56,7 +56,15 @@ def local_recipe(local: tuple[str, ...]) -> Recipe:
 
 
 @pytest.fixture(scope="session")
+def calm(tmp_path_factory: pytest.TempPathFactory, pictures: Path, local_recipe: Recipe) -> Path:
+    """A whole local run, never disturbed."""
+    out = tmp_path_factory.mktemp("runs") / "calm"
+    run([str(pictures)], str(out), local_recipe)
+    return out
+
+
+@pytest.fixture(scope="session")
 def unbroken(tmp_path_factory: pytest.TempPathFactory, pictures: Path, recipe: Recipe) -> tuple[Path, RunResult]:
-    """One whole run, never disturbed."""
+    """A whole run on Ray, never disturbed."""
     out = tmp_path_factory.mktemp("runs") / "unbroken"
     return out, run([str(pictures)], str(out), recipe)

@@ -14,14 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from capfilt.commands.run import RunResult
 from capfilt.core.storage import Folder
 from capfilt.ledger.status import status
 from waiting import wait_until
 from whole_run import commits, digests
 
 pytestmark = [
-    pytest.mark.ray,
+    pytest.mark.cluster,
     pytest.mark.slow,
     pytest.mark.timeout(900),
 ]
@@ -123,7 +122,7 @@ def wait(until: Callable[[], bool], job: "subprocess.Popen[str]") -> None:
 
 
 def test_a_job_outlives_a_node_and_its_driver(
-    cluster: Cluster, unbroken: tuple[Path, RunResult], pictures: Path, settings: tuple[str, ...], tmp_path: Path
+    cluster: Cluster, calm: Path, pictures: Path, settings: tuple[str, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     few = "engine.resources={fetch={CPU=0.8}}"  # processes: the start of each is what a driver's start takes
@@ -148,7 +147,7 @@ def test_a_job_outlives_a_node_and_its_driver(
     assert "12 of 12 chunks" not in said
     assert len(cluster.raylets()) == 1
     assert status(Folder.at(out)).complete
-    assert digests(out) == digests(unbroken[0])
+    assert digests(out) == digests(calm)
 
 
 def test_what_it_did_can_be_seen(cluster: Cluster) -> None:

@@ -45,14 +45,6 @@ app()
 """`capfilt` that sends itself a signal amid its fourth chunk."""
 
 
-@pytest.fixture(scope="session")
-def calm(tmp_path_factory: pytest.TempPathFactory, pictures: Path, local_recipe: Recipe) -> Path:
-    """A whole local run, never disturbed."""
-    out = tmp_path_factory.mktemp("runs") / "calm"
-    run([str(pictures)], str(out), local_recipe)
-    return out
-
-
 def arguments(pictures: Path, out: Path, settings: tuple[str, ...]) -> list[str]:
     return ["run", str(pictures), "--out", str(out), *(word for value in settings for word in ("--set", value))]
 
@@ -150,6 +142,7 @@ def test_progress_is_heard_and_nobody_else_may_write(pictures: Path, local_recip
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.slow
 def test_a_chunk_that_fails_fails_alone(pictures: Path, local_recipe: Recipe, tmp_path: Path) -> None:
     shorter, whole, out = tmp_path / "pictures.parquet", pictures.read_bytes(), tmp_path / "out"
     shorter.write_bytes(whole)

@@ -84,6 +84,7 @@ def test_a_captioner_that_does_not_caption_is_an_error_of_every_chunk(
     assert found["why"].startswith("captioner 'blip-dai-dai' writes 'dai dai dai")
 
 
+@pytest.mark.slow
 def test_recipe_blip2_from_pictures_to_the_best_two_texts(published: Published, tmp_path: Path) -> None:
     rows = []
     for n in range(10):

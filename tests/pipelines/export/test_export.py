@@ -102,6 +102,7 @@ def test_hf_imagefolder(run: Run, tmp_path: Path) -> None:
         assert [text["text"] for text in row["captions"]] == texts_of(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # webdataset leaves its files to be collected
 @pytest.mark.parametrize("kind", ["webdataset", "open_clip"])
 def test_webdataset(kind: str, run: Run, tmp_path: Path) -> None:
@@ -136,6 +137,7 @@ def trainer_arguments(shards: str, **more: Any) -> argparse.Namespace:
     return argparse.Namespace(**plain | more)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_open_clip_trains_on_it(make_run: MakeRun, tmp_path: Path) -> None:
     """The trainer's own readers: they find the size, and every picture whatever its format, with its text."""
@@ -231,6 +233,7 @@ def test_the_same_bytes_whatever_happens(kind: str, run: Run, tmp_path: Path) ->
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_another_selection_is_another_export(run: Run, tmp_path: Path) -> None:
     import datasets
 
@@ -272,6 +275,7 @@ def test_a_selection_must_be_of_all_chunks(make_run: MakeRun, tmp_path: Path) ->
     assert not (tmp_path / "set").exists()
 
 
+@pytest.mark.slow
 def test_what_is_forgotten_goes_out_no_more(run: Run, tmp_path: Path) -> None:
     write(run, tmp_path / "before", "webdataset")
     uid = next(iter(wanted(run)))
@@ -319,6 +323,7 @@ def test_the_card(run: Run, tmp_path: Path) -> None:
     assert str(tmp_path) not in (tmp_path / "my set/export.json").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", FORMATS)
 def test_croissant(kind: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,6 +347,7 @@ def test_croissant(kind: str, run: Run, tmp_path: Path, monkeypatch: pytest.Monk
             assert (record["width"], record["image"].size) == (row["width"], (row["width"], row["height"]))
 
 
+@pytest.mark.slow
 def test_the_command(run: Run, tmp_path: Path) -> None:
     arguments = ["export", str(run.out), "--to", str(tmp_path / "set"), "--format", "webdataset"]
     done = invoke(*arguments)

@@ -70,6 +70,7 @@ def check_books(run: Run) -> None:
     assert result["images"] == len(run.table("corpus"))
 
 
+@pytest.mark.slow
 def test_no_trace_is_left(run: Run) -> None:
     folder = run.ledger.folder
     select(folder, run.recipe.select.model_copy(update={"threshold": 0.05}), name="loose")
@@ -95,6 +96,7 @@ def test_no_trace_is_left(run: Run) -> None:
     check_books(run)
 
 
+@pytest.mark.slow
 def test_what_is_left_is_what_it_was(run: Run) -> None:
     folder, before = run.ledger.folder, tree(run.out)
     gone = next(iter(uids(run).values()))
@@ -117,6 +119,7 @@ def test_a_domain_and_all_below_it(run: Run) -> None:
     check_books(run)
 
 
+@pytest.mark.slow
 def test_again_changes_nothing(run: Run) -> None:
     folder, url = run.ledger.folder, next(iter(uids(run)))
     forget(folder, [("url", url)])
@@ -162,6 +165,7 @@ class Dying(Folder):
         Dying.left -= 1
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_is_finished_later(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(pairs(9)).finish()
     folder = run.ledger.folder
@@ -342,6 +346,7 @@ def test_a_redo_that_a_killed_retry_left(run: Run) -> None:
     check_books(run)
 
 
+@pytest.mark.slow
 def test_who_had_used_it(run: Run, tmp_path: Path) -> None:
     folder = run.ledger.folder
     select(folder, run.recipe.select.model_copy(update={"threshold": 0.85}), name="strict")
@@ -425,6 +430,7 @@ def test_names() -> None:
     assert stones.hash("url", "x") != Tombstones("cd" * 32).hash("url", "x")
 
 
+@pytest.mark.slow
 def test_the_command(run: Run) -> None:
     done = invoke("forget", run.out, "--domain", "example.org", "--dry-run")
     assert done.exit_code == 0, done.output

@@ -269,6 +269,7 @@ def test_the_size_is_that_of_the_full_picture() -> None:
     assert (row["width"], row["height"]) == (2003, 1501)
 
 
+@pytest.mark.slow
 def test_a_reduced_scale_hardly_changes_the_pixels() -> None:
     y, x = np.mgrid[0:1200, 0:1600] / 100
     waves = np.stack([np.sin(x * y), np.cos(x + 2 * y), np.sin(3 * x - y)], -1)

@@ -27,6 +27,7 @@ def pixels(data: bytes, specs: list[PixelSpec]) -> Canvases:
     return canvases
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [large("JPEG", quality=90), large("PNG", compress_level=1)], ids=["JPEG", "PNG"])
 def test_pixels_do_not_depend_on_the_company(data: bytes) -> None:
     together = pixels(data, SPECS)

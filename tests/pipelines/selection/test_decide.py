@@ -124,6 +124,7 @@ def flag_of(row: Row, rows: list[Row], chosen: SelectSettings) -> str:
     return next((f"flag: {flag}" for flag, holds in found.items() if holds), "")
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(
     FLAGGED,
@@ -227,6 +228,7 @@ def mixed(found: dict[tuple[str, int], Fate], rows: list[Row], share: float) -> 
     return wanted
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(
     st.lists(

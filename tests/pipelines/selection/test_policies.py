@@ -101,6 +101,7 @@ def test_blip_judges_each_text_alone_but_human_ones(rows: list[Any], threshold: 
     assert said(table, SelectSettings(policy="blip", threshold=threshold, judge=judge)) == wanted
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(candidates)
 def test_all_keeps_every_text(rows: list[Any]) -> None:
@@ -110,6 +111,7 @@ def test_all_keeps_every_text(rows: list[Any]) -> None:
     assert said(table, SelectSettings(policy="all")) == wanted
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(candidates, st.integers(0, 3), st.sampled_from(JUDGES))
 def test_blip2_keeps_the_top_k_of_all_texts(rows: list[Any], top: int, judge: str) -> None:
@@ -123,6 +125,7 @@ def test_blip2_keeps_the_top_k_of_all_texts(rows: list[Any], top: int, judge: st
     assert said(table, SelectSettings(policy="blip2", top=top, first=judge)) == wanted
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(candidates, st.integers(1, 3), st.integers(0, 2))
 def test_laion_coco_lists_by_one_and_chooses_by_another(rows: list[Any], shortlist: int, top: int) -> None:
@@ -143,6 +146,7 @@ def test_laion_coco_lists_by_one_and_chooses_by_another(rows: list[Any], shortli
     assert said(table, SelectSettings(policy="laion-coco", shortlist=shortlist, top=top)) == wanted
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(candidates, st.sampled_from([0.01, 0.25, 0.3, 0.5, 0.7, 1.0]), st.booleans())
 def test_quantile_keeps_the_best_fraction(rows: list[Any], fraction: float, per_source: bool) -> None:
@@ -170,6 +174,7 @@ def test_quantile_keeps_the_best_fraction(rows: list[Any], fraction: float, per_
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(candidates, thresholds, st.sampled_from([(), (0.5, 0.25, 0.7)]), st.integers(0, 3))
 def test_ensemble_votes(rows: list[Any], threshold: float, own: tuple[float, ...], votes: int) -> None:
@@ -188,6 +193,7 @@ def test_ensemble_votes(rows: list[Any], threshold: float, own: tuple[float, ...
     assert said(table, chosen) == wanted
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(candidates, thresholds, st.sampled_from(["mean", "min"]))
 def test_ensemble_takes_the_mean_or_the_least(

@@ -265,6 +265,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_selection_is_not_taken_for_a_whole_one(full_books: Books) -> None:
     """Whenever the kill comes: selection.toml is there = every file belongs to it; and the next run ends the same."""
     folder = full_books.ledger.folder

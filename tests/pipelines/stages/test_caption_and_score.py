@@ -65,6 +65,7 @@ def test_every_caption_says_who_wrote_it_and_from_which_stream(
     assert all(c["logprob"] < 0 for c in own)
 
 
+@pytest.mark.slow
 def test_a_second_captioner_writes_after_the_first_and_changes_nothing_of_it(
     rows: pa.Table, captioned: pa.Table, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -87,6 +88,7 @@ def test_captioners_are_named_once() -> None:
             CaptionSettings(captioner=names)
 
 
+@pytest.mark.slow
 def test_the_size_of_a_batch_changes_no_caption(rows: pa.Table, captioned: pa.Table, checkpoint: Path) -> None:
     captioner = registry.load_captioner(str(checkpoint))
     for batch in (1, 16):

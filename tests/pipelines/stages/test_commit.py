@@ -201,6 +201,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_no_half_file(tmp_path: Path) -> None:
     whole = {24 << 20, 25 << 20}
     half_drafts = 0

@@ -88,6 +88,7 @@ def test_the_same_pixels_twice_are_one_column(mixed: pa.Table) -> None:
     assert [name for name in out.column_names if name.startswith("pixels")] == ["pixels:squash-16"]
 
 
+@pytest.mark.slow
 def test_decodes_at_the_same_time_keep_to_their_own_cap(mixed: pa.Table) -> None:
     reasons: dict[int, set[Any]] = {}
     many = pa.concat_tables([mixed.slice(5)] * 20)
@@ -122,6 +123,7 @@ def test_room_is_never_overfull_and_never_stuck() -> None:
     assert 0 < most[0] <= 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "bad"), [("malformed", None), ("photos", 0)])
 def test_real_files(folder: str, bad: int | None, shared_data: Path) -> None:
     files = sorted(path for path in (shared_data / folder).rglob("*") if path.is_file())

@@ -70,6 +70,7 @@ def test_a_source_smaller_than_its_part_gives_some_twice() -> None:
     assert np.bincount(draw.pictures)[[0, 5, 10, 15, 20, 25, 30, 35, 40, 45]].tolist() == [3] * 10
 
 
+@pytest.mark.slow
 def test_temperature_prefers_high_scores() -> None:
     """Of picture 0 the texts score 0, 1/84 and 2/84: softmax at 0.01 gives shares of 1 : 3.3 : 10.8."""
     own = texts()

@@ -9,6 +9,7 @@ from command_line import invoke
 from staged_run import MakeRun, pairs
 
 
+@pytest.mark.slow
 def test_what_was_taken_once_counts_after_it_was_given_back() -> None:
     before = peak_memory("worker")["worker"]
     taken = bytearray(b"x" * 2**28)

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import ray, signal
 from capfilt.core.config import EngineSettings
@@ -20,6 +22,7 @@ with sigterm_waits():
 """
 
 
+@pytest.mark.slow
 def test_who_asked_is_heard_afterwards() -> None:
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120, check=False)

@@ -69,6 +69,7 @@ def test_the_hash_of_a_known_picture_never_changes() -> None:
     assert phash(picture) == 0x80021F3F3F3E7C38
 
 
+@pytest.mark.slow
 def test_photos(shared_data: Path) -> None:
     paths = sorted((shared_data / "photos").rglob("*.jpg"))[:60]
     photos = [Image.open(path).convert("RGB") for path in paths]

@@ -73,6 +73,7 @@ def png() -> Callable[..., bytes]:
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("do", "said"), [("crash", "was killed by SIGSEGV"), ("exit", "ended with code 3")])
 def test_files_that_kill_the_process_are_rows_and_all_others_are_pictures(
     do: str, said: str, bad_codec: Path, png: Callable[..., bytes]
@@ -88,6 +89,7 @@ def test_files_that_kill_the_process_are_rows_and_all_others_are_pictures(
         assert out[n] == good[n]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("do", ["hang", "hold"])
 def test_a_file_that_never_ends_is_too_slow(do: str, bad_codec: Path, png: Callable[..., bytes]) -> None:
     files = [png(n, **({"do": do} if n == 5 else {})) for n in range(12)]
@@ -135,6 +137,7 @@ def test_a_process_that_does_not_start_is_no_file_s_fault(bad_codec: Path, png: 
         decode(rows_of(png()), DecodeSettings())
 
 
+@pytest.mark.slow
 def test_one_process_serves_many_calls_and_a_fork_gets_its_own(png: Callable[..., bytes]) -> None:
     decode(rows_of(png()), DecodeSettings())
     first = isolated._PROCESSES.get()
@@ -156,6 +159,7 @@ decode(pa.Table.from_pylist([row], schema=ROWS), DecodeSettings(timeout=1.0))
 """
 
 
+@pytest.mark.slow
 def test_it_never_outlives_us_for_long(bad_codec: Path, png: Callable[..., bytes], tmp_path: Path) -> None:
     """Killed as we wait for a file that never ends: nobody is left to stop the process but itself."""
     (tmp_path / "a.png").write_bytes(png(do="pid", to=str(tmp_path / "pid")))

@@ -67,6 +67,7 @@ def test_an_encoding_that_cannot_be_told_is_refused_and_can_be_named(tmp_path: P
     assert texts(read_all(tmp_path / "list.csv", encoding="cp1252")) == [["niño con sombrero"]]
 
 
+@pytest.mark.slow
 def test_one_odd_line_behind_the_first_megabytes_is_seen(tmp_path: Path) -> None:
     lines = table(["a plain caption"] * 60_000).encode() + table(FRENCH, header="").encode("cp1252")
     (tmp_path / "list.csv").write_bytes(lines)

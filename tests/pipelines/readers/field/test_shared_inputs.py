@@ -12,6 +12,7 @@ from capfilt.pipelines.plan import make_plan
 from reading import read_all, texts
 
 
+@pytest.mark.slow
 def test_flickr_shards(shared_data: Path) -> None:
     rows = read_all(shared_data / "flickr8k_112")
     assert len(rows) == 7091

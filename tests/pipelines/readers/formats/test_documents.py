@@ -115,6 +115,7 @@ def test_coco_with_its_pictures_in_another_folder(tmp_path: Path) -> None:
     assert (rows[-1]["reason"], texts(rows)[-1]) == ("no_image", ["of no image"])
 
 
+@pytest.mark.slow
 def test_a_document_of_megabytes_in_one_line(tmp_path: Path) -> None:
     document = {f"http://h/{i}.jpg": [f"a long caption, number {i}"] for i in range(40_000)}
     (tmp_path / "captions.json").write_text(json.dumps(document))

@@ -40,6 +40,7 @@ def bomb(head: bytes, megabytes: int, filler: bytes = bytes(1_000_000)) -> bytes
     return b"".join([packer.compress(head), *(packer.compress(filler) for _ in range(megabytes)), packer.flush()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["list.csv.gz", "list.jsonl.gz", "list.json.gz", "list.txt.gz"])
 @pytest.mark.parametrize("filler", [bytes(1_000_000), b"[" * 1_000_000, b"\n" * 1_000_000], ids=["0", "[", "lines"])
 def test_a_gzip_bomb_is_a_row_behind_what_could_be_read(
@@ -70,6 +71,7 @@ def test_a_list_that_packs_well_is_no_bomb(tmp_path: Path) -> None:
     assert len(read_all(tmp_path / "list.csv.gz", chunk_rows=1000)) == 5000
 
 
+@pytest.mark.slow
 def test_lines_without_end_are_not_held_all_at_once(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     with path.open("wb") as stream:
