@@ -33,15 +33,21 @@ SERVERS = {
 }  # fmt: skip
 """Fixtures that start a server; tests with one of them are marked `server`."""
 
+RUNS = {"calm", "local_recipe", "made", "summary", "trained", "unbroken"}
+"""Fixtures that run or train models over a whole input; tests with one of them are marked `slow`."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what starts a server; the longest tests come first, and those with a Ray of their own after all others.
+    """Marks what starts a server or a whole run; the longest tests come first.
 
-    One of them between two others costs two starts of the Ray that those share.
+    Those with a Ray of their own come last: one between two others costs two starts of the Ray that these share.
     """
     for item in items:
-        if SERVERS & set(getattr(item, "fixturenames", ())):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if SERVERS & fixtures:
             item.add_marker("server")
+        if RUNS & fixtures:
+            item.add_marker("slow")
 
     def order(item: pytest.Item) -> tuple[bool, bool, bool, bool]:
         cluster, ray, slow = (item.get_closest_marker(name) for name in ("cluster", "ray", "slow"))
