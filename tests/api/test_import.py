@@ -14,7 +14,7 @@ import capfilt
 def test_importing_the_package_loads_nothing_heavy() -> None:
     heavy = ("torch", "ray", "duckdb", "pyarrow", "numpy", "pydantic", "typer", "rich")
     script = f"import sys, capfilt; dir(capfilt); print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
@@ -25,7 +25,7 @@ def test_what_needs_no_model_loads_no_torch_and_no_ray() -> None:
         "capfilt.run, capfilt.open, capfilt.load_judge, capfilt.list_judges(), capfilt.list_policies()\n"
         "print([name for name in ('torch', 'ray') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
@@ -46,7 +46,7 @@ def test_no_name_is_shadowed_by_a_module() -> None:
         "import capfilt.cli, capfilt.commands.run, capfilt.pipelines.query, capfilt.api.run, capfilt.pipelines.plan\n"
         "print(type(capfilt.run).__name__, type(capfilt.open).__name__)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "function function\n"
 
 

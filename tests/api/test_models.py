@@ -97,6 +97,6 @@ def test_no_ray_is_loaded_for_a_model(checkpoint: Path, files: list[Path]) -> No
         f"print(capfilt.load_captioner({str(checkpoint)!r}).caption([{str(files[0])!r}])[0][0].text != '')\n"
         "print('ray' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]
     assert done.stderr == ""

@@ -153,9 +153,7 @@ def test_its_models_can_be_loaded_alone(tiny_package: Path, pairs: Path) -> None
 
 def test_the_command_line_knows_them(tiny_package: Path) -> None:
     command = [sys.executable, "-m", "capfilt", "models"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=True, env={"PYTHONPATH": str(tiny_package)}
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(tiny_package)})
     assert "tiny-package" in done.stdout
 
 

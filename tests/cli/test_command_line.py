@@ -131,7 +131,7 @@ def test_light_commands_load_neither_torch_nor_ray(arguments: list[str]) -> None
         f"try:\n    app({arguments!r})\nexcept SystemExit:\n    pass\n"
         "print([name for name in ('torch', 'ray', 'transformers') if name in sys.modules], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.splitlines()[-1] == "[]"
 
 
@@ -142,7 +142,7 @@ def test_status_of_a_run_loads_neither_torch_nor_ray(finished: Path) -> None:
         f"try:\n    app(['status', {str(finished)!r}])\nexcept SystemExit:\n    pass\n"
         "print([name for name in ('torch', 'ray') if name in sys.modules], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr == "[]\n"
 
 

@@ -71,7 +71,7 @@ class Cluster:
         if not raylets or not [pid for pid in _below(raylets[0], found) if found[pid][1].startswith("ray::")]:
             return False
         kill(raylets)
-        self.second.wait(60)
+        self.second.wait()
         kill(_below(self.second.pid, found))
         self.second = self._join()
         return True

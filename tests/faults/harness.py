@@ -66,7 +66,7 @@ def kill_driver(stage: Stage, driver: "subprocess.Popen[bytes]", out: Path) -> b
 
 def terminate_driver(stage: Stage, driver: "subprocess.Popen[bytes]", out: Path) -> bool:
     driver.terminate()
-    code = driver.wait(60)
+    code = driver.wait()
     if code not in (128 + signal.SIGTERM, 0):
         raise Unsurvived(f"SIGTERM ended the run with exit code {code}")
     return code != 0

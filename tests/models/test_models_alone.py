@@ -28,7 +28,7 @@ def test_models_import_without_the_rest_of_the_project_s_packages() -> None:
         "import importlib\n"
         f"for name in {wanted!r}:\n    importlib.import_module(name)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=390)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert set(NEED_MORE) <= set(names)
 
@@ -51,5 +51,5 @@ def test_what_is_known_without_a_model_needs_no_torch(name: str) -> None:
         f"import sys, capfilt.models.{name}\n"
         "print([heavy for heavy in ('torch', 'transformers', 'huggingface_hub', 'open_clip') if heavy in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr

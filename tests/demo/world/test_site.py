@@ -40,7 +40,7 @@ def port() -> Iterator[int]:
 
 
 def get(port: int, name: str) -> bytes:
-    with urlopen(f"http://{HOST}:{port}/{name}", timeout=5) as response:
+    with urlopen(f"http://{HOST}:{port}/{name}", timeout=60) as response:
         return bytes(response.read())
 
 
@@ -133,7 +133,7 @@ def test_the_site_ends_with_whoever_started_it() -> None:
         f"with serving({IMAGES}, {SEED}, range(8480, 8500)) as port:\n"
         "    print(port, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     port = int(done.stdout)
     wait_until(lambda: not answers(port))
 
@@ -146,6 +146,6 @@ def answers(port: int) -> bool:
 def test_the_site_starts_without_a_word_on_standard_error_and_ends_with_its_input() -> None:
     """As a process of its own it imports its package first, which must not import the site itself."""
     command = [sys.executable, "-m", "capfilt.demo.world.server", "--images", "20", "--port", "8601", "--tries", "20"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) >= 8601

@@ -92,7 +92,7 @@ def test_ray_is_not_imported_and_torch_only_for_models(pictures: Path, local: tu
     for settings, loaded in ((local, {"torch"}), (without_models, set())):
         out = tmp_path / f"{len(settings)}"
         command = [sys.executable, "-c", script, *arguments(pictures, out, settings), "--limit", "20"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert {"torch", "ray"} & set(done.stdout.splitlines()[-1].split()) == loaded
         assert status(Folder.at(out)).images == 18
@@ -108,7 +108,7 @@ def test_stopped_amid_a_chunk_it_resumes_and_ends_with_the_same_bytes(
 ) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-c", STOPPED, *arguments(pictures, out, local), str(int(number))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     assert commits(out) == 3
     assert ("committed" in done.stderr) == (number != signal.SIGKILL)
@@ -122,7 +122,7 @@ def test_a_breakpoint_stops_in_a_stage(pictures: Path, local: tuple[str, ...], t
     stop = first + next(number for number, line in enumerate(lines) if "candidates = " in line)
     pdb = f"b {inspect.getsourcefile(score)}:{stop}\nc\np ('stopped with', rows.num_rows, len(judges))\nq\n"
     command = [sys.executable, "-m", "pdb", "-m", "capfilt", *arguments(pictures, tmp_path / "out", local)]
-    done = subprocess.run(command, input=pdb, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, input=pdb, capture_output=True, text=True, check=False)
     assert "('stopped with', 5, 1)" in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
 
 

@@ -121,7 +121,7 @@ def capfilt() -> Callable[..., Done]:
 
     def capfilt(*arguments: str | Path, cwd: Path | None = None) -> Done:
         command = [sys.executable, "-m", "capfilt", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, timeout=120, cwd=cwd)
+        return subprocess.run(command, capture_output=True, cwd=cwd)
 
     return capfilt
 

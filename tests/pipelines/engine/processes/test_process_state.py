@@ -29,7 +29,7 @@ with sigterm_waits():
 @pytest.fixture(scope="module")
 def said() -> list[str]:
     """Lines of the script, whose start of Ray several tests share."""
-    done = subprocess.run([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True, timeout=300, check=True)
+    done = subprocess.run([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.splitlines()
 
 
