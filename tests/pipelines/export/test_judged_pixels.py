@@ -1,5 +1,6 @@
 """Whoever reads an export sees the pixels that captioner and judges saw, with any reader, of any format of picture."""
 
+import functools
 import gc
 import io
 import json
@@ -20,6 +21,8 @@ from capfilt.pipelines.export.export import FORMATS, export
 from capfilt.pipelines.imaging.image_file import load_image, read_header
 from capfilt.pipelines.imaging.pillow import pillow_rules
 from staged_run import Pair, Run
+
+pytestmark = pytest.mark.slow
 
 Pixels = NDArray[np.uint8]
 
@@ -198,6 +201,19 @@ def pixels(finished: Run) -> dict[str, Pixels]:
     return {uid: judged(data) for uid, data in originals(finished).items()}
 
 
+@pytest.fixture(scope="module")
+def exported(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`exported("hf")`: the folder of this export, which all its readers share."""
+
+    @functools.cache
+    def make(kind: str) -> Path:
+        folder = tmp_path_factory.mktemp("exported") / "set"
+        export(finished.ledger.folder, str(folder), kind, FORMATS[kind](), shard_rows=20)
+        return folder
+
+    return make
+
+
 def originals(run: Run) -> dict[str, bytes]:
     files = sorted((run.out / "images").glob("*.parquet"))
     return {row["uid"]: row["image"]["bytes"] for file in files for row in pq.read_table(file).to_pylist()}
@@ -231,14 +247,13 @@ def differs(a: Pixels, b: Pixels) -> int:
 @pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning")
 @pytest.mark.parametrize("kind", ["corpus", *FORMATS])
 def test_every_reader_sees_what_the_judges_saw(
-    kind: str, finished: Run, pixels: dict[str, Pixels], tmp_path: Path
+    kind: str, finished: Run, exported: Callable[[str], Path], pixels: dict[str, Pixels]
 ) -> None:
     if kind == "corpus":
         files = sorted((finished.out / "corpus").glob("*.parquet"))
         found = {row["uid"]: row["image"]["bytes"] for file in files for row in pq.read_table(file).to_pylist()}
     else:
-        export(finished.ledger.folder, str(tmp_path / "set"), kind, FORMATS[kind](), shard_rows=20)
-        found = dict(stored(kind, tmp_path / "set"))
+        found = dict(stored(kind, exported(kind)))
     assert found.keys() == pixels.keys()
     for uid, data in found.items():
         exact = not data.startswith(b"\xff\xd8")
@@ -249,11 +264,12 @@ def test_every_reader_sees_what_the_judges_saw(
 
 @pytest.mark.filterwarnings("ignore")  # webdataset leaves its files to be collected
 @pytest.mark.parametrize("kind", ["webdataset", "open_clip"])
-def test_the_readers_of_shards_see_it_too(kind: str, finished: Run, pixels: dict[str, Pixels], tmp_path: Path) -> None:
+def test_the_readers_of_shards_see_it_too(
+    kind: str, exported: Callable[[str], Path], pixels: dict[str, Pixels]
+) -> None:
     import webdataset
 
-    export(finished.ledger.folder, str(tmp_path / "set"), kind, FORMATS[kind](), shard_rows=20)
-    shards = sorted(map(str, (tmp_path / "set/data").glob("*.tar")))
+    shards = sorted(map(str, (exported(kind) / "data").glob("*.tar")))
     # The pipe of open_clip_train.data.get_wds_dataset: decode("pilrgb"), rename(image="jpg;png;jpeg;webp", text="txt")
     samples = list(
         webdataset.WebDataset(shards, shardshuffle=False).decode("pilrgb").rename(image="jpg;png;jpeg;webp", text="txt")
@@ -276,12 +292,13 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.filterwarnings("ignore")  # datasets leaves the files of further frames to be collected
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("kind", FORMATS)
-def test_load_dataset_opens_the_folder(kind: str, finished: Run, pixels: dict[str, Pixels], tmp_path: Path) -> None:
+def test_load_dataset_opens_the_folder(
+    kind: str, finished: Run, exported: Callable[[str], Path], pixels: dict[str, Pixels]
+) -> None:
     """Formats are mixed, and the first URLs are null."""
     import datasets
 
-    export(finished.ledger.folder, str(tmp_path / "set"), kind, FORMATS[kind](), shard_rows=20)
-    found = datasets.load_dataset(str(tmp_path / "set"), split="train")
+    found = datasets.load_dataset(str(exported(kind)), split="train")
     assert found.num_rows == len(pixels)
     if kind == "llava":
         assert set(found["id"]) == pixels.keys()
@@ -297,11 +314,10 @@ def test_load_dataset_opens_the_folder(kind: str, finished: Run, pixels: dict[st
 
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("kind", ["webdataset", "open_clip"])
-def test_so_does_the_webdataset_builder(kind: str, finished: Run, pixels: dict[str, Pixels], tmp_path: Path) -> None:
+def test_so_does_the_webdataset_builder(kind: str, exported: Callable[[str], Path], pixels: dict[str, Pixels]) -> None:
     import datasets
 
-    export(finished.ledger.folder, str(tmp_path / "set"), kind, FORMATS[kind](), shard_rows=20)
-    shards = sorted(map(str, (tmp_path / "set/data").glob("*.tar")))
+    shards = sorted(map(str, (exported(kind) / "data").glob("*.tar")))
     found = datasets.load_dataset("webdataset", data_files=shards, split="train")
     assert found.num_rows == len(pixels)
     assert {"itm", "itc"} == json.loads(found[0]["json"]["captions"][0]["scores"]).keys()

@@ -85,6 +85,7 @@ def by(judge: str) -> Key:
     return lambda row: (math.inf if row[judge] is None else -row[judge], row["candidate"])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(candidates, thresholds, st.sampled_from(JUDGES))
 def test_blip_judges_each_text_alone_but_human_ones(rows: list[Any], threshold: float, judge: str) -> None:
