@@ -25,7 +25,6 @@ SETTINGS = (
     'score.judges=["demo-filter"]',
     "input.chunk_rows=6",
     "engine.kind=local",
-    "engine.threads=1",
 )
 
 

@@ -35,6 +35,7 @@ def settings(checkpoint: Path) -> tuple[str, ...]:
         "caption.n=2",
         "input.chunk_rows=5",
         "engine.cpus=3",
+        "engine.resources={fetch={CPU=0.8}}",  # fewer processes: the start of each is what a start of Ray takes
         "engine.threads=1",  # or the last bits would be those of how many nodes are alive
     )
 

@@ -125,8 +125,7 @@ def test_a_job_outlives_a_node_and_its_driver(
     cluster: Cluster, calm: Path, pictures: Path, settings: tuple[str, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    few = "engine.resources={fetch={CPU=0.8}}"  # processes: the start of each is what a driver's start takes
-    sets = [word for value in (*settings, "engine.workers=2", few) for word in ("--set", value)]
+    sets = [word for value in (*settings, "engine.workers=2") for word in ("--set", value)]
     job = cluster.capfilt("submit", str(pictures), "--out", str(out), "--follow", *sets)
     try:
         wait(lambda: commits(out) > 0, job)
