@@ -142,9 +142,6 @@ def ask_captioner(kind: str) -> Callable[[Stage, "subprocess.Popen[bytes]", Path
     return ask
 
 
-WITHOUT_RAY = ("--set", "engine.kind=local", "--set", "engine.address=local")
-"""Options of the run that the others are compared with: its tables are those of Ray, at a third of the CPU."""
-
 FAULTS: dict[str, Callable[[Stage, "subprocess.Popen[bytes]", Path], bool]] = {
     "driver killed": kill_driver,
     "driver terminated": terminate_driver,
@@ -203,7 +200,6 @@ def driver(stage: Stage, out: Path, *options: str) -> Iterator["subprocess.Popen
         "fetch.timeout": "60.0",
         "fetch.opt_out": "[]",
         "engine.address": f"'{stage.cluster.address}'",
-        "engine.threads": "1",  # or the last bits would be those of how many there are
         "engine.resources": "{fetch = {CPU = 0.8}}",  # fewer processes: each start of the driver costs their imports
     }
     sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
@@ -323,7 +319,7 @@ def survive(folder: Path, faults: int, a_round: int, rows: int, seed: int) -> Co
     """
     with prepared(folder, rows, seed) as stage:
         calm = folder / "calm"
-        undisturbed(stage, calm, *WITHOUT_RAY)
+        undisturbed(stage, calm)
         number = 0
         while stage.done.total() < faults:
             number += 1

@@ -30,7 +30,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Stage]:
 @pytest.fixture(scope="module")
 def calm(stage: harness.Stage) -> Path:
     out = stage.folder / "calm"
-    harness.undisturbed(stage, out, *harness.WITHOUT_RAY)
+    harness.undisturbed(stage, out)
     return out
 
 

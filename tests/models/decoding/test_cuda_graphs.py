@@ -64,6 +64,7 @@ def both(
     return ids.tolist(), plain.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("images_", "n", "penalty", "top_k"), [(1, 1, 1.0, 0), (3, 4, 1.5, 0), (16, 2, 1.2, 40)])
 def test_they_are_the_same(writer: MED, images: torch.Tensor, images_: int, n: int, penalty: float, top_k: int) -> None:
     how = Decoding(max_tokens=TOKENS, min_tokens=3, repetition_penalty=penalty, top_k=top_k)
@@ -126,6 +127,7 @@ def test_with_people_s_lengths_most_rows_of_a_step_are_of_use(
     assert sum(lengths) / sum(sizes) >= 0.85
 
 
+@pytest.mark.slow
 def test_a_nucleus_of_more_words_than_are_looked_at_first_is_found_out(
     writer: MED, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +149,7 @@ def _noting(again: list[int], inner: Callable[..., None]) -> Callable[..., None]
     return noting
 
 
+@pytest.mark.slow
 def test_a_recording_serves_fewer_images_and_nothing_of_the_batch_before_is_left(
     writer: MED, images: torch.Tensor
 ) -> None:
@@ -159,6 +162,7 @@ def test_a_recording_serves_fewer_images_and_nothing_of_the_batch_before_is_left
     assert len(sampler.loops) == 1
 
 
+@pytest.mark.slow
 def test_few_recordings_are_kept_the_latest(writer: MED, images: torch.Tensor) -> None:
     sampler = GraphSampler(writer)
     for n in (1, 2, 3, 1, 4, 5, 1):
@@ -172,6 +176,7 @@ def test_sizes_of_recordings() -> None:
     assert [rounded(images) for images in (1, 2, 3, 5, 8, 9, 16, 17, 32)] == [1, 2, 4, 8, 8, 16, 16, 24, 32]
 
 
+@pytest.mark.slow
 def test_when_memory_runs_out_recordings_are_given_up(
     writer: MED, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
