@@ -97,6 +97,7 @@ def test_a_named_selection_is_decided_anew_where_it_must(full_books: Books, how:
     assert bytes_of(full_books, "selections") == wanted
 
 
+@pytest.mark.slow
 def test_other_probabilities_are_another_selection(full_books: Books) -> None:
     folder, chosen = full_books.ledger.folder, SelectSettings(calibrated=True)
     kept = []
@@ -142,6 +143,7 @@ def test_settings_are_those_of_the_name_the_run_or_the_recipe(full_books: Books,
         settings_for(ledger, overrides=("select.treshold=1",))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["", "one"])
 def test_a_dry_run_writes_nothing(full_books: Books, name: str) -> None:
     folder = full_books.ledger.folder
@@ -187,6 +189,7 @@ def test_only_the_chunks_whose_texts_change_get_a_new_corpus_file(tmp_path: Path
     assert changed == {"decisions/000001.parquet", "corpus/000001.parquet"}
 
 
+@pytest.mark.slow
 def test_queries_see_named_selections(full_books: Books) -> None:
     folder = full_books.ledger.folder
     assert run_query(folder, "SELECT * FROM selections").column_names == ["name", *schema.DECISIONS.names]
@@ -241,6 +244,7 @@ def tables_of(rows: list[Any]) -> tuple[pa.Table, pa.Table, pa.Table]:
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(texts, texts)
 def test_the_diff_is_what_plain_python_counts(first: list[Any], second: list[Any]) -> None:
@@ -340,6 +344,7 @@ def test_while_a_selection_is_written_there_is_none(full_books: Books, monkeypat
     assert not folder.exists("selections/one.toml")
 
 
+@pytest.mark.slow
 def test_a_killed_selection_is_mended_by_the_next(full_books: Books) -> None:
     """Whenever the kill comes: a .toml is there = all its files belong to it; and the next selection ends the same."""
     folder = full_books.ledger.folder
