@@ -10,7 +10,7 @@ from typing import Final
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "support" / "inputs"))
 
 PARTS: Final = ("captions", "judging", "chunk", "parity", "agreement")
 
