@@ -55,6 +55,7 @@ _PIXELS: Final = {
     "rescale_factor": 1 / 255,
 }
 """The same of its image processor."""
+_DEC: Final = 30522
 _BERT: Final = {
     "do_lower_case": "lowercase",
     "strip_accents": "strip_accents",
@@ -71,6 +72,7 @@ class Description:
     roles: tuple[str, ...]  # what it was trained for: captioner, filter
     layout: Layout | None  # of published weights; None = our own names
     prompt: str = ""  # what its captions began with in training
+    first: int | None = None  # id of [DEC], by which published weights know their words
 
 
 def digest(files: Iterable[Path]) -> str:
@@ -195,16 +197,20 @@ def _published(settings: dict[str, Any], folder: Path) -> Description:
         raise ModelError(f"{folder}: a {named[0]} neither captions nor judges; {' captions, '.join(_PUBLISHED)} judges")
     layout, role = _PUBLISHED[known[0]]
     vision, text = settings.get("vision_config") or {}, settings.get("text_config") or {}
+    check_unquantized(settings, folder)
     for part, wanted in _SUPPORTED.items():
-        _check(settings.get(part) or {} if part else settings, wanted, folder / CONFIG, f"{part}." if part else "")
+        own = settings.get(part) or {}
+        check_values(own, wanted, folder / CONFIG, f"{part}.")
     for name in ("preprocessor_config.json", "processor_config.json"):
         said = _json_if_there(folder / name)
-        _check(said.get("image_processor", said), _PIXELS, folder / name)
+        check_values(said.get("image_processor", said), _PIXELS, folder / name)
     try:
         config = _published_shape(settings, vision, text, folder.name)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from error
-    return Description(config, (role,), layout)
+    # Of BERT's 30522 words [DEC] is the next; `transformers` leaves that number out where it saves one.
+    first = text.get("bos_token_id", _DEC if config.vocab_size > _DEC else None)
+    return Description(config, (role,), layout, first=first)
 
 
 def _published_shape(settings: dict[str, Any], vision: dict[str, Any], text: dict[str, Any], name: str) -> MEDConfig:
@@ -226,8 +232,14 @@ def _published_shape(settings: dict[str, Any], vision: dict[str, Any], text: dic
     )
 
 
-def _check(settings: dict[str, Any], wanted: dict[str, Any], file: Path, part: str = "") -> None:
-    """Raise a `ModelError` that names a setting whose value a MED does not have."""
+def check_unquantized(settings: dict[str, Any], folder: Path) -> None:
+    """Raise a `ModelError` where `config.json` says that weights are quantized, which its reader does not undo."""
+    if method := settings.get("quantization_config"):
+        raise ModelError(f"{folder / CONFIG}: quantization_config = {str(method)[:80]} is not supported")
+
+
+def check_values(settings: dict[str, Any], wanted: dict[str, Any], file: Path, part: str = "") -> None:
+    """Raise a `ModelError` that names a setting whose value is another than the one that is supported."""
     for name, value in wanted.items():
         said = settings.get(name, value)
         same = said == value or (isinstance(value, float) and said is not None and math.isclose(said, value))

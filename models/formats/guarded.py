@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from capfilt.core.errors import ModelError
-from capfilt.models.formats.checkpoint import ADAPTER
+from capfilt.models.formats.checkpoint import ADAPTER, CONFIG, weight_files
 from capfilt.models.formats.open_clip_source import OpenClipSource
 from capfilt.models.json_file import leaves, read_object
 
@@ -32,6 +32,8 @@ _NAMES_ANOTHER: Final = {
     "hf_model_name",
 }
 """Settings by which a configuration makes `transformers` load a second model."""
+_PLAIN: Final = ("F64", "F32", "F16", "BF16")
+"""Types of weights, as safetensors name them."""
 _KERNELS: Final = ("attn_implementation", "_attn_implementation", "experts_implementation")
 """Settings that may name code of the hub, as `owner/kernel`."""
 
@@ -58,6 +60,8 @@ def load_model(kind: str, folder: Path, device: str, dtype: torch.dtype) -> Any:
     Raises:
         ModelError: an unknown class, a missing file, missing weights or such of other shapes; one line.
     """
+    if not read_object(folder / CONFIG).get("quantization_config"):  # of which transformers takes care, or says why not
+        check_tensors(weight_files(folder))
     model, loaded = _from_folder(kind, folder, dtype=dtype, use_safetensors=True, output_loading_info=True)
     if missing := sorted(loaded["missing_keys"]):  # transformers would leave them random, and only warn
         raise ModelError(f"{folder}: {len(missing)} tensors are missing, {missing[0]} for one")
@@ -81,6 +85,7 @@ def load_tensors(files: Sequence[Path], device: str = "cpu", dtype: torch.dtype 
     """
     from safetensors import safe_open
 
+    check_tensors(files)
     tensors: dict[str, Tensor] = {}
     for path in files:
         try:
@@ -91,6 +96,31 @@ def load_tensors(files: Sequence[Path], device: str = "cpu", dtype: torch.dtype 
         except Exception as error:  # safetensors raises bare Exceptions
             raise ModelError(f"{path}: {_line(error)}") from error
     return tensors
+
+
+def check_tensors(files: Sequence[Path]) -> None:
+    """Make sure, by their headers alone, that each tensor stands in one file and that weights are plain numbers.
+
+    Quantized ones would be loaded as if they were not, without the scale that belongs to them.
+
+    Raises:
+        ModelError: a file that is missing or broken, a tensor that stands in two, or quantized weights.
+    """
+    from safetensors import safe_open
+
+    found: dict[str, Path] = {}
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as file:
+                kinds = {name: str(file.get_slice(name).get_dtype()) for name in file.keys()}  # noqa: SIM118 no dict
+        except Exception as error:  # safetensors raises bare Exceptions
+            raise ModelError(f"{path}: {_line(error)}") from error
+        for name, kind in kinds.items():
+            if name in found:
+                raise ModelError(f"{path}: {name} stands in {found[name].name} too")
+            if name.endswith("weight") and kind not in _PLAIN:
+                raise ModelError(f"{path}: {name} holds {kind}: quantized weights are not supported")
+        found |= dict.fromkeys(kinds, path)
 
 
 def load_pickle(path: Path) -> Any:
@@ -133,6 +163,7 @@ def open_clip_model(source: OpenClipSource) -> Any:
         shape["text_cfg"]["hf_model_name"] = str(source.text_tower)
     own_text = source.shape.get("custom_text") or "hf_model_name" in shape["text_cfg"]
     kind = library.CoCa if "multimodal_cfg" in shape else library.CustomTextCLIP if own_text else library.CLIP
+    check_tensors([source.weights])
     with offline():
         model = kind(**shape)
         library.load_checkpoint(model, str(source.weights), weights_only=True)

@@ -19,6 +19,7 @@ from capfilt.models.formats.checkpoint import (
     FORMAT,
     TOKENIZER,
     WEIGHTS,
+    Description,
     bert_settings,
     describe,
     vocabulary,
@@ -30,7 +31,7 @@ from capfilt.models.med.blip import OUTPUT, from_blip
 from capfilt.models.med.config import MEDConfig
 from capfilt.models.med.model import MED
 from capfilt.models.runtime import Placement
-from capfilt.models.tokenizer import Tokenizer
+from capfilt.models.tokenizer import DEC, Tokenizer
 
 
 def save_med(
@@ -76,7 +77,8 @@ def load_tokenizer(path: Path) -> Tokenizer:
     """Read a `tokenizer.json`, or BERT's `vocab.txt` with what `tokenizer_config.json` says of case and accents."""
     if path.suffix == ".txt":
         how = normalizers.BertNormalizer(**bert_settings(path.parent))
-        return Tokenizer.from_vocabulary(path.read_text(encoding="utf-8").split("\n")[:-1], how)
+        # Not `splitlines`: words of BERT hold what it takes for ends of lines.
+        return Tokenizer.from_vocabulary(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"), how)
     return Tokenizer.from_backend(load_tokenizer_file(path))
 
 
@@ -99,6 +101,7 @@ def load_med(
     described = describe(folder)
     try:
         tokenizer = load_tokenizer(vocabulary(folder))
+        _check_words(tokenizer, described, vocabulary(folder))
         weights = load_tensors(weight_files(folder), device, dtype)
         named = from_blip(weights, described.layout) if described.layout else weights
     except ModelError:
@@ -134,6 +137,21 @@ def make_med(config: MEDConfig, folder: Path) -> MED:
         return MED(config)
     check_timm(config.tower, config.tower_digest, folder)
     return MED(config, load_timm(config.tower, config.image_size))
+
+
+def _check_words(tokenizer: Tokenizer, described: Description, file: Path) -> None:
+    """Make sure that words have the ids by which the weights know them: one word fewer moves all that follow.
+
+    Raises:
+        ModelError: the vocabulary is another one.
+    """
+    most, first = max(tokenizer.backend.get_vocab().values()), tokenizer.ids[DEC]
+    if most >= described.config.vocab_size:
+        raise ModelError(f"{file}: {most + 1} words, more than the {described.config.vocab_size} of the model")
+    if described.first not in (None, first):
+        raise ModelError(
+            f"{file}: not the words of this model: [DEC] is {first} here, and {described.first} in {CONFIG}"
+        )
 
 
 class SkipInit(TorchFunctionMode):

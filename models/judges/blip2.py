@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from capfilt.models.formats.guarded import load_model, load_part
-from capfilt.models.formats.image_processor import read_image_processor
+from capfilt.models.formats.image_processor import read_normalizing_processor
 from capfilt.models.formats.model_info import ModelInfo
 from capfilt.models.judges.pairs import fold, owners
 from capfilt.models.normalize import normalize
 from capfilt.models.runtime import Placement
-from capfilt.models.tokenizer import clean_text
+from capfilt.models.tokenizer import MAX_CHARACTERS, MAX_WORDS, clean_text
 
 MAX_TOKENS = 32
 """Tokens of a text that are looked at (BLIP-2's training)."""
@@ -34,7 +34,7 @@ class Blip2Judge:
         self.pixels = info.pixels
         self.columns = info.columns
         self.device, self.dtype = placement.resolve()
-        settings = read_image_processor(info.folder)
+        settings = read_normalizing_processor(info.folder)
         self.mean, self.std = settings["image_mean"], settings["image_std"]
         self.tokenizer = load_part("AutoTokenizer", info.folder)
         self.model = load_model("Blip2ForImageTextRetrieval", info.folder, self.device, self.dtype)
@@ -53,6 +53,11 @@ class Blip2Judge:
         owner = torch.tensor(owners(texts), device=self.device)
         itm, itc = self._match(states[owner], ids, mask), self._cosine(states, ids, mask, owner)
         return dict(zip(self.columns, (fold(itm, texts), fold(itc, texts)), strict=True))
+
+    def cuts(self, text: str) -> bool:
+        """See `protocols.TruncatingJudge`."""
+        whole = clean_text(text, MAX_CHARACTERS)
+        return len(whole.split(" ")) > MAX_WORDS or len(self.tokenizer(whole)["input_ids"]) > MAX_TOKENS
 
     def _match(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """Probabilities [M] that texts match the images whose states [M, N, D] stand beside them."""

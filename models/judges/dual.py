@@ -29,6 +29,10 @@ class DualJudge:
         found = cosines(self, images, texts)
         return {column: found for column in self.columns}
 
+    def cuts(self, text: str) -> bool:
+        """See `protocols.TruncatingJudge`."""
+        return self.encoder.cuts(text)
+
     def image_features(self, images: Tensor) -> Tensor:
         """uint8 [B, S, S, 3] -> [B, E] of length 1."""
         return self.encoder.image_features(images)

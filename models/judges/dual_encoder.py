@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from capfilt.models.formats.guarded import load_model, load_part
-from capfilt.models.formats.image_processor import read_image_processor
+from capfilt.models.formats.image_processor import read_normalizing_processor
 from capfilt.models.normalize import CLIP_MEAN, CLIP_STD, normalize
 
 
@@ -33,7 +33,7 @@ class DualEncoder:
         Raises:
             ModelError: a missing or broken file.
         """
-        pixels = read_image_processor(folder)
+        pixels = read_normalizing_processor(folder)
         tokenizer = load_part("AutoTokenizer", folder)
         return cls(load_model("AutoModel", folder, device, dtype), tokenizer, pixels["image_mean"], pixels["image_std"])
 
@@ -46,6 +46,11 @@ class DualEncoder:
         """M texts -> float32 [M, E] of length 1."""
         words = self.words(texts)
         return F.normalize(self.model.get_text_features(**words).pooler_output.float(), dim=-1)
+
+    def cuts(self, text: str) -> bool:
+        """Whether words of a text find no place in the text tower."""
+        places: int = self.model.config.text_config.max_position_embeddings
+        return len(self.tokenizer(text)["input_ids"]) > places
 
     def words(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Ids int64 [M, T] and, where the model looks at it, the mask of what is text, on the model's device."""

@@ -12,8 +12,8 @@ from typing import Any, Final, Literal
 
 from capfilt.core.errors import ModelError
 from capfilt.models.formats import open_clip_source
-from capfilt.models.formats.checkpoint import CONFIG, FORMAT, describe, med_files, weight_files
-from capfilt.models.formats.image_processor import read_image_processor, square_of
+from capfilt.models.formats.checkpoint import CONFIG, FORMAT, check_unquantized, describe, med_files, weight_files
+from capfilt.models.formats.image_processor import read_image_processor, read_normalizing_processor, square_of
 from capfilt.models.formats.model_info import ALPHA, DUAL, ModelInfo, Role
 from capfilt.models.formats.open_clip_source import OpenClipSource
 from capfilt.models.formats.timm_tower import check_timm
@@ -150,8 +150,9 @@ def _published_judge(family: str, columns: tuple[str, ...]) -> Callable[[Checkpo
 
     def described(checkpoint: Checkpoint) -> ModelInfo:
         folder = checkpoint.folder
+        check_unquantized(checkpoint.settings, folder)
         files = (*_small_files(folder), *weight_files(folder))
-        pixels = square_of(read_image_processor(folder))
+        pixels = square_of(read_normalizing_processor(folder))
         if pixels is None:
             raise ModelError(f"{folder}: an image processor that makes no plain square is not supported in a judge")
         return ModelInfo(
@@ -179,7 +180,7 @@ def _features(settings: dict[str, Any]) -> int:
 def _vlm(checkpoint: Checkpoint) -> ModelInfo:
     folder = checkpoint.folder
     files = (*_small_files(folder), *weight_files(folder))
-    pixels = square_of(read_image_processor(folder)) or PixelSpec(checkpoint.max_side, "fit")
+    pixels = square_of(_processor(checkpoint)) or PixelSpec(checkpoint.max_side, "fit")
     return ModelInfo(
         name=checkpoint.name,
         family="vlm",
@@ -189,6 +190,17 @@ def _vlm(checkpoint: Checkpoint) -> ModelInfo:
         files=files,
         shots="rows" if checkpoint.settings.get("model_type") == "idefics" else _template(folder),
     )
+
+
+def _processor(checkpoint: Checkpoint) -> dict[str, Any]:
+    """`read_image_processor`, which a language model lacks: those and some that read images end in one word."""
+    try:
+        return read_image_processor(checkpoint.folder)
+    except ModelError as error:
+        if checkpoint.architecture.endswith("ForCausalLM"):
+            said = f"{checkpoint.folder}: no image processor: {checkpoint.architecture} is a language model"
+            raise ModelError(f"{said}, or its preprocessor_config.json is missing") from error
+        raise
 
 
 def _template(folder: Path) -> Literal["", "template"]:

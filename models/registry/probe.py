@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from capfilt.core.errors import ModelError
 from capfilt.models.pixels import PixelSpec
@@ -30,8 +30,11 @@ def probe_captioner(captioner: Captioner, prompt: str, decoding: Decoding) -> No
     except ModelError:
         raise
     except Exception as error:  # of whatever library runs it
+        said = f"captioner {captioner.name!r} cannot caption a plain image"
+        if _is_broken(getattr(captioner, "model", None)):
+            raise ModelError(f"{said}: its weights are no finite numbers") from error
         hint = "; it has no chat template: set caption.template" if getattr(captioner, "template", None) == "" else ""
-        raise ModelError(f"captioner {captioner.name!r} cannot caption a plain image: {_line(error)}{hint}") from error
+        raise ModelError(f"{said}: {_line(error)}{hint}") from error
     texts = [own[0].text for own in captions]
     # Both must repeat: a good captioner may stumble over one of two plain drawings.
     if all(map(is_one_word_again_and_again, texts)):
@@ -80,6 +83,12 @@ def probe_image_judge(judge: ImageJudge) -> None:
                 raise ModelError(f"image judge {judge.name!r} gives no finite {column} of a plain image")
             if kind.startswith("halffloat[") and kind != f"halffloat[{len(numbers)}]":
                 raise ModelError(f"image judge {judge.name!r}: {column} has {len(numbers)} numbers, not {kind}")
+
+
+def _is_broken(model: object) -> bool:
+    """Whether weights of a model are NaN or infinite."""
+    weights = model.parameters() if isinstance(model, nn.Module) else ()
+    return any(not bool(weight.isfinite().all()) for weight in weights if not weight.is_meta)
 
 
 def _line(error: Exception) -> str:

@@ -17,6 +17,14 @@ from capfilt.models.training.system import Asked, Foundation, ModelSettings, Sys
 
 
 def check(asked: Asked) -> Foundation:
+    """As `check_start`, and an objective to learn; see `System.check`."""
+    (objectives,) = (section for section in asked.own if isinstance(section, Objectives))
+    if not any((objectives.itc, objectives.itm, objectives.lm, objectives.token_itm)):
+        raise ConfigError("objectives: itc, itm, lm and token_itm are all 0: there is nothing to learn")
+    return check_start(asked)
+
+
+def check_start(asked: Asked) -> Foundation:
     """A known size, or a checkpoint that is whole; see `System.check`."""
     settings = asked.model
     check_frozen(settings)

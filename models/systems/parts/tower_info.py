@@ -7,7 +7,7 @@ from typing import Final
 
 from capfilt.core.errors import ConfigError, ModelError
 from capfilt.models.formats.checkpoint import CONFIG, FORMAT, describe, med_files, read_config, weight_files
-from capfilt.models.formats.image_processor import read_image_processor
+from capfilt.models.formats.image_processor import read_normalizing_processor
 from capfilt.models.formats.model_info import ALPHA, OFF
 from capfilt.models.registry.resolve import locate
 
@@ -57,7 +57,7 @@ def tower_info(name: str, setting: str = "model.vision") -> TowerInfo:
     own = settings.get("vision_config", settings)
     if kind == "beit" and not own.get("use_absolute_position_embeddings"):
         raise ConfigError(f"{setting} = {name!r}: a BEiT with relative positions is no plain ViT, so it is not taken")
-    pixels = read_image_processor(folder)
+    pixels = read_normalizing_processor(folder)
     files = (folder / CONFIG, *weight_files(folder))
     side, patch = int(own.get("image_size", 224)), int(own.get("patch_size", 32 if "clip" in kind else 16))
     return TowerInfo(folder, kind, side, patch, pixels["image_mean"], pixels["image_std"], files)

@@ -12,7 +12,7 @@ from PIL import Image
 from capfilt.core.errors import ConfigError, ModelError
 from capfilt.models.formats.open_clip_source import from_name
 from capfilt.models.normalize import normalize
-from capfilt.models.protocols import Judge
+from capfilt.models.protocols import Judge, TruncatingJudge
 from capfilt.models.registry import registry
 from capfilt.pipelines.imaging.geometry.resize import square
 
@@ -119,6 +119,13 @@ def test_half_precision_scores_about_the_same(published: Published, name: str, d
         differences = [abs(a - b) for old, new in pairs for a, b in zip(old, new, strict=True)]
         assert max(differences) < 0.1  # of random weights, larger than any that were trained
         assert max(differences) > 0
+
+
+@pytest.mark.parametrize("name", ["clip-transformers", "siglip-transformers", "blip2-itm"])
+def test_a_text_with_words_that_find_no_place_is_told(published: Published, name: str) -> None:
+    judge = registry.load_judge(str(published(name)))
+    assert isinstance(judge, TruncatingJudge)
+    assert [judge.cuts(text) for text in ("a dog", "a dog runs on the grass " * 20)] == [False, True]
 
 
 def test_a_tag_tells_two_judges_apart(published: Published) -> None:

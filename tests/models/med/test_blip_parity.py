@@ -35,7 +35,7 @@ TEXT = {
     "vocab_size": 120,
     "encoder_hidden_size": 32,
     "max_position_embeddings": 40,
-    "bos_token_id": 5,
+    "bos_token_id": 118,  # [DEC]
     "sep_token_id": 3,
     "pad_token_id": 0,
     "initializer_range": 0.2,
@@ -144,7 +144,6 @@ def test_positions_are_interpolated_for_other_sizes() -> None:
 def talkative(pixels: torch.Tensor) -> tuple[Any, MED, list[Any]]:
     """A captioner of either kind whose captions end early, late or never, and what ours sees in the pixels."""
     theirs = make("BlipForConditionalGeneration")
-    theirs.config.text_config.bos_token_id = 118
     with torch.no_grad():
         theirs.text_decoder.cls.predictions.bias[3] += 4.0
     model = ours(theirs, "captioning")
@@ -226,7 +225,6 @@ def test_a_published_captioner_writes_what_it_writes_in_transformers(tmp_path: P
     greedy = Decoding(top_p=1e-6, max_tokens=12, min_tokens=0)
     ours = [row[0].text for row in captioner.caption(images, [[1], [2], [3]], "", greedy)]
     start = torch.tensor([[118, 3]]).expand(3, -1)  # [DEC], and the last token that `generate` takes off again
-    theirs.config.text_config.bos_token_id = 118
     with torch.no_grad():
         pixels = normalize(images, torch.float32)
         ids = theirs.generate(pixels, input_ids=start, do_sample=False, num_beams=1, max_new_tokens=12)

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -295,8 +296,9 @@ def test_a_locked_tower_stays_to_the_bit_and_sees_each_image_once(images: Tensor
 
 
 def test_the_tower_of_a_med_is_a_vit(images: Tensor, tmp_path: Path) -> None:
-    med = spread(MED(MED_SHAPE)).eval()
-    save_med(tmp_path / "med", med, Tokenizer.from_words(TEXTS), ("filter",))
+    tokenizer = Tokenizer.from_words(TEXTS)
+    med = spread(MED(replace(MED_SHAPE, vocab_size=len(tokenizer)))).eval()
+    save_med(tmp_path / "med", med, tokenizer, ("filter",))
     pixels = normalize(images, torch.float32)
     vit = load_tower(tower_info(str(tmp_path / "med")))
     with torch.no_grad():
