@@ -20,6 +20,9 @@ LONGEST_QUOTE: Final = 300
 _HEADERS: Final = ("retry-after-ms", "retry-after", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
 _THOUGHTS: Final = frozenset({"thinking", "reasoning", "thought", "redacted_thinking", "reasoning_content"})
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+# Of OpenAI's protocol, and of gateways that hand on those of Gemini, Anthropic and Mistral.
+_CUT: Final = frozenset({"length", "max_tokens", "model_length"})
+_FILTERED: Final = frozenset({"content_filter", "safety", "recitation", "prohibited_content", "blocklist", "refusal"})
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 
 
@@ -29,7 +32,7 @@ class Answer:
 
     text: str
     logprob: float | None  # natural log, summed over the tokens; None where it tells none
-    end: str  # its finish_reason (stop, length, ...), or `refused`
+    end: str  # its finish_reason (stop, ...), `length` or `refused`, whatever the server calls these two
     why: str = ""  # of a refusal by status: the server's own words
 
 
@@ -55,10 +58,10 @@ def read_answer(data: bytes) -> Answer:
         said = json.dumps(choice).encode() if choice.get("error") else data
         raise ErrorBody(_status(choice) or _status(body), quote(said))
     message = choice.get("message") or {}
-    text, end = _text(message.get("content", choice.get("text"))), str(choice.get("finish_reason"))
-    if end == "content_filter" or message.get("refusal"):
+    text, end = _text(message.get("content", choice.get("text"))), str(choice.get("finish_reason")).lower()
+    if end in _FILTERED or message.get("refusal"):
         return Answer("", None, "refused")
-    return Answer(text, _logprob(choice.get("logprobs")), end)
+    return Answer(text, _logprob(choice.get("logprobs")), "length" if end in _CUT else end)
 
 
 def quote(data: bytes) -> str:
@@ -94,7 +97,7 @@ def _seconds(asked: str) -> float:
 
 
 def _parsed(data: bytes) -> dict[str, Any]:
-    said = data.decode(errors="replace").strip()
+    said = data.decode("utf-8-sig", errors="replace").strip()
     body = _joined(said) if said.startswith(("data:", "event:", ":")) else json.loads(said)
     if not isinstance(body, dict):
         raise TypeError("no JSON object")
@@ -102,7 +105,11 @@ def _parsed(data: bytes) -> dict[str, Any]:
 
 
 def _joined(stream: str) -> dict[str, Any]:
-    """A stream of events as the one answer it makes."""
+    """A stream of events as the one answer it makes.
+
+    Raises:
+        ValueError: it broke off, and so did its text.
+    """
     lines = [line.removeprefix("data:").strip() for line in stream.splitlines() if line.startswith("data:")]
     parts = [json.loads(line) for line in lines if line and line != "[DONE]"]
     if failed := [part for part in parts if part.get("error")]:  # it may come after half an answer
@@ -112,6 +119,8 @@ def _joined(stream: str) -> dict[str, Any]:
     text = "".join(_text(delta.get("content")) for delta in deltas)
     tokens = [token for choice in choices for token in ((choice.get("logprobs") or {}).get("content") or ())]
     end = next((choice["finish_reason"] for choice in reversed(choices) if choice.get("finish_reason")), None)
+    if end is None and "[DONE]" not in lines:
+        raise ValueError("a stream without an end")
     whole = {"message": {"content": text}, "finish_reason": end, "logprobs": {"content": tokens}}
     return {"choices": [whole]}
 

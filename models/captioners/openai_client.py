@@ -84,7 +84,7 @@ class ChatClient:
             raise ModelError(f"captioner {self.url}: its list of models cannot be read ({_words(error)})") from error
         wanted = self.settings.model or (listed[0] if len(listed) == 1 else "")
         if not wanted and not listed:
-            raise ModelError(f"captioner {self.url}: it does not list its models; set endpoint.model")
+            raise ModelError(f"captioner {self.url}: it does not list its models; set endpoint.model{self._hint()}")
         if listed and wanted not in listed:
             known = ", ".join(listed) or "nothing"
             raise ModelError(f"captioner {self.url}: endpoint.model = {self.settings.model!r}; it serves {known}")
@@ -162,7 +162,11 @@ class ChatClient:
                 return await self._once(session, body)
             by_content = b"content_filter" in data or b"content_policy" in data
             return Answer("", None, "refused", "" if by_content else f"HTTP {status}: {said}")
-        raise ModelError(f"captioner {self.url}: HTTP {status}: {said}")
+        raise ModelError(f"captioner {self.url}: HTTP {status}: {said}{self._hint() if status == 404 else ''}")
+
+    def _hint(self) -> str:
+        """What is most often wrong with an address that does not answer as it should."""
+        return "" if self.url.endswith("/v1") else " (most servers' URLs end with /v1)"
 
     def _spelled(self, body: dict[str, Any]) -> dict[str, Any]:
         """A request under the names that this server knows."""

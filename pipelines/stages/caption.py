@@ -87,7 +87,9 @@ def _write(
 
 
 def _tidied(caption: "Caption", prompt: str) -> dict[str, Any]:
-    said, thought = without_thoughts(caption.text)
+    # Two halves of an emoji become one, and a half alone U+FFFD: no table could hold it, and its chunk would fail.
+    whole = caption.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    said, thought = without_thoughts(whole)
     text = tidy(said, prompt)
     found = [*check_caption(text), *caption.flags, *(["thought"] if thought else [])]
     return {"text": text, "logprob": caption.logprob, "flags": list(dict.fromkeys(found))}

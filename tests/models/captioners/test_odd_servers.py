@@ -16,6 +16,7 @@ from PIL import Image
 
 from capfilt.core.errors import ModelError
 from capfilt.models.captioners import openai_answers, openai_client
+from capfilt.models.captioners.endpoint import _caption
 from capfilt.models.captioners.openai_answers import ErrorBody, pause_of, read_answer
 from capfilt.models.captioners.openai_client import EndpointFailed
 from capfilt.models.protocols import Caption, Decoding
@@ -71,7 +72,7 @@ def url(script: Script) -> Iterator[str]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
     server.shutdown()
     server.server_close()
@@ -105,11 +106,73 @@ STREAM = (
         plain("a brown dog", logprobs=None, finish_reason=None),
         json.dumps({"choices": [{"text": "a brown dog", "finish_reason": "stop"}]}).encode(),
         STREAM,
+        STREAM.replace(b', "finish_reason": "stop"', b""),
+        b"\xef\xbb\xbf" + plain("a brown dog"),
     ],
 )
 def test_an_answer_is_read_whatever_its_form(data: bytes) -> None:
     answer = read_answer(data)
     assert (answer.text, answer.logprob) == ("a brown dog", None)
+
+
+@pytest.mark.parametrize(
+    ("end", "flags"),
+    [
+        ("length", ("cut",)),
+        ("max_tokens", ("cut",)),
+        ("MAX_TOKENS", ("cut",)),
+        ("content_filter", ("refused",)),
+        ("SAFETY", ("refused",)),
+        ("eos", ()),
+    ],
+)
+def test_an_end_is_known_by_every_name(end: str, flags: tuple[str, ...]) -> None:
+    assert _caption(read_answer(plain("a brown", finish_reason=end))).flags == flags
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ({"content": None, "reasoning_content": "I see a dog."}, ""),
+        ({"content": "a dog", "reasoning_content": "I see a dog."}, "a dog"),
+        ({"content": None, "refusal": "I cannot help."}, ""),
+    ],
+)
+def test_what_is_beside_an_answer_is_no_caption(said: dict[str, Any], text: str) -> None:
+    data = json.dumps({"choices": [{"message": said, "finish_reason": "stop"}]}).encode()
+    assert read_answer(data).text == text
+
+
+def test_a_stream_that_breaks_off_is_asked_again(script: Script, url: str) -> None:
+    broken = iter([STREAM.partition(b"data: [DONE]")[0].replace(b', "finish_reason": "stop"', b""), STREAM[:150]])
+    script.post = lambda body: (200, {}, next(broken, STREAM))
+    assert ask(url)[0].text == "a brown dog"
+    assert len(script.bodies) == 3
+
+
+def test_a_login_page_in_the_place_of_an_answer_is_quoted(script: Script, url: str) -> None:
+    script.post = lambda body: (200, {"Content-Type": "text/html"}, b"<html><title>Log in</title></html>")
+    with pytest.raises(EndpointFailed, match=r"cannot be read .*3 times: <html><title>Log in"):
+        ask(url)
+
+
+def test_an_address_without_v1_is_told_what_most_have(script: Script, url: str) -> None:
+    script.post = lambda body: (404, {}, b'{"detail": "Not Found"}')
+    base = url.removesuffix("/v1")
+    with pytest.raises(ModelError, match=r"HTTP 404: Not Found \(most servers' URLs end with /v1\)"):
+        ask(base, model="tiny")
+    with pytest.raises(ModelError, match=r"HTTP 404: Not Found$"):
+        ask(url, model="tiny")
+    script.get = (404, {}, b"")
+    with pytest.raises(ModelError, match=r"set endpoint\.model \(most servers' URLs end with /v1\)"):
+        ask(base)
+
+
+def test_a_key_that_expires_after_some_answers_ends_the_work(script: Script, url: str) -> None:
+    script.post = lambda body: (200, {}, plain("a dog")) if body["seed"] < 2 else (401, {}, b"key expired")
+    with pytest.raises(ModelError, match="HTTP 401: key expired"):
+        ask(url, images=8, concurrency=1)
+    assert len(script.bodies) <= 4
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """What is plainly wrong with a caption."""
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capfilt.pipelines.stages.caption import _mark_duplicates
+from capfilt.models.protocols import Caption
+from capfilt.pipelines.stages.caption import _mark_duplicates, _tidied
 from capfilt.pipelines.stages.caption_checks import check_caption, same_text_key, tidy, without_thoughts
 
 
@@ -64,6 +66,20 @@ def test_any_text_has_flags_in_one_order_and_none_twice(text: str) -> None:
 )
 def test_a_caption_is_one_line_without_the_prompt(text: str, prompt: str, expected: str) -> None:
     assert tidy(text, prompt) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "flags"),
+    [
+        ("a \ud83d dog runs", "a \ufffd dog runs", ["unprintable"]),
+        ("a \ud83d\ude00 dog runs", "a \U0001f600 dog runs", []),
+    ],
+)
+def test_halves_of_an_emoji_become_one_or_none(text: str, kept: str, flags: list[str]) -> None:
+    """A server that streams, or cuts a text by bytes, sends them; a table of UTF-8 holds neither."""
+    found = _tidied(Caption(text, None, ()), "")
+    assert (found["text"], found["flags"]) == (kept, flags)
+    assert pa.array([found["text"]]).to_pylist() == [kept]
 
 
 def test_duplicates_are_told_whatever_their_case_and_punctuation() -> None:
