@@ -1,6 +1,6 @@
 """Committed chunks through the stages once more, for a command that changes or adds something."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from capfilt.commands.progress import Listener, RunProgress
@@ -18,6 +18,7 @@ def work_through(
     folder: Folder,
     chunks: Sequence[PlannedChunk],
     recipe: Recipe,
+    models: Mapping[str, str],
     task: "ChunkTask",
     listener: Listener,
     after_each: Callable[[], object] = lambda: None,
@@ -25,6 +26,7 @@ def work_through(
     """Take the chunks through, and tell the listener how far they are.
 
     Args:
+        models, task: see `pipelines.engine.chunk.stages.Job`.
         after_each: called in this process when a chunk is done.
 
     Raises:
@@ -38,7 +40,7 @@ def work_through(
     failed: list[str] = []
     rows_done = 0
     clock = WorkTime()
-    with work(chunks, folder.location, recipe, task) as outcomes:
+    with work(chunks, folder.location, recipe, models, task) as outcomes:
         for number, done in enumerate(outcomes, 1):
             after_each()
             rows_done += 0 if done.error else sizes[done.chunk]

@@ -87,7 +87,8 @@ def _complete_part(ledger: Ledger, label: str, recipes: Mapping[str, Recipe], li
         _check_bases(state)
         chunks = {chunk.name: chunk for chunk in ledger.read_plan()}
         planned = [PlannedChunk(chunks[name], state.spec_digest(name)) for name in lacking]
-        work_through(ledger.folder, planned, recipes[layer.name], Annotate(label), listener)
+        models: dict[str, str] = layer.facts["models"]
+        work_through(ledger.folder, planned, recipes[layer.name], models, Annotate(label), listener)
         if left := _state(ledger, label, recipes).lacking:
             raise IntegrityError(f"{ledger.folder.location}: layer {label} was made, but lacks chunk {left[0]}")
     return len(lacking)

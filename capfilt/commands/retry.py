@@ -70,7 +70,7 @@ def retry(
             planned = [PlannedChunk(chunk, ledger.spec_digest(chunk)) for chunk in chunks]
             # One chunk at a time, by the driver alone: a worker that outlives it leaves a whole transaction or none.
             after_each = partial(replay_pending, ledger.folder)
-            work_through(ledger.folder, planned, recipe, RetryRows(wanted), listener, after_each)
+            work_through(ledger.folder, planned, recipe, ledger.run["models"], RetryRows(wanted), listener, after_each)
         complete(ledger, layers, listener)
         ledger.balance()
         listener(RunProgress("select"))

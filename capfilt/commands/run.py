@@ -197,7 +197,7 @@ def work_on_chunks(ledger: Ledger, todo: list[Chunk], recipe: Recipe, listener: 
     reasons: Counter[str] = Counter()
     breaker = Breaker(recipe.run)
     chunks = [PlannedChunk(chunk, ledger.spec_digest(chunk)) for chunk in todo]
-    with _session(ledger) as book, work(chunks, ledger.folder.location, recipe) as outcomes:
+    with _session(ledger) as book, work(chunks, ledger.folder.location, recipe, ledger.run["models"]) as outcomes:
         for number, done in enumerate(outcomes, 1):
             if done.error:
                 failed.append(done)

@@ -141,7 +141,7 @@ def _timed(
     listener(RunProgress("start", 0, rows))
     outcomes: list[ChunkOutcome] = []
     began, start = time.perf_counter(), 0.0
-    with work(planned, ledger.folder.location, recipe) as stream:
+    with work(planned, ledger.folder.location, recipe, ledger.run["models"]) as stream:
         for done in stream:
             if done.error:
                 raise RunFailed(done.error)

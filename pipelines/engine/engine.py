@@ -1,7 +1,7 @@
 """The main job: chunks through the stages, on the engine that the recipe chooses."""
 
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Final
 
@@ -23,7 +23,7 @@ Engine = Callable[[Sequence[PlannedChunk], Job], Generator[ChunkOutcome]]
 
 @contextmanager
 def work(
-    chunks: Sequence[PlannedChunk], out: str, recipe: Recipe, task: ChunkTask = NEW
+    chunks: Sequence[PlannedChunk], out: str, recipe: Recipe, models: Mapping[str, str], task: ChunkTask = NEW
 ) -> Iterator[Iterator[ChunkOutcome]]:
     """Take every chunk through fetch, decode, caption, score and commit; gives each as it is committed.
 
@@ -31,14 +31,14 @@ def work(
 
     Args:
         out: the run's folder.
-        task: see `Job`.
+        models, task: see `Job`.
 
     Raises:
         ModelError: a model cannot be loaded or does not work; later chunks would fail in the same way.
     """
     folder = Folder.at(out)
     pixels = tuple(stage_models.pixels(recipe))
-    job = Job(folder.everywhere, recipe, pixels, task, held_token(folder))
+    job = Job(folder.everywhere, recipe, pixels, models, task, held_token(folder))
     with closing(_engine(recipe.engine.kind)(chunks, job)) as outcomes:
         yield map(_checked, outcomes)
 

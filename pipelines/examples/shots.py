@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from capfilt.core.config import DecodeSettings
-from capfilt.core.errors import ConfigError
+from capfilt.core.errors import ConfigError, ModelError
 from capfilt.core.storage import split_url
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.shots import Shot
@@ -26,7 +26,10 @@ def digest_of_shots(location: str) -> str:
     Raises:
         ConfigError: no such file, or one without examples.
     """
-    images, texts = _read(location)
+    return _digest(*_read(location))
+
+
+def _digest(images: pa.Array, texts: list[str]) -> str:
     told = hashlib.sha256()
     for image, text in zip(images, texts, strict=True):
         for part in (image.as_py(), text.encode("utf-8", "surrogatepass")):
@@ -34,13 +37,19 @@ def digest_of_shots(location: str) -> str:
     return told.hexdigest()[:12]
 
 
-def load_shots(location: str, pixels: PixelSpec) -> tuple[Shot, ...]:
+def load_shots(location: str, pixels: PixelSpec, planned: str = "") -> tuple[Shot, ...]:
     """The examples of a file, in its order.
 
+    Args:
+        planned: `digest_of_shots` when the work was planned; "" = it was not.
+
     Raises:
+        ModelError: the file holds other examples now.
         ConfigError: no such file, no examples in it, or one that is no image; names the setting.
     """
     images, texts = _read(location)
+    if planned not in ("", _digest(images, texts)):
+        raise ModelError(f"caption.shots = {location!r}: examples changed since the run was planned")
     # As the decode stage does it, so that examples look as the images of the run do.
     files: list[File | None] = [image.as_py() for image in images]
     outcomes, canvases = decode_isolated(files, [pixels], DecodeSettings(), None)

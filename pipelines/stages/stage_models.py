@@ -1,11 +1,13 @@
 """The models of a recipe: checked before a run, asked for their pixels, loaded."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from capfilt.core import schema
 from capfilt.core.config import Recipe
-from capfilt.core.errors import ConfigError
+from capfilt.core.errors import ConfigError, ModelError
 from capfilt.models.pixels import PixelSpec
 from capfilt.models.registry import image_judges, plugin, registry
 from capfilt.pipelines.stages.caption import decoding
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from capfilt.models.protocols import Captioner, ImageJudge, Judge
 
 
+NOT_PLANNED: Final[Mapping[str, str]] = MappingProxyType({})
+"""Of models that no plan names."""
 ON_A_CPU: Final = 32
 """Images per micro-batch on a CPU, where engine.batch = "auto"."""
 
@@ -84,31 +88,34 @@ def pixels(recipe: Recipe) -> list[PixelSpec]:
     return list(dict.fromkeys(specs))
 
 
-def load_captioners(recipe: Recipe) -> "list[Captioner]":
+def load_captioners(recipe: Recipe, planned: Mapping[str, str] = NOT_PLANNED) -> "list[Captioner]":
     """The recipe's captioners, in its order, after each has shown on two plain images that it captions.
 
+    Args:
+        planned: what `check_models` gave when the work was planned; files may have changed since.
+
     Raises:
-        ModelError: one that cannot be loaded or does not caption.
+        ModelError: one that cannot be loaded, does not caption or is another one than planned.
     """
-    return [_captioner(name, recipe) for name in recipe.caption.captioners]
+    return [_captioner(name, recipe, planned) for name in recipe.caption.captioners]
 
 
-def load_judges(recipe: Recipe) -> "list[Judge]":
+def load_judges(recipe: Recipe, planned: Mapping[str, str] = NOT_PLANNED) -> "list[Judge]":
     """The recipe's judges, in its order, after each has shown on two plain images that it scores.
 
     Raises:
-        ModelError: one that cannot be loaded or does not score.
+        ModelError: one that cannot be loaded, does not score or is another one than planned.
     """
-    return [_judge(name, recipe) for name in recipe.score.judges]
+    return [_judge(name, recipe, planned) for name in recipe.score.judges]
 
 
-def load_image_judges(recipe: Recipe) -> "list[ImageJudge]":
+def load_image_judges(recipe: Recipe, planned: Mapping[str, str] = NOT_PLANNED) -> "list[ImageJudge]":
     """The recipe's image judges, in its order, after each has shown on two plain images that it describes.
 
     Raises:
-        ModelError: one that cannot be loaded or does not describe.
+        ModelError: one that cannot be loaded, does not describe or is another one than planned.
     """
-    return [_image_judge(name, recipe) for name in recipe.score.image_judges]
+    return [_image_judge(name, recipe, planned) for name in recipe.score.image_judges]
 
 
 def prove_models(recipe: Recipe) -> None:
@@ -122,18 +129,18 @@ def prove_models(recipe: Recipe) -> None:
     )
     for name in recipe.caption.captioners:
         if recipe.caption.n and registry.is_unproven(name, "captioner"):
-            _captioner(name, here)
+            _captioner(name, here, NOT_PLANNED)
     for name in recipe.score.judges:
         if registry.is_unproven(name, "filter"):
-            _judge(name, here)
+            _judge(name, here, NOT_PLANNED)
     for name in recipe.score.image_judges:
         if image_judges.kind_of(name) == "head":
             image_judges.check_head(name, placement(recipe))
         if not (model := image_judges.model_of(name)) or registry.is_unproven(model, "filter"):
-            _image_judge(name, here)
+            _image_judge(name, here, NOT_PLANNED)
 
 
-def _captioner(name: str, recipe: Recipe) -> "Captioner":
+def _captioner(name: str, recipe: Recipe, planned: Mapping[str, str]) -> "Captioner":
     """A class of a person's own is not tried: what else its `caption` does is not known."""
     from capfilt.models.registry.probe import probe_captioner
 
@@ -141,26 +148,36 @@ def _captioner(name: str, recipe: Recipe) -> "Captioner":
     if shots:
         from capfilt.pipelines.examples.shots import load_shots
 
-        place = replace(place, shots=load_shots(shots, registry.pixels(name, "captioner", place)))
+        digest = planned.get(f"shots {shots}", "")
+        place = replace(place, shots=load_shots(shots, registry.pixels(name, "captioner", place), digest))
     captioner = registry.load_captioner(name, place)
+    _check_digest(f"captioner {name}", captioner.digest, planned)
     if not plugin.is_plugin(name) and recipe.caption.n:
         probe_captioner(captioner, recipe.caption.prompt, decoding(recipe.caption))
     return captioner
 
 
-def _judge(name: str, recipe: Recipe) -> "Judge":
+def _judge(name: str, recipe: Recipe, planned: Mapping[str, str]) -> "Judge":
     from capfilt.models.registry.probe import probe_judge
 
     judge = registry.load_judge(name, placement(recipe))
+    _check_digest(f"filter {name}", judge.digest, planned)
     if not plugin.is_plugin(registry.untagged(name)[1]):
         probe_judge(judge)
     return judge
 
 
-def _image_judge(name: str, recipe: Recipe) -> "ImageJudge":
+def _image_judge(name: str, recipe: Recipe, planned: Mapping[str, str]) -> "ImageJudge":
     from capfilt.models.registry.probe import probe_image_judge
 
     judge = image_judges.load(name, placement(recipe))
+    _check_digest(f"image judge {name}", judge.digest, planned)
     if not plugin.is_plugin(registry.untagged(name)[1]):
         probe_image_judge(judge)
     return judge
+
+
+def _check_digest(role: str, digest: str, planned: Mapping[str, str]) -> None:
+    """Raise a `ModelError` where a model is another one than its run was planned with."""
+    if planned.get(role, digest) != digest:
+        raise ModelError(f"{role}: weights changed since the run was planned")

@@ -4,8 +4,8 @@ An engine decides where a stage runs and asks for it by name there: `make_stages
 code is imported then: every worker of a run is a process, and a run starts with some ten of them.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -38,6 +38,7 @@ class Job:
         out: the run's folder, by a name that every node understands.
         recipe: its settings.
         pixels: what the recipe's models want of every image; found out where the models' names are understood.
+        models: digests that the work was planned with, as `stage_models.check_models` gives them.
         task: what kind of work it is.
         lease: of the driver; nothing is written for a driver that lost it.
     """
@@ -45,6 +46,7 @@ class Job:
     out: str
     recipe: Recipe
     pixels: tuple[PixelSpec, ...]
+    models: Mapping[str, str] = field(default_factory=dict)
     task: ChunkTask = NEW
     lease: FencingToken = NO_LEASE
 
@@ -53,13 +55,13 @@ def make_stages(names: Sequence[str], job: Job, journal: JournalOf = lambda _: N
     """Stages by name; models are loaded here.
 
     Raises:
-        ModelError: a model cannot be loaded.
+        ModelError: a model cannot be loaded, or is another one than planned.
     """
     make: dict[str, Callable[[], Stage]] = {
         "fetch": lambda: _fetch(job, journal),
         "decode": lambda: _decode(job, journal),
-        "caption": lambda: _caption(job.recipe, journal),
-        "score": lambda: _score(job.recipe, journal),
+        "caption": lambda: _caption(job, journal),
+        "score": lambda: _score(job, journal),
         "commit": lambda: partial(_commit, job=job),
     }
     return {name: make[name]() for name in names}
@@ -88,17 +90,19 @@ def _decode(job: Job, journal: JournalOf) -> Stage:
     return stage
 
 
-def _caption(recipe: Recipe, journal: JournalOf) -> Stage:
-    captioners = stage_models.load_captioners(recipe)
+def _caption(job: Job, journal: JournalOf) -> Stage:
+    recipe = job.recipe
+    captioners = stage_models.load_captioners(recipe, job.models)
     # By place, not by name: folders of two trainings may well be called the same.
     batches = [_batches(recipe, journal(f"caption {place}")) for place in range(len(captioners))]
     return lambda rows, _: caption(rows, captioners, recipe.caption, batches)
 
 
-def _score(recipe: Recipe, journal: JournalOf) -> Stage:
-    judges = stage_models.load_judges(recipe)
+def _score(job: Job, journal: JournalOf) -> Stage:
+    recipe = job.recipe
+    judges = stage_models.load_judges(recipe, job.models)
     batches = [_batches(recipe, journal(f"score {place}")) for place in range(len(judges))]
-    describers = stage_models.load_image_judges(recipe)
+    describers = stage_models.load_image_judges(recipe, job.models)
     others = [_batches(recipe, journal(f"describe {place}")) for place in range(len(describers))]
 
     def stage(rows: pa.Table, _: PlannedChunk) -> pa.Table:
