@@ -91,7 +91,7 @@ class ScheduleSettings(Section):
     epochs: float = Field(0.0, ge=0, description="passes over the images, if steps = 0")
     batch: int = Field(64, ge=2, description="images per batch, over all workers")
     accumulate: int = Field(1, ge=1, description="batches per step; ITC contrasts within one batch")
-    rate: float = Field(_SCHEDULE.rate, ge=0, description="peak learning rate")
+    rate: float = Field(_SCHEDULE.rate, gt=0, description="peak learning rate")
     warmup: float = Field(_SCHEDULE.warmup, ge=0, description="warm-up steps; below 1 = share of all steps")
     warmup_from: float = Field(
         _SCHEDULE.warmup_from, ge=0, le=1, description="learning rate at the start, as a share of the peak"

@@ -120,10 +120,10 @@ class Trainer:
         # Reading the number makes a GPU wait for the host once a step (what that costs was not measured); without it a
         # training that diverged went on and overwrote its last good state.
         if not math.isfinite(number := float(value.detach())):
-            raise RunFailed(
-                f"the {what} is {number} at step {self.step + 1}; what was saved before is kept; "
-                "try a lower schedule.rate or a longer schedule.warmup"
-            )
+            advice = "try a lower schedule.rate or a longer schedule.warmup"
+            # Before a first step no rate can be at fault.
+            advice = advice if self.step else "the weights that it starts from are broken, or the data"
+            raise RunFailed(f"the {what} is {number} at step {self.step + 1}; what was saved before is kept; {advice}")
 
     def _alone(self, number: int) -> AbstractContextManager[None]:
         """Gradients travel between workers with the last batch of a step only."""

@@ -21,6 +21,7 @@ import pyarrow as pa
 from capfilt.core.config import Recipe
 from capfilt.core.errors import InputError, ModelError
 from capfilt.core.schema import ROWS
+from capfilt.models.training.checks import NOTABLE
 from capfilt.pipelines.calibration.curves import labeled, sweep
 from capfilt.pipelines.evaluation.captions import bleu, cider_by_image, diversity, words
 from capfilt.pipelines.evaluation.paired import PerQuery
@@ -148,8 +149,8 @@ def _notes(collected: _Collected, captioners: "Sequence[Captioner]", judges: "Se
 
     if captioners and len(collected.references) == 1:
         yield "BLEU and CIDEr compare images with each other, and say nothing of one image"
-    if captioners and not any(map(words, collected.likeliest)):
-        yield "the captioner wrote no word"
+    if captioners:
+        yield from _captioner_notes(collected)
     for column, values in collected.scores.items():
         if len(values) > 1 and len(set(values)) == 1:
             yield f"{column} is {values[0]:g} for every text: it tells nothing apart"
@@ -157,6 +158,39 @@ def _notes(collected: _Collected, captioners: "Sequence[Captioner]", judges: "Se
         yield "no AUC: no text is marked as wrong (column wrong)"
     if judges and not isinstance(judges[0], EncodesApart):
         yield f"no retrieval: {judges[0].name} has no features of its own for images and for texts"
+    elif judges:
+        yield from _retrieval_notes(collected.references)
+    if judges:
+        yield from _reading_notes(judges[0], [text for own in collected.references for text in own])
+
+
+def _captioner_notes(collected: _Collected) -> Iterator[str]:
+    written = {word for text in collected.likeliest for word in words(text)}
+    human = {word for own in collected.references for text in own for word in words(text)}
+    if not written:
+        yield "the captioner wrote no word"
+    elif not written & human:
+        yield "BLEU-4 and CIDEr are 0: no word stands in a caption and in a human one; is it another language?"
+
+
+def _retrieval_notes(references: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Where any judge, a blind one too, finds all."""
+    if len({frozenset(own) for own in references}) == 1:
+        yield "retrieval says nothing: every text is right for every image"
+    elif len(references) <= AT[-1]:
+        at = next(at for at in AT if at >= len(references))
+        yield f"IR R@{at} says nothing of {len(references)} images: all are among the first {at}"
+
+
+def _reading_notes(judge: "Judge", texts: Sequence[str]) -> Iterator[str]:
+    """What of the texts the judge does not read."""
+    from capfilt.models.judges.med import MedJudge
+    from capfilt.models.protocols import TruncatingJudge
+
+    if isinstance(judge, MedJudge) and (share := judge.tokenizer.unknown_share(texts)) > NOTABLE:
+        yield f"{share:.0%} of the texts is unknown to the vocabulary of {judge.name}"
+    if isinstance(judge, TruncatingJudge) and (cut := sum(map(judge.cuts, texts))):
+        yield f"{cut} of {len(texts)} texts are longer than {judge.name} reads"
 
 
 def _tables(locations: Sequence[str], limit: int | None, left_out: Counter[str]) -> Iterator[pa.Table]:
@@ -181,13 +215,13 @@ def _tables(locations: Sequence[str], limit: int | None, left_out: Counter[str])
 def _row(found: dict[str, Any]) -> dict[str, Any] | str:
     """A row, or why there is none."""
     given = [c for c in found["captions"] or () if c and c["source"] == "human"]
-    own = [{"text": c["text"], "source": "human"} for c in given if c["text"]]
+    own = [{"text": c["text"], "source": "human"} for c in given if c["text"] and c["text"].strip()]
     image = found["image"].get("bytes") if isinstance(found["image"], dict) else found["image"]
     if not own:
         return "no human caption"
     if image is None:
         return "no image"
-    wrong = [{"text": text, "source": "web"} for text in found.get("wrong") or ()]
+    wrong = [{"text": text, "source": "web"} for text in found.get("wrong") or () if text and text.strip()]
     # By its bytes: the seed of a drawn caption comes from the uid.
     return {"uid": hashlib.sha256(image).hexdigest()[:32], "source": "", "texts": own + wrong, "image": image}
 

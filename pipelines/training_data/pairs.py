@@ -214,7 +214,9 @@ def _captions(values: pa.StructArray, wanted: Wanted, file: str) -> tuple[pa.Str
     scored = wanted.score in names
     scores = pc.struct_field(values, wanted.score) if scored else pa.nulls(len(values))
     fields = [words, pc.index_in(sources, pa.array(SOURCES)).cast(pa.int8()), scores.cast(pa.float32())]
-    good = pc.and_(pc.is_in(sources, pa.array(wanted.sources)), pc.is_valid(words)).to_numpy(zero_copy_only=False)
+    # A text of blanks or signs alone is empty after its clean-up: a captioner would learn to say nothing.
+    worded = pc.fill_null(pc.match_substring_regex(words, r"[\pL\pN]"), False)
+    good = pc.and_(pc.is_in(sources, pa.array(wanted.sources)), worded).to_numpy(zero_copy_only=False)
     return pa.StructArray.from_arrays(fields, ["word", "source", "score"]), good
 
 

@@ -37,6 +37,20 @@ def test_a_filter_learns_from_human_texts_or_says_that_it_does_not(tmp_path: Pat
     assert human_alone(SYSTEM, pairs(tmp_path, "human", ["a dog", "a cat"])) == []
 
 
+@pytest.mark.parametrize("text", ["", "   ", "!!!", "\u2026"])
+def test_texts_without_a_word_are_not_learned(text: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no text of source human \(data.sources\)"):
+        pairs(tmp_path, "human", [text, text])
+    found = pairs(tmp_path, "human", [text, "a dog", "\u72d7"])
+    assert (len(found), sum(found.left_out.values())) == (2, 1)
+
+
+def test_nothing_to_learn_is_one_line_before_work(tmp_path: Path) -> None:
+    off = [f"objectives.{name}=0" for name in ("itc", "itm", "lm", "token_itm")]
+    with pytest.raises(ConfigError, match="are all 0: there is nothing to learn"):
+        train(Request("med", ("nowhere.parquet",), tmp_path / "out", load_training("small", "med", tuple(off))))
+
+
 @pytest.mark.parametrize(
     ("task", "settings"),
     [

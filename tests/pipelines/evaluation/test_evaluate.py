@@ -178,13 +178,59 @@ def test_what_says_little_or_is_missing_is_told(
     recipe = load_recipe("blip", ("caption.n=0", f'score.judges=["{published("clip-transformers")}"]'))
     measured = evaluate([str(path)], recipe)
     assert (measured.pictures, measured.left_out) == (6, {"no human caption": 6})
-    assert [note.split(":")[0] for note in measured.notes] == ["no AUC"]
+    told = ["no AUC", "IR R@10 says nothing of 6 images", "18 of 18 texts are longer than clip-transformers reads"]
+    assert [note.split(":")[0] for note in measured.notes] == told
     assert {f"{side}_{at}" for side in ("tr", "ir") for at in (1, 5, 10)} == measured.retrieval.keys()
     blip2 = load_recipe("blip", ("caption.n=0", f'score.judges=["{published("blip2-itm")}"]'))
     assert evaluate([str(pairs_file)], blip2, limit=2).notes[-1].startswith("no retrieval: blip2-itm has no features")
     alone = evaluate([str(pairs_file)], load_recipe("demo", ("score.judges=[]",)), limit=1)
     assert not alone.captions
     assert "say nothing of one image" in alone.notes[0]
+
+
+def captioned(pairs_file: Path, path: Path, *texts: str | None) -> Path:
+    kind = pa.list_(pa.struct({"text": pa.string(), "source": pa.string()}))
+    own = [{"text": text, "source": "human"} for text in texts]
+    return rewritten(pairs_file, path, "captions", lambda _: own, kind)
+
+
+@pytest.mark.parametrize(
+    ("texts", "notes"),
+    [
+        (["a dog"], ["retrieval says nothing: every text is right for every image"]),
+        (["a dog", "a cat"], ["retrieval says nothing: every text is right for every image"]),
+        (
+            ["\u4e00\u53ea\u68d5\u8272\u7684\u72d7"],
+            ["retrieval says", "100% of the texts is unknown to the vocabulary"],
+        ),
+        (["a dog runs " * 20], ["retrieval says", "2 of 2 texts are longer than demo-filter reads"]),
+    ],
+)
+def test_what_a_judge_cannot_tell_apart_or_read_is_told(
+    texts: list[str], notes: list[str], pairs_file: Path, tmp_path: Path
+) -> None:
+    found = evaluate([str(captioned(pairs_file, tmp_path / "a.parquet", *texts))], judging(), limit=2).notes
+    assert all(any(note.startswith(start) for note in found) for start in notes), found
+
+
+def test_recalls_that_any_judge_reaches_are_told(pairs_file: Path) -> None:
+    found = evaluate([str(pairs_file)], judging(), limit=3).notes
+    assert "IR R@5 says nothing of 3 images: all are among the first 5" in found
+
+
+def test_captions_in_another_language_than_the_human_ones_are_told(pairs_file: Path, tmp_path: Path) -> None:
+    path = captioned(pairs_file, tmp_path / "a.parquet", "\u4e00\u53ea\u68d5\u8272\u7684\u72d7")
+    measured = evaluate([str(path)], load_recipe("demo", ("score.judges=[]",)), limit=2)
+    assert measured.captions == {"bleu_4": 0, "cider": 0}
+    assert any("is it another language?" in note for note in measured.notes)
+
+
+def test_blank_captions_are_none(pairs_file: Path, tmp_path: Path) -> None:
+    path = captioned(pairs_file, tmp_path / "blank.parquet", "  ", "", None)
+    with pytest.raises(InputError, match="no image has a human caption"):
+        evaluate([str(path)], judging())
+    with pytest.raises(InputError, match=r"none\.parquet: no such file or folder"):
+        evaluate([str(tmp_path / "none.parquet")], judging())
 
 
 def test_a_score_that_is_not_finite_is_refused_and_a_constant_one_is_named() -> None:
