@@ -19,8 +19,6 @@ def parquet_files(location: str) -> list[str]:
         found = ds.dataset(path, filesystem=filesystem, format="parquet", exclude_invalid_files=False).files
     except FileNotFoundError as error:
         raise InputError(f"{location}: no such file or folder") from error
-    except FileNotFoundError as error:
-        raise InputError(f"{location}: no such file or folder") from error
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{location}: {str(error).splitlines()[0]}") from error
     scheme = f"{location.partition('://')[0]}://" if "://" in location else ""
