@@ -112,8 +112,8 @@ def decide(
         _create_places(database, settings, asked)
         if _first(database, "FROM places"):
             if settings.where:
-                _rule_out(database, settings.where, _shown(columns, asked))
-            database.execute(f"CREATE VIEW shown AS SELECT {_shown(columns, asked)} FROM open")
+                _rule_out(database, settings.where, _shown(database, columns, asked))
+            database.execute(f"CREATE VIEW shown AS SELECT {_shown(database, columns, asked)} FROM open")
             define_probabilities(database, settings, knots)
             show_captions(database, judges, settings, "shown", mix)
             _ask(database, policy, settings, judges)
@@ -159,9 +159,9 @@ def _rule_out(database: duckdb.DuckDBPyConnection, where: str, shown: str) -> No
     )
 
 
-def _shown(columns: pa.Schema, asked: Sequence[str]) -> str:
+def _shown(database: duckdb.DuckDBPyConnection, columns: pa.Schema, asked: Sequence[str]) -> str:
     """SQL of all columns of captions/ in their order; those that nobody asks for are not there, and nulls here."""
-    kinds = duckdb.from_arrow(columns.empty_table()).types
+    kinds = database.from_arrow(columns.empty_table()).types
     return ", ".join(
         "replace(uid::VARCHAR, '-', '') AS uid"
         if name == "uid"

@@ -96,6 +96,7 @@ def _check(pattern: str, form: str) -> None:
     try:
         # By DuckDB, which will run it: its RE2 refuses what Python's `re` takes, such as look-ahead and
         # back-references.
-        duckdb.execute("SELECT regexp_matches('', $form)", {"form": form})
+        with duckdb.connect() as connection:  # not the one of the module, which is the user's in a notebook
+            connection.execute("SELECT regexp_matches('', $form)", {"form": form})
     except duckdb.Error as error:
         raise ConfigError(f"select.banned = {pattern!r}: {str(error).splitlines()[0]}") from error

@@ -97,7 +97,10 @@ def test_a_recipe_and_a_policy_of_ones_own(out: Path, tmp_path: Path) -> None:
     [
         (["--recipe", "nope"], "recipe 'nope' is not known"),
         (["--set", "caption.n=3"], "--set 'caption.n=3': only settings of [select] can change"),
-        (["--set", "select.policy=nope"], "select.policy = 'nope' is neither a .sql file nor one of: all, blip, blip2"),
+        (
+            ["--set", "select.policy=nope"],
+            "select.policy = 'nope' is neither a .sql file nor one of: all, balance",
+        ),
         (["--set", "select.policy=blip2"], "policy blip2: select.first: there is no 'clip'; scores of this run: itm"),
         (["--set", "select.judge=itc"], "policy blip: select.judge: there is no 'itc'; scores of this run: itm"),
         (["--set", "select.fraction=2"], "select.fraction = 2"),

@@ -197,7 +197,7 @@ def test_a_damaged_layer_is_named_and_made_again(run: Run) -> None:
         (["--judge", f"itm={WORDS}", "--set", "caption.n=3"], "--set 'caption.n=3': only settings of [engine]"),
         (["--judge", WORDS, "--name", "a/b"], "--name 'a/b'"),
         (["--judge", WORDS, "--judge", WORDS, "--name", "x"], "--name names one layer"),
-        (["--judge", WORDS, "--judge", f"{WORDS}"], "another --judge has the layer WordJudge already: give it a tag"),
+        (["--judge", WORDS, "--judge", f"{WORDS}"], "another model has the layer WordJudge already: give it a tag"),
         (["--judge", f"a={WORDS}", "--judge", "a=python:word_judge:BrightJudge"], "has the layer a already"),
         (["--judge", WORDS, "--judge", "python:word_judge:DeadlyJudge"], "has a column 'words' already"),
         (["--judge", "python:word_judge:LoudJudge"], "has a column 'ITM' already; a tag tells them apart"),
@@ -207,7 +207,7 @@ def test_a_damaged_layer_is_named_and_made_again(run: Run) -> None:
         ),
         (["--drop", "nothing"], "--drop 'nothing': no such layer; there are: none"),
         (["--drop", "x", "--judge", WORDS], "--drop stands alone"),
-        (["--name", "x"], "--name, --where and --set are for a --judge or --captioner"),
+        (["--name", "x"], "--name, --where and --set are for a --judge, --image-judge or --captioner"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_written(whole: Run, options: list[str], told: str) -> None:

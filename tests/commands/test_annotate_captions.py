@@ -223,13 +223,13 @@ def test_dedup_export_and_report_see_the_new_captions(out: Path, tmp_path: Path)
         (["--captioner", "python:word_captioner:Nobody", "--set", TWO[0]], "Nobody"),
         (["--captioner", WRITER], "caption.n = 0: the captioner would write nothing: --set caption.n=1"),
         (["--captioner", WRITER, "--set", "caption.n=3", "--name", "y"], "would write the same: --set caption.seed"),
-        (["--captioner", WRITER, "--judge", WORDS], "--judge and --captioner are two calls"),
+        (["--captioner", WRITER, "--judge", WORDS], "--captioner and a judge are two calls"),
         (["--captioner", OTHER, "--name", "late"], "--name late: the run has a layer of that name about texts"),
         (["--captioner", WRITER, "--set", "input.text=none"], "only settings of [engine], [caption] and [endpoint]"),
         (["--captioner", OTHER, *["--set", TWO[0]], "--where", "colour = 3"], '"colour" not found'),
         (["--captioner", OTHER, *["--set", TWO[0]], "--where", "true); DROP TABLE x; --"], "--where"),
         (["--captioner", OTHER, *["--set", TWO[0]], "--where", "octet_length(image.bytes) > 9"], "image"),
-        (["--where", "true"], "--name, --where and --set are for a --judge or --captioner"),
+        (["--where", "true"], "--name, --where and --set are for a --judge, --image-judge or --captioner"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_written(grown: Path, options: list[str], told: str) -> None:

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -223,7 +224,7 @@ def test_a_policy_that_does_not_decide_everything_once(
 
 @pytest.mark.parametrize("name", ["nosuch", "nosuch.sql", "/etc/passwd", ""])
 def test_an_unknown_policy(full_books: Books, name: str) -> None:
-    with pytest.raises(ConfigError, match=r"select\.policy = .* is neither a \.sql file nor one of: all, blip"):
+    with pytest.raises(ConfigError, match=r"select\.policy = .* is neither a \.sql file nor one of: all, balance"):
         select(full_books.ledger.folder, SelectSettings(policy=name))
 
 
@@ -287,3 +288,11 @@ def test_a_killed_selection_is_not_taken_for_a_whole_one(full_books: Books) -> N
     select(folder, SelectSettings(threshold=0.2))
     whole = {name: data for name, data in files(full_books, "corpus", "decisions").items() if ".tmp-" not in name}
     assert whole == wanted[0.2]
+
+
+def test_duckdb_of_the_program_that_selects_is_left_alone(full_books: Books) -> None:
+    asked = duckdb.execute("SELECT * FROM range(5000)")  # of the module's connection, half read
+    assert asked.fetchone() == (0,)
+    select(full_books.ledger.folder, SelectSettings(banned=("nothing like this",)))
+    assert asked.fetchone() == (1,)
+    asked.fetchall()

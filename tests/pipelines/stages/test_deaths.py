@@ -3,11 +3,13 @@
 The deaths are real: processes forked from one that has everything loaded, one after the other as Ray would start them.
 """
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -90,15 +92,22 @@ def kill_who_asks(handler: BaseHTTPRequestHandler) -> None:
     """SIGKILL to the process at the other end of the connection."""
     address, port = handler.client_address
     mine = "".join(f"{int(number):02X}" for number in reversed(address.split("."))) + f":{port:04X}"
+    # Again where it is not found: what /proc lists is no snapshot while processes come and go.
+    while not (who := holder(mine)):
+        time.sleep(0.05)
+    os.kill(who, signal.SIGKILL)
+
+
+def holder(mine: str) -> int | None:
+    """The process that holds the socket with this local address, as /proc/net/tcp writes it."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
-    inode = next(line[9] for line in lines if line[1] == mine)
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        try:
-            held = os.readlink(link)
-        except OSError:
-            continue
-        if held == f"socket:[{inode}]":
-            os.kill(int(link.parts[2]), signal.SIGKILL)
+    inode = next((line[9] for line in lines if line[1] == mine), None)
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        fds = f"/proc/{name}/fd"
+        with contextlib.suppress(OSError):  # it ended meanwhile, or closed what was listed
+            if f"socket:[{inode}]" in {os.readlink(f"{fds}/{number}") for number in os.listdir(fds)}:
+                return int(name)
+    return None
 
 
 def results(folder: Path, deadly: str) -> dict[str, Any]:

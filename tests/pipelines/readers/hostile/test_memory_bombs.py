@@ -174,9 +174,11 @@ def test_a_reader_that_is_killed_once_is_started_again(tmp_path: Path, monkeypat
     killed: list[int] = []
 
     def killed_at_first(self: ChildProcess, order: str, descriptor: int) -> None:
-        sent(self, order, descriptor)
-        if len(killed) < times:
+        if doomed := len(killed) < times:
             killed.append(self._process.pid)
+            os.kill(self._process.pid, signal.SIGSTOP)  # or it might have answered before it is killed
+        sent(self, order, descriptor)
+        if doomed:
             os.kill(self._process.pid, signal.SIGKILL)
 
     monkeypatch.setattr(ChildProcess, "send", killed_at_first)
