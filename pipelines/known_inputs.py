@@ -66,7 +66,8 @@ def settled(files: Sequence[InputFile], quiet: float) -> tuple[list[InputFile], 
     with ThreadPoolExecutor(_THREADS) as pool:
         quiet_ones = [file for file, ready in zip(files, pool.map(is_settled, files), strict=True) if ready]
     count = len(files) - len(quiet_ones)
-    return quiet_ones, [f"{count} new inputs: changed in the last {quiet:g} s, left for the next look"] if count else []
+    note = f"{count} of {len(files)} new inputs: changed in the last {quiet:g} s, left for the next look"
+    return quiet_ones, [note] if count else []
 
 
 def _is_known(file: InputFile, digests: Sequence[InputDigest], known: KnownInputs) -> bool:

@@ -180,3 +180,17 @@ def test_one_door_leads_to_the_libraries_that_load_models() -> None:
         return loading_calls(path) - allowed | roots(imports(path)) & (LOADING_MODULES - LIBRARIES.get(name, set()))
 
     assert offenders(python_files("models", "pipelines", "capfilt"), wrong) == {}
+
+
+def test_no_file_uses_the_connection_of_the_duckdb_module() -> None:
+    """In a notebook it is the user's: a question there can end a result that is half read, or fail because of it."""
+    shared = {"sql", "execute", "query", "from_arrow", "from_df", "from_query", "read_parquet", "table", "view"}
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for room in ("capfilt", "pipelines", "models")
+        for path in (ROOT / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in shared
+        if isinstance(node.value, ast.Name) and node.value.id == "duckdb"
+    ]
+    assert found == []

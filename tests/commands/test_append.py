@@ -215,7 +215,7 @@ def test_watch_lets_in_what_comes_later_once_it_has_been_left_alone(
     result = invoke("run", folder, "--out", out, "--append", "--watch", "30")
     assert looks == [12, 12, 12, 18]
     assert result.exit_code == 130
-    assert result.output.count("1 new inputs: changed in the last 30 s, left for the next look") == 1
+    assert result.output.count("1 of 1 new inputs: changed in the last 30 s, left for the next look") == 1
     assert status(Ledger.at(out).folder).complete
 
 

@@ -2,7 +2,7 @@
 -- what the web says most often does not crowd out the rest. A concept is a word or phrase of $concepts; where none are
 -- given, a word of three letters or more that at least two texts, and one in 10,000, contain. A text is kept if any of its
 -- concepts draws it; each does so with probability $per_concept / its texts. A text without a concept is dropped. What
--- people wrote is kept. Draws hang on uid, candidate and concept alone, so they are the same each time.
+-- people wrote is kept. Draws depend on uid, candidate and concept alone, so they are the same each time.
 -- Kept texts of an image rank by score, best first, and by candidate where it is equal.
 WITH judged AS (
     SELECT
